@@ -1,0 +1,171 @@
+"""RunConfig: everything that can change a number, and nothing else. Frozen, typed, strict; its hash names the run."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from study.data import DATASETS
+from study.models import INITS, MODELS
+from study.names import LOSSES, OPTIMIZERS
+
+STOP = re.compile(r"(loss)_(\d+(?:\.\d+)?(?:e-?\d+)?)|(epoch)_(\d+)")
+
+
+class ConfigError(ValueError):
+    """A config that cannot be run: names the field, the value and what is allowed, in one line."""
+
+    def __init__(self, field: str, value: object, allowed: str) -> None:
+        super().__init__(f"{field}: {value!r}: {allowed}")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One network: what is trained, on what, how, and where it is measured.
+
+    A new field needs a default that leaves every earlier run as it was: keys are hashes of what differs from the
+    defaults, and a default never changes.
+    """
+
+    dataset: str = "digits"
+    n_train: int = 0  # 0: the whole training split; else its first n images
+    label_noise: float = 0.0  # fraction of training labels replaced by another class, drawn from the run's seed
+    model: str = "mlp"
+    hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers; only `mlp` reads it
+    init: str = "default"
+    init_gain: float = 1.0  # factor on the initial weights (not on biases)
+    optimizer: str = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    batch_size: int = 32
+    loss: str = "cross_entropy"
+    stops: tuple[str, ...] = ("loss_0.01",)  # where it is measured: loss_<value> on the training set, or epoch_<n>
+    max_epochs: int = 100
+    checks_per_epoch: int = 1  # full training losses taken per epoch once the loss is within a factor 2 of a stop
+    seed: int = 0
+
+
+FIELDS = {field.name: field for field in dataclasses.fields(RunConfig)}
+
+# What may differ between the networks of one stack; the rest of the fields is the shape of a shard.
+STACKED = (
+    "lr momentum weight_decay seed init init_gain label_noise stops max_epochs".split()  # noqa: SIM905 - reads as a list
+)
+
+
+def _one_of(names: Any) -> tuple[Callable[[Any], bool], str]:
+    return (lambda v: v in names), "allowed: " + ", ".join(sorted(names))
+
+
+def _number(test: Callable[[Any], bool], text: str) -> tuple[Callable[[Any], bool], str]:
+    return (lambda v: math.isfinite(v) and test(v)), text
+
+
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "dataset": _one_of(DATASETS),
+    "n_train": _number(lambda v: v >= 0, "allowed: 0 (all) or a number of training images"),
+    "label_noise": _number(lambda v: 0 <= v < 1, "allowed: 0 <= label_noise < 1"),
+    "model": _one_of(MODELS),
+    "hidden": (lambda v: len(v) > 0 and all(n > 0 for n in v), "allowed: a list of positive widths"),
+    "init": _one_of(INITS),
+    "init_gain": _number(lambda v: v > 0, "allowed: a number > 0"),
+    "optimizer": _one_of(OPTIMIZERS),
+    "lr": _number(lambda v: v > 0, "allowed: a number > 0"),
+    "momentum": _number(lambda v: 0 <= v < 1, "allowed: 0 <= momentum < 1"),
+    "weight_decay": _number(lambda v: v >= 0, "allowed: a number >= 0"),
+    "batch_size": _number(lambda v: v > 0, "allowed: an integer > 0"),
+    "loss": _one_of(LOSSES),
+    "max_epochs": _number(lambda v: v > 0, "allowed: an integer > 0"),
+    "checks_per_epoch": _number(lambda v: v > 0, "allowed: an integer > 0"),
+    "seed": _number(lambda v: 0 <= v < 2**31, "allowed: 0 <= seed < 2**31"),
+}
+
+
+def stop_target(stop: str) -> tuple[str, float]:
+    """`loss_0.01` -> ("loss", 0.01); `epoch_20` -> ("epoch", 20.0). Raises ConfigError for anything else."""
+    match = STOP.fullmatch(stop)
+    kind, value = (match[1] or match[3], float(match[2] or match[4])) if match else ("", 0.0)
+    if value <= 0:
+        raise ConfigError("stops", stop, "allowed: loss_<number > 0> or epoch_<integer > 0>, e.g. loss_0.01, epoch_20")
+    return kind, value
+
+
+def _convert(name: str, value: Any) -> Any:
+    kind = str(FIELDS[name].type)
+    if kind == "str" and isinstance(value, str):
+        return value
+    if kind == "int" and not isinstance(value, bool) and (isinstance(value, int) or _is_whole(value)):
+        return int(value)
+    if kind == "float" and not isinstance(value, bool) and isinstance(value, int | float | str):
+        try:
+            return float(value)  # PyYAML reads 1e-3 as a string
+        except ValueError:
+            pass
+    if kind.startswith("tuple") and isinstance(value, list | tuple):
+        inner = int if "int" in kind else str
+        if all(isinstance(v, inner) and not isinstance(v, bool) for v in value):
+            return tuple(value)
+    wanted = {"str": "a name", "int": "an integer", "float": "a number"}.get(kind, "a list")
+    raise ConfigError(name, value, f"is a {type(value).__name__}, allowed: {wanted}")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, float) and value.is_integer()
+
+
+def checked_value(name: Any, value: Any) -> Any:
+    """One field's value in its declared type. Raises ConfigError for an unknown field, a wrong type, a value out of range."""
+    if name not in FIELDS:
+        raise ConfigError(str(name), value, "unknown field, allowed: " + ", ".join(FIELDS))
+    converted = _convert(name, value)
+    allowed, text = _RULES.get(name, (lambda v: True, ""))
+    if not allowed(converted):
+        raise ConfigError(name, value, text)
+    return converted
+
+
+def config_from_dict(values: Mapping[str, Any]) -> RunConfig:
+    """A checked RunConfig. Raises ConfigError for an unknown field, a wrong type or a value out of range."""
+    config = RunConfig(**{name: checked_value(name, value) for name, value in values.items()})
+    _check_together(config)
+    return config
+
+
+def _check_together(config: RunConfig) -> None:
+    spec = DATASETS[config.dataset]
+    if config.n_train > spec.n_train:
+        raise ConfigError("n_train", config.n_train, f"{config.dataset} has {spec.n_train} training images")
+    n_train = config.n_train or spec.n_train
+    if config.batch_size > n_train:
+        raise ConfigError("batch_size", config.batch_size, f"allowed: at most the {n_train} training images")
+    if config.optimizer == "adam" and config.momentum:
+        raise ConfigError("momentum", config.momentum, "allowed with adam: 0 (its own beta1 is fixed at 0.9)")
+    if len(spec.shape) < MODELS[config.model].min_dimensions:
+        raise ConfigError("model", config.model, f"needs images with channels; {config.dataset} has shape {spec.shape}")
+    if not config.stops or len(set(config.stops)) < len(config.stops):
+        raise ConfigError("stops", list(config.stops), "allowed: at least one stop, each once")
+    for stop in config.stops:
+        kind, value = stop_target(stop)
+        if kind == "epoch" and value > config.max_epochs:
+            raise ConfigError("stops", stop, f"allowed: at most max_epochs = {config.max_epochs}")
+
+
+def config_to_dict(config: RunConfig) -> dict[str, Any]:
+    """All fields as JSON values: what config.json holds."""
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(config).items()}
+
+
+def run_key(config: RunConfig) -> str:
+    """First 12 hex digits of SHA-256 over the canonical JSON of the fields that differ from their defaults."""
+    values = config_to_dict(config)
+    defaults = config_to_dict(RunConfig())
+    changed = {name: value for name, value in values.items() if value != defaults[name]}
+    text = json.dumps(changed, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

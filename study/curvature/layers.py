@@ -1,0 +1,130 @@
+"""Which layers a network has, and what each contributes: its inputs as patches, its weight, its gradient per sample.
+
+Every layer is brought to one form. With groups g, positions P (1 for a linear layer on vectors, the output pixels of a
+convolution, the tokens of a sequence) and d inputs a neuron, the per-sample gradient of the weight (n_out, d) is
+G = delta phi^T with delta (g, n_out / g, P) and phi (g, d, P).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+SUPPORTED = "Linear, Conv1d, Conv2d, BatchNorm1d/2d/3d, LayerNorm, GroupNorm"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One weight: `name` is the path of the first module that holds it, `modules` all modules that do."""
+
+    name: str
+    parameter: str
+    modules: tuple[nn.Module, ...]
+
+    @property
+    def module(self) -> nn.Module:
+        """The module that decides how the weight acts; modules that share a weight are of one kind."""
+        return self.modules[0]
+
+    @property
+    def is_scale(self) -> bool:
+        """Whether the weight is the scale of a norm layer: a column of n_out numbers, one input a neuron."""
+        return isinstance(self.module, (*BATCH_NORMS, nn.LayerNorm, nn.GroupNorm))
+
+    @property
+    def n_groups(self) -> int:
+        """The groups of a convolution; 1 for any other layer."""
+        return self.module.groups if isinstance(self.module, CONVOLUTIONS) else 1
+
+    def flatten(self, weight: Tensor) -> Tensor:
+        """The weight as a matrix (n_out, d), rows w_s."""
+        return weight.reshape(-1, 1) if self.is_scale else weight.flatten(1)
+
+    def patches(self, module: nn.Module, x: Tensor) -> Tensor:
+        """The inputs phi of one use of the layer: (n, g, d, P)."""
+        if isinstance(module, CONVOLUTIONS):
+            return _conv_patches(module, x)
+        if isinstance(module, nn.Linear):
+            return x.reshape(x.shape[0], -1, x.shape[-1]).transpose(1, 2).unsqueeze(1)
+        return _normalized(module, x)
+
+    def deltas(self, module: nn.Module, delta: Tensor) -> Tensor:
+        """Gradients in the outputs of one use, (k, n, <output shape>), as (k, n, g, n_out / g, P)."""
+        k, n = delta.shape[:2]
+        if isinstance(module, CONVOLUTIONS):
+            return delta.reshape(k, n, module.groups, delta.shape[2] // module.groups, -1)
+        if isinstance(module, nn.Linear):
+            return delta.reshape(k, n, 1, -1, delta.shape[-1]).transpose(3, 4)
+        if isinstance(module, nn.LayerNorm):
+            return delta.reshape(k, n, 1, -1, module.weight.numel()).transpose(3, 4)
+        return delta.reshape(k, n, 1, delta.shape[2], -1)
+
+
+def find_layers(model: nn.Module, only: Iterable[str] | None = None) -> list[Layer]:
+    """The layers of a network in the order of its modules, or those named in `only`.
+
+    Raises ValueError naming the path and type of a module that holds parameters of its own and is not supported.
+    """
+    holders: dict[int, list[tuple[str, nn.Module]]] = {}
+    wanted = None if only is None else list(only)
+    seen = []
+    for name, module in model.named_modules():
+        own = dict(module.named_parameters(recurse=False))
+        if not own:
+            continue
+        seen.append(name)
+        if wanted is not None and name not in wanted:
+            continue
+        if not _is_supported(module, own):
+            raise ValueError(
+                f"layer {name or '(the model itself)'!r} of type {type(module).__name__} holds parameters "
+                f"{', '.join(own)} and cannot be treated exactly; supported are {SUPPORTED}. "
+                f"Name the layers to measure in `layers`, or estimate its Hessian trace with hessian_trace."
+            )
+        holders.setdefault(id(own["weight"]), []).append((name, module))
+    if wanted is not None and (unknown := sorted(set(wanted) - set(seen))):
+        raise ValueError(f"layers {', '.join(map(repr, unknown))} hold no parameters; those that do: {', '.join(seen)}")
+    found = []
+    for uses in holders.values():
+        name = uses[0][0]
+        found.append(Layer(name, f"{name}.weight" if name else "weight", tuple(module for _, module in uses)))
+    if not found:
+        raise ValueError(f"{type(model).__name__} has no layer with a weight; supported are {SUPPORTED}")
+    return found
+
+
+def _is_supported(module: nn.Module, own: dict[str, nn.Parameter]) -> bool:
+    known = (nn.Linear, *CONVOLUTIONS, *BATCH_NORMS, nn.LayerNorm, nn.GroupNorm)
+    return isinstance(module, known) and "weight" in own and set(own) <= {"weight", "bias"}
+
+
+def _conv_patches(module: nn.Module, x: Tensor) -> Tensor:
+    assert isinstance(module, CONVOLUTIONS)
+    mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+    x = F.pad(x, module._reversed_padding_repeated_twice, mode=mode)
+    kernel, stride, dilation = module.kernel_size, module.stride, module.dilation
+    if isinstance(module, nn.Conv1d):
+        x, kernel, stride, dilation = x.unsqueeze(2), (1, *kernel), (1, *stride), (1, *dilation)
+    patches = F.unfold(x, kernel, dilation=dilation, stride=stride)
+    return patches.reshape(len(x), module.groups, -1, patches.shape[-1])
+
+
+def _normalized(module: nn.Module, x: Tensor) -> Tensor:
+    """The inputs of a norm layer's scale; its patches are those of n_out neurons with one input each, (n, n_out, 1, P)."""
+    if isinstance(module, nn.LayerNorm):
+        hat = F.layer_norm(x, module.normalized_shape, eps=module.eps)
+        return hat.reshape(len(x), -1, module.weight.numel()).transpose(1, 2).unsqueeze(2)
+    if isinstance(module, nn.GroupNorm):
+        hat = F.group_norm(x, module.num_groups, eps=module.eps)
+    else:
+        assert isinstance(module, BATCH_NORMS)
+        hat = F.batch_norm(
+            x, module.running_mean, module.running_var, training=module.running_mean is None, eps=module.eps
+        )
+    return hat.reshape(len(x), x.shape[1], 1, -1)

@@ -1,0 +1,54 @@
+"""The one definition of loss and error: per-sample losses in the model's dtype, summed in float64, eval mode, fixed order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+CHUNK = 2048  # inputs a forward pass; part of the definition only through rounding
+
+
+def sample_losses(logits: Tensor, labels: Tensor, loss: str) -> Tensor:
+    """Loss of each sample, shape = labels.shape, for logits of shape (*labels.shape, C).
+
+    "cross_entropy": -log softmax(logits)[label]. "squared_error": sum over the C outputs of (logit - onehot)^2.
+    """
+    if loss == "cross_entropy":
+        flat = functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none")
+        return flat.view(labels.shape)
+    if loss == "squared_error":
+        target = functional.one_hot(labels, logits.shape[-1]).to(logits.dtype)
+        return (logits - target).square().sum(-1)
+    raise ValueError(f"loss: {loss!r}: allowed: cross_entropy, squared_error")
+
+
+def mean_loss_and_error(
+    forward: Callable[[Tensor], Tensor], x: Tensor, labels: Tensor, loss: str, chunk: int = CHUNK
+) -> tuple[Tensor, Tensor]:
+    """Mean loss and fraction misclassified, float64, over all samples.
+
+    `labels` has shape (n,) or, for a stack of networks, (networks, n); `forward` maps inputs to logits of shape
+    (n, C) or (networks, n, C). A NaN logit counts as an error.
+    """
+    losses = errors = torch.zeros((), dtype=torch.float64, device=x.device)
+    with torch.no_grad():
+        for start in range(0, len(x), chunk):
+            logits, y = forward(x[start : start + chunk]), labels[..., start : start + chunk]
+            losses = losses + sample_losses(logits, y, loss).sum(-1, dtype=torch.float64)
+            correct = (logits.argmax(-1) == y) & logits.isfinite().all(-1)
+            errors = errors + (~correct).sum(-1, dtype=torch.float64)
+    return losses / len(x), errors / len(x)
+
+
+def evaluate(model: torch.nn.Module, data: Any, train_labels: Tensor, loss: str) -> dict[str, dict[str, float | int]]:
+    """Losses and errors of one network on the data it was trained on (with its own labels) and on the test set."""
+    parts = {"train": (data.train_x, train_labels), "test": (data.test_x, data.test_y)}
+    result: dict[str, dict[str, float | int]] = {}
+    for name, (x, y) in parts.items():
+        mean, error = mean_loss_and_error(model, x, y, loss)
+        result[name] = {"loss": mean.item(), "error": error.item(), "n": len(x)}
+    return result

@@ -1,0 +1,47 @@
+"""Measures read off the exact curvature of each layer on the training set: one pass serves them all."""
+
+from __future__ import annotations
+
+from study.measures.registry import MeasureContext, measure
+
+
+@measure("relative_flatness", layerwise=True)
+def relative_flatness(ctx: MeasureContext) -> dict[str, float]:
+    """Relative flatness of each layer, raw: the weights' Gram matrix against the traces of the neurons' Hessian blocks.
+
+    kappa_Tr = sum_{s,s'} <w_s, w_s'> Tr(H_{s,s'}), H the Hessian of the mean training loss in the layer's weights.
+    Source: Petzka et al. 2021 (2001.00939), Definition 3. Parameters: weights of each layer. Data: training set, mean.
+    Deterministic. Cost: shared curvature pass, one forward and C - 1 backward passes.
+    """
+    return {name: layer.relative_flatness for name, layer in ctx.curvature.items()}
+
+
+@measure("relative_flatness_normalized", layerwise=True)
+def relative_flatness_normalized(ctx: MeasureContext) -> dict[str, float]:
+    """Relative flatness after each input feature of the layer is divided by its standard deviation on the training set.
+
+    As `relative_flatness`, with W diag(s) and phi / s in place of W and phi: invariant to neuron-wise rescaling too.
+    Source: published code of Petzka et al. 2021 (2001.00939). Parameters: weights of each layer. Data: training set, mean.
+    Deterministic. Cost: shared curvature pass, and one forward pass for the standard deviations.
+    """
+    return {name: layer.relative_flatness_normalized for name, layer in ctx.curvature.items()}
+
+
+@measure("kappa_2019", layerwise=True)
+def kappa_2019(ctx: MeasureContext) -> dict[str, float]:
+    """Layer-wise flatness measure of 2019: squared norm of the layer's weights times the trace of its Hessian block.
+
+    kappa_Tr = ||W||_F^2 Tr(H_l). Source: Petzka et al. 2019 (1912.00058), eq. 7. Parameters: weights of each layer.
+    Data: training set, mean. Deterministic. Cost: shared curvature pass.
+    """
+    return {name: layer.kappa_2019 for name, layer in ctx.curvature.items()}
+
+
+@measure("hessian_trace", layerwise=True)
+def hessian_trace(ctx: MeasureContext) -> dict[str, float]:
+    """Trace of the Hessian of the mean training loss in each layer's weights: flatness before it is made invariant.
+
+    Tr(H_l) = tr T^l. Source: definition; exact for networks piecewise linear in each layer (Petzka et al. 2021, 2001.00939).
+    Parameters: weights of each layer. Data: training set, mean. Deterministic. Cost: shared curvature pass.
+    """
+    return {name: layer.trace for name, layer in ctx.curvature.items()}

@@ -1,0 +1,27 @@
+"""Measures of the parameters alone."""
+
+from __future__ import annotations
+
+from study.measures.registry import MeasureContext, measure
+
+
+@measure("weight_norm_squared", layerwise=True)
+def weight_norm_squared(ctx: MeasureContext) -> dict[str, float]:
+    """Squared Frobenius norm of each layer's weights, one of the two ingredients of relative flatness.
+
+    ||W_l||_F^2. Source: baseline of Petzka et al. 2019 (1912.00058). Parameters: weight tensors of two or more
+    dimensions, no biases. Data: none. Deterministic. Cost: no pass.
+    """
+    weights = {n: p for n, p in ctx.model.named_parameters() if p.ndim >= 2}
+    return {n.removesuffix(".weight"): p.detach().double().square().sum().item() for n, p in weights.items()}
+
+
+@measure("distance_from_init")
+def distance_from_init(ctx: MeasureContext) -> float:
+    """Euclidean distance of all parameters from their initial values.
+
+    ||theta - theta_0||_2. Source: Jiang et al. 2020 (1912.02178), section C.3. Parameters: all, biases too. Data: none.
+    Deterministic. Cost: no pass.
+    """
+    moved = [(p.detach().double() - ctx.initial[n].double()).square().sum() for n, p in ctx.model.named_parameters()]
+    return float(sum(m.item() for m in moved) ** 0.5)

@@ -1,0 +1,99 @@
+"""The only module that knows a file name inside runs/ and results/."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class StopPaths:
+    """Files of one stop of one run."""
+
+    folder: Path
+
+    @property
+    def weights(self) -> Path:
+        """Weights when the stop was met (or when training ended without meeting it)."""
+        return self.folder / "weights.pt"
+
+    @property
+    def evaluation(self) -> Path:
+        """Losses and errors on the training and test set."""
+        return self.folder / "evaluation.json"
+
+    def measure(self, label: str) -> Path:
+        """One measure of these weights."""
+        return self.folder / f"{label}.json"
+
+    def error(self, label: str) -> Path:
+        """Why a measure failed; its value is then an explicit null."""
+        return self.folder / f"{label}.error.txt"
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """Files of one run: `root`/<first two digits>/<key>/, so that 100,000 runs stay 256 small folders."""
+
+    root: Path
+    key: str
+
+    @property
+    def folder(self) -> Path:
+        """The run's own folder."""
+        return Path(self.root) / self.key[:2] / self.key
+
+    @property
+    def config(self) -> Path:
+        """The whole resolved RunConfig."""
+        return self.folder / "config.json"
+
+    @property
+    def init(self) -> Path:
+        """Weights before the first step."""
+        return self.folder / "init.pt"
+
+    @property
+    def state(self) -> Path:
+        """Checkpoint at an epoch end; gone once the outcome is there."""
+        return self.folder / "state.pt"
+
+    @property
+    def epochs(self) -> Path:
+        """One JSON line an epoch."""
+        return self.folder / "epochs.jsonl"
+
+    @property
+    def outcome(self) -> Path:
+        """How training ended: written last, so its presence means that training is done."""
+        return self.folder / "outcome.json"
+
+    def stop(self, stop: str) -> StopPaths:
+        """Files of one stop."""
+        return StopPaths(self.folder / "stops" / stop)
+
+
+def runs_folder() -> Path:
+    """Where runs are kept: $STUDY_RUNS, else runs/."""
+    return Path(os.environ.get("STUDY_RUNS", "runs"))
+
+
+def results_folder(study: str, root: str | Path | None = None) -> Path:
+    """Where a study's records, tables and figures go: <root or $STUDY_RESULTS or results>/<study>."""
+    return Path(root or os.environ.get("STUDY_RESULTS", "results")) / study
+
+
+def records_file(study: str, root: str | Path | None = None) -> Path:
+    """The fresh records of a study."""
+    return results_folder(study, root) / "records.csv"
+
+
+def timings_file(study: str, root: str | Path | None = None) -> Path:
+    """Wall-clock seconds, kept apart from the records so that those are the same bytes every time."""
+    return results_folder(study, root) / "timings.csv"
+
+
+def published_file(study: str) -> Path:
+    """The reviewed, committed copy of a study's records."""
+    return Path("analysis/records") / f"{study}.csv"

@@ -1,0 +1,49 @@
+"""Where a number comes from: commit, versions, device."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+
+@functools.cache
+def commit() -> str:
+    """The commit of this code, with `-dirty` where tracked files differ from it; $STUDY_COMMIT where a job says so."""
+    given = os.environ.get("STUDY_COMMIT")
+    if given:
+        return given
+    here = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        # Only code can change a number: an edited README or a new record does not make a run dirty.
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/study", ":/slurm")
+        return git("rev-parse", "--short=12", "HEAD") + ("-dirty" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def device_name(device: str) -> str:
+    """The processor's model: bits depend on it."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        model = platform.processor() or platform.machine()
+    return f"cpu {model}"
+
+
+def provenance(device: str, mode: str) -> dict[str, str]:
+    """What is kept with each run: commit, torch version, device, and how it was executed."""
+    import torch
+
+    return {"commit": commit(), "torch": torch.__version__, "device": device_name(device), "mode": mode}

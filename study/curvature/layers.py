@@ -7,10 +7,10 @@ G = delta phi^T with delta (g, n_out / g, P) and phi (g, d, P).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -37,11 +37,6 @@ class Layer:
         """Whether the weight is the scale of a norm layer: a column of n_out numbers, one input a neuron."""
         return isinstance(self.module, (*BATCH_NORMS, nn.LayerNorm, nn.GroupNorm))
 
-    @property
-    def n_groups(self) -> int:
-        """The groups of a convolution; 1 for any other layer."""
-        return self.module.groups if isinstance(self.module, CONVOLUTIONS) else 1
-
     def flatten(self, weight: Tensor) -> Tensor:
         """The weight as a matrix (n_out, d), rows w_s."""
         return weight.reshape(-1, 1) if self.is_scale else weight.flatten(1)
@@ -62,8 +57,20 @@ class Layer:
         if isinstance(module, nn.Linear):
             return delta.reshape(k, n, 1, -1, delta.shape[-1]).transpose(3, 4)
         if isinstance(module, nn.LayerNorm):
-            return delta.reshape(k, n, 1, -1, module.weight.numel()).transpose(3, 4)
-        return delta.reshape(k, n, 1, delta.shape[2], -1)
+            return delta.reshape(k, n, -1, module.weight.numel()).transpose(2, 3).unsqueeze(3)
+        return delta.reshape(k, n, delta.shape[2], 1, -1)
+
+    def features(self, module: nn.Module, x: Tensor) -> Tensor:
+        """The input features of one use as (g, d / window, n * P): a convolution's features are its input channels."""
+        if isinstance(module, CONVOLUTIONS):
+            channels = x.flatten(2).transpose(0, 1).flatten(1)
+            return channels.reshape(module.groups, -1, channels.shape[1])
+        return self.patches(module, x).permute(1, 2, 0, 3).flatten(2)
+
+    @property
+    def window(self) -> int:
+        """How many columns of the flattened weight read the same input feature: the kernel's size, or 1."""
+        return math.prod(self.module.kernel_size) if isinstance(self.module, CONVOLUTIONS) else 1
 
 
 def find_layers(model: nn.Module, only: Iterable[str] | None = None) -> list[Layer]:
@@ -107,7 +114,8 @@ def _is_supported(module: nn.Module, own: dict[str, nn.Parameter]) -> bool:
 def _conv_patches(module: nn.Module, x: Tensor) -> Tensor:
     assert isinstance(module, CONVOLUTIONS)
     mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
-    x = F.pad(x, module._reversed_padding_repeated_twice, mode=mode)
+    if any(module._reversed_padding_repeated_twice):
+        x = F.pad(x, module._reversed_padding_repeated_twice, mode=mode)
     kernel, stride, dilation = module.kernel_size, module.stride, module.dilation
     if isinstance(module, nn.Conv1d):
         x, kernel, stride, dilation = x.unsqueeze(2), (1, *kernel), (1, *stride), (1, *dilation)
@@ -116,7 +124,7 @@ def _conv_patches(module: nn.Module, x: Tensor) -> Tensor:
 
 
 def _normalized(module: nn.Module, x: Tensor) -> Tensor:
-    """The inputs of a norm layer's scale; its patches are those of n_out neurons with one input each, (n, n_out, 1, P)."""
+    """The inputs of a norm layer's scale: as many groups as neurons, each with one input, (n, n_out, 1, P)."""
     if isinstance(module, nn.LayerNorm):
         hat = F.layer_norm(x, module.normalized_shape, eps=module.eps)
         return hat.reshape(len(x), -1, module.weight.numel()).transpose(1, 2).unsqueeze(2)

@@ -97,9 +97,9 @@ def resolve_loss(loss: str | Loss | nn.Module) -> Loss:
         return loss
     if isinstance(loss, str):
         return Loss(loss)
-    if isinstance(loss, nn.CrossEntropyLoss) and loss.reduction == "mean" and loss.weight is None:
-        if loss.ignore_index < 0:
-            return Loss("cross_entropy", label_smoothing=loss.label_smoothing)
+    is_plain = isinstance(loss, nn.CrossEntropyLoss) and loss.reduction == "mean" and loss.weight is None
+    if is_plain and loss.ignore_index < 0:
+        return Loss("cross_entropy", label_smoothing=loss.label_smoothing)
     raise ValueError(
         f"loss {loss!r} is not one of {', '.join(LOSSES)}, a study.curvature.Loss or nn.CrossEntropyLoss()"
     )

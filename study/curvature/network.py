@@ -1,0 +1,136 @@
+"""A stranger's network as a function: read batches in pieces, run it frozen, and leave everything as it was found."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+Inputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
+Batch = tuple[Inputs, Tensor]
+Data = Batch | Iterable[Batch]
+
+
+class Network:
+    """A model on detached copies of its parameters, in eval mode, autocast off, global random state restored.
+
+    Used as a context: `with Network(model) as network: outputs = network(inputs)`. The model's own parameters, buffers,
+    gradients, requires_grad flags and training modes are as before afterwards, whatever happens inside.
+    """
+
+    def __init__(self, model: nn.Module, dtype: torch.dtype | None = None, train: Iterable[str] | None = None):
+        """`train` names the parameters that need gradients (default: all); `dtype` converts a copy of the model."""
+        named = dict(model.named_parameters())
+        if not named:
+            raise ValueError(f"{type(model).__name__} has no parameters")
+        first = next(iter(named.values()))
+        self.model = model
+        self.device = first.device
+        self.dtype = dtype or first.dtype
+        self._names = set(named if train is None else train)
+        self._cast = dtype
+        self._contexts = contextlib.ExitStack()
+
+    def __enter__(self) -> Network:
+        enter = self._contexts.enter_context
+        enter(_modes_kept(self.model))
+        enter(torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []))
+        enter(torch.inference_mode(False))
+        enter(torch.enable_grad())
+        enter(torch.autocast(self.device.type, enabled=False))
+        if self.device.type == "cuda":
+            enter(torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False))
+        self.model.eval()
+        self.parameters = {name: self._copy(value) for name, value in self.model.named_parameters()}
+        for name in self._names:
+            self.parameters[name].requires_grad_()
+        self._state = {**self.parameters, **{name: self._copy(value) for name, value in self.model.named_buffers()}}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._contexts.close()
+
+    def _copy(self, value: Tensor) -> Tensor:
+        value = value.detach()
+        return value.to(self._cast) if self._cast is not None and value.is_floating_point() else value
+
+    def __call__(self, inputs: Inputs, state: Mapping[str, Tensor] | None = None) -> Tensor:
+        """The outputs (n, C) for some inputs, with `state` in place of the parameters it names."""
+        args = inputs if isinstance(inputs, tuple) else () if isinstance(inputs, dict) else (inputs,)
+        kwargs = inputs if isinstance(inputs, dict) else {}
+        outputs = functional_call(self.model, {**self._state, **(state or {})}, args, kwargs)
+        if not isinstance(outputs, Tensor):
+            raise ValueError(f"the model returned {type(outputs).__name__}; a tensor (n, C) of outputs is needed")
+        n_samples = _n_samples(inputs)
+        if outputs.ndim not in (1, 2) or len(outputs) != n_samples:
+            raise ValueError(f"the model's output has shape {tuple(outputs.shape)}; ({n_samples}, C) is needed")
+        return outputs.reshape(n_samples, -1)
+
+    def place(self, value: Tensor) -> Tensor:
+        """Data on the network's device and in its dtype; integers keep theirs."""
+        if value.is_inference():
+            value = value.clone()
+        return value.to(self.device, self.dtype if value.is_floating_point() else None)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Data that can be read several times in pieces of at most `n` samples."""
+
+    source: Data
+
+    @classmethod
+    def of(cls, data: Data) -> Batches:
+        """From a pair (inputs, targets) or an iterable of such pairs; an iterator, which can be read once, is kept."""
+        return cls(list(data) if isinstance(data, Iterator) else data)
+
+    def read(self, network: Network, n: int | None = None) -> Iterator[Batch]:
+        """The batches, placed for a network and cut into pieces of at most n samples."""
+        for inputs, targets in self._batches():
+            size = _n_samples(inputs)
+            step = n or size
+            if len(targets) != size:
+                raise ValueError(f"a batch has {size} inputs and {len(targets)} targets")
+            for start in range(0, size, step):
+                piece = slice(start, start + step)
+                yield _map(inputs, lambda value, at=piece: network.place(value[at])), network.place(targets[piece])
+
+    def _batches(self) -> Iterator[Batch]:
+        is_pair = isinstance(self.source, tuple | list) and len(self.source) == 2 and isinstance(self.source[1], Tensor)
+        for batch in [self.source] if is_pair else self.source:
+            if not (isinstance(batch, tuple | list) and len(batch) == 2 and isinstance(batch[1], Tensor)):
+                raise ValueError(
+                    f"data must be (inputs, targets) or an iterable of such batches, not {type(batch).__name__}"
+                )
+            inputs = tuple(batch[0]) if isinstance(batch[0], list) else batch[0]
+            yield inputs, batch[1]
+
+
+def first_samples(inputs: Inputs, n: int) -> Inputs:
+    """The first n samples of some inputs."""
+    return _map(inputs, lambda value: value[:n])
+
+
+def _map(inputs, function):  # type: ignore[no-untyped-def]
+    if isinstance(inputs, dict):
+        return {name: function(value) for name, value in inputs.items()}
+    return tuple(map(function, inputs)) if isinstance(inputs, tuple) else function(inputs)
+
+
+def _n_samples(inputs: Inputs) -> int:
+    values = inputs.values() if isinstance(inputs, dict) else inputs if isinstance(inputs, tuple) else (inputs,)
+    return len(next(iter(values)))
+
+
+@contextlib.contextmanager
+def _modes_kept(model: nn.Module) -> Iterator[None]:
+    modes = {module: module.training for module in model.modules()}
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

@@ -53,7 +53,7 @@ def _digits() -> Tensors:
         raise ValueError("dataset: 'digits': needs scikit-learn, which carries it: pip install scikit-learn") from error
 
     images, labels = load_digits(return_X_y=True)
-    order = np.random.RandomState(0).permutation(len(labels))  # noqa: NPY002 - the legacy stream never changes
+    order = np.random.RandomState(0).permutation(len(labels))
     x = torch.from_numpy(images[order] / 16.0).float()
     y = torch.from_numpy(labels[order]).long()
     return Tensors(x[:300], y[:300], x[300:], y[300:])
@@ -75,11 +75,10 @@ def _from_torchvision(name: str) -> Tensors:
         except RuntimeError:
             try:
                 part = dataset(root=root, train=train, download=True)
-            except Exception as error:
-                raise ValueError(
-                    f"STUDY_DATA: {str(root)!r}: holds no {name} and it cannot be downloaded ({error}); set STUDY_DATA to"
-                    f" a torchvision root that has it"
-                ) from error
+            except Exception as error:  # whatever stops a download: no network, no space, a server's answer
+                reason = " ".join(str(error).split())[:200]
+                allowed = "a torchvision root that has it, or a network to download it"
+                raise ValueError(f"STUDY_DATA: {str(root)!r}: holds no {name} ({reason}); allowed: {allowed}") from None
         images = torch.from_numpy(np.asarray(part.data))
         images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
         parts += [(images.float() / 255 - 0.5) / 0.5, torch.as_tensor(part.targets, dtype=torch.int64)]

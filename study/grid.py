@@ -173,12 +173,13 @@ def _seeds(value: Any) -> list[Any]:
 
 
 def shards(study: Study) -> list[Shard]:
-    """The study's runs grouped by shape, in order, at most `shard_size` to a shard."""
+    """The study's runs grouped by shape, at most `shard_size` to a shard; the shard of the earliest run comes first."""
+    place = {config: i for i, config in enumerate(study.runs)}
     groups: dict[tuple[Any, ...], list[RunConfig]] = {}
     for config in study.runs:
         groups.setdefault(tuple(getattr(config, f) for f in FIELDS if f not in STACKED), []).append(config)
     pieces = [g[i : i + study.shard_size] for g in groups.values() for i in range(0, len(g), study.shard_size)]
-    return [Shard(_shard_id(piece), tuple(piece)) for piece in pieces]
+    return [Shard(_shard_id(piece), tuple(piece)) for piece in sorted(pieces, key=lambda piece: place[piece[0]])]
 
 
 def _shard_id(runs: Iterable[RunConfig]) -> str:

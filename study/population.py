@@ -61,7 +61,7 @@ class Population:
     ) -> None:  # fmt: skip
         self.data, self.device, self.mode, self.guard = data, device, mode, guard
         self.shape = configs[0]
-        self.forward = StackedForward(build_model(self.shape).to(device).eval(), self.shape.loss)
+        self.forward = StackedForward(build_model(self.shape).to(device).eval(), self.shape.loss, mode)
         self.runs, states = [], []
         for config, path in zip(configs, paths, strict=True):
             run, state = _load_or_start(config, path, guard)

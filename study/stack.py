@@ -46,16 +46,16 @@ def member(stack: Stack, i: int) -> Stack:
 class StackedForward:
     """Logits and gradients of a stack of networks of one architecture (no buffers, no randomness in the forward)."""
 
-    def __init__(self, template: nn.Module, loss: str) -> None:
+    def __init__(self, template: nn.Module, loss: str, mode: str) -> None:
         if any(True for _ in template.buffers()):
             raise ValueError(
                 f"model: {type(template).__name__}: has buffers, allowed: models whose state is parameters only"
             )
-        self.template, self.loss = template, loss
+        self.template, self.loss, self.mode = template, loss, mode
 
     def __call__(self, parameters: Stack, x: Tensor, *, shared: bool) -> Tensor:
         """Logits (networks, n, C); x is (n, *shape) when shared by all networks, else (networks, n, *shape)."""
-        if len(next(iter(parameters.values()))) == 1:  # plain kernels are quicker than vmapped ones
+        if self.mode == "sequential":
             own = {name: tensor[0] for name, tensor in parameters.items()}
             return functional_call(self.template, own, (x if shared else x[0],)).unsqueeze(0)
         forward = vmap(

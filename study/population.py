@@ -187,7 +187,14 @@ class Population:
             "train_loss": run.last_loss if math.isfinite(run.last_loss) else None,
         }
         self.guard()
-        outcome = {"status": run.status, "end": end, "reached": run.reached, "seconds": run.seconds}
+        n_parameters = sum(tensor[0].numel() for tensor in self.parameters.values())
+        outcome = {
+            "status": run.status,
+            "n_parameters": n_parameters,
+            "end": end,
+            "reached": run.reached,
+            "seconds": run.seconds,
+        }
         write_json(run.paths.outcome, {**outcome, "provenance": provenance(self.device, self.mode)})
         run.paths.state.unlink(missing_ok=True)
 

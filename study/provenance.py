@@ -11,7 +11,7 @@ from pathlib import Path
 
 @functools.cache
 def commit() -> str:
-    """The commit of this code, with `-dirty` where tracked files differ from it; $STUDY_COMMIT where a job says so."""
+    """The commit of this code, with `-dirty` where the code differs from it; $STUDY_COMMIT where a job says so."""
     given = os.environ.get("STUDY_COMMIT")
     if given:
         return given
@@ -22,7 +22,7 @@ def commit() -> str:
 
     try:
         # Only code can change a number: an edited README or a new record does not make a run dirty.
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/study", ":/slurm")
+        changed = git("status", "--porcelain", "--", ":/study", ":/slurm")
         return git("rev-parse", "--short=12", "HEAD") + ("-dirty" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

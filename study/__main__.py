@@ -1,0 +1,124 @@
+"""Command line of the study: argument parsing only."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from study import plan as planning
+from study.grid import Study, load_study, shards
+from study.paths import runs_folder
+
+EPILOG = """examples:
+  python -m study plan configs/digits_mlp.yaml             what would run, what is done, how long it takes
+  python -m study run configs/digits_mlp.yaml              train, evaluate and measure it here, one process
+  python -m study records configs/digits_mlp.yaml          runs/ -> results/digits_mlp/records.csv
+  python -m study publish configs/digits_mlp.yaml          merge those into analysis/records/, to be committed
+  python -m slurm submit configs/digits_mlp.yaml --cluster local      the same on all cores, or on a cluster
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 when all is done, 2 for a user's mistake (one line), 1 where runs are missing."""
+    parser = argparse.ArgumentParser(
+        prog="python -m study", description="Train and measure the networks of a study.", epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in (
+        ("plan", "print runs, shards, done, to do and estimated minutes; run nothing"),
+        ("run", "train, evaluate and measure what is missing, here, shard after shard"),
+        ("records", "write results/<study>/records.csv and timings.csv from the finished runs"),
+        ("publish", "merge the records into analysis/records/<study>.csv"),
+        ("keys", "print the key and the fields of every run"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("config", type=Path, help="the study's yaml, e.g. configs/digits_mlp.yaml")
+        command.add_argument(
+            "--runs", type=Path, default=runs_folder(), help="folder of all runs (default: %(default)s)"
+        )
+        command.add_argument("--results", type=Path, default=None, help="folder of results (default: results)")
+        if name in ("plan", "run"):
+            command.add_argument("--skip-published", action="store_true", help="count published runs as done")
+        if name == "run":
+            command.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+            command.add_argument(
+                "--wandb",
+                choices=("online", "offline", "off"),
+                default="off",
+                help="mirror to wandb (default: %(default)s)",
+            )
+    options = parser.parse_args(arguments)
+    try:
+        study = load_study(options.config)
+        return int(_COMMANDS[options.command](study, options) or 0)
+    except (ValueError, OSError, RuntimeError) as error:
+        print("error: " + " ".join(str(error).split()), file=sys.stderr)
+        return 2
+
+
+def _plan(study: Study, options: argparse.Namespace) -> int:
+    planning.show(planning.make(study, options.runs, skip_published=options.skip_published))
+    return 0
+
+
+def _run(study: Study, options: argparse.Namespace) -> int:
+    from study.display import Display
+    from study.run import run_shard
+
+    plan = planning.make(study, options.runs, skip_published=options.skip_published)
+    planning.show(plan)
+    interrupted, failed = False, []
+    with Display(plan.n_to_do) as display:
+        for shard in plan.to_do:
+            report = run_shard(
+                shard.runs, study.measures, runs_root=options.runs, device=options.device,
+                should_stop=display.stop_requested, progress=display,
+            )  # fmt: skip
+            failed += report.failed
+            interrupted = report.interrupted
+            if interrupted:
+                break
+    for line in failed:
+        print(f"recorded as missing: {line}")
+    if options.wandb != "off":
+        from study.tracking import mirror
+
+        mirror(study.runs, study.measures, options.runs, study.name, options.wandb, options.results)
+    if interrupted:
+        print("stopped at a checkpoint; the same command goes on from here")
+        return 1
+    return _records(study, options)
+
+
+def _records(study: Study, options: argparse.Namespace) -> int:
+    from study.records import collect
+
+    path, missing = collect(study, options.runs, options.results)
+    print(
+        f"{path}: {len(study.runs) - missing} of {len(study.runs)} runs" + (f", {missing} not done" if missing else "")
+    )
+    return 1 if missing else 0
+
+
+def _publish(study: Study, options: argparse.Namespace) -> None:
+    from study.records import publish
+
+    path, added = publish(study, options.results)
+    print(f"{path}: {added} rows added; review and commit it")
+
+
+def _keys(study: Study, options: argparse.Namespace) -> None:
+    from study.config import run_key
+
+    for shard in shards(study):
+        for config in shard.runs:
+            print(run_key(config), shard.id, config)
+
+
+_COMMANDS = {"plan": _plan, "run": _run, "records": _records, "publish": _publish, "keys": _keys}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""Progress of a study in the terminal, and a polite stop on Ctrl-C. Uses rich where it is installed."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import time
+from types import FrameType
+from typing import Any
+
+
+class Display:
+    """Called with the events of `run_shard`; shows runs trained, measures taken and the epoch that is running.
+
+    The first Ctrl-C (or SIGTERM) asks to stop at the next epoch end, where everything is saved; the second one stops
+    at once, which loses at most the epochs since the last checkpoint.
+    """
+
+    def __init__(self, n_runs: int) -> None:
+        self.n_runs, self.trained, self.measured = n_runs, 0, 0
+        self._stop = False
+        self._shown = 0.0
+        self._bar: Any = None
+        with contextlib.suppress(ImportError):
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+            if sys.stderr.isatty():
+                columns = (TextColumn("{task.description:<32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+                from rich.console import Console
+
+                self._bar = Progress(*columns, console=Console(stderr=True))
+                self._task = self._bar.add_task("training", total=n_runs)
+
+    def __enter__(self) -> Display:
+        self._old = {s: signal.signal(s, self._on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+        if self._bar:
+            self._bar.stop()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._stop:
+            raise KeyboardInterrupt
+        self._stop = True
+        print("stopping at the next epoch end (again: at once)", file=sys.stderr)
+
+    def stop_requested(self) -> bool:
+        """Whether a signal asked to stop."""
+        return self._stop
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Take one event of `run_shard`."""
+        text = "measuring"
+        if event["kind"] == "epoch":
+            text = f"epoch {event['epoch']}, {event['running']} of {event['of']} networks"
+        elif event["kind"] == "trained":
+            self.trained += event["n"]
+        else:
+            self.measured += event["n"]
+        if self._bar:
+            self._bar.update(self._task, completed=self.trained, description=text)
+        elif time.monotonic() - self._shown > 10:
+            self._shown = time.monotonic()
+            line = f"{self.trained} of {self.n_runs} runs trained, {self.measured} measures taken; {text}"
+            print(line, file=sys.stderr, flush=True)

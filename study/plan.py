@@ -1,0 +1,89 @@
+"""What a study would cost before it is run: runs, shards, done, to do, estimated minutes. Reads files only."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from study.checkpoint import read_json
+from study.config import run_key
+from study.grid import Shard, Study, shards
+from study.paths import RunPaths
+from study.run import run_state
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Shards with something left to do, reduced to those runs; counts of runs by state; seconds of one core, or None."""
+
+    study: Study
+    n_shards: int
+    counts: Counter[str]
+    to_do: tuple[Shard, ...]
+    seconds: float | None
+    rate_source: str
+
+    @property
+    def n_to_do(self) -> int:
+        """Runs that are not done."""
+        return sum(len(shard.runs) for shard in self.to_do)
+
+
+def make(study: Study, runs_root: str | Path, *, skip_published: bool = False) -> Plan:
+    """Look at the files of every run of a study once. `skip_published` counts published runs as done."""
+    published: set[str] = set()
+    if skip_published:
+        from study.records import published_keys
+
+        published = published_keys(study)
+    counts: Counter[str] = Counter()
+    to_do, measured = [], []
+    for shard in (pieces := shards(study)):
+        left = []
+        for config in shard.runs:
+            paths = RunPaths(Path(runs_root), run_key(config))
+            state = run_state(paths, config, study.measures)
+            if state != "done" and paths.key in published:
+                state_name = "published"
+            else:
+                state_name = state
+            counts[state_name] += 1
+            if state == "done" and len(measured) < 200:
+                measured.append(_seconds(paths))
+            if state_name in ("new", "partial"):
+                left.append(config)
+        if left:
+            to_do.append(Shard(shard.id, tuple(left)))
+    n_left = counts["new"] + counts["partial"]
+    rate, source = study.seconds_per_run, "the config's seconds_per_run"
+    if measured:
+        rate, source = sum(measured) / len(measured), f"{len(measured)} finished runs here"
+    return Plan(study, len(pieces), counts, tuple(to_do), None if rate is None else n_left * rate, source)
+
+
+def _seconds(paths: RunPaths) -> float:
+    """Seconds that a finished run took: training, and all that was measured."""
+    files = [paths.outcome, *sorted(paths.folder.glob("stops/*/*.json"))]
+    return sum(float(read_json(file).get("seconds", 0.0)) for file in files)
+
+
+def estimate(plan: Plan, n_workers: int = 1) -> str:
+    """The plan's cost in words, for shards running on `n_workers` cores at a time."""
+    if not plan.n_to_do:
+        return "nothing to do"
+    if plan.seconds is None:
+        return "unknown until the first run is finished (or seconds_per_run is set)"
+    return f"{plan.seconds / 60 / min(n_workers, len(plan.to_do)):.1f} minutes on {n_workers} core(s), by {plan.rate_source}"
+
+
+def show(plan: Plan, n_workers: int = 1) -> None:
+    """Print the plan."""
+    study, counts = plan.study, plan.counts
+    print(f"{study.name}: {study.title}")
+    published = f", {counts['published']} published" if counts["published"] else ""
+    print(f"  runs      {len(study.runs)} in {plan.n_shards} shards")
+    print(f"  done      {counts['done']}{published}")
+    print(f"  to do     {plan.n_to_do} in {len(plan.to_do)} shards ({counts['partial']} started)")
+    print(f"  estimate  {estimate(plan, n_workers)}")
+    print(f"  measures  {', '.join(study.measures)}", flush=True)

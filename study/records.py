@@ -1,0 +1,163 @@
+"""Runs -> one tidy row a run and stop; and the published copy, which outlives the machine that made it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from study.checkpoint import read_json, write_bytes
+from study.config import FIELDS, RunConfig, run_key, stop_target
+from study.grid import Study
+from study.paths import RunPaths, StopPaths, published_file, records_file, timings_file
+from study.run import run_state
+
+Row = dict[str, str]
+
+
+class RecordsConflict(ValueError):
+    """A published row and a fresh one of the same run and stop disagree."""
+
+
+def collect(study: Study, runs_root: str | Path, results_root: str | Path | None = None) -> tuple[Path, int]:
+    """Write results/<study>/records.csv and timings.csv from the runs that are done; the path and how many are missing.
+
+    The same runs give the same bytes: rows are sorted by key and stop, numbers are written with `repr`, seconds stand in
+    timings.csv alone.
+    """
+    rows: list[Row] = []
+    timings: list[Row] = []
+    missing = 0
+    for config in study.runs:
+        paths = RunPaths(Path(runs_root), run_key(config))
+        if run_state(paths, config, study.measures) != "done":
+            missing += 1
+            continue
+        outcome = read_json(paths.outcome)
+        timings.append(_timing(paths.key, "", "train", outcome["seconds"]))
+        for stop in config.stops:
+            rows.append(_row(config, paths, stop, outcome, study.measures))
+            timings += _stop_timings(paths.key, stop, paths.stop(stop), study.measures)
+    path = records_file(study.name, results_root)
+    write_table(path, rows)
+    write_table(timings_file(study.name, results_root), timings)
+    return path, missing
+
+
+def _text(value: Any) -> str:
+    """A cell: floats with repr, so that they read back to the same bits; None (not finite, missing) as empty."""
+    if value is None:
+        return ""
+    if isinstance(value, list | tuple):
+        return "-".join(str(v) for v in value)
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def _row(config: RunConfig, paths: RunPaths, stop: str, outcome: Mapping[str, Any], measures: Iterable[str]) -> Row:
+    files = paths.stop(stop)
+    diverged = outcome["status"] == "diverged"
+    reached = outcome["reached"].get(stop)
+    at = reached or outcome["end"]
+    evaluation = {} if diverged else read_json(files.evaluation)
+    train, test = evaluation.get("train", {}), evaluation.get("test", {})
+    cells: dict[str, Any] = {"key": paths.key, "stop": stop}
+    cells |= {f"hp.{name}": getattr(config, name) for name in FIELDS if name != "stops"}
+    cells |= {"train.status": outcome["status"], "train.converged": reached is not None and not diverged}
+    cells |= {"train.epoch": at["epoch"], "train.step": at["step"]}
+    for part, values in (("train", train), ("test", test)):
+        cells |= {f"{part}.loss": values.get("loss"), f"{part}.error": values.get("error")}
+    for name in ("loss", "error"):
+        cells[f"gap.{name}"] = test[name] - train[name] if evaluation else None
+    cells |= {"n.train": train.get("n"), "n.test": test.get("n"), "n.parameters": outcome["n_parameters"]}
+    commits = set()
+    for label in measures:
+        stored = {"value": None} if diverged else read_json(files.measure(label))
+        commits.add(stored.get("commit"))
+        cells[f"measure.{label}"] = stored["value"]
+        cells |= {f"measure.{label}.{layer}": v for layer, v in (stored.get("layers") or {}).items()}
+        if stored.get("standard_error") is not None:
+            cells[f"measure.{label}.se"] = stored["standard_error"]
+    cells |= {f"prov.{name}": value for name, value in outcome["provenance"].items()}
+    cells["prov.measured"] = "+".join(sorted(c for c in commits if c))
+    return {name: _text(value) for name, value in cells.items()}
+
+
+def _timing(key: str, stop: str, item: str, seconds: float) -> Row:
+    return {"key": key, "stop": stop, "item": item, "seconds": repr(float(seconds))}
+
+
+def _stop_timings(key: str, stop: str, files: StopPaths, measures: Iterable[str]) -> list[Row]:
+    found = [("evaluate", files.evaluation), *((label, files.measure(label)) for label in measures)]
+    return [_timing(key, stop, item, read_json(path)["seconds"]) for item, path in found if path.exists()]
+
+
+def write_table(path: Path, rows: list[Row]) -> None:
+    """A CSV of rows sorted by key, stop and item; columns in order of first appearance, prov.* last. Atomic."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    names.sort(key=lambda name: name.startswith("prov."))
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(sorted(rows, key=lambda row: (row["key"], _stop_order(row["stop"]))))
+    write_bytes(path, buffer.getvalue().encode())
+
+
+def _stop_order(stop: str) -> tuple[str, float]:
+    kind, value = stop_target(stop) if stop else ("", 0.0)
+    return kind, -value if kind == "loss" else value
+
+
+def read_table(path: Path) -> list[Row]:
+    """The rows of a CSV of `write_table`; none where there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def publish(study: Study, results_root: str | Path | None = None) -> tuple[Path, int]:
+    """Merge results/<study>/records.csv into analysis/records/<study>.csv by key and stop; the path and rows added.
+
+    Rows that agree stay, with cells that only one side has filled in; a number that differs is refused with
+    RecordsConflict, naming row and column, and nothing is written. Provenance stays that of the row first published.
+    """
+    source, target = records_file(study.name, results_root), published_file(study.name)
+    fresh, published = read_table(source), {(r["key"], r["stop"]): r for r in read_table(target)}
+    if not fresh:
+        raise ValueError(f"{source}: holds no records; allowed: records of at least one finished run (study records)")
+    n_before = len(published)
+    for row in fresh:
+        if "-dirty" in row["prov.commit"] + row["prov.measured"] or "unknown" in row["prov.commit"]:
+            raise ValueError(
+                f"{source}: prov.commit: {row['prov.commit']!r}: allowed: a commit; publish runs of committed code"
+            )
+        place = (row["key"], row["stop"])
+        published[place] = _merged(published.get(place, {}), row, f"{target}: row {place[0]} {place[1]}")
+    write_table(target, list(published.values()))
+    return target, len(published) - n_before
+
+
+def _merged(old: Row, new: Row, where: str) -> Row:
+    merged = dict(new)
+    for name, value in old.items():
+        if name.startswith("prov.") or not new.get(name):
+            merged[name] = value
+        elif value and value != new[name]:
+            raise RecordsConflict(f"{where}: {name}: published {value}, now {new[name]}; allowed: the published value")
+    if old and any(new.get(n) and not old.get(n) for n in new if n.startswith("measure.")):
+        merged["prov.measured"] = "+".join(
+            sorted({*old["prov.measured"].split("+"), *new["prov.measured"].split("+")} - {""})
+        )
+    return merged
+
+
+def published_keys(study: Study) -> set[str]:
+    """Keys of runs whose rows, for every stop and every measure of the study, are published."""
+    rows = {(row["key"], row["stop"]): row for row in read_table(published_file(study.name))}
+    return {run_key(c) for c in study.runs if all(_complete(rows.get((run_key(c), s)), study) for s in c.stops)}
+
+
+def _complete(row: Row | None, study: Study) -> bool:
+    return row is not None and all(f"measure.{label}" in row for label in study.measures)

@@ -3,7 +3,7 @@
     configs/<study>.yaml     what to run (a person writes this)
       v  grid.py             yaml -> RunConfigs, each with a run key; runs of one shape form a shard
     population.py            trains all networks of a shard at once on one device
-      v                      runs/<xx>/<key>/{config.json, init.pt, state.pt, epochs.jsonl, outcome.json, stops/<stop>/weights.pt}
+      v                      runs/<xx>/<key>/{config.json, init.pt, epochs.jsonl, outcome.json, stops/<stop>/weights.pt}
     measures/                runs/<xx>/<key>/stops/<stop>/<label>.json, one file a measure
       v  tracking.py         mirrors configs, curves and measures to wandb; nothing reads it back
     records.py               results/<study>/records.csv, one tidy row a run and stop

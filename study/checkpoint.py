@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file beside its place, flush it to disk, then rename it into place. Raises OSError (disk full, read-only)."""
+    """Write a file beside its place, flush it to disk, rename it into place. Raises OSError (disk full, read-only)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:

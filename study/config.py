@@ -121,7 +121,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def checked_value(name: Any, value: Any) -> Any:
-    """One field's value in its declared type. Raises ConfigError for an unknown field, a wrong type, a value out of range."""
+    """One field's value in its declared type. Raises ConfigError: unknown field, wrong type, or value out of range."""
     if name not in FIELDS:
         raise ConfigError(str(name), value, "unknown field, allowed: " + ", ".join(FIELDS))
     converted = _convert(name, value)

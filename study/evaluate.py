@@ -1,4 +1,4 @@
-"""The one definition of loss and error: per-sample losses in the model's dtype, summed in float64, eval mode, fixed order."""
+"""The one definition of loss and error: per-sample losses in the model's dtype, summed in float64, in a fixed order."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from study.run import run_state
 
 @dataclass(frozen=True)
 class Plan:
-    """Shards with something left to do, reduced to those runs; counts of runs by state; seconds of one core, or None."""
+    """Shards with something to do, reduced to those runs; counts of runs by state; seconds of one core, or None."""
 
     study: Study
     n_shards: int
@@ -38,20 +38,18 @@ def make(study: Study, runs_root: str | Path, *, skip_published: bool = False) -
 
         published = published_keys(study)
     counts: Counter[str] = Counter()
-    to_do, measured = [], []
+    to_do: list[Shard] = []
+    measured: list[float] = []
     for shard in (pieces := shards(study)):
         left = []
         for config in shard.runs:
             paths = RunPaths(Path(runs_root), run_key(config))
             state = run_state(paths, config, study.measures)
-            if state != "done" and paths.key in published:
-                state_name = "published"
-            else:
-                state_name = state
-            counts[state_name] += 1
+            skipped = state != "done" and paths.key in published
+            counts["published" if skipped else state] += 1
             if state == "done" and len(measured) < 200:
                 measured.append(_seconds(paths))
-            if state_name in ("new", "partial"):
+            if state != "done" and not skipped:
                 left.append(config)
         if left:
             to_do.append(Shard(shard.id, tuple(left)))
@@ -74,7 +72,8 @@ def estimate(plan: Plan, n_workers: int = 1) -> str:
         return "nothing to do"
     if plan.seconds is None:
         return "unknown until the first run is finished (or seconds_per_run is set)"
-    return f"{plan.seconds / 60 / min(n_workers, len(plan.to_do)):.1f} minutes on {n_workers} core(s), by {plan.rate_source}"
+    minutes = plan.seconds / 60 / min(n_workers, len(plan.to_do))
+    return f"{minutes:.1f} minutes on {n_workers} core(s), by {plan.rate_source}"
 
 
 def show(plan: Plan, n_workers: int = 1) -> None:

@@ -21,8 +21,8 @@ def relative_flatness_normalized(ctx: MeasureContext) -> dict[str, float]:
     """Relative flatness after each input feature of the layer is divided by its standard deviation on the training set.
 
     As `relative_flatness`, with W diag(s) and phi / s in place of W and phi: invariant to neuron-wise rescaling too.
-    Source: published code of Petzka et al. 2021 (2001.00939). Parameters: weights of each layer. Data: training set, mean.
-    Deterministic. Cost: shared curvature pass, and one forward pass for the standard deviations.
+    Source: published code of Petzka et al. 2021 (2001.00939). Parameters: weights of each layer. Data: training set,
+    mean. Deterministic. Cost: shared curvature pass, and one forward pass for the standard deviations.
     """
     return {name: layer.relative_flatness_normalized for name, layer in ctx.curvature.items()}
 
@@ -41,7 +41,7 @@ def kappa_2019(ctx: MeasureContext) -> dict[str, float]:
 def hessian_trace(ctx: MeasureContext) -> dict[str, float]:
     """Trace of the Hessian of the mean training loss in each layer's weights: flatness before it is made invariant.
 
-    Tr(H_l) = tr T^l. Source: definition; exact for networks piecewise linear in each layer (Petzka et al. 2021, 2001.00939).
-    Parameters: weights of each layer. Data: training set, mean. Deterministic. Cost: shared curvature pass.
+    Tr(H_l) = tr T^l, exact for networks that are piecewise linear in each layer. Source: Petzka et al. 2021
+    (2001.00939), section 3. Parameters: weights of each layer. Data: training set, mean. Deterministic. Cost: shared curvature pass.
     """
     return {name: layer.trace for name, layer in ctx.curvature.items()}

@@ -9,8 +9,8 @@ from study.measures.registry import MeasureContext, measure
 def inverse_margin(ctx: MeasureContext) -> float:
     """Inverse squared margin, the margin being the 10th percentile over the training set of f[y] - max_{c != y} f[c].
 
-    1 / gamma^2. Source: Jiang et al. 2020 (1912.02178), section C.2. Parameters: none. Data: training set, outputs before
-    the softmax. Fails (recorded as missing) where gamma is not positive. Deterministic. Cost: one forward pass, shared.
+    1 / gamma^2. Source: Jiang et al. 2020 (1912.02178), section C.2. Parameters: none. Data: training set, outputs
+    before the softmax. Fails (recorded as missing) where gamma is not positive. Deterministic. Cost: one forward pass, shared.
     """
     own = ctx.logits.gather(1, ctx.labels[:, None])
     others = ctx.logits.scatter(1, ctx.labels[:, None], float("-inf")).amax(1, keepdim=True)

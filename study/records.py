@@ -46,6 +46,16 @@ def collect(study: Study, runs_root: str | Path, results_root: str | Path | None
     return path, missing
 
 
+def run_rows(config: RunConfig, runs_root: str | Path, measures: Iterable[str]) -> list[Row]:
+    """The rows of one run, one a stop in the order of its config; none while it is not done."""
+    paths = RunPaths(Path(runs_root), run_key(config))
+    labels = list(measures)
+    if run_state(paths, config, labels) != "done":
+        return []
+    outcome = read_json(paths.outcome)
+    return [_row(config, paths, stop, outcome, labels) for stop in config.stops]
+
+
 def _text(value: Any) -> str:
     """A cell: floats with repr, so that they read back to the same bits; None (not finite, missing) as empty."""
     if value is None:

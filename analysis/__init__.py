@@ -1,0 +1,39 @@
+"""Pure functions from records to tables, figures, a report page and a paper: frames in, frames out.
+
+    results/<study>/records.csv   (or the committed analysis/records/<study>.csv, or anybody's ledger)
+      v  load.py                  one shape of frame
+      v  exclude.py               named rules, each with its count
+      v  correlation.py, psi.py, information.py, robustness.py, partial.py, significance.py
+      v  tables/*, figures/*      build(frame) -> DataFrame | Figure, found by file name
+    make.py, report.py, verify.py, ledger.py, paper.py
+
+    >>> from analysis import kendall, granulated, sign_error        # each takes a records frame of one stop
+
+Nothing here reads a clock for a number, uses the global random state or imports torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from analysis.correlation import correlate, kendall
+    from analysis.load import load_study, read_ledger, read_records
+
+_HOME = {
+    "kendall": "correlation",
+    "correlate": "correlation",
+    "load_study": "load",
+    "read_ledger": "load",
+    "read_records": "load",
+}
+
+__all__ = ["correlate", "kendall", "load_study", "read_ledger", "read_records"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name at its first use, so that a command that needs one part starts quickly."""
+    if name in _HOME:
+        return getattr(import_module(f"analysis.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'analysis' has no attribute {name!r}")

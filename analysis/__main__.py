@@ -1,0 +1,78 @@
+"""Command line: `python -m analysis report|make|verify|paper|ledger`; argument parsing only.
+
+A user's error is one line on stderr and exit status 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+
+def _report(options: argparse.Namespace) -> int:
+    from analysis.load import at_stop, load_study, main_stop
+    from analysis.make import make, write
+    from analysis.render import to_text
+    from analysis.report import write_report
+    from analysis.tables.correlation import headline, targets
+
+    source = load_study(options.study, options.results, options.committed)
+    made = make(source)
+    folder = _folder(options, source.name)
+    write(made, folder)
+    path = write_report(source, made, folder / "report.html")
+    available = targets(at_stop(source.records))
+    table = made.tables["correlation"]
+    if available:
+        table = headline(table, main_stop(source.records), available[0])
+    print(to_text(table, width=_width(), colour=sys.stdout.isatty()), end="")
+    for name, reason in made.lacking.items():
+        print(f"not shown: {name}: needs {reason}")
+    print(path)
+    return 0
+
+
+def _folder(options: argparse.Namespace, name: str) -> Path:
+    root = options.results if options.results is not None else Path(os.environ.get("STUDY_RESULTS", "results"))
+    return root / name
+
+
+def _width() -> int:
+    import shutil
+
+    return max(100, shutil.get_terminal_size((140, 24)).columns)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's arguments."""
+    top = argparse.ArgumentParser(
+        prog="python -m analysis", description="From records to tables, figures and the paper."
+    )
+    commands = top.add_subparsers(dest="command", required=True)
+    report = commands.add_parser(
+        "report", help="tables, figures and the page of one study; prints the page's path last"
+    )
+    report.add_argument("study", help="configs/<study>.yaml or the study's name")
+    report.set_defaults(run=_report)
+    for command in (report,):
+        command.add_argument("--results", type=Path, help="folder of all results (default: $STUDY_RESULTS or results)")
+        command.add_argument("--committed", action="store_true", help="read analysis/records/, not fresh results")
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return the exit status (0, or 2 for a user's error)."""
+    from analysis.load import InputError
+
+    options = parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,263 @@
+"""Rank and linear correlation of each measure with the generalization gap, with intervals by configuration.
+
+Conventions. A missing value (NaN) leaves its run out of that one coefficient, whose n says so; an infinity is an
+ordered value for every rank statistic and makes Pearson undefined. tau-a = mean over ordered pairs of sign(dm) sign(dg)
+(Jiang et al. 2020): a constant measure scores 0. tau-b corrects for ties (scipy's kendalltau): a constant gives NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from analysis.load import configurations, measures, values
+from analysis.pairs import PairSigns, dense_ranks, tie_form
+from analysis.resample import Interval, bca, multiplicities
+
+Floats = NDArray[np.float64]
+RESAMPLES = 2000
+WITH_INTERVAL = ("tau_b", "tau_a", "pearson")
+_CHUNK = 250  # resamples at a time: keeps the working set of 10,000 runs near 10 MB an array; ours
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """Coefficients of one measure with one target, with what intervals and paired differences need.
+
+    `point`: name -> value, for tau_b, tau_a, weighted_tau, pearson, spearman; `replicates`: (B,) and `jackknife`:
+    (configurations,) for the names in WITH_INTERVAL; `note` says in words why a coefficient is undefined.
+    """
+
+    n: int
+    n_configurations: int
+    point: dict[str, float]
+    replicates: dict[str, Floats] = field(default_factory=dict)
+    jackknife: dict[str, Floats] = field(default_factory=dict)
+    note: str = ""
+
+    def interval(self, name: str, level: float = 0.95) -> Interval:
+        """BCa interval of one coefficient; NaN bounds with a reason where there is none."""
+        if name not in self.replicates:
+            return Interval(np.nan, np.nan, "no resamples were asked")
+        return bca(self.point[name], self.replicates[name], self.jackknife[name], level)
+
+
+def tau(x: ArrayLike, y: ArrayLike, variant: str = "b") -> float:
+    """Kendall's tau of two vectors (n,), without missing pairs; variant "a" or "b". Cost O(256 n)."""
+    if variant not in ("a", "b"):
+        raise ValueError(f"variant: {variant}: allowed are a, b")
+    return coefficients(x, y, resamples=0).point[f"tau_{variant}"]
+
+
+def coefficients(
+    x: ArrayLike,
+    y: ArrayLike,
+    groups: ArrayLike | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Coefficients:
+    """Correlate two vectors (n,), resampling the configurations that `groups` (n,) numbers (default: each run is one).
+
+    The resamples depend on seed and the number of configurations alone, so that two measures of the same runs are
+    resampled together. Cost O(n resamples 256); memory O(n 250).
+    """
+    a, b, group = complete(x, y, groups)
+    n_groups = int(group.max(initial=-1)) + 1
+    if len(a) < 2:
+        undefined = dict.fromkeys(("tau_b", "tau_a", "weighted_tau", "pearson", "spearman"), np.nan)
+        return Coefficients(len(a), n_groups, undefined, note=f"undefined: {len(a)} runs with a value")
+    sums = _Sums(a, b, group)
+    point = {name: float(v[0]) for name, v in sums.all_rows().items()}
+    point |= {"spearman": _spearman(a, b), "weighted_tau": _weighted_tau(a, b)}
+    note = _why_undefined(a, b)
+    if resamples == 0:
+        return Coefficients(len(a), n_groups, point, note=note)
+    replicates = sums.resampled(multiplicities(n_groups, resamples, seed))
+    return Coefficients(len(a), n_groups, point, replicates, sums.leave_one_out(), note)
+
+
+def complete(x: ArrayLike, y: ArrayLike, groups: ArrayLike | None) -> tuple[Floats, Floats, NDArray[np.int64]]:
+    """The runs at which neither x nor y is NaN: x, y and their configurations numbered from 0, each (n,)."""
+    a, b = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if a.ndim != 1 or a.shape != b.shape:
+        raise ValueError(f"x and y: {a.shape} and {b.shape}: two vectors of one length are allowed")
+    every = np.arange(len(a)) if groups is None else np.asarray(groups)
+    there = ~(np.isnan(a) | np.isnan(b))
+    number = np.unique(every[there], return_inverse=True)[1].reshape(-1)
+    return a[there], b[there], number.astype(np.int64)
+
+
+def correlate(
+    frame: pd.DataFrame,
+    target: str = "gap.loss",
+    labels: Sequence[str] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Correlate every measure with `target` over the rows of a records frame of one stop; one row a measure.
+
+    Columns: measure, n, configurations, tau_b, tau_b.low, tau_b.high, the same for tau_a and pearson, spearman,
+    weighted_tau, note. The unit of resampling is the configuration. `labels` may name a layer: `hessian_trace.fc1`.
+    """
+    every = correlate_each(frame, target, labels, resamples, seed)
+    return pd.DataFrame([_row(label, c, level) for label, c in every.items()])
+
+
+def correlate_each(
+    frame: pd.DataFrame,
+    target: str = "gap.loss",
+    labels: Sequence[str] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Coefficients]:
+    """Like `correlate`, keeping replicates and leave-one-out values; label -> Coefficients."""
+    check_frame(frame, target)
+    group, gap = configurations(frame), values(frame, target)
+    names = measures(frame) if labels is None else list(labels)
+    return {name: coefficients(values(frame, f"measure.{name}"), gap, group, resamples, seed) for name in names}
+
+
+def kendall(
+    frame: pd.DataFrame,
+    target: str = "gap.loss",
+    labels: Sequence[str] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Kendall's tau-b and tau-a of every measure with `target`, with n and BCa intervals; see `correlate`."""
+    table = correlate(frame, target, labels, resamples, seed, level)
+    names = ("measure", "n", "configurations", "tau_b", "tau_a", "note")
+    return table[[c for c in table.columns if c.split(".")[0] in names]]
+
+
+def check_frame(frame: pd.DataFrame, target: str) -> None:
+    """Refuse, with ValueError, a frame without the target column or with more than one stop."""
+    if target not in frame.columns:
+        allowed = [c for c in frame.columns if c.startswith(("gap.", "test.", "gen."))]
+        raise ValueError(f"target: {target}: allowed are {', '.join(allowed) or 'none: the frame has no gap'}")
+    if "stop" in frame.columns and len(frame["stop"].unique()) > 1:
+        raise ValueError(f"stop: {', '.join(frame['stop'].unique())}: rows of one stop are allowed; see load.at_stop")
+
+
+class _Sums:
+    """What tau-a, tau-b and Pearson are made of, under any weights on configurations."""
+
+    def __init__(self, x: Floats, y: Floats, group: NDArray[np.int64]) -> None:
+        self.signs, self.group = PairSigns(x, y), group
+        self.ranks = (dense_ranks(x), dense_ranks(y))
+        self.n_groups = int(group.max()) + 1
+        columns = np.stack([_standard(x), _standard(y)], axis=1)
+        products = [np.ones(len(x)), *columns.T, *(columns**2).T, columns[:, 0] * columns[:, 1]]
+        self.moments = np.stack([self._by_group(p) for p in products])
+
+    def all_rows(self) -> dict[str, Floats]:
+        return self._under(np.ones((self.n_groups, 1), dtype=np.float32))
+
+    def resampled(self, counts: NDArray[np.float32]) -> dict[str, Floats]:
+        parts = [self._under(counts[:, at : at + _CHUNK]) for at in range(0, counts.shape[1], _CHUNK)]
+        return {name: np.concatenate([p[name] for p in parts]) for name in WITH_INTERVAL}
+
+    def _under(self, counts: NDArray[np.float32]) -> dict[str, Floats]:
+        rows = counts[self.group]
+        ties = [tie_form(ranks, rows) for ranks in self.ranks]
+        moments = self.moments @ counts.astype(np.float64)
+        return _taus(self.signs.form(rows), moments[0], *ties) | {"pearson": _pearson(moments)}
+
+    def leave_one_out(self) -> dict[str, Floats]:
+        """Each coefficient without configuration c; shape (configurations,). From row sums, so O(n), not O(n^2)."""
+        ones = np.ones((len(self.group), 1), dtype=np.float32)
+        total = float(self.signs.form(ones)[0])
+        inside = _within(self.ranks, self.group, self.n_groups)
+        rows = self._by_group(self.signs.apply(ones)[:, 0])
+        ties = []
+        for ranks, own in zip(self.ranks, inside[1:], strict=True):
+            size = np.bincount(ranks).astype(np.float64)
+            ties.append((size**2).sum() - 2 * self._by_group(size[ranks]) + own)
+        moments = self.moments.sum(axis=1, keepdims=True) - self.moments
+        return _taus(total - 2 * rows + inside[0], moments[0], *ties) | {"pearson": _pearson(moments)}
+
+    def _by_group(self, each: NDArray[np.floating]) -> Floats:
+        return np.bincount(self.group, weights=each, minlength=self.n_groups).astype(np.float64)
+
+
+def _taus(form: Floats, n: Floats, ties_x: Floats, ties_y: Floats) -> dict[str, Floats]:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        tau_a = np.where(n > 1, form / (n * (n - 1)), np.nan)
+        untied = (n**2 - ties_x) * (n**2 - ties_y)
+        tau_b = np.where(untied > 0, form / np.sqrt(untied), np.nan)
+    return {"tau_b": tau_b, "tau_a": tau_a}
+
+
+def _pearson(moments: Floats) -> Floats:
+    n, x, y, xx, yy, xy = moments
+    with np.errstate(invalid="ignore", divide="ignore"):
+        spread_x, spread_y = xx / n - (x / n) ** 2, yy / n - (y / n) ** 2
+        r = (xy / n - x * y / n**2) / np.sqrt(spread_x * spread_y)
+    # The columns have mean 0 and standard deviation 1: a spread of 1e-12 is rounding, so the resample is constant.
+    return np.where((spread_x > 1e-12) & (spread_y > 1e-12), np.clip(r, -1, 1), np.nan)
+
+
+def _standard(x: Floats) -> Floats:
+    """Centre and scale, which changes no correlation but keeps the sums of squares exact; NaN for an infinity."""
+    if not np.isfinite(x).all():
+        return np.full_like(x, np.nan)
+    scale = np.abs(x).max()
+    centred = x / scale - np.mean(x / scale) if scale > 0 else x
+    spread = centred.std()
+    return centred / spread if spread > 1e-14 else np.zeros_like(x)
+
+
+def _within(ranks: tuple[NDArray[np.int64], ...], group: NDArray[np.int64], n_groups: int) -> tuple[Floats, ...]:
+    """Sums over ordered pairs inside one configuration: of s_ij, of [x tied], of [y tied] (a run ties with itself)."""
+    order = np.argsort(group, kind="stable")
+    x, y, g = ranks[0][order], ranks[1][order], group[order]
+    signs = np.zeros(n_groups)
+    tied_x = np.bincount(g, minlength=n_groups).astype(np.float64)
+    tied_y = tied_x.copy()
+    for step in range(1, int(tied_x.max())):
+        both = np.flatnonzero(g[step:] == g[:-step])
+        i, j = both, both + step
+        signs += 2 * np.bincount(g[i], weights=np.sign(x[i] - x[j]) * np.sign(y[i] - y[j]), minlength=n_groups)
+        tied_x += 2 * np.bincount(g[i], weights=x[i] == x[j], minlength=n_groups)
+        tied_y += 2 * np.bincount(g[i], weights=y[i] == y[j], minlength=n_groups)
+    return signs, tied_x, tied_y
+
+
+def _spearman(x: Floats, y: Floats) -> float:
+    ranks = np.stack([_standard(stats.rankdata(v)) for v in (x, y)])
+    moments = np.stack([np.ones(len(x)), *ranks, *(ranks**2), ranks[0] * ranks[1]]).sum(axis=1, keepdims=True)
+    return float(_pearson(moments)[0])
+
+
+def _weighted_tau(x: Floats, y: Floats) -> float:
+    """Vigna's tau with additive hyperbolic weights (scipy's weightedtau): the largest values weigh most."""
+    ranks_x, ranks_y = dense_ranks(x), dense_ranks(y)
+    if not ranks_x.any() or not ranks_y.any():
+        return float("nan")
+    return float(stats.weightedtau(ranks_x, ranks_y).statistic)
+
+
+def _why_undefined(x: Floats, y: Floats) -> str:
+    reasons = [f"tau-b NaN: the {name} is constant" for name, v in (("measure", x), ("target", y)) if (v == v[0]).all()]
+    infinite = int((np.isinf(x) | np.isinf(y)).sum())
+    if infinite:
+        reasons.append(f"Pearson NaN: {infinite} infinite values")
+    return "; ".join(reasons)
+
+
+def _row(label: str, c: Coefficients, level: float) -> dict[str, object]:
+    row: dict[str, object] = {"measure": label, "n": c.n, "configurations": c.n_configurations}
+    reasons = [c.note] if c.note else []
+    for name in WITH_INTERVAL:
+        interval = c.interval(name, level)
+        row |= {name: c.point[name], f"{name}.low": interval.low, f"{name}.high": interval.high}
+        if interval.reason and np.isfinite(c.point[name]) and c.replicates:
+            reasons.append(f"no interval for {name}: {interval.reason}")
+    return row | {"spearman": c.point["spearman"], "weighted_tau": c.point["weighted_tau"], "note": "; ".join(reasons)}

@@ -1,0 +1,9 @@
+"""One figure a file: `build(frame) -> Figure`, `TITLE`, and `FRAME` (records unless it says otherwise).
+
+`build` raises `Lacking` with what a study would have to have; `make` prints it and goes on. Figures are drawn without
+pyplot's global state, in `style.paper_style`.
+"""
+
+
+class Lacking(ValueError):
+    """The frame has not got what the figure needs; the message says what."""

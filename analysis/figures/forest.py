@@ -1,0 +1,51 @@
+"""Forest plot: each measure's tau-b with the first target, with its 95% interval by configuration."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis import style
+from analysis.correlation import correlate
+from analysis.exclude import exclude
+from analysis.figures import Lacking
+from analysis.load import at_stop, measures
+from analysis.tables.correlation import targets
+
+TITLE = "Kendall rank correlation of each measure with the generalization gap, 95% intervals by configuration"
+
+
+def build(frame: pd.DataFrame) -> Figure:
+    """One row a measure at the main stop, first target; n in the right margin. Raises Lacking without two networks."""
+    kept, _ = exclude(at_stop(frame))
+    available = targets(kept)
+    if len(kept) < 2 or not available:
+        raise Lacking("two networks with a gap at the main stop")
+    table = correlate(kept, available[0], style.ordered(measures(kept)))
+    return draw(table, available[0])
+
+
+def draw(table: pd.DataFrame, target: str) -> Figure:
+    """The plot of a correlation table's rows, top to bottom; a NaN coefficient is written as such."""
+    with style.paper_style():
+        figure = Figure(figsize=(style.COLUMN, 0.5 + 0.17 * len(table)))
+        axes = figure.subplots()
+        axes.axvline(0, color="#999999", linewidth=0.6)
+        for at, row in enumerate(table.to_dict("records")):
+            look = style.look(str(row["measure"]))
+            if np.isnan(row["tau_b"]):
+                axes.text(0, at, "undefined", va="center", ha="center", fontsize=6, color="#555555")
+                continue
+            if not np.isnan(row["tau_b.low"]):
+                axes.plot([row["tau_b.low"], row["tau_b.high"]], [at, at], color=look.colour, linewidth=1.2)
+            axes.plot(row["tau_b"], at, look.marker, color=look.colour, markersize=4)
+        axes.set_yticks(range(len(table)), [style.look(m).words for m in table["measure"]])
+        axes.set(ylim=(len(table) - 0.4, -0.6), xlim=(-1.02, 1.02), xticks=[-1, -0.5, 0, 0.5, 1])
+        axes.set_xlabel(rf"Kendall $\tau_b$ with the {style.target_words(target)}")
+        axes.tick_params(axis="y", length=0)
+        right = axes.secondary_yaxis("right")
+        right.set_yticks(range(len(table)), [f"n={n}" for n in table["n"]])
+        right.tick_params(length=0, labelsize=6, colors="#555555")
+        right.spines["right"].set_visible(False)
+    return figure

@@ -1,0 +1,77 @@
+"""Each measure against the generalization gap, with marginal rugs and a least-squares line, as in the source papers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis import style
+from analysis.correlation import coefficients
+from analysis.exclude import exclude
+from analysis.figures import Lacking
+from analysis.load import at_stop, measures, values
+from analysis.tables.correlation import targets
+
+TITLE = (
+    "Each measure against the generalization gap; rugs show the margins, the line is least squares on the axes shown"
+)
+_PANELS = 4  # across both columns
+
+
+def build(frame: pd.DataFrame) -> Figure:
+    """One panel a measure (no transformed ones) at the main stop, first target. Raises Lacking without two networks."""
+    kept, _ = exclude(at_stop(frame))
+    available = targets(kept)
+    labels = [m for m in style.ordered(measures(kept)) if "@" not in m]
+    if len(kept) < 2 or not available or not labels:
+        raise Lacking("two networks with a gap and a measure at the main stop")
+    return panels(kept, labels[:20], available[0])
+
+
+def panels(frame: pd.DataFrame, labels: list[str], target: str) -> Figure:
+    """A grid of scatters of the named measures (layers as `label.layer`) against one target."""
+    across = min(_PANELS, len(labels))
+    down = math.ceil(len(labels) / across)
+    with style.paper_style():
+        width = style.PAGE if across > 2 else style.COLUMN
+        figure = Figure(figsize=(width, down * width / across * 0.95))
+        grid = figure.subplots(down, across, squeeze=False, sharey=True).ravel()
+        for axes, label in zip(grid, labels, strict=False):
+            _panel(axes, frame, label, target)
+        for axes in grid[len(labels) :]:
+            axes.set_visible(False)
+        figure.supylabel(style.target_axis(target), fontsize=8)
+    return figure
+
+
+def _panel(axes: Axes, frame: pd.DataFrame, label: str, target: str) -> None:
+    look = style.look(label)
+    x, y = values(frame, f"measure.{label}"), values(frame, target)
+    there = np.isfinite(x) & np.isfinite(y)
+    x, y = x[there], y[there]
+    axes.set_xlabel(f"{look.words}")
+    if len(x) < 2:
+        axes.set_title("no values", fontsize=7)
+        return
+    spread = x.max() / x.min() > 30 if x.min() > 0 else False
+    axes.scatter(x, y, s=7, marker=look.marker, color=look.colour, alpha=0.65, linewidths=0)
+    if spread:
+        axes.set_xscale("log")
+    axes.plot(
+        x, np.full_like(x, 0.0), "|", color=look.colour, alpha=0.5, markersize=4, transform=axes.get_xaxis_transform()
+    )
+    axes.plot(
+        np.full_like(y, 0.0), y, "_", color=look.colour, alpha=0.5, markersize=4, transform=axes.get_yaxis_transform()
+    )
+    at = np.log(x) if spread else x
+    if np.ptp(at) > 1e-12 * max(1.0, float(np.abs(at).max())):
+        slope, offset = np.polyfit((at - at.mean()) / at.std(), y, 1)
+        ends = np.array([at.min(), at.max()])
+        line = slope * (ends - at.mean()) / at.std() + offset
+        axes.plot(np.exp(ends) if spread else ends, line, color="black", linewidth=0.8)
+    c = coefficients(x, y, resamples=0).point
+    axes.set_title(rf"$\tau_b$ {c['tau_b']:.2f}   $r$ {c['pearson']:.2f}   n={len(x)}", fontsize=7)

@@ -1,0 +1,22 @@
+"""How many runs each stop has, and which rule left how many out."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis.exclude import exclude
+from analysis.load import at_stop, stops
+
+TITLE = "Runs used and left out"
+
+
+def build(frame: pd.DataFrame) -> pd.DataFrame:
+    """Columns: stop, rule, reason, runs; for each stop the rules in the order they were asked, then what is kept."""
+    parts = []
+    for stop in stops(frame):
+        part = exclude(at_stop(frame, stop))[1].table()
+        part.insert(0, "stop", stop)
+        parts.append(part)
+    table = pd.concat(parts, ignore_index=True)
+    table.attrs |= {"title": TITLE, "note": "A run is counted under the first rule that means it."}
+    return table

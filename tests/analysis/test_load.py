@@ -1,0 +1,137 @@
+"""Records and ledgers become one shape of frame; what cannot be read is named in one line."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from analysis.exclude import RULES, VARIANTS, exclude
+from analysis.load import (
+    InputError,
+    at_stop,
+    axes,
+    configurations,
+    layers,
+    load_study,
+    main_stop,
+    measures,
+    read_ledger,
+    read_records,
+    stops,
+)
+
+
+def test_records_survive_a_round_trip(records, tmp_path):
+    path = tmp_path / "records.csv"
+    records.sample(frac=1, random_state=0).to_csv(path, index=False)
+    again = read_records(path)
+    assert again["key"].tolist() == records["key"].tolist()
+    for column in records.select_dtypes("number"):
+        assert np.array_equal(again[column], records[column], equal_nan=True)
+
+
+def test_measures_and_layers_are_read_from_the_columns(make_records):
+    frame = make_records(transforms=("layerwise_1",))
+    frame["measure.hessian_trace.se"] = 0.1
+    assert "hessian_trace@layerwise_1" in measures(frame) and len(measures(frame)) == 12
+    assert layers(frame, "hessian_trace") == ["fc1", "fc2", "fc3"]
+    assert layers(frame, "inverse_margin") == []
+
+
+def test_configuration_is_every_hyperparameter_but_the_seed(records):
+    codes = configurations(records)
+    assert len(set(codes)) == 27 and np.bincount(codes).tolist() == [3] * 27
+    assert sorted(axes(records)) == ["hp.batch_size", "hp.init_gain", "hp.lr"]
+    shuffled = records.sample(frac=1, random_state=2)
+    assert np.array_equal(configurations(shuffled), codes[shuffled.index])
+
+
+def test_an_empty_hyperparameter_is_a_value(records):
+    records.loc[records["hp.lr"] == 0.01, "hp.lr"] = np.nan
+    assert len(set(configurations(records))) == 27
+
+
+def test_stops_are_ordered_and_the_main_one_is_the_lowest_loss(make_records):
+    frame = make_records(stops=("epoch_20", "epoch_3", "loss_0.01", "loss_0.1"))
+    assert stops(frame) == ["loss_0.1", "loss_0.01", "epoch_3", "epoch_20"]
+    assert main_stop(frame) == "loss_0.01" and set(at_stop(frame)["stop"]) == {"loss_0.01"}
+    with pytest.raises(ValueError, match="stop: loss_9: allowed are"):
+        at_stop(frame, "loss_9")
+
+
+def test_ledger_becomes_records(make_ledger, tmp_path):
+    path = tmp_path / "ledger.csv"
+    make_ledger(n_rows=40, n_measures=3).rename(columns={"complexity.m00": "complexity.a.b"}).to_csv(path, index=False)
+    frame = read_ledger(path)
+    assert measures(frame) == ["a_b", "m01", "m02"] and "hp.seed" in frame
+    assert frame["train.converged"].dtype == bool
+    assert len(set(configurations(frame))) == 8
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.drop(columns="key"), "columns: key missing"),
+        (lambda f: f.loc[:, ~f.columns.str.startswith("measure.")], "no measure"),
+        (lambda f: f.assign(**{"gap.loss": "high"}), "gap.loss: high: a number"),
+        (lambda f: f.assign(key="a"), "key: a at loss_0.01: given twice"),
+        (lambda f: f.iloc[:0], "rows: 0"),
+    ],
+)
+def test_wrong_records_are_named_in_one_line(records, tmp_path, change, message):
+    path = tmp_path / "records.csv"
+    change(records).to_csv(path, index=False)
+    with pytest.raises(InputError, match=message) as error:
+        read_records(path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_wrong_ledger_is_named_in_one_line(make_ledger, tmp_path):
+    path = tmp_path / "ledger.csv"
+    make_ledger(n_rows=10, n_measures=1).drop(columns="gen.gap").to_csv(path, index=False)
+    with pytest.raises(InputError, match=r"gen\.gap missing"):
+        read_ledger(path)
+
+
+def test_fresh_results_come_before_committed_records(records, tmp_path, monkeypatch):
+    monkeypatch.setattr("analysis.load.COMMITTED", tmp_path / "committed")
+    (tmp_path / "committed").mkdir()
+    records.to_csv(tmp_path / "committed" / "toy.csv", index=False)
+    assert load_study("toy", tmp_path / "results").committed
+    fresh = tmp_path / "results" / "toy" / "records.csv"
+    fresh.parent.mkdir(parents=True)
+    records.to_csv(fresh, index=False)
+    assert load_study("toy", tmp_path / "results").path == fresh
+    assert load_study("toy", tmp_path / "results", committed=True).committed
+    with pytest.raises(InputError, match="other: records: none found"):
+        load_study("other", tmp_path / "results")
+
+
+def test_title_comes_from_the_yaml(records, tmp_path):
+    (tmp_path / "toy.yaml").write_text("title: A toy\nname: toy\n")
+    (tmp_path / "toy").mkdir()
+    records.to_csv(tmp_path / "toy" / "records.csv", index=False)
+    assert load_study(str(tmp_path / "toy.yaml"), tmp_path).title == "A toy"
+
+
+def test_each_row_is_counted_under_one_rule(make_records):
+    frame = make_records()
+    frame.loc[0, "train.status"] = "diverged"
+    frame.loc[0, "train.converged"] = False
+    kept, exclusions = exclude(frame)
+    assert exclusions.counts == {"not_converged": 3, "diverged": 1}
+    assert len(kept) == exclusions.kept == exclusions.total - 4 == 77
+    assert "not_converged" in exclusions.note and ": 3" in exclusions.note
+    assert exclusions.table()["runs"].sum() == 81
+
+
+def test_variants_name_rules_and_the_authors_drop_three_gaps(make_records):
+    frame = make_records()
+    assert all(rule in RULES for rules in VARIANTS.values() for rule in rules)
+    kept, exclusions = exclude(frame, "authors_2021")
+    assert exclusions.counts["smallest_three_gaps"] == 3
+    assert kept["gap.loss"].min() > exclude(frame)[0]["gap.loss"].nsmallest(3).max()
+    with pytest.raises(ValueError, match="variant: mine: allowed are default"):
+        exclude(frame, "mine")
+    with pytest.raises(ValueError, match="rule: mine: allowed are not_converged"):
+        exclude(frame, ["mine"])

@@ -1,0 +1,97 @@
+"""One frame, four formats; figures with embedded fonts and the same bytes twice."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from analysis import render, style
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    frame = pd.DataFrame(
+        {"measure": ["relative_flatness", "new_measure"], "n": [3, 2], "tau_b": [0.5, np.nan],
+         "tau_b.low": [-0.25, np.nan], "tau_b.high": [0.75, np.nan], "note": ["", "50% & more_"]}
+    )  # fmt: skip
+    frame.attrs |= {"title": "A title", "note": "n < 4 of τ_b"}
+    return frame
+
+
+def test_csv_gives_the_numbers_back(table):
+    again = pd.read_csv(io.StringIO(render.to_csv(table)), keep_default_na=True)
+    assert np.array_equal(again["tau_b"], table["tau_b"], equal_nan=True)
+    assert list(again) == list(table)
+
+
+def test_markdown_joins_value_and_interval(table):
+    text = render.to_markdown(table)
+    assert "| relative flatness | 3 | 0.50 [−0.25, 0.75] |" in text
+    assert text.startswith("**A title**") and "n < 4 of τ_b" in text
+    assert "| new measure | 2 | n/a |" in text
+
+
+def test_latex_escapes_and_balances(table):
+    text = render.to_latex(table)
+    assert r"50\% \& more\_" in text and r"Kendall $\tau_b$" in text
+    assert text.count(r"\begin{") == text.count(r"\end{") and r"\textless{} 4" in text
+    assert not set("τ−<") & set(text)
+
+
+def test_terminal_text_shows_every_row_without_markup(table):
+    text = render.to_text(table, 100)
+    assert "0.50 [−0.25, 0.75]" in text and "n/a" in text and "\x1b" not in text
+
+
+def test_a_lacking_table_says_so_in_every_format():
+    table = render.lacking("Costs", "timings.csv")
+    for text in (render.to_markdown(table), render.to_latex(table), render.to_text(table)):
+        assert "timings.csv" in text
+    assert render.to_csv(table).strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.126, "0.13"),
+        (-0.001, "0.00"),
+        (np.inf, "∞"),
+        (1234567.0, "1.2e+06"),
+        (0.00012, "0.00012"),
+        (True, "True"),
+        (None, "n/a"),
+    ],
+)
+def test_numbers_are_short_and_signed(value, text):
+    assert render.number(value) == text
+
+
+def test_figure_bytes_do_not_depend_on_the_clock(tmp_path):
+    def draw() -> Figure:
+        with style.paper_style():
+            figure = Figure(figsize=(2, 2))
+            figure.subplots().plot([1, 2], [1, 2])
+        return figure
+
+    first = [p.read_bytes() for p in render.write_figure(draw(), tmp_path / "a")]
+    second = [p.read_bytes() for p in render.write_figure(draw(), tmp_path / "b")]
+    assert first == second
+    assert b"Type3" not in first[0].replace(b" ", b"") and b"CreationDate" not in first[0]
+
+
+def test_measures_have_one_look_each_and_unknown_ones_are_shown_as_they_are():
+    labels = ["zeta", "train_loss", "hessian_trace@layerwise_1", "hessian_trace", "relative_flatness"]
+    assert style.ordered(labels) == [
+        "relative_flatness",
+        "hessian_trace",
+        "hessian_trace@layerwise_1",
+        "train_loss",
+        "zeta",
+    ]
+    assert style.look("hessian_trace.fc1").words == "Hessian trace, fc1"
+    assert style.look("hessian_trace@layerwise_1").words == "Hessian trace @layerwise_1"
+    assert style.look("new_measure").words == "new measure"

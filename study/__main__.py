@@ -81,8 +81,8 @@ def _run(study: Study, options: argparse.Namespace) -> int:
             interrupted = report.interrupted
             if interrupted:
                 break
-    for line in failed:
-        print(f"recorded as missing: {line}")
+    if failed:
+        print(f"{len(failed)} values recorded as missing, the reason beside each; the first: {failed[0]}")
     if options.wandb != "off":
         from study.tracking import mirror
 

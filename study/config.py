@@ -55,9 +55,7 @@ class RunConfig:
 FIELDS = {field.name: field for field in dataclasses.fields(RunConfig)}
 
 # What may differ between the networks of one stack; the rest of the fields is the shape of a shard.
-STACKED = (
-    "lr momentum weight_decay seed init init_gain label_noise stops max_epochs".split()  # noqa: SIM905 - reads as a list
-)
+STACKED = ("lr", "momentum", "weight_decay", "seed", "init", "init_gain", "label_noise", "stops", "max_epochs")
 
 
 def _one_of(names: Any) -> tuple[Callable[[Any], bool], str]:

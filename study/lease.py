@@ -1,12 +1,12 @@
 """Leases on a shared file system: two processes never write one run at a time, wherever they run.
 
-A holder is one process, a folder `<root>/.leases/holders/<id>` with a counter that it raises every few seconds. A claim is
-a symbolic link `<root>/.leases/claims/<xx>/<key>/<token>` to its holder; the highest token counts, and making a link
+A holder is one process, a folder `<root>/.leases/holders/<id>` with a counter that it raises every few seconds. A claim
+is a symbolic link `<root>/.leases/claims/<xx>/<key>/<token>` to its holder; the highest token counts, and making a link
 that exists fails everywhere, on NFS too. Whoever wants a claimed key waits until its holder has left, and takes it over
 with the next token when the holder is dead: its process is gone from this very machine, or its counter has stood still
-for `expiry_seconds` of the observer's own monotonic clock. No clocks of two machines are compared and no file is locked.
-A holder that is given up is fenced: its `token` file is overwritten, which it reads before each write (`check`), so that
-a process that comes back from a lost node stops before it writes.
+for `expiry_seconds` of the observer's own monotonic clock. No two machines' clocks are compared, and no file is locked.
+A holder that is given up is fenced: its `token` file is overwritten, which it reads before each write (`check`), so
+that a process that comes back from a lost node stops before it writes.
 
 What is left open: a holder that freezes between `check` and the end of that one write for longer than the expiry. Runs
 are deterministic, so its late write holds what its successor computes too, or an earlier checkpoint.
@@ -93,8 +93,8 @@ def acquire(
     """Hold all `keys` under `root`, waiting for live holders; keys are taken in order, so that no two wait in a circle.
 
     `supersede(owner)` tells whether a live holder is to be pushed out (an earlier start of the same job): it is fenced
-    and then waited for, until it has left or gone silent. `on_wait(owner)` is called at each look at a live holder; what
-    it raises ends the attempt. Cost: two small files a key.
+    and then waited for, until it has left or gone silent. `on_wait(owner)` is called at each look at a live holder;
+    what it raises ends the attempt. Cost: two small files a key.
     """
     lease = Lease(Path(root), owner, beat_seconds, expiry_seconds)
     try:

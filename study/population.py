@@ -41,9 +41,8 @@ class _Run:
 
     def open_stops(self, kind: str) -> list[tuple[float, str]]:
         """Stops of a kind that are still to be met, the next one first."""
-        found = [
-            (stop_target(s)[1], s) for s in self.config.stops if s not in self.reached and stop_target(s)[0] == kind
-        ]
+        missing = [s for s in self.config.stops if s not in self.reached]
+        found = [(stop_target(s)[1], s) for s in missing if stop_target(s)[0] == kind]
         return sorted(found, reverse=kind == "loss")
 
     def near(self) -> bool:
@@ -53,7 +52,7 @@ class _Run:
 
 
 class Population:
-    """A stack of networks under training; `train` runs it to the end, saving often enough to be killed at any instant."""
+    """A stack of networks under training; `train` runs it to the end, and may be killed at any instant."""
 
     def __init__(
         self, configs: Sequence[RunConfig], paths: Sequence[RunPaths], data: Tensors, device: str, mode: str,

@@ -9,12 +9,13 @@ import subprocess
 from pathlib import Path
 
 
-@functools.cache
 def commit() -> str:
     """The commit of this code, with `-dirty` where the code differs from it; $STUDY_COMMIT where a job says so."""
-    given = os.environ.get("STUDY_COMMIT")
-    if given:
-        return given
+    return os.environ.get("STUDY_COMMIT") or _commit_of_checkout()
+
+
+@functools.cache
+def _commit_of_checkout() -> str:
     here = Path(__file__).resolve().parent
 
     def git(*arguments: str) -> str:

@@ -24,8 +24,8 @@ class RecordsConflict(ValueError):
 def collect(study: Study, runs_root: str | Path, results_root: str | Path | None = None) -> tuple[Path, int]:
     """Write results/<study>/records.csv and timings.csv from the runs that are done; the path and how many are missing.
 
-    The same runs give the same bytes: rows are sorted by key and stop, numbers are written with `repr`, seconds stand in
-    timings.csv alone.
+    The same runs give the same bytes: rows are sorted by key and stop, numbers are written with `repr`, and seconds
+    stand in timings.csv alone.
     """
     rows: list[Row] = []
     timings: list[Row] = []

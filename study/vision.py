@@ -2,7 +2,7 @@
 
 The package index's torchvision 0.28.0 wheel is compiled for CUDA. Beside a CPU build of torch its compiled part cannot
 load, and `import torchvision` stops at `operator torchvision::nms does not exist`, because nms and qnms are registered
-unguarded. Declaring the two schemas lets the rest (datasets, transforms, models) work; detection operators stay missing.
+unguarded. Declaring the two schemas lets the rest (datasets, transforms, models) work; detection stays missing.
 Where the compiled part loads nothing here happens. This module can go when that wheel imports beside a CPU torch.
 """
 

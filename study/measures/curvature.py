@@ -42,6 +42,7 @@ def hessian_trace(ctx: MeasureContext) -> dict[str, float]:
     """Trace of the Hessian of the mean training loss in each layer's weights: flatness before it is made invariant.
 
     Tr(H_l) = tr T^l, exact for networks that are piecewise linear in each layer. Source: Petzka et al. 2021
-    (2001.00939), section 3. Parameters: weights of each layer. Data: training set, mean. Deterministic. Cost: shared curvature pass.
+    (2001.00939), section 3. Parameters: weights of each layer. Data: training set, mean. Deterministic. Cost: shared
+    curvature pass.
     """
     return {name: layer.trace for name, layer in ctx.curvature.items()}

@@ -10,13 +10,14 @@ def inverse_margin(ctx: MeasureContext) -> float:
     """Inverse squared margin, the margin being the 10th percentile over the training set of f[y] - max_{c != y} f[c].
 
     1 / gamma^2. Source: Jiang et al. 2020 (1912.02178), section C.2. Parameters: none. Data: training set, outputs
-    before the softmax. Fails (recorded as missing) where gamma is not positive. Deterministic. Cost: one forward pass, shared.
+    before the softmax. Fails (recorded as missing) where gamma is not positive. Deterministic. Cost: one forward
+    pass, shared.
     """
     own = ctx.logits.gather(1, ctx.labels[:, None])
     others = ctx.logits.scatter(1, ctx.labels[:, None], float("-inf")).amax(1, keepdim=True)
     gamma = (own - others).flatten().quantile(0.1).item()
     if gamma <= 0:
-        raise ValueError(f"inverse_margin: {gamma:.3g}: the 10th percentile of the margins must be positive")
+        raise ValueError(f"{gamma:.3g}: the 10th percentile of the margins must be positive")
     return gamma**-2
 
 

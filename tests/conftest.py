@@ -1,0 +1,31 @@
+"""Settings for all tests: one thread, no wandb server, results never in the checkout; real images where they are."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["WANDB_MODE"] = "offline"
+os.environ["WANDB_ERROR_REPORTING"] = "false"
+
+import pytest
+
+
+@pytest.fixture
+def image_root() -> Path:
+    """A torchvision root with the real data sets; tests that need it skip, saying so, where there is none."""
+    root = os.environ.get("STUDY_DATA", "")
+    if not root or not Path(root).is_dir():
+        pytest.skip("STUDY_DATA is not set to a torchvision root: no real images here")
+    return Path(root)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    import importlib.util
+
+    if importlib.util.find_spec("torch") is None:
+        return
+    import torch
+
+    for item in items:
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="no CUDA device here"))

@@ -1,0 +1,80 @@
+"""Identity: a config's key never moves, and a wrong config is refused in one line."""
+
+import dataclasses
+import json
+
+import pytest
+
+from study.config import ConfigError, RunConfig, config_from_dict, config_to_dict, run_key
+
+
+def test_frozen_keys() -> None:
+    """These keys name folders of runs that exist. A change here orphans every run: mend the code, not the test."""
+    assert run_key(RunConfig()) == "44136fa355b3"
+    assert run_key(RunConfig(lr=0.03, momentum=0.9, max_epochs=400, batch_size=10, seed=2)) == FROZEN_DIGITS
+    mnist = RunConfig(dataset="mnist", hidden=(50, 50, 50, 30), init="xavier_normal", lr=0.02, batch_size=1000,
+                      stops=("loss_0.1", "loss_0.05", "epoch_100", "epoch_400"), max_epochs=400)  # fmt: skip
+    assert run_key(mnist) == FROZEN_MNIST
+
+
+FROZEN_DIGITS = "23f11760dd00"
+FROZEN_MNIST = "be272c5457c1"
+
+
+def test_key_ignores_spelling() -> None:
+    """PyYAML reads 1e-3 as a string and 1 as an integer: the key is that of the number."""
+    plain = config_from_dict({"lr": 0.001, "init_gain": 1.0, "momentum": 0.9})
+    assert run_key(plain) == run_key(config_from_dict({"momentum": 0.9, "init_gain": 1, "lr": "1e-3"}))
+
+
+def test_every_field_moves_the_key() -> None:
+    other = RunConfig(dataset="mnist", n_train=100, label_noise=0.1, model="lenet5", hidden=(5,), init="xavier_normal",
+                      init_gain=2.0, optimizer="adam", lr=0.2, momentum=0.5, weight_decay=0.1, batch_size=7,
+                      loss="squared_error", stops=("epoch_1",), max_epochs=3, checks_per_epoch=2, seed=1)  # fmt: skip
+    keys = {run_key(RunConfig())}
+    for field in dataclasses.fields(RunConfig):
+        keys.add(run_key(dataclasses.replace(RunConfig(), **{field.name: getattr(other, field.name)})))
+    assert len(keys) == 1 + len(dataclasses.fields(RunConfig))
+
+
+def test_round_trip() -> None:
+    config = RunConfig(hidden=(3, 4), stops=("loss_0.1", "epoch_3"))
+    assert config_from_dict(json.loads(json.dumps(config_to_dict(config)))) == config
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"learning_rate": 0.1}, ("learning_rate", "unknown field", "lr")),
+        ({"lr": "fast"}, ("lr", "'fast'", "a number")),
+        ({"lr": -1}, ("lr", "-1", "> 0")),
+        ({"lr": float("nan")}, ("lr", "nan", "> 0")),
+        ({"lr": True}, ("lr", "True", "a number")),
+        ({"seed": 1.5}, ("seed", "1.5", "an integer")),
+        ({"batch_size": 0}, ("batch_size", "0", "> 0")),
+        ({"batch_size": 301}, ("batch_size", "301", "300")),
+        ({"n_train": 301}, ("n_train", "301", "300")),
+        ({"dataset": "imagenet"}, ("dataset", "'imagenet'", "digits")),
+        ({"model": "resnet"}, ("model", "'resnet'", "lenet5")),
+        ({"model": "lenet5"}, ("model", "'lenet5'", "channels")),
+        ({"hidden": 64}, ("hidden", "64", "a list")),
+        ({"hidden": [64, 0]}, ("hidden", "[64, 0]", "positive")),
+        ({"hidden": ["64"]}, ("hidden", "['64']", "a list")),
+        ({"stops": []}, ("stops", "[]", "at least one")),
+        ({"stops": ["loss<0.1"]}, ("stops", "'loss<0.1'", "loss_0.01")),
+        ({"stops": ["loss_0"]}, ("stops", "'loss_0'", "loss_0.01")),
+        ({"stops": ["epoch_200"]}, ("stops", "'epoch_200'", "max_epochs = 100")),
+        ({"stops": ["loss_0.1", "loss_0.1"]}, ("stops", "each once")),
+        ({"momentum": 1.0}, ("momentum", "1.0", "< 1")),
+        ({"optimizer": "adam", "momentum": 0.9}, ("momentum", "0.9", "adam")),
+        ({"loss": "hinge"}, ("loss", "'hinge'", "cross_entropy")),
+        ({"seed": -1}, ("seed", "-1", ">= 0")),
+    ],
+)
+def test_wrong_values(values: dict[str, object], words: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config_from_dict(values)
+    text = str(caught.value)
+    assert "\n" not in text
+    for word in words:
+        assert word.replace(">= 0", "0 <=") in text

@@ -1,0 +1,111 @@
+"""A study's yaml gives the runs that it says, in order; every mistake is one line that names file, field and value."""
+
+from pathlib import Path
+
+import pytest
+
+from study.__main__ import main
+from study.config import ConfigError, run_key
+from study.grid import load_study, shards
+
+GOOD = """
+fixed: {momentum: 0.9}
+grid: {init_gain: [1, 2]}
+zip: {batch_size: [10, 30], lr: [1e-2, 0.03]}
+seeds: 2
+measures: [hessian_trace]
+shard_size: 3
+"""
+
+
+def write(folder: Path, text: str, name: str = "s.yaml") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_product_zip_seeds(tmp_path: Path) -> None:
+    study = load_study(write(tmp_path, GOOD))
+    rows = [(c.seed, c.init_gain, c.batch_size, c.lr) for c in study.runs]
+    expected = [(s, g, b, lr) for s in (0, 1) for g in (1.0, 2.0) for b, lr in ((10, 0.01), (30, 0.03))]
+    assert rows == expected
+    assert all(c.momentum == 0.9 for c in study.runs)
+
+
+def test_shards_hold_one_shape_and_early_runs_first(tmp_path: Path) -> None:
+    study = load_study(write(tmp_path, GOOD))
+    pieces = shards(study)
+    assert [len(p.runs) for p in pieces] == [3, 3, 1, 1]
+    assert all(len({c.batch_size for c in p.runs}) == 1 for p in pieces)
+    assert sorted(run_key(c) for p in pieces for c in p.runs) == sorted(run_key(c) for c in study.runs)
+    first = [study.runs.index(p.runs[0]) for p in pieces]
+    assert first == sorted(first)
+    assert len({p.id for p in pieces}) == 4
+
+
+def test_exclude(tmp_path: Path) -> None:
+    study = load_study(write(tmp_path, GOOD + "exclude: [{init_gain: 2, batch_size: 30}]\n"))
+    assert len(study.runs) == 6
+    assert not any(c.init_gain == 2 and c.batch_size == 30 for c in study.runs)
+
+
+def test_the_committed_studies_load() -> None:
+    for path in sorted(Path("configs").glob("*.yaml")):
+        study = load_study(path)
+        assert path.read_text().startswith("#"), f"{path} needs a header: table, runs, cost, what to expect"
+        assert len({run_key(c) for c in study.runs}) == len(study.runs) > 0
+
+
+MISTAKES = {
+    "empty file": ("", ("yaml", "a mapping")),
+    "a list": ("- a\n", ("yaml", "list", "a mapping")),
+    "broken": ("grid: [1, 2\n", ("yaml", "line", "broken YAML")),
+    "tab": ("grid:\n\tlr: [1]\n", ("yaml", "line 2", "broken YAML")),
+    "key twice": ("seeds: 1\nseeds: 2\nmeasures: [train_loss]\n", ("seeds", "given twice")),
+    "unknown section": ("gird: {}\nmeasures: [train_loss]\n", ("gird", "unknown section", "grid")),
+    "unknown field": ("grid: {learning: [1]}\nmeasures: [train_loss]\n", ("grid.learning", "unknown field")),
+    "seed in grid": ("grid: {seed: [1]}\nmeasures: [train_loss]\n", ("grid.seed", "seeds")),
+    "scalar axis": ("grid: {lr: 0.1}\nmeasures: [train_loss]\n", ("grid.lr", "0.1", "a list")),
+    "empty axis": ("grid: {lr: []}\nmeasures: [train_loss]\n", ("grid.lr", "[]", "at least one")),
+    "wrong type": ("grid: {lr: [fast]}\nmeasures: [train_loss]\n", ("lr", "'fast'", "a number")),
+    "out of range": ("fixed: {lr: -1}\nmeasures: [train_loss]\n", ("lr", "-1", "> 0")),
+    "duplicate": ("grid: {lr: [0.1, 1e-1]}\nmeasures: [train_loss]\n", ("duplicate run", "lr")),
+    "set twice": ("fixed: {lr: 1}\ngrid: {lr: [1]}\nmeasures: [train_loss]\n", ("lr", "set in two")),
+    "ragged zip": ("zip: {lr: [1, 2], momentum: [0]}\nmeasures: [train_loss]\n", ("zip", "one length")),
+    "all excluded": ("exclude: [{lr: 0.1}]\nmeasures: [train_loss]\n", ("empty grid",)),
+    "idle exclude": ("exclude: [{lr: 0.5}]\nmeasures: [train_loss]\n", ("exclude", "excludes no run")),
+    "unknown measure": ("measures: [sharpness]\n", ("measures", "'sharpness'", "relative_flatness")),
+    "no measures": ("seeds: 1\n", ("measures", "at least one")),
+    "seeds": ("seeds: 0\nmeasures: [train_loss]\n", ("seeds", "0")),
+    "seeds a word": ("seeds: many\nmeasures: [train_loss]\n", ("seeds", "'many'")),
+    "shard size": ("shard_size: 0\nmeasures: [train_loss]\n", ("shard_size", "0")),
+    "seconds": ("seconds_per_run: soon\nmeasures: [train_loss]\n", ("seconds_per_run", "'soon'")),
+    "name": ("name: other\nmeasures: [train_loss]\n", ("name", "'other'", "'s'")),
+    "python tag": ("fixed: !!python/object/apply:os.system [ls]\nmeasures: [train_loss]\n", ("yaml", "broken")),
+    "model and data": ("fixed: {model: lenet5}\nmeasures: [train_loss]\n", ("model", "'lenet5'", "channels")),
+    "list as key": ("? [1]\n: 2\n", ("s.yaml",)),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_are_one_line(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text, words = MISTAKES[name]
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError):
+        load_study(path)
+    assert main(["plan", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {path}: ")
+    assert error.count("\n") == 1
+    for word in words:
+        assert word in error
+
+
+def test_missing_binary_and_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    binary = tmp_path / "b.yaml"
+    binary.write_bytes(b"\xff\xfe\x00\x80")
+    for path in (tmp_path / "none.yaml", tmp_path, binary):
+        assert main(["plan", str(path)]) == 2
+        error = capsys.readouterr().err
+        assert str(path) in error
+        assert error.count("\n") == 1

@@ -1,0 +1,65 @@
+"""One direction: what may be imported where, read from the sources themselves."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+ONLY = {
+    "wandb": {"study/tracking.py", "analysis/wandb_report.py", "analysis/wandb_upload.py"},
+    "submitit": "slurm/",
+    "seaborn": "analysis/",
+    "slurm": "slurm/",
+    "analysis": "analysis/",
+}
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+def violations(root: Path) -> list[str]:
+    found = []
+    for path in sorted(p for part in ("study", "slurm", "analysis") for p in (root / part).rglob("*.py")):
+        place = path.relative_to(root).as_posix()
+        for name in imported(path) & ONLY.keys():
+            allowed = ONLY[name]
+            if not (place.startswith(allowed) if isinstance(allowed, str) else place in allowed):
+                found.append(f"{place} imports {name}")
+    return found
+
+
+def test_imports_follow_the_direction() -> None:
+    assert violations(ROOT) == []
+
+
+def test_the_test_sees_a_violation(tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study/data.py").write_text("def f():\n    import wandb\n")
+    (tmp_path / "study/grid.py").write_text("from slurm.submit import submit\n")
+    assert violations(tmp_path) == ["study/data.py imports wandb", "study/grid.py imports slurm"]
+
+
+def test_training_needs_few_packages() -> None:
+    """`python -m study run` works where only torch, torchvision, numpy, scipy and PyYAML are installed."""
+    code = (
+        "import sys\n"
+        "for name in ('wandb', 'submitit', 'seaborn', 'pandas', 'rich', 'matplotlib', 'jinja2'): sys.modules[name] = None\n"
+        "import study.__main__, study.run, study.population, study.records, study.curvature, study.display\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_planning_needs_no_torch() -> None:
+    code = "import sys; sys.modules['torch'] = None; from study.__main__ import main; main(['plan', 'configs/digits_mlp.yaml'])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "108 in" in done.stdout

@@ -1,0 +1,238 @@
+"""From runs to rows: same bytes whatever happened on the way, nothing retrained, nothing published twice or wrongly."""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch.func import functional_call
+from torch.nn import functional
+
+from study.__main__ import main
+from study.checkpoint import read_tensors
+from study.config import run_key
+from study.data import load
+from study.grid import load_study
+from study.models import build_model
+from study.paths import RunPaths
+from study.records import RecordsConflict, collect, publish, published_keys, read_table
+from study.run import run_shard
+
+TINY = """
+fixed: {hidden: [8], batch_size: 50, momentum: 0.9, max_epochs: 8, stops: [loss_0.5, epoch_3]}
+grid: {lr: [0.03, 0.1]}
+seeds: 2
+measures: [relative_flatness, hessian_trace, inverse_margin, distance_from_init]
+"""
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+def run(config: Path, folder: Path) -> bytes:
+    assert (
+        main(
+            ["run", str(config), "--runs", str(folder / "runs"), "--results", str(folder / "results"), "--wandb", "off"]
+        )
+        == 0
+    )
+    return (folder / "results/tiny/records.csv").read_bytes()
+
+
+def test_rows_hold_what_the_files_say(tiny: Path, tmp_path: Path) -> None:
+    run(tiny, tmp_path)
+    study, rows = load_study(tiny), read_table(tmp_path / "results/tiny/records.csv")
+    assert [(r["key"], r["stop"]) for r in rows] == sorted(
+        (run_key(c), s) for c in study.runs for s in ("epoch_3", "loss_0.5")
+    )
+    data = load("digits")
+    for config in study.runs:
+        for stop in config.stops:
+            row = next(r for r in rows if (r["key"], r["stop"]) == (run_key(config), stop))
+            assert (row["hp.lr"], row["hp.seed"], row["hp.hidden"]) == (repr(config.lr), str(config.seed), "8")
+            weights = read_tensors(RunPaths(tmp_path / "runs", row["key"]).stop(stop).weights)
+            model = build_model(config)
+            losses = {
+                part: functional.cross_entropy(functional_call(model, weights, (x,)), y).item()
+                for part, x, y in (("train", data.train_x, data.train_y), ("test", data.test_x, data.test_y))
+            }
+            assert float(row["train.loss"]) == pytest.approx(losses["train"], rel=1e-5)
+            assert float(row["gap.loss"]) == pytest.approx(losses["test"] - losses["train"], rel=1e-4)
+            layers = [float(row[f"measure.hessian_trace.{n}"]) for n in ("fc1", "fc2")]
+            assert float(row["measure.hessian_trace"]) == pytest.approx(sum(layers), rel=1e-12)
+            assert (row["n.train"], row["n.test"], row["n.parameters"]) == ("300", "1497", str(65 * 8 + 9 * 10))
+            reached = float(row["train.loss"]) <= 0.5 if stop == "loss_0.5" else row["train.epoch"] == "3"
+            assert row["train.converged"] == str(reached)
+
+
+def full_hessian(weights: dict[str, torch.Tensor], layer: str, model: torch.nn.Module) -> torch.Tensor:
+    data = load("digits")
+    start = {name: tensor.double() for name, tensor in weights.items()}
+    x = data.train_x.double()
+
+    def loss(w: torch.Tensor) -> torch.Tensor:
+        return functional.cross_entropy(functional_call(model, {**start, f"{layer}.weight": w}, (x,)), data.train_y)
+
+    w = start[f"{layer}.weight"]
+    return torch.autograd.functional.hessian(loss, w).reshape(w.numel(), w.numel())
+
+
+def test_saved_weights_give_the_recorded_kappa(tiny: Path, tmp_path: Path) -> None:
+    """Weights reloaded in a plain script and measured with the full autograd Hessian, in float64."""
+    run(tiny, tmp_path)
+    config = load_study(tiny).runs[0]
+    rows = read_table(tmp_path / "results/tiny/records.csv")
+    row = next(r for r in rows if (r["key"], r["stop"]) == (run_key(config), "epoch_3"))
+    weights = read_tensors(RunPaths(tmp_path / "runs", run_key(config)).stop("epoch_3").weights)
+    for layer in ("fc1", "fc2"):
+        w = weights[f"{layer}.weight"].double()
+        n_out, n_in = w.shape
+        hessian = full_hessian(weights, layer, build_model(config).double()).view(n_out, n_in, n_out, n_in)
+        traces = torch.einsum("sjtj->st", hessian)
+        assert float(row[f"measure.hessian_trace.{layer}"]) == pytest.approx(traces.trace().item(), rel=1e-4)
+        kappa = ((w @ w.T) * traces).sum().item()
+        assert float(row[f"measure.relative_flatness.{layer}"]) == pytest.approx(kappa, rel=1e-4)
+
+
+def test_second_run_does_nothing_and_gives_the_same_bytes(tiny: Path, tmp_path: Path) -> None:
+    first = run(tiny, tmp_path)
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").rglob("*.*") if p.is_file()}
+    assert run(tiny, tmp_path) == first
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").rglob("*.*") if p.is_file()}
+
+
+def test_a_deleted_measure_is_taken_again_alone(tiny: Path, tmp_path: Path) -> None:
+    first = run(tiny, tmp_path)
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").rglob("*.*") if p.is_file()}
+    gone = sorted((tmp_path / "runs").rglob("hessian_trace.json"))
+    assert len(gone) == 8
+    for path in gone:
+        path.unlink()
+    assert run(tiny, tmp_path) == first
+    changed = {p for p in before if not p.exists() or p.stat().st_mtime_ns != before[p]}
+    assert changed == set(gone)
+
+
+def test_a_failed_measure_is_an_empty_cell_with_its_reason(tiny: Path, tmp_path: Path) -> None:
+    tiny.write_text(TINY.replace("max_epochs: 8, stops: [loss_0.5, epoch_3]", "max_epochs: 1, stops: [epoch_1]"))
+    run(tiny, tmp_path)
+    rows = read_table(tmp_path / "results/tiny/records.csv")
+    missing = [r for r in rows if r["measure.inverse_margin"] == ""]
+    assert missing, "one epoch leaves negative margins"
+    for row in missing:
+        reason = RunPaths(tmp_path / "runs", row["key"]).stop("epoch_1").error("inverse_margin").read_text()
+        assert "must be positive" in reason
+        assert row["measure.hessian_trace"]
+
+
+def test_a_diverged_run_is_a_row_of_missing_values(tiny: Path, tmp_path: Path) -> None:
+    tiny.write_text(TINY.replace("lr: [0.03, 0.1]", "lr: [0.03, 1e30]").replace("momentum: 0.9", "momentum: 0"))
+    run(tiny, tmp_path)
+    rows = [r for r in read_table(tmp_path / "results/tiny/records.csv") if r["train.status"] == "diverged"]
+    assert len(rows) == 4
+    for row in rows:
+        assert row["train.converged"] == "False"
+        assert row["gap.loss"] == row["train.loss"] == row["measure.hessian_trace"] == ""
+
+
+@pytest.mark.slow
+def test_killed_five_times_the_records_are_the_same_bytes(tmp_path: Path) -> None:
+    """kill -9 of `python -m study run` at five random instants, then once to the end."""
+    config = tmp_path / "tiny.yaml"
+    config.write_text(TINY.replace("max_epochs: 8", "max_epochs: 300").replace("loss_0.5", "loss_0.0001"))
+    undisturbed = run(config, tmp_path / "whole")
+    code = (
+        "import sys, study.run, study.__main__\n"
+        "study.run.SAVE_EVERY_SECONDS = 0.05\n"
+        "sys.exit(study.__main__.main(sys.argv[1:]))\n"
+    )
+    folders = ["--runs", str(tmp_path / "cut/runs"), "--results", str(tmp_path / "cut/results")]
+    command = [sys.executable, "-c", code, "run", str(config), *folders, "--wandb", "off"]
+    random.seed(7)
+    killed = 0
+    for _ in range(5):
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(random.uniform(1.5, 4.5))
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            killed += 1
+        process.wait()
+    assert killed >= 2, "the runs are too short to be interrupted"
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    assert (tmp_path / "cut/results/tiny/records.csv").read_bytes() == undisturbed
+    assert not list((tmp_path / "cut/runs").rglob("state.pt"))
+
+
+def test_publish_merges_refuses_and_remembers(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STUDY_COMMIT", "0123456789ab")
+    study = load_study(tiny)
+    half = study.runs[:2]
+    run_shard(half, study.measures, runs_root="runs")
+    collect(study, "runs", "results")
+    path, added = publish(study, "results")
+    assert (added, len(read_table(path))) == (4, 4)
+    assert published_keys(study) == {run_key(c) for c in half}
+    assert main(["run", str(tiny), "--runs", "elsewhere", "--skip-published", "--wandb", "off"]) == 1
+    assert {p.parent.name for p in Path("elsewhere").rglob("outcome.json")} == {run_key(c) for c in study.runs[2:]}
+    run_shard(study.runs, study.measures, runs_root="runs")
+    collect(study, "runs", "results")
+    assert publish(study, "results") == (path, 4)
+    whole = path.read_bytes()
+    assert whole == Path("results/tiny/records.csv").read_bytes()
+    assert publish(study, "results") == (path, 0)
+    assert path.read_bytes() == whole
+
+    rows = read_table(path)
+    rows[3]["gap.loss"] = "0.5"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    wrong = path.read_bytes()
+    with pytest.raises(RecordsConflict, match=rf"{rows[3]['key']} {rows[3]['stop']}: gap.loss: published 0.5, now "):
+        publish(study, "results")
+    assert path.read_bytes() == wrong
+
+
+def test_an_added_measure_joins_the_published_rows(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STUDY_COMMIT", "0123456789ab")
+    for text in (TINY, TINY.replace("measures: [", "measures: [train_loss, ")):
+        tiny.write_text(text)
+        study = load_study(tiny)
+        run_shard(study.runs, study.measures, runs_root="runs")
+        collect(study, "runs", "results")
+        path, _ = publish(study, "results")
+    assert all(r["measure.train_loss"] and r["measure.relative_flatness"] for r in read_table(path))
+
+
+def test_dirty_code_is_not_published(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STUDY_COMMIT", "0123456789ab-dirty")
+    study = load_study(tiny)
+    run_shard(study.runs, study.measures, runs_root="runs")
+    collect(study, "runs", "results")
+    with pytest.raises(ValueError, match=r"prov\.commit: '0123456789ab-dirty'"):
+        publish(study, "results")
+    assert not Path("analysis").exists()
+
+
+def test_a_broken_file_is_named(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(tiny, tmp_path)
+    path = next((tmp_path / "runs").rglob("outcome.json"))
+    path.write_text(json.dumps(json.loads(path.read_text()))[:20])
+    assert main(["records", str(tiny), "--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]) == 2
+    assert str(path) in capsys.readouterr().err

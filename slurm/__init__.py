@@ -1,0 +1,10 @@
+"""Launching: shards of a study -> jobs, on this machine or on a SLURM cluster, and what has become of them.
+
+    clusters/<name>.yaml     where jobs run (resources.py checks it); never part of a run's identity
+      v  submit.py           shards without results -> one submitit job array, one job a shard
+    job.py                   one job: lease -> study.run.run_shard -> marker; stops at a signal, safe to requeue
+      v                      results/<study>/jobs/ (ledger.py): submissions, markers and logs
+    status.py                markers + squeue + sacct -> done, running, pending, failed, lost
+
+Only this package imports `submitit`, and only where something is sent.
+"""

@@ -1,0 +1,66 @@
+"""Command line of the launcher: argument parsing only."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+EPILOG = """examples:
+  python -m slurm submit configs/digits_mlp.yaml --cluster local       all cores of this machine; waits for the end
+  python -m slurm submit configs/digits_mlp.yaml --cluster mysite      one job a shard, by slurm/clusters/mysite.yaml
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. 0: all is well; 1: something failed or is missing; 2: a user's mistake, in one line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m slurm", description="Launch a study and see what has become of it.", epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in (("submit", "send what has neither a result nor a job"),):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("config", type=Path, help="the study's yaml, e.g. configs/digits_mlp.yaml")
+        command.add_argument(
+            "--runs", type=Path, default=None, help="folder of all runs (default: the cluster's, else runs)"
+        )
+        command.add_argument(
+            "--results", type=Path, default=None, help="folder of results (default: the cluster's, else results)"
+        )
+        if name in ("submit", "retry"):
+            command.add_argument(
+                "--cluster", required=True, help="inline, local, a name in slurm/clusters/, or a yaml's path"
+            )
+            command.add_argument(
+                "--device", choices=("cpu", "cuda"), default="", help="default: as the cluster file says"
+            )
+            command.add_argument("--wandb", choices=("online", "offline", "off"), default="offline")
+            command.add_argument("--allow-dirty", action="store_true", help="run code that is not committed")
+            command.add_argument("--skip-published", action="store_true", help="count published runs as done")
+            command.add_argument("--dry-run", action="store_true", help="print the plan, send nothing")
+            command.add_argument("--no-wait", action="store_true", help="local: go on in the background")
+    options = parser.parse_args(arguments)
+    try:
+        return _COMMANDS[options.command](options)
+    except KeyboardInterrupt:
+        return 130
+    except (ValueError, OSError, RuntimeError) as error:
+        print("error: " + " ".join(str(error).split()), file=sys.stderr)
+        return 2
+
+
+def _submit(options: argparse.Namespace) -> int:
+    from slurm.submit import Options, submit
+
+    given = vars(options)
+    fields = {f.name: given[f.name] for f in dataclasses.fields(Options) if f.name in given}
+    return submit(Options(**fields, wait=not options.no_wait, retry=options.command == "retry"))
+
+
+_COMMANDS = {"submit": _submit, "retry": _submit}
+
+if __name__ == "__main__":
+    sys.exit(main())

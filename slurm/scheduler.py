@@ -1,0 +1,160 @@
+"""The scheduler's commands: sbatch (through submitit), squeue, sacct, scancel, scontrol; asked again when busy."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from slurm import resources
+from slurm.resources import Cluster
+
+BACK_OFF_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # ours: a controller that restarts is back within a minute
+BUSY = re.compile(
+    r"socket timed out|unable to contact|connection refused|connection reset|connection timed out|resource temporarily"
+    r"|slurm temporarily|zero bytes were transmitted|communication connection failure|try again|backup controller",
+    re.IGNORECASE,
+)
+QUERY_SECONDS = 60.0
+DEFAULT_MAX_ARRAY_SIZE = 1001  # SLURM's own
+
+
+class SchedulerError(RuntimeError):
+    """A scheduler command that failed for good; one line."""
+
+
+def with_back_off(attempt: Callable[[], Any], before_retry: Callable[[], Any] = lambda: None) -> Any:
+    """Call `attempt`; when the scheduler is busy (a SchedulerError that matches BUSY) wait, 63 s in all, and again."""
+    for seconds in (*BACK_OFF_SECONDS, None):
+        try:
+            return attempt()
+        except SchedulerError as error:
+            if seconds is None or not BUSY.search(str(error)):
+                raise
+            print(f"{error}; asking again in {seconds:.0f} s", file=sys.stderr, flush=True)
+            time.sleep(seconds)
+            before_retry()
+    raise AssertionError("not reached")
+
+
+def run(*command: str) -> str:
+    """Output of a scheduler command. Raises SchedulerError, one line, when it is missing or fails for good."""
+
+    def attempt() -> str:
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=QUERY_SECONDS)
+        except FileNotFoundError:
+            raise SchedulerError(
+                f"{command[0]}: no such command here; allowed: a machine that submits to SLURM"
+            ) from None
+        except subprocess.TimeoutExpired:
+            raise SchedulerError(f"{command[0]}: connection timed out after {QUERY_SECONDS:.0f} s") from None
+        if done.returncode:
+            raise SchedulerError(f"{command[0]}: {' '.join(done.stderr.split()) or f'exit status {done.returncode}'}")
+        return done.stdout
+
+    return str(with_back_off(attempt))
+
+
+def check() -> None:
+    """Raise SchedulerError unless jobs can be sent from here."""
+    for name in ("sbatch", "srun"):
+        if shutil.which(name) is None:
+            raise SchedulerError(
+                f"{name}: no such command here; allowed: a machine that submits to SLURM, or --cluster local"
+            )
+
+
+@functools.cache
+def max_array_size() -> int:
+    """The most tasks of one array, as the controller is configured."""
+    found = re.search(r"MaxArraySize\s*=\s*(\d+)", run("scontrol", "show", "config"))
+    return int(found[1]) if found else DEFAULT_MAX_ARRAY_SIZE
+
+
+def executor(cluster: Cluster, job_name: str, logs: Path, environment: Mapping[str, str]) -> Any:
+    """submitit's SlurmExecutor, set up for a cluster."""
+    from submitit import SlurmExecutor
+
+    python = " ".join(filter(None, [cluster.container, shlex.quote(cluster.python or sys.executable)]))
+    made = SlurmExecutor(logs, max_num_timeout=cluster.max_requeues, python=python)
+    made.update_parameters(**resources.slurm_parameters(cluster, job_name, environment))
+    return made
+
+
+def send(
+    cluster: Cluster, job_name: str, jobs: Sequence[Any], logs: Path, environment: Mapping[str, str],
+) -> str:  # fmt: skip
+    """One sbatch for all `jobs`; the id of the array (or of the one job). A busy controller is asked again.
+
+    An sbatch that timed out may have been heard: what goes by the name is cancelled before the next attempt, so that
+    nothing is sent twice. Raises SchedulerError.
+    """
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+    made = executor(cluster, job_name, logs, environment)
+
+    def attempt() -> str:
+        try:
+            with contextlib.redirect_stderr(io.StringIO()):  # submitit prints what the exception says too
+                return str(made.submit_array(jobs)[0].job_id).split("_")[0]
+        except (FailedJobError, FailedSubmissionError) as error:
+            raise SchedulerError(" ".join(str(error).split()) or "sbatch failed without a message") from None
+
+    return str(with_back_off(attempt, lambda: run("scancel", f"--name={job_name}")))
+
+
+def queue(job_names: Iterable[str]) -> dict[str, tuple[str, str, str]]:
+    """`<job name>/<array index>` -> (job id, state, reason or nodes) of what is queued or running. One call."""
+    names = sorted(set(job_names))
+    if not names:
+        return {}
+    found = {}
+    output = run("squeue", "-h", "-r", "-t", "all", "-o", "%j|%i|%T|%R", f"--name={','.join(names)}")
+    for line in output.splitlines():
+        name, id, state, reason = line.split("|", 3)
+        found[f"{name}/{id.partition('_')[2] or 0}"] = (id, state, reason)
+    return {place: entry for place, entry in found.items() if entry[1] in _QUEUED}
+
+
+_QUEUED = {"PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "RESIZING",
+           "SIGNALING", "STAGE_OUT", "REQUEUE_FED", "SPECIAL_EXIT", "STOPPED", "RESV_DEL_HOLD"}  # fmt: skip
+
+
+def history(jobs: Iterable[str]) -> dict[str, tuple[str, str, str]]:
+    """Job or array task id -> (state, exit code, nodes) by the accounting. One call; nothing where there is none."""
+    ids = sorted({job.partition("_")[0] for job in jobs if job})
+    if not ids or shutil.which("sacct") is None:
+        return {}
+    try:
+        output = run("sacct", "-n", "-P", "-X", "-o", "JobID,State,ExitCode,NodeList", "-j", ",".join(ids))
+    except SchedulerError:
+        return {}
+    rows = [line.split("|") for line in output.splitlines()]
+    return {row[0]: (row[1].split()[0], row[2], row[3]) for row in rows if len(row) == 4 and row[1]}
+
+
+def cancel(jobs: Sequence[str]) -> None:
+    """scancel, a thousand ids a call."""
+    for start in range(0, len(jobs), 1000):
+        run("scancel", *jobs[start : start + 1000])
+
+
+def explain_exit(code: str) -> str:
+    """sacct's `status:signal` in words: a job that could not even write why it failed ends with the errno."""
+    status, _, number = code.partition(":")
+    if number not in ("", "0"):
+        return "a log file could not be opened" if number == "53" else f"killed by signal {number}"
+    from slurm.job import DISK
+
+    return os.strerror(int(status)) if status.isdigit() and int(status) in DISK else f"exit status {status}"

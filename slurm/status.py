@@ -1,0 +1,115 @@
+"""What has become of each shard: the marker that its job left, and what squeue and sacct say. Reads, never sends."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from slurm import scheduler
+from slurm.ledger import Ledger, Marker, Submission
+from study import lease
+
+STATES = ("done", "running", "pending", "failed", "stopped", "lost", "unknown", "new")
+IN_FLIGHT = ("running", "pending", "unknown")
+# How the accounting's last word counts: the job's own fault, or none of it.
+_FAULT = {"FAILED", "TIMEOUT", "OUT_OF_MEMORY", "DEADLINE", "COMPLETED"}
+
+
+@dataclass(frozen=True)
+class ShardStatus:
+    """Where a shard stands. `cause` is a line for people: why it failed, what it waits for."""
+
+    shard: str
+    state: str
+    kind: str = ""
+    job: str = ""
+    cause: str = ""
+    marker: Marker | None = None
+
+
+def shard_states(ledger: Ledger, shard_ids: Sequence[str], runs_root: Path) -> list[ShardStatus]:
+    """One squeue and at most one sacct, whatever the number of shards; a small file a shard.
+
+    States: done; running, pending (its job is in the queue; unknown where the queue cannot be asked); failed (its job
+    raised an error, ran out of time or memory); stopped (saved and left, not requeued); lost (its job is gone without a
+    word: killed, cancelled, node failure); new (no job yet).
+    """
+    latest = ledger.latest()
+    markers = {shard: ledger.marker(shard) for shard in shard_ids}
+    mine = {shard: latest[shard] for shard in shard_ids if shard in latest}
+    asked = [s for shard, s in mine.items() if s.kind == "slurm" and not _is_done(markers[shard])]
+    try:
+        queued: dict[str, tuple[str, str, str]] | None = scheduler.queue(_job_name(ledger, s) for s in asked)
+        unreachable = ""
+    except scheduler.SchedulerError as error:
+        queued, unreachable = None, str(error)
+    found = [_first_look(ledger, shard, mine.get(shard), markers[shard], queued, unreachable, runs_root)
+             for shard in shard_ids]  # fmt: skip
+    open_jobs = [status.job for status in found if status.state == "lost" and status.kind == "slurm"]
+    accounts = scheduler.history(open_jobs)
+    return [_with_account(status, accounts) if status.state == "lost" else status for status in found]
+
+
+def _job_name(ledger: Ledger, submission: Submission) -> str:
+    return f"{ledger.folder.parent.name}.{submission.id}"
+
+
+def _is_done(marker: Marker | None) -> bool:
+    return marker is not None and marker.state == "done"
+
+
+def _first_look(
+    ledger: Ledger, shard: str, submission: Submission | None, marker: Marker | None,
+    queued: dict[str, tuple[str, str, str]] | None, unreachable: str, runs_root: Path,
+) -> ShardStatus:  # fmt: skip
+    if _is_done(marker):
+        return ShardStatus(
+            shard, "done", submission.kind if submission else "", marker.job if marker else "", "", marker
+        )
+    if submission is None:
+        return ShardStatus(shard, "new", marker=marker)
+    if submission.kind == "local":
+        return _local(shard, marker, runs_root)
+    job = submission.task(shard) if submission.job else ""
+    if queued is None:
+        return ShardStatus(shard, "unknown", "slurm", job, f"the queue cannot be asked: {unreachable}", marker)
+    entry = queued.get(f"{_job_name(ledger, submission)}/{submission.shards.index(shard)}")
+    if entry is not None:
+        id, state, reason = entry
+        started = state in ("RUNNING", "COMPLETING", "SIGNALING", "SUSPENDED")
+        cause = marker.cause if started and marker and marker.state == "waiting" else ("" if started else reason)
+        return ShardStatus(shard, "running" if started else "pending", "slurm", id, cause, marker)
+    if marker is not None and marker.job == job and marker.state in ("failed", "stopped"):
+        return ShardStatus(shard, marker.state, "slurm", job, marker.cause, marker)
+    cause = "" if job else "its submitter ended before the scheduler had answered"
+    return ShardStatus(shard, "lost", "slurm", job, cause, marker)
+
+
+def _local(shard: str, marker: Marker | None, runs_root: Path) -> ShardStatus:
+    if marker is None:
+        return ShardStatus(shard, "lost", "local", "", "was not started")
+    if marker.state in ("failed", "stopped"):
+        return ShardStatus(shard, marker.state, "local", marker.job, marker.cause, marker)
+    if lease.alive(runs_root, marker.holder):
+        return ShardStatus(shard, "running", "local", marker.job, marker.cause, marker)
+    return ShardStatus(shard, "lost", "local", marker.job, "its process is gone", marker)
+
+
+def _with_account(status: ShardStatus, accounts: dict[str, tuple[str, str, str]]) -> ShardStatus:
+    state, exit_code, nodes = accounts.get(status.job, ("", "", ""))
+    if not state:
+        cause = status.cause or "its job is not in the queue, and the accounting knows nothing of it"
+        return ShardStatus(status.shard, "lost", status.kind, status.job, cause, status.marker)
+    where = f" on {nodes}" if nodes and nodes != "None assigned" else ""
+    why = f", {scheduler.explain_exit(exit_code)}" if state == "FAILED" else ""
+    cause = f"SLURM says {state}{where}{why}"
+    kind = "failed" if state in _FAULT else "lost"
+    return ShardStatus(status.shard, kind, status.kind, status.job, cause, status.marker)
+
+
+def count(states: Iterable[ShardStatus]) -> dict[str, int]:
+    """How many shards are in each state, in the order of STATES; only those that occur."""
+    found = Counter(status.state for status in states)
+    return {name: found[name] for name in STATES if found[name]}

@@ -1,0 +1,262 @@
+"""Shards without results -> jobs: here, on this machine's cores, or as submitit job arrays on a SLURM cluster."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from slurm import resources, scheduler, snapshot
+from slurm.job import ShardJob
+from slurm.ledger import Ledger, Submission
+from slurm.resources import Cluster
+from slurm.status import IN_FLIGHT, ShardStatus, shard_states
+from study import lease, plan
+from study.config import RunConfig, run_key
+from study.data import DATASETS
+from study.grid import Shard, Study, load_study, shards
+from study.paths import runs_folder
+
+INLINE = Cluster("inline", "local")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for."""
+
+    config: Path
+    cluster: str
+    runs: Path | None = None
+    results: Path | None = None
+    device: str = ""
+    wandb: str = "offline"
+    allow_dirty: bool = False
+    skip_published: bool = False
+    dry_run: bool = False
+    wait: bool = True
+    retry: bool = False
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Everything a submission needs to know, worked out once."""
+
+    study: Study
+    cluster: Cluster
+    ledger: Ledger
+    runs: Path
+    results: Path
+    options: Options
+
+    def job(self, shard: Shard) -> ShardJob:
+        """What is pickled for a shard."""
+        device = self.options.device or resources.device_of(self.cluster)
+        return ShardJob(
+            self.study.name, shard.id, shard.runs, self.study.measures, str(self.runs), str(self.results), device,
+            self.options.wandb if self.cluster.kind == "slurm" or self.options.wandb == "online" else "off",
+        )  # fmt: skip
+
+    def mirror(self) -> None:
+        """Show what is done in wandb, where the jobs do not: started once, it costs less than once a shard."""
+        if self.cluster.kind == "local" and self.options.wandb != "off" and not self.options.dry_run:
+            from study.tracking import mirror
+
+            study = self.study
+            done = mirror(study.runs, study.measures, self.runs, study.name, self.options.wandb, self.results)
+            for problem in done.problems:
+                print(problem, file=sys.stderr)
+
+
+def submit(options: Options) -> int:
+    """Show the plan, then send what has neither a result nor a job. The exit status: 0, or 1 if a shard failed."""
+    study = load_study(options.config)
+    cluster = INLINE if options.cluster == "inline" else resources.load_cluster(options.cluster)
+    results = _folder(options.results, cluster.results, os.environ.get("STUDY_RESULTS", "results"))
+    runs = _folder(options.runs, cluster.runs, str(runs_folder()))
+    place = _Place(study, cluster, Ledger(study.name, results), runs, results, options)
+    wanted = plan.make(study, runs, skip_published=options.skip_published)
+    if not wanted.to_do:
+        _show(place, wanted, [], [])
+        place.mirror()
+        return 0
+    if options.dry_run:
+        to_send, kept = _choose(place, wanted)
+        _show(place, wanted, to_send, kept)
+        return 0
+    # Two submitters at once: the second waits here until the first has sent its jobs, and then finds them.
+    with lease.acquire(place.ledger.folder, ["submit"], f"{socket.gethostname()}/{os.getpid()}", on_wait=_say_waiting):
+        wanted = plan.make(study, runs, skip_published=options.skip_published)
+        to_send, kept = _choose(place, wanted)
+        _show(place, wanted, to_send, kept)
+        if cluster.kind == "slurm":
+            return _send(place, to_send)
+        if to_send and not options.wait and cluster is not INLINE:
+            return _detach(options)
+    return _run_here(place, to_send) if to_send else _end_status(kept)
+
+
+def _folder(asked: Path | None, of_cluster: str, default: str) -> Path:
+    return Path(asked or of_cluster or default).expanduser().resolve()
+
+
+def _say_waiting(owner: str) -> None:
+    print(f"waiting for another submitter of this study ({owner})", file=sys.stderr, flush=True)
+
+
+def _choose(place: _Place, wanted: plan.Plan) -> tuple[list[Shard], list[ShardStatus]]:
+    """Shards to send now, the most work first; and those left alone, each for a reason that is shown."""
+    states = {s.shard: s for s in shard_states(place.ledger, [s.id for s in wanted.to_do], place.runs)}
+    to_send, kept = [], []
+    for shard in wanted.to_do:
+        state = states[shard.id]
+        mine = place.cluster.kind == "local"
+        in_flight = state.state in IN_FLIGHT and not (mine and state.kind == "local")
+        left_to_retry = state.state == "failed" and not place.options.retry and not mine
+        if in_flight or left_to_retry:
+            kept.append(state)
+        else:
+            to_send.append(shard)
+    return sorted(to_send, key=_work, reverse=True), kept
+
+
+def _work(shard: Shard) -> int:
+    """Optimizer steps at most: what is sent first takes longest, so that the cores end together."""
+
+    def steps(config: RunConfig) -> int:
+        return -(-(config.n_train or DATASETS[config.dataset].n_train) // config.batch_size) * config.max_epochs
+
+    return max(map(steps, shard.runs))
+
+
+def _show(place: _Place, wanted: plan.Plan, to_send: Sequence[Shard], kept: Sequence[ShardStatus]) -> None:
+    cluster = place.cluster
+    plan.show(wanted, n_workers(cluster))
+    n_arrays = -(-len(to_send) // _array_size(cluster)) if to_send and cluster.kind == "slurm" else 0
+    where = f"{n_arrays} job array(s), " if n_arrays else ""
+    print(f"  cluster   {cluster.name}: {where}{len(to_send)} jobs to send, one a shard")
+    if cluster.kind == "slurm" and wanted.seconds is not None and wanted.n_to_do:
+        hours = wanted.seconds / 3600 * sum(len(s.runs) for s in to_send) / wanted.n_to_do
+        print(f"  cost      {hours:.2f} {'GPU' if cluster.gpus else 'CPU'}-hours, by {wanted.rate_source}")
+    for name in dict.fromkeys(state.state for state in kept):
+        those = [state for state in kept if state.state == name]
+        hint = "; `retry` sends them again" if name == "failed" else ""
+        print(f"  {name:<9} {len(those)} shards left alone{hint}")
+        for state in those[:5]:
+            print(f"            {state.shard} job {state.job or '-'}: {state.cause or name}")
+    sys.stdout.flush()
+
+
+def n_workers(cluster: Cluster) -> int:
+    """How many shards a cluster runs at a time."""
+    if cluster is INLINE:
+        return 1
+    if cluster.kind == "slurm":
+        return cluster.array_parallelism
+    return cluster.processes or len(os.sched_getaffinity(0))
+
+
+def _array_size(cluster: Cluster) -> int:
+    return cluster.max_array_size or scheduler.max_array_size()
+
+
+def _environment(place: _Place, code: snapshot.Code) -> dict[str, str]:
+    data = place.cluster.data or os.environ.get("STUDY_DATA", "")
+    found = {**code.environment(), "OMP_NUM_THREADS": "1"}
+    return {**found, "STUDY_DATA": str(Path(data).expanduser().resolve())} if data else found
+
+
+def _keep_plan(place: _Place) -> None:
+    pieces = {shard.id: [run_key(c) for c in shard.runs] for shard in shards(place.study)}
+    place.ledger.write_plan(digest(place.study.path), pieces)
+
+
+def digest(config: Path) -> str:
+    """What tells whether a study's yaml has changed."""
+    return hashlib.sha256(config.read_bytes()).hexdigest()
+
+
+def _send(place: _Place, to_send: Sequence[Shard]) -> int:
+    """One sbatch for each `max_array_size` shards."""
+    if not to_send:
+        return 0
+    scheduler.check()
+    code = snapshot.take(place.results, allow_dirty=place.options.allow_dirty)
+    _keep_plan(place)
+    size = _array_size(place.cluster)
+    for start in range(0, len(to_send), size):
+        piece = to_send[start : start + size]
+        id = place.ledger.new_id()
+        record = Submission(id, place.cluster.name, "slurm", code.commit, tuple(s.id for s in piece))
+        place.ledger.write(record)
+        job = scheduler.send(
+            place.cluster, f"{place.study.name}.{id}", [place.job(s) for s in piece], place.ledger.logs(id),
+            _environment(place, code),
+        )  # fmt: skip
+        place.ledger.write(replace(record, job=job))
+        print(f"sent      job {job}: {len(piece)} shards, code {code.commit}, logs {place.ledger.logs(id)}")
+    print(f"next      python -m slurm watch {place.study.path}")
+    return 0
+
+
+def _run_here(place: _Place, to_send: Sequence[Shard]) -> int:
+    code = snapshot.take(place.results, allow_dirty=True) if place.cluster is not INLINE else None
+    _keep_plan(place)
+    id = place.ledger.new_id()
+    commit = code.commit if code else snapshot.provenance.commit()
+    place.ledger.write(Submission(id, place.cluster.name, "local", commit, tuple(s.id for s in to_send)))
+    jobs = [place.job(shard) for shard in to_send]
+    try:
+        if code is None:
+            failures = _inline(jobs)
+        else:
+            from slurm.local import Pool
+
+            environment = {**place.cluster.environment, **_environment(place, code)}
+            logs = place.ledger.logs(id)
+            failures = Pool(jobs, place.ledger, logs, n_workers(place.cluster), environment, place.cluster.python).run()
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    place.mirror()
+    for shard, reason in failures.items():
+        print(f"failed    shard {shard}: {reason}", file=sys.stderr)
+    if failures:
+        print(f"{len(failures)} of {len(jobs)} shards failed; logs: {place.ledger.logs(id)}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _inline(jobs: Sequence[ShardJob]) -> dict[str, str]:
+    failures = {}
+    for number, job in enumerate(jobs, 1):
+        print(f"shard {job.shard} ({number} of {len(jobs)}): {len(job.runs)} runs", file=sys.stderr, flush=True)
+        try:
+            outcome = job()
+        except Exception as error:
+            failures[job.shard] = f"{type(error).__name__}: {error}"
+            continue
+        if outcome != "done":
+            failures[job.shard] = outcome
+    return failures
+
+
+def _detach(options: Options) -> int:
+    """Go on in the background: the same command again, in a session of its own, with its output in a file."""
+    results = options.results or Path(os.environ.get("STUDY_RESULTS", "results"))
+    log = Path(results) / f"{options.config.stem}-submit.log"
+    command = [argument for argument in sys.argv[1:] if argument != "--no-wait"]
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "slurm", *command], stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+            start_new_session=True,
+        )  # fmt: skip
+    print(f"running   in the background: process {process.pid}, log {log}, `kill {process.pid}` stops it")
+    return 0
+
+
+def _end_status(kept: Sequence[ShardStatus]) -> int:
+    return 1 if any(state.state == "failed" for state in kept) else 0

@@ -1,0 +1,48 @@
+"""Fixtures of the launcher's tests: a study of a second, and a scheduler that only notes what it is told."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+TINY = """\
+title: Six shards of a second
+fixed: {dataset: digits, n_train: 60, hidden: [8], momentum: 0.9, stops: [epoch_3], max_epochs: 3}
+grid: {lr: [0.01, 0.1], batch_size: [10, 30, 60]}
+seeds: 2
+measures: [weight_norm_squared, train_loss]
+shard_size: 2
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A study's yaml, with runs and results of its own."""
+    monkeypatch.setenv("STUDY_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path / "results"))
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture
+def fake_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of scheduler commands that note how they were called; `<command>.out` there is what they print."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("sbatch", "srun", "squeue", "sacct", "scancel", "scontrol"):
+        script = folder / name
+        script.write_text(
+            f'#!/bin/sh\necho "$@" >> {folder}/{name}.calls\n'
+            f'[ "{name}" = sbatch ] && cat "$1" >> {folder}/sbatch.script\n'
+            f"if [ -s {folder}/{name}.fail ]; then head -1 {folder}/{name}.fail >&2; "
+            f"sed -i 1d {folder}/{name}.fail; exit 1; fi\n"
+            f"[ -e {folder}/{name}.out ] && cat {folder}/{name}.out\nexit 0\n"
+        )
+        script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    (folder / "sbatch.out").write_text("Submitted batch job 7\n")
+    (folder / "scontrol.out").write_text("MaxArraySize            = 1001\n")
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+    return folder

@@ -1,0 +1,90 @@
+"""The sbatch file, word for word, and how many there are. `UPDATE_GOLDEN=1 pytest` writes the files anew."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from slurm import scheduler, submit
+from slurm.ledger import Ledger
+from slurm.submit import Options
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def written(fake_slurm: Path, tmp_path: Path) -> str:
+    text = (fake_slurm / "sbatch.script").read_text().replace(str(tmp_path), "/TMP").replace(sys.executable, "/PYTHON")
+    text = re.sub(r"\b0001-[0-9a-f]{6}\b", "0001-ID", text)
+    text = re.sub(r"(\.code/)[0-9a-f]{12}(-dirty-\w+)?", r"\1COMMIT", text)
+    return re.sub(r"(STUDY_COMMIT=)\S+", r"\1COMMIT", text)
+
+
+@pytest.mark.parametrize("cluster", ["site", "testbed"])
+def test_sbatch_file_is_the_golden_one(
+    cluster: str, tiny: Path, fake_slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STUDY_DATA", "/data")
+    runs, results = tmp_path / "runs", tmp_path / "results"
+    assert submit.submit(Options(tiny, cluster, runs, results, allow_dirty=True)) == 0
+    text = written(fake_slurm, tmp_path)
+    golden = GOLDEN / f"{cluster}.sh"
+    if os.environ.get("UPDATE_GOLDEN"):
+        golden.write_text(text)
+    assert text == golden.read_text()
+
+
+def test_one_sbatch_an_array_and_each_shard_once(
+    tiny: Path, fake_slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler.max_array_size.cache_clear()
+    (fake_slurm / "scontrol.out").write_text("MaxArraySize            = 4\n")
+    assert submit.submit(Options(tiny, "testbed", allow_dirty=True)) == 0
+    scheduler.max_array_size.cache_clear()
+    assert len((fake_slurm / "sbatch.calls").read_text().splitlines()) == 2  # 6 shards: 4 and 2
+    assert re.findall(r"--array=(\S+)", (fake_slurm / "sbatch.script").read_text()) == ["0-3%4", "0-1%2"]
+    sent = [shard for s in Ledger("tiny").submissions() for shard in s.shards]
+    assert len(sent) == len(set(sent)) == 6
+    pickles = list((tmp_path / "results/tiny/jobs/logs").glob("*/7_*_submitted.pkl"))
+    assert len(pickles) == 6
+
+
+def test_a_busy_controller_is_asked_again_and_nothing_is_sent_twice(
+    tiny: Path, fake_slurm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("time.sleep", waited.append)
+    busy = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation\n"
+    (fake_slurm / "sbatch.fail").write_text(3 * busy)
+    assert submit.submit(Options(tiny, "testbed", allow_dirty=True)) == 0
+    assert [s for s in waited if s >= 1] == [1, 2, 4]
+    name = Ledger("tiny").submissions()[0].id
+    assert (fake_slurm / "scancel.calls").read_text().splitlines() == 3 * [f"--name=tiny.{name}"]
+
+
+def test_back_off_gives_up_after_a_minute_and_at_once_on_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("time.sleep", waited.append)
+
+    def fail(message: str) -> None:
+        raise scheduler.SchedulerError(message)
+
+    with pytest.raises(scheduler.SchedulerError, match="Unable to contact"):
+        scheduler.with_back_off(lambda: fail("squeue: Unable to contact slurm controller"))
+    assert waited == [1, 2, 4, 8, 16, 32]
+    waited.clear()
+    with pytest.raises(scheduler.SchedulerError, match="Invalid account"):
+        scheduler.with_back_off(lambda: fail("sbatch: Invalid account"))
+    assert waited == []
+
+
+def test_a_refused_submission_is_one_line(tiny: Path, fake_slurm: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from slurm.__main__ import main
+
+    (fake_slurm / "sbatch.fail").write_text("sbatch: error: invalid partition specified: main\n")
+    assert main(["submit", str(tiny), "--cluster", "testbed", "--allow-dirty"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: ") and "invalid partition" in lines[0]

@@ -3,7 +3,7 @@
     results/<study>/records.csv   (or the committed analysis/records/<study>.csv, or anybody's ledger)
       v  load.py                  one shape of frame
       v  exclude.py               named rules, each with its count
-      v  correlation.py, psi.py, information.py, robustness.py, partial.py, significance.py
+      v  correlation, psi, mutual_information, robustness, partial_rank, significance, scope
       v  tables/*, figures/*      build(frame) -> DataFrame | Figure, found by file name
     make.py, report.py, verify.py, ledger.py, paper.py
 
@@ -20,16 +20,42 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from analysis.correlation import correlate, kendall
     from analysis.load import load_study, read_ledger, read_records
+    from analysis.mutual_information import information
+    from analysis.partial_rank import partial
+    from analysis.psi import granulated
+    from analysis.robustness import sign_error
+    from analysis.scope import by_scope
+    from analysis.significance import differences, permutation
 
 _HOME = {
     "kendall": "correlation",
     "correlate": "correlation",
+    "granulated": "psi",
+    "sign_error": "robustness",
+    "information": "mutual_information",
+    "partial": "partial_rank",
+    "permutation": "significance",
+    "differences": "significance",
+    "by_scope": "scope",
     "load_study": "load",
     "read_ledger": "load",
     "read_records": "load",
 }
 
-__all__ = ["correlate", "kendall", "load_study", "read_ledger", "read_records"]
+__all__ = [
+    "by_scope",
+    "correlate",
+    "differences",
+    "granulated",
+    "information",
+    "kendall",
+    "load_study",
+    "partial",
+    "permutation",
+    "read_ledger",
+    "read_records",
+    "sign_error",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -45,3 +45,99 @@ def complete(x: Sequence[float], y: Sequence[float], *more: Sequence[object]) ->
 def repeat(values: Sequence[float], groups: Sequence[int], counts: dict[int, int]) -> list[float]:
     """The sample in which every run of configuration c stands counts[c] times."""
     return [v for v, g in zip(values, groups, strict=True) for _ in range(counts[g])]
+
+
+def mean(values: Sequence[float]) -> float:
+    """Mean; NaN of nothing."""
+    return sum(values) / len(values) if values else math.nan
+
+
+def cell_tau(x: Sequence[float], y: Sequence[float], level: Sequence[object], variant: str) -> float:
+    """Tau over the pairs that differ in level; NaN where it is undefined."""
+    signs = [
+        (sign(x[i], x[j]), sign(y[i], y[j]))
+        for i in range(len(x))
+        for j in range(len(x))
+        if level[i] != level[j] and not any(map(math.isnan, (x[i], x[j], y[i], y[j])))
+    ]
+    below = len(signs) if variant == "a" else math.sqrt(sum(a * a for a, _ in signs) * sum(b * b for _, b in signs))
+    return sum(a * b for a, b in signs) / below if below else math.nan
+
+
+def psi(
+    x: Sequence[float], y: Sequence[float], settings: Sequence[dict], axis: str, variant: str
+) -> tuple[float, int, int]:
+    """Granulated psi along an axis, cells, NaN cells; settings hold every hyperparameter that defines a cell."""
+    cells: dict[tuple, list[int]] = {}
+    for i, setting in enumerate(settings):
+        cells.setdefault(tuple(v for k, v in sorted(setting.items()) if k != axis), []).append(i)
+    taus = [
+        cell_tau([x[i] for i in c], [y[i] for i in c], [settings[i][axis] for i in c], variant) for c in cells.values()
+    ]
+    defined = [t for t in taus if not math.isnan(t)]
+    return mean(defined), len(taus), len(taus) - len(defined)
+
+
+def entropy(counts: Sequence[float]) -> float:
+    """Entropy in nats of a table of counts."""
+    total = sum(counts)
+    return -sum(c / total * math.log(c / total) for c in counts if c)
+
+
+def jiang(x: Sequence[float], y: Sequence[float], group: Sequence[tuple]) -> float:
+    """I(V_m, V_g | U) / H(V_g | U) over ordered pairs of different runs."""
+    cells: dict[tuple, list[tuple[int, int]]] = {}
+    for i in range(len(x)):
+        for j in range(len(x)):
+            if i != j:
+                cells.setdefault((group[i], group[j]), []).append((sign(x[i], x[j]), sign(y[i], y[j])))
+    total = sum(map(len, cells.values()))
+    shared = conditional = 0.0
+    for pairs in cells.values():
+        weight = len(pairs) / total
+        joint = entropy([pairs.count(p) for p in set(pairs)])
+        sides = [entropy([side.count(s) for s in set(side)]) for side in ([a for a, _ in pairs], [b for _, b in pairs])]
+        shared += weight * (sum(sides) - joint)
+        conditional += weight * sides[1]
+    return shared / conditional if conditional > 1e-12 else math.nan
+
+
+def pgdl(x: Sequence[float], y: Sequence[float], group: Sequence[tuple]) -> float:
+    """The PGDL program's score for one set of hyperparameters: strict >, self-pairs, every cell of equal weight."""
+    cells: dict[tuple, list[tuple[bool, bool]]] = {}
+    for i in range(len(x)):
+        for j in range(len(x)):
+            cells.setdefault((group[i], group[j]), []).append((x[i] > x[j], y[i] > y[j]))
+    shared, uncertain = [], []
+    for pairs in cells.values():
+        p = {k: pairs.count(k) / len(pairs) for k in set(pairs)}
+        m = {a: sum(v for (b, _), v in p.items() if b == a) for a in (True, False)}
+        g = {a: sum(v for (_, b), v in p.items() if b == a) for a in (True, False)}
+        shared.append(sum(v * math.log2(v / (m[a] * g[b])) for (a, b), v in p.items()))
+        uncertain.append(-sum(v * math.log2(v + 1e-12) for v in g.values()))
+    return mean(shared) / mean(uncertain) if uncertain and mean(uncertain) > 1e-9 else math.nan
+
+
+def weight(dg: float, n: float) -> float:
+    """Monte Carlo weight of a pair of gaps that differ by dg on a test set of n."""
+    return 0.0 if math.isnan(dg) else max(0.0, max(0.0, 1 - 2 * math.exp(-2 * n * (dg / 2) ** 2)) ** 2 - 0.5)
+
+
+def environments(
+    x: Sequence[float], y: Sequence[float], settings: Sequence[dict], n: float, least: float
+) -> tuple[list[float], int, float]:
+    """Weighted errors of the environments with enough effective samples; how many there are; unweighted mean error."""
+    pairs: dict[tuple, list[tuple[float, float]]] = {}
+    for i in range(len(x)):
+        for j in range(len(x)):
+            differ = [k for k in settings[i] if settings[i][k] != settings[j][k]]
+            if len(differ) == 1 and not any(map(math.isnan, (x[i], x[j], y[i], y[j]))):
+                ends = tuple(settings[i].values()), tuple(settings[j].values())
+                error = (1 - sign(x[i], x[j]) * sign(y[i], y[j])) / 2
+                pairs.setdefault(ends, []).append((error, weight(y[i] - y[j], n)))
+    used = []
+    for each in pairs.values():
+        total, square = sum(w for _, w in each), sum(w * w for _, w in each)
+        if total > 0 and total**2 / square >= least - 1e-9:
+            used.append(sum(e * w for e, w in each) / total)
+    return used, len(pairs), mean([e for each in pairs.values() for e, _ in each])

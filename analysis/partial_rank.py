@@ -1,0 +1,114 @@
+"""Partial rank correlation: what is left of a measure's tau with the gap when training loss or weight norm is held
+fixed.
+
+Kendall's partial tau, (t_xy - t_xz t_yz) / sqrt((1 - t_xz^2)(1 - t_yz^2)), with tau-b throughout; for two controls the
+same formula on the taus that are partial in the first. It needs only taus, so its bootstrap is theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from analysis.correlation import RESAMPLES, check_frame, coefficients
+from analysis.load import configurations, measures, values
+from analysis.resample import bca
+
+Floats = NDArray[np.float64]
+# What is held fixed, by the names it goes under in records and in the field's ledgers.
+CONTROLS: dict[str, tuple[str, ...]] = {
+    "training loss": ("train.loss", "measure.train_loss", "measure.cross_entropy"),
+    "squared weight norm": ("measure.weight_norm_squared", "measure.l2", "measure.param_norm"),
+}
+
+
+def partial_tau(x: ArrayLike, y: ArrayLike, controls: Sequence[ArrayLike]) -> float:
+    """Partial tau-b of two vectors (n,) given one or two others, over the runs where none is missing."""
+    columns = [np.asarray(v, dtype=np.float64) for v in (x, y, *controls)]
+    there = ~np.isnan(np.stack(columns)).any(axis=0)
+    return float(_combined([c[there] for c in columns], np.arange(there.sum()), 0, 0)[0][0])
+
+
+def partial(
+    frame: pd.DataFrame,
+    target: str = "gap.loss",
+    labels: Sequence[str] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Partial tau-b of every measure with `target`, given each control and given both; a records frame of one stop.
+
+    Columns: measure, given, n, configurations, tau_b (of the same runs, nothing held fixed), partial_tau with .low and
+    .high, note. Rows only for the controls that the frame has.
+    """
+    check_frame(frame, target)
+    gap, group, found = values(frame, target), configurations(frame), controls(frame)
+    given = [(name,) for name in found] + ([tuple(found)] if len(found) > 1 else [])
+    rows: list[dict[str, object]] = []
+    for label in measures(frame) if labels is None else labels:
+        x = values(frame, f"measure.{label}")
+        for names in given:
+            columns = [x, gap, *(values(frame, found[name]) for name in names)]
+            there = ~np.isnan(np.stack(columns)).any(axis=0)
+            row = _row([c[there] for c in columns], group[there], resamples, seed, level)
+            own = f"measure.{label}" in [found[name] for name in names]
+            note = "the measure is what is held fixed" if own else row.pop("note")
+            rows.append({"measure": label, "given": " and ".join(names), **row, "note": note})
+    head = ["measure", "given", "n", "configurations", "tau_b", "partial_tau"]
+    return pd.DataFrame(rows, columns=[*head, "partial_tau.low", "partial_tau.high", "note"])
+
+
+def controls(frame: pd.DataFrame) -> dict[str, str]:
+    """The controls that the frame has a column of: words -> column."""
+    return {
+        words: next(c for c in names if c in frame.columns)
+        for words, names in CONTROLS.items()
+        if any(c in frame.columns for c in names)
+    }
+
+
+def _row(columns: list[Floats], group: NDArray[np.int64], resamples: int, seed: int, level: float) -> dict[str, object]:
+    point, replicates, jackknife = _combined(columns, group, resamples, seed)
+    row: dict[str, object] = {"n": len(group), "configurations": len(np.unique(group))}
+    if resamples:
+        interval = bca(float(point[0]), replicates, jackknife, level)
+        bounds = {"partial_tau.low": interval.low, "partial_tau.high": interval.high, "note": interval.reason}
+    else:
+        bounds = {"partial_tau.low": np.nan, "partial_tau.high": np.nan, "note": ""}
+    return row | {"tau_b": float(point[1]), "partial_tau": float(point[0])} | bounds
+
+
+def _combined(columns: list[Floats], group: ArrayLike, resamples: int, seed: int) -> tuple[Floats, Floats, Floats]:
+    """Partial tau: ((partial, plain), replicates, leave-one-out values) of columns x, y, z[, w] without missing
+    values."""
+    pairs = [(i, j) for i in range(len(columns)) for j in range(i)]
+    each = {p: coefficients(columns[p[0]], columns[p[1]], group, resamples, seed) for p in pairs}
+    point = {p: np.array([c.point["tau_b"]]) for p, c in each.items()}
+    plain = point[1, 0]
+    empty = np.zeros(0)
+    partial_point = _given(point, len(columns))
+    if not resamples or any(not c.replicates for c in each.values()):
+        return np.concatenate([partial_point, plain]), empty, empty
+    replicates = _given({p: c.replicates["tau_b"] for p, c in each.items()}, len(columns))
+    jackknife = _given({p: c.jackknife["tau_b"] for p, c in each.items()}, len(columns))
+    return np.concatenate([partial_point, plain]), replicates, jackknife
+
+
+def _given(tau: Mapping[tuple[int, int], Floats], n: int) -> Floats:
+    """Reduce all taus by the last variable until two variables are left. Keys (i, j) with i > j."""
+    current = dict(tau)
+    for z in range(n - 1, 1, -1):
+        reduced = {}
+        for i in range(z):
+            for j in range(i):
+                with np.errstate(invalid="ignore", divide="ignore"):
+                    rest = (1 - current[z, i] ** 2) * (1 - current[z, j] ** 2)
+                    value = (current[i, j] - current[z, i] * current[z, j]) / np.sqrt(rest)
+                # A variable that is a monotone function of what is held fixed leaves nothing to correlate.
+                reduced[i, j] = np.where(rest > 1e-12, value, np.nan)
+        current = reduced
+    return current[1, 0]

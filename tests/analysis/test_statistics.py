@@ -1,0 +1,253 @@
+"""Granulated, information, sign error, partial, permutation and paired statistics equal loops on awkward grids."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import brute
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from analysis import by_scope, differences, granulated, information, kendall, partial, permutation, sign_error
+from analysis.correlation import coefficients
+from analysis.pair_table import pair_tables
+from analysis.partial_rank import partial_tau
+from analysis.significance import benjamini_hochberg, networks_needed
+
+AXES = ("hp.a", "hp.b", "hp.c")
+
+
+def grid(seed: int, awkward: bool = True) -> pd.DataFrame:
+    """A small grid: ties, NaN, infinities, a constant measure; incomplete, with seeds of unequal number."""
+    r = np.random.default_rng(seed)
+    levels = [range(int(r.integers(1, 4))) for _ in AXES]
+    rows = list(itertools.product(*levels, range(int(r.integers(1, 4)))))
+    if awkward:
+        rows = [rows[i] for i in r.permutation(len(rows))[: max(2, int(len(rows) * 0.8))]]
+    frame = pd.DataFrame(rows, columns=[*AXES, "hp.seed"])
+    n = len(frame)
+    frame["stop"] = "ledger"
+    frame["gen.gap"] = r.normal(0.2, 0.2, n).round(1)
+    frame["measure.good"] = frame["gen.gap"] + r.normal(0, 0.1, n).round(1)
+    frame["measure.ties"] = r.integers(0, 3, n).astype(float)
+    frame["measure.constant"] = 1.0
+    frame["measure.axis"] = frame["hp.a"].astype(float)
+    if awkward:
+        frame.loc[r.integers(0, n), "measure.good"] = np.nan
+        frame.loc[r.integers(0, n), "measure.ties"] = np.inf
+        frame.loc[r.integers(0, n), "gen.gap"] = r.choice([np.nan, -np.inf, np.inf])
+    return frame
+
+
+def settings(frame: pd.DataFrame, *columns: str) -> list[dict]:
+    return frame[list(columns)].to_dict("records")
+
+
+MEASURES = ("good", "ties", "constant", "axis")
+
+
+@pytest.mark.parametrize("variant", ["a", "b"])
+@pytest.mark.parametrize("same_seed", [True, False])
+@pytest.mark.parametrize("seed", range(12))
+def test_granulated_equals_loops_over_cells(seed, same_seed, variant):
+    frame = grid(seed)
+    table = granulated(frame, "gen.gap", axes=AXES, variant=variant, same_seed=same_seed).set_index(["measure", "axis"])
+    held = [*AXES, "hp.seed"] if same_seed else list(AXES)
+    for label in MEASURES:
+        x, y = frame[f"measure.{label}"].tolist(), frame["gen.gap"].tolist()
+        psis = []
+        for axis in AXES:
+            expected = brute.psi(x, y, settings(frame, *held), axis, variant)
+            got = table.loc[(label, axis)]
+            assert got["psi"] == pytest.approx(expected[0], abs=1e-12, nan_ok=True)
+            assert (got["cells"], got["nan_cells"]) == expected[1:]
+            psis.append(expected[0])
+        known = [p for p in psis if not math.isnan(p)]
+        assert table.loc[(label, "all"), "psi"] == pytest.approx(brute.mean(known), abs=1e-12, nan_ok=True)
+        rest = [p for p in psis[1:] if not math.isnan(p)]
+        assert table.loc[(label, f"all but {AXES[0]}"), "psi"] == pytest.approx(
+            brute.mean(rest), abs=1e-12, nan_ok=True
+        )
+
+
+def test_a_constant_measure_scores_zero_in_a_and_counts_nan_cells_in_b():
+    frame = grid(1, awkward=False)
+    a, b = (granulated(frame, "gen.gap", ["constant"], variant=v).set_index("axis") for v in "ab")
+    assert a.loc["all", "psi"] == 0 and a.loc["all", "nan_cells"] == 0
+    assert math.isnan(b.loc["all", "psi"]) and b.loc["all", "nan_cells"] == b.loc["all", "cells"] > 0
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_pair_tables_count_every_pair(seed):
+    frame = grid(seed).dropna()
+    x, y = frame["measure.ties"].to_numpy(), frame["gen.gap"].to_numpy()
+    group = frame["hp.a"].to_numpy()
+    (table,) = pair_tables(x, y, [group])
+    expected = np.zeros_like(table)
+    place = {v: k for k, v in enumerate(sorted(set(group)))}
+    for i, j in itertools.permutations(range(len(x)), 2):
+        expected[place[group[i]], place[group[j]], brute.sign(x[i], x[j]) + 1, brute.sign(y[i], y[j]) + 1] += 1
+    assert np.array_equal(table, expected)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_both_information_scores_equal_loops_over_pairs(seed):
+    frame = grid(seed)
+    table = information(frame, "gen.gap", axes=AXES).set_index("measure")
+    for label in MEASURES:
+        x, y, rows = brute.complete(
+            frame[f"measure.{label}"].tolist(), frame["gen.gap"].tolist(), frame[list(AXES)].to_dict("records")
+        )
+        sets = [s for size in (0, 1, 2) for s in itertools.combinations(AXES, size)]
+        groups = {s: [tuple(row[k] for k in s) for row in rows] for s in sets}
+        k = [v for s in sets if not math.isnan(v := brute.jiang(x, y, groups[s]))]
+        score = [v for s in sets if len(s) == 2 and not math.isnan(v := brute.pgdl(x, y, groups[s]))]
+        assert table.loc[label, "n"] == len(x)
+        assert table.loc[label, "K"] == pytest.approx(min(k, default=math.nan), abs=1e-9, nan_ok=True)
+        assert table.loc[label, "pgdl"] == pytest.approx(min(score, default=math.nan), abs=1e-9, nan_ok=True)
+
+
+def test_flipping_a_measure_with_ties_moves_the_pgdl_score_but_not_k():
+    frame = grid(3, awkward=False)
+    frame["measure.flipped"] = -frame["measure.ties"]
+    table = information(frame, "gen.gap", axes=AXES).set_index("measure")
+    assert table.loc["ties", "K"] == pytest.approx(table.loc["flipped", "K"], abs=1e-12)
+    assert abs(table.loc["ties", "pgdl"] - table.loc["flipped", "pgdl"]) > 1e-6
+
+
+@pytest.mark.parametrize("least", [0.0, 2.0, 4.0])
+@pytest.mark.parametrize("seed", range(12))
+def test_sign_error_equals_loops_over_environments(seed, least):
+    frame = grid(seed)
+    table = sign_error(frame, "gen.gap", n_test=100, min_samples=least).set_index(["measure", "axis"])
+    for label in MEASURES:
+        used, count, unweighted = brute.environments(
+            frame[f"measure.{label}"].tolist(), frame["gen.gap"].tolist(), settings(frame, *AXES), 100, least
+        )
+        got = table.loc[(label, "all")]
+        assert (got["environments"], got["used"]) == (count, len(used))
+        assert got["unweighted"] == pytest.approx(unweighted, abs=1e-12, nan_ok=True)
+        expected = (np.mean(used), np.quantile(used, 0.9), max(used)) if used else (math.nan,) * 3
+        assert tuple(got[["mean", "p90", "max"]]) == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+def test_unweighted_coupled_tau_is_one_less_twice_the_sign_error():
+    frame = grid(5, awkward=False)
+    error = sign_error(frame, "gen.gap").set_index(["measure", "axis"])
+    scope = by_scope(frame, "gen.gap", resamples=0).set_index("measure")
+    for label in MEASURES:
+        assert scope.loc[label, "coupled_tau_a"] == pytest.approx(1 - 2 * error.loc[(label, "all"), "unweighted"])
+
+
+def test_scopes_are_the_rows_of_each_data_set():
+    frame = pd.concat([grid(7, awkward=False).assign(**{"hp.dataset": d}) for d in ("one", "two")], ignore_index=True)
+    frame.loc[frame["hp.dataset"] == "two", ["gen.gap", "measure.good"]] += 10
+    table = by_scope(frame, "gen.gap", ["good"], resamples=0).set_index("scope")
+    assert table.index.tolist() == ["all", "dataset=one", "dataset=two"]
+    one = frame[frame["hp.dataset"] == "one"]
+    assert table.loc["dataset=one", "tau_b"] == pytest.approx(stats.kendalltau(one["measure.good"], one["gen.gap"])[0])
+    assert table.loc["all", "tau_b"] > table.loc["dataset=one", "tau_b"]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_partial_tau_equals_the_formula_and_its_inverse_matrix(seed):
+    r = np.random.default_rng(seed)
+    z, w = r.normal(size=(2, 40))
+    x, y = z + r.normal(size=40).round(1), z + w + r.normal(size=40)
+    t = {k: stats.kendalltau(*v)[0] for k, v in {"xy": (x, y), "xz": (x, z), "yz": (y, z)}.items()}
+    expected = (t["xy"] - t["xz"] * t["yz"]) / math.sqrt((1 - t["xz"] ** 2) * (1 - t["yz"] ** 2))
+    assert partial_tau(x, y, [z]) == pytest.approx(expected)
+    # The coefficient given two others is minus the scaled entry of the inverse of all taus.
+    columns = (x, y, z, w)
+    inverse = np.linalg.inv([[stats.kendalltau(a, b)[0] for a in columns] for b in columns])
+    assert partial_tau(x, y, [z, w]) == pytest.approx(-inverse[0, 1] / math.sqrt(inverse[0, 0] * inverse[1, 1]))
+
+
+def test_partial_leaves_nothing_of_a_measure_that_is_the_control(records):
+    table = partial(records, resamples=200).set_index(["measure", "given"])
+    own = table.loc[("train_loss", "training loss")]
+    assert math.isnan(own["partial_tau"])
+    flat = table.loc[("relative_flatness", "training loss and squared weight norm")]
+    assert flat["partial_tau.low"] < flat["partial_tau"] < flat["partial_tau.high"]
+    assert flat["n"] == 81 and flat["configurations"] == 27
+
+
+def test_permutation_p_equals_all_exchanges_written_out():
+    r = np.random.default_rng(0)
+    frame = pd.DataFrame({"hp.a": np.repeat(range(6), 2), "hp.seed": [0, 1] * 6, "hp.dataset": ["x"] * 8 + ["y"] * 4})
+    frame["gen.gap"], frame["measure.m"] = r.normal(size=12), r.normal(size=12)
+    frame["measure.m"] += frame["gen.gap"]
+    got = permutation(frame, "gen.gap", blocks=["hp.dataset"], permutations=20_000)["p_permutation"][0]
+    x, y = stats.rankdata(frame["measure.m"]), stats.rankdata(frame["gen.gap"])
+    for rows in (slice(0, 8), slice(8, 12)):
+        x[rows] -= x[rows].mean()
+    every = []
+    for first in itertools.permutations(range(4)):
+        for second in itertools.permutations((4, 5)):
+            order = [2 * c + k for c in (*first, *second) for k in (0, 1)]
+            every.append(abs(x @ y[order]))
+    assert got == pytest.approx(np.mean(np.array(every) >= abs(x @ y) - 1e-9), abs=0.01)
+
+
+def test_permutation_p_is_uniform_for_noise_and_small_for_signal():
+    r = np.random.default_rng(1)
+    frame = pd.DataFrame({"hp.a": np.repeat(range(20), 3), "hp.seed": list(range(3)) * 20})
+    level = np.repeat(r.normal(size=20), 3)
+    frame["gen.gap"] = level + 0.1 * r.normal(size=60)
+    noise = {f"measure.noise{k}": np.repeat(r.normal(size=20), 3) for k in range(200)}
+    frame = pd.concat([frame, pd.DataFrame(noise)], axis=1)
+    frame["measure.signal"] = level
+    table = permutation(frame, "gen.gap", permutations=400).set_index("measure")
+    noise = table.loc[table.index.str.startswith("noise"), "p_permutation"]
+    assert stats.kstest(noise, "uniform").pvalue > 0.01
+    assert table.loc["signal", "p_permutation"] == pytest.approx(1 / 401)
+
+
+def test_nothing_to_exchange_is_said(records):
+    one = records.iloc[:3].copy()
+    table = permutation(one, permutations=10)
+    assert table["p_permutation"].isna().all() and table["note"].str.contains("no two configurations").any()
+
+
+def test_benjamini_hochberg_equals_scipy():
+    p = np.array([0.01, 0.04, 0.03, np.nan, 0.5, 0.001])
+    known = ~np.isnan(p)
+    q = benjamini_hochberg(p)
+    assert np.isnan(q[3]) and q[known] == pytest.approx(stats.false_discovery_control(p[known]))
+
+
+def test_difference_is_that_of_the_two_taus_and_excludes_zero_for_a_clear_one(records):
+    taus = kendall(records, resamples=0).set_index("measure")["tau_b"]
+    table = differences(records, resamples=500).set_index("than")
+    assert table.loc["hessian_trace", "delta_tau_b"] == pytest.approx(taus["relative_flatness"] - taus["hessian_trace"])
+    assert table.loc["hessian_trace", "delta_tau_b.low"] > 0
+    paired = table.loc["relative_flatness_normalized", "se"]
+    group = np.arange(len(records)) // 3
+    apart = [coefficients(records[f"measure.{m}"], records["gap.loss"], group, 500).replicates["tau_b"].std()
+             for m in ("relative_flatness", "relative_flatness_normalized")]  # fmt: skip
+    assert paired < math.hypot(*apart)
+    with pytest.raises(ValueError, match="than: nothing: allowed are relative_flatness"):
+        differences(records, than="nothing", resamples=0)
+
+
+def test_networks_needed_grow_with_the_square_of_the_precision():
+    assert networks_needed(0.05, 100) == math.ceil(100 * ((1.959964 + 0.841621) * 0.05 / 0.1) ** 2)
+    assert networks_needed(0.05, 100, difference=0.05) == pytest.approx(4 * networks_needed(0.05, 100), rel=0.02)
+    assert math.isnan(networks_needed(float("nan"), 100))
+
+
+def test_swapping_two_gaps_moves_every_statistic_of_the_gap_and_no_other_target(records):
+    before = {t: kendall(records, t, resamples=0)["tau_b"] for t in ("gap.loss", "gap.error")}
+    order = records["gap.loss"].sort_values().index
+    records.loc[[order[0], order[-1]], "gap.loss"] = records.loc[[order[-1], order[0]], "gap.loss"].to_numpy()
+    after = {t: kendall(records, t, resamples=0)["tau_b"] for t in ("gap.loss", "gap.error")}
+    assert (before["gap.loss"] != after["gap.loss"]).all() and before["gap.error"].equals(after["gap.error"])
+
+
+def test_dropping_a_seed_changes_n_but_not_the_number_of_configurations(records):
+    before, after = kendall(records, resamples=0), kendall(records[records["hp.seed"] != 2], resamples=0)
+    assert (before["configurations"] == after["configurations"]).all()
+    assert after["n"][0] == before["n"][0] - 27

@@ -94,6 +94,11 @@ def timings_file(study: str, root: str | Path | None = None) -> Path:
     return results_folder(study, root) / "timings.csv"
 
 
+def curves_file(study: str, root: str | Path | None = None) -> Path:
+    """Training loss and error of every epoch of every run."""
+    return results_folder(study, root) / "curves.csv"
+
+
 def published_file(study: str) -> Path:
     """The reviewed, committed copy of a study's records."""
     return Path("analysis/records") / f"{study}.csv"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from study.checkpoint import read_json, write_bytes
 from study.config import FIELDS, RunConfig, run_key, stop_target
 from study.grid import Study
-from study.paths import RunPaths, StopPaths, published_file, records_file, timings_file
+from study.paths import RunPaths, StopPaths, curves_file, published_file, records_file, timings_file
 from study.run import run_state
 
 Row = dict[str, str]
@@ -22,13 +23,14 @@ class RecordsConflict(ValueError):
 
 
 def collect(study: Study, runs_root: str | Path, results_root: str | Path | None = None) -> tuple[Path, int]:
-    """Write results/<study>/records.csv and timings.csv from the runs that are done; the path and how many are missing.
+    """Write results/<study>/{records,timings,curves}.csv from the runs that are done; the path and how many are not.
 
     The same runs give the same bytes: rows are sorted by key and stop, numbers are written with `repr`, and seconds
     stand in timings.csv alone.
     """
     rows: list[Row] = []
     timings: list[Row] = []
+    curves: list[Row] = []
     missing = 0
     for config in study.runs:
         paths = RunPaths(Path(runs_root), run_key(config))
@@ -37,12 +39,15 @@ def collect(study: Study, runs_root: str | Path, results_root: str | Path | None
             continue
         outcome = read_json(paths.outcome)
         timings.append(_timing(paths.key, "", "train", outcome["seconds"]))
+        curves += _curve(paths)
         for stop in config.stops:
             rows.append(_row(config, paths, stop, outcome, study.measures))
             timings += _stop_timings(paths.key, stop, paths.stop(stop), study.measures)
     path = records_file(study.name, results_root)
-    write_table(path, rows)
-    write_table(timings_file(study.name, results_root), timings)
+    if rows:
+        write_table(path, rows)
+        write_table(timings_file(study.name, results_root), timings)
+        write_table(curves_file(study.name, results_root), curves)
     return path, missing
 
 
@@ -92,6 +97,12 @@ def _row(config: RunConfig, paths: RunPaths, stop: str, outcome: Mapping[str, An
     cells |= {f"prov.{name}": value for name, value in outcome["provenance"].items()}
     cells["prov.measured"] = "+".join(sorted(c for c in commits if c))
     return {name: _text(value) for name, value in cells.items()}
+
+
+def _curve(paths: RunPaths) -> list[Row]:
+    rows = [json.loads(line) for line in paths.epochs.read_text().splitlines()]
+    names = {"epoch": "epoch", "step": "step", "train.loss": "train_loss", "train.error": "train_error"}
+    return [{"key": paths.key, "stop": "", **{to: _text(row[name]) for to, name in names.items()}} for row in rows]
 
 
 def _timing(key: str, stop: str, item: str, seconds: float) -> Row:

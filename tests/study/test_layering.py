@@ -51,7 +51,8 @@ def test_training_needs_few_packages() -> None:
     """`python -m study run` works where only torch, torchvision, numpy, scipy and PyYAML are installed."""
     code = (
         "import sys\n"
-        "for name in ('wandb', 'submitit', 'seaborn', 'pandas', 'rich', 'matplotlib', 'jinja2'): sys.modules[name] = None\n"
+        "for name in ('wandb', 'submitit', 'seaborn', 'pandas', 'rich', 'matplotlib', 'jinja2'):\n"
+        "    sys.modules[name] = None\n"
         "import study.__main__, study.run, study.population, study.records, study.curvature, study.display\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -59,7 +60,10 @@ def test_training_needs_few_packages() -> None:
 
 
 def test_planning_needs_no_torch() -> None:
-    code = "import sys; sys.modules['torch'] = None; from study.__main__ import main; main(['plan', 'configs/digits_mlp.yaml'])"
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from study.__main__ import main; main(['plan', 'configs/digits_mlp.yaml'])\n"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "108 in" in done.stdout

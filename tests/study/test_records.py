@@ -147,11 +147,15 @@ def test_a_diverged_run_is_a_row_of_missing_values(tiny: Path, tmp_path: Path) -
         assert row["gap.loss"] == row["train.loss"] == row["measure.hessian_trace"] == ""
 
 
+def newest(folder: Path) -> int:
+    return max((p.stat().st_mtime_ns for p in folder.rglob("*.json*")), default=0)
+
+
 @pytest.mark.slow
 def test_killed_five_times_the_records_are_the_same_bytes(tmp_path: Path) -> None:
     """kill -9 of `python -m study run` at five random instants, then once to the end."""
     config = tmp_path / "tiny.yaml"
-    config.write_text(TINY.replace("max_epochs: 8", "max_epochs: 300").replace("loss_0.5", "loss_0.0001"))
+    config.write_text(TINY.replace("max_epochs: 8", "max_epochs: 1200").replace("loss_0.5", "loss_1e-9"))
     undisturbed = run(config, tmp_path / "whole")
     code = (
         "import sys, study.run, study.__main__\n"
@@ -161,15 +165,15 @@ def test_killed_five_times_the_records_are_the_same_bytes(tmp_path: Path) -> Non
     folders = ["--runs", str(tmp_path / "cut/runs"), "--results", str(tmp_path / "cut/results")]
     command = [sys.executable, "-c", code, "run", str(config), *folders, "--wandb", "off"]
     random.seed(7)
-    killed = 0
     for _ in range(5):
+        before = newest(tmp_path / "cut")
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(random.uniform(1.5, 4.5))
-        if process.poll() is None:
-            os.kill(process.pid, signal.SIGKILL)
-            killed += 1
+        while process.poll() is None and newest(tmp_path / "cut") == before:
+            time.sleep(0.01)  # until it writes: from here on it trains
+        time.sleep(random.uniform(0.0, 0.6))
+        assert process.poll() is None, "the runs are too short to be interrupted"
+        os.kill(process.pid, signal.SIGKILL)
         process.wait()
-    assert killed >= 2, "the runs are too short to be interrupted"
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     assert (tmp_path / "cut/results/tiny/records.csv").read_bytes() == undisturbed
     assert not list((tmp_path / "cut/runs").rglob("state.pt"))

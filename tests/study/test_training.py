@@ -54,7 +54,8 @@ def plain_training(config: RunConfig) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     "change",
     [{}, {"momentum": 0.0}, {"weight_decay": 0.01}, {"optimizer": "adam", "momentum": 0.0, "lr": 0.003},
-     {"optimizer": "adam", "momentum": 0.0, "lr": 0.003, "weight_decay": 0.1}, {"label_noise": 0.2}, {"batch_size": 70}],
+     {"optimizer": "adam", "momentum": 0.0, "lr": 0.003, "weight_decay": 0.1}, {"label_noise": 0.2},
+     {"batch_size": 70}],
 )  # fmt: skip
 def test_equals_torch_optim(change: dict[str, float], tmp_path: Path) -> None:
     config = replace(BASE, **change)

@@ -1,0 +1,127 @@
+"""Slow, obvious twins of every measure, in float64: the whole Hessian by autograd, loops over neurons and samples.
+
+`TWINS[label](case)` gives what `study.measures` must give. A measure without a twin fails tests/study/test_measures.py.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional
+
+
+@dataclass
+class Case:
+    """A small trained network, its start and its data, all in float64."""
+
+    model: nn.Module
+    initial: dict[str, Tensor]
+    x: Tensor
+    labels: Tensor
+    loss: str
+
+    def loss_of(self, logits: Tensor) -> Tensor:
+        if self.loss == "cross_entropy":
+            return functional.cross_entropy(logits, self.labels)
+        target = torch.eye(logits.shape[1], dtype=logits.dtype)[self.labels]
+        return sum(((logits[i] - target[i]) ** 2).sum() for i in range(len(target))) / len(target)  # type: ignore[return-value]
+
+    def layers(self) -> list[str]:
+        return [name.removesuffix(".weight") for name, p in self.model.named_parameters() if p.ndim >= 2]
+
+    def weight(self, layer: str) -> Tensor:
+        return dict(self.model.named_parameters())[f"{layer}.weight"].detach()
+
+    def hessian(self, layer: str) -> Tensor:
+        """The Hessian block of one layer, shape (n_out, n_in, n_out, n_in), n_in = everything behind the first axis."""
+        parameters = {n: p.detach() for n, p in self.model.named_parameters()}
+        w = parameters[f"{layer}.weight"]
+
+        def loss(flat: Tensor) -> Tensor:
+            changed = {**parameters, f"{layer}.weight": flat.view_as(w)}
+            return self.loss_of(functional_call(self.model, changed, (self.x,)))
+
+        h = torch.autograd.functional.hessian(loss, w.flatten())
+        rows = len(w)
+        return h.view(rows, w.numel() // rows, rows, w.numel() // rows)
+
+    def inputs(self, layer: str) -> Tensor:
+        """What the layer is given on all samples."""
+        caught: list[Tensor] = []
+        handle = self.model.get_submodule(layer).register_forward_hook(lambda m, args, out: caught.append(args[0]))
+        with torch.no_grad():
+            self.model(self.x)
+        handle.remove()
+        return caught[0]
+
+
+def _trace(case: Case, layer: str) -> float:
+    h = case.hessian(layer)
+    return sum(h[s, j, s, j].item() for s in range(h.shape[0]) for j in range(h.shape[1]))
+
+
+def _norm(case: Case, layer: str) -> float:
+    return sum(v.item() ** 2 for v in case.weight(layer).flatten())
+
+
+def _relative_flatness(w: Tensor, h: Tensor) -> float:
+    rows = len(w)
+    pairs = ((s, t) for s in range(rows) for t in range(rows))
+    return sum(((w[s] @ w[t]) * torch.trace(h[s, :, t, :])).item() for s, t in pairs)
+
+
+def _normalized(case: Case, layer: str) -> float:
+    """Divide each input feature by its standard deviation over the data and multiply its column of weights by it.
+
+    The function is unchanged, the Hessian is that in the new weights: H'[s,j,t,k] = H[s,j,t,k] / (s_j s_k). For a
+    convolution a feature is an input channel; a feature that never varies keeps the factor 1.
+    """
+    phi, w = case.inputs(layer), case.weight(layer)
+    channels = phi.movedim(1, -1).reshape(-1, phi.shape[1])
+    std = channels.std(0, unbiased=False)
+    std = torch.where(std > 0, std, torch.ones_like(std))
+    column = std.repeat_interleave(w[0].numel() // len(std))
+    flat = w.flatten(1) * column
+    h = case.hessian(layer) / column[None, :, None, None] / column[None, None, None, :]
+    return _relative_flatness(flat, h)
+
+
+def _margin(case: Case) -> float:
+    with torch.no_grad():
+        logits = case.model(case.x)
+    margins = []
+    for row, y in zip(logits, case.labels.tolist(), strict=True):
+        margins.append((row[y] - max(v for c, v in enumerate(row) if c != y)).item())
+    ordered = sorted(margins)
+    place = 0.1 * (len(ordered) - 1)
+    low = int(place)
+    gamma = ordered[low] + (place - low) * (ordered[low + 1] - ordered[low])
+    return 1 / gamma**2
+
+
+def _distance(case: Case) -> float:
+    pairs = ((p.detach(), case.initial[n]) for n, p in case.model.named_parameters())
+    return sum(((p - q) ** 2).sum().item() for p, q in pairs) ** 0.5
+
+
+def _loss(case: Case) -> float:
+    with torch.no_grad():
+        return case.loss_of(case.model(case.x)).item()
+
+
+def _layers(function: Callable[[Case, str], float]) -> Callable[[Case], dict[str, float]]:
+    return lambda case: {layer: function(case, layer) for layer in case.layers()}
+
+
+TWINS: dict[str, Callable[[Case], float | dict[str, float]]] = {
+    "relative_flatness": _layers(lambda c, n: _relative_flatness(c.weight(n).flatten(1), c.hessian(n))),
+    "relative_flatness_normalized": _layers(_normalized),
+    "kappa_2019": _layers(lambda c, n: _norm(c, n) * _trace(c, n)),
+    "hessian_trace": _layers(_trace),
+    "weight_norm_squared": _layers(_norm),
+    "distance_from_init": _distance,
+    "inverse_margin": _margin,
+    "train_loss": _loss,
+}

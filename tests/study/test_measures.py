@@ -1,0 +1,144 @@
+"""What every measure must do, checked on all that are registered: no measure needs a test of its own to get these."""
+
+import copy
+import inspect
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from study.measures import MEASURES, MeasureContext, compute
+from tests.reference import TWINS, Case
+
+LOSSES = ("cross_entropy", "squared_error")
+
+
+def toy(kind: str, dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+    """A small network fitted to a learnable toy problem, so that margins are positive and curvature is not tiny."""
+    torch.manual_seed(seed)
+    if kind == "mlp":
+        model: nn.Module = nn.Sequential(
+            nn.Linear(6, 7), nn.ReLU(), nn.Linear(7, 5), nn.LeakyReLU(0.1), nn.Linear(5, 4)
+        )
+        x = torch.randn(31, 6)
+    else:
+        model = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(3, 4, 2), nn.ReLU(),
+                              nn.Flatten(), nn.Linear(16, 4))  # fmt: skip
+        x = torch.randn(31, 2, 6, 6)
+    model, x = model.to(dtype), x.to(dtype)
+    labels = x.flatten(1)[:, :4].argmax(1)
+    optimizer = torch.optim.Adam(model.parameters(), 0.02)
+    for _ in range(150):
+        optimizer.zero_grad()
+        functional.cross_entropy(model(x), labels).backward()
+        optimizer.step()
+    optimizer.zero_grad()
+    return model.eval(), x, labels
+
+
+def context(kind: str, loss: str = "cross_entropy", dtype: torch.dtype = torch.float64) -> MeasureContext:
+    model, x, labels = toy(kind, dtype)
+    initial = {n: p.detach() - 0.1 for n, p in model.named_parameters()}
+    return MeasureContext(model, initial, x, labels, loss, key="0123456789ab")
+
+
+def test_every_measure_has_a_twin_and_no_twin_is_left_over() -> None:
+    assert TWINS.keys() == MEASURES.keys()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("kind", ["mlp", "conv"])
+@pytest.mark.parametrize("label", sorted(MEASURES))
+def test_agrees_with_its_twin(label: str, kind: str, loss: str) -> None:
+    ctx = context(kind, loss)
+    expected = TWINS[label](Case(ctx.model, dict(ctx.initial), ctx.x, ctx.labels, loss))
+    found = compute(label, ctx)
+    if isinstance(expected, dict):
+        assert found["layers"].keys() == expected.keys()
+        for name, value in expected.items():
+            assert found["layers"][name] == pytest.approx(value, rel=1e-9), name
+        assert found["value"] == pytest.approx(sum(expected.values()), rel=1e-9)
+    else:
+        assert found["layers"] is None
+        assert found["value"] == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "conv"])
+@pytest.mark.parametrize("label", sorted(MEASURES))
+def test_is_finite_repeatable_and_touches_nothing(label: str, kind: str) -> None:
+    ctx = context(kind, dtype=torch.float32)
+    before, rng = copy.deepcopy(ctx.model.state_dict()), torch.get_rng_state()
+    flags = [(m.training, len(m._forward_hooks), len(m._backward_hooks)) for m in ctx.model.modules()]
+    first = compute(label, ctx)
+    again = compute(label, context(kind, dtype=torch.float32))
+    assert first == again
+    assert math.isfinite(first["value"])
+    assert torch.equal(rng, torch.get_rng_state()) or kind == "never"
+    assert all(torch.equal(before[n], t) for n, t in ctx.model.state_dict().items())
+    assert all(p.grad is None and p.requires_grad for p in ctx.model.parameters())
+    assert flags == [(m.training, len(m._forward_hooks), len(m._backward_hooks)) for m in ctx.model.modules()]
+
+
+@pytest.mark.parametrize("label", sorted(MEASURES))
+def test_does_not_depend_on_the_batches(label: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = []
+    for size in (7, 64):
+        monkeypatch.setattr(
+            MeasureContext,
+            "batches",
+            lambda self, _=None, size=size: zip(self.x.split(size), self.labels.split(size), strict=True),
+        )
+        values.append(compute(label, context("conv"))["value"])
+    assert values[0] == pytest.approx(values[1], rel=1e-12)
+
+
+@pytest.mark.parametrize("label", sorted(MEASURES))
+def test_docstring_says_everything(label: str) -> None:
+    text = inspect.getdoc(MEASURES[label].function) or ""
+    lines = text.splitlines()
+    assert lines[0].endswith(".")
+    for word in ("Source:", "Parameters:", "Data:", "Cost:"):
+        assert word in text, f"{label}: docstring lacks {word}"
+    assert "Deterministic." in text or "standard error" in text
+    assert MEASURES[label].function.__name__ == label
+    assert MEASURES[label].layerwise == isinstance(compute(label, context("mlp"))["layers"], dict)
+
+
+def scaled(model: nn.Module, first: int, second: int, factor: torch.Tensor) -> nn.Module:
+    """Neuron i of layer `first` times factor[i], the columns of layer `second` that read it divided by it."""
+    other = copy.deepcopy(model)
+    a, b = other.get_submodule(str(first)), other.get_submodule(str(second))
+    with torch.no_grad():
+        a.weight.mul_(factor[:, None])  # type: ignore[union-attr, operator, call-overload]
+        a.bias.mul_(factor)  # type: ignore[union-attr, operator, call-overload]
+        b.weight.div_(factor)  # type: ignore[union-attr, operator, call-overload]
+    return other
+
+
+LAYERWISE_INVARIANT = {
+    "relative_flatness",
+    "relative_flatness_normalized",
+    "kappa_2019",
+    "inverse_margin",
+    "train_loss",
+}
+NEURONWISE_INVARIANT = {"relative_flatness_normalized", "inverse_margin", "train_loss"}
+
+
+@pytest.mark.parametrize("label", sorted(MEASURES))
+@pytest.mark.parametrize("transform", ["layerwise", "neuronwise"])
+def test_invariance_is_as_promised(label: str, transform: str) -> None:
+    ctx = context("mlp")
+    factor = torch.full((7,), 11.0) if transform == "layerwise" else torch.arange(5.0, 12.0)
+    changed = MeasureContext(
+        scaled(ctx.model, 0, 2, factor.double()), ctx.initial, ctx.x, ctx.labels, ctx.loss, ctx.key
+    )
+    torch.testing.assert_close(ctx.model(ctx.x), changed.model(ctx.x))
+    before, after = compute(label, ctx)["value"], compute(label, changed)["value"]
+    promised = LAYERWISE_INVARIANT if transform == "layerwise" else NEURONWISE_INVARIANT
+    if label in promised:
+        assert after == pytest.approx(before, rel=1e-9)
+    else:
+        assert abs(after - before) > 0.01 * abs(before)

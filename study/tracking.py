@@ -13,13 +13,15 @@ import json
 import math
 import os
 import re
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study.config import RunConfig, run_key
+from study.config import RunConfig, run_key, stop_target
 from study.outbox import Outbox
 from study.paths import RunPaths, results_folder
 from study.upload import upload
@@ -47,7 +49,9 @@ class WandbRun:
 
     def digest(self) -> dict[str, str]:
         """Hashes of the curve and of the rest: whether what was written is still what the files say."""
-        parts = {"rows": self.rows, "rest": [self.config, self.summary]}
+        parts: dict[str, Any] = {"rest": [self.config, self.summary]}
+        if self.rows is not None:
+            parts["rows"] = self.rows
         return {k: hashlib.sha256(json.dumps(v, sort_keys=True).encode()).hexdigest()[:16] for k, v in parts.items()}
 
 
@@ -71,11 +75,25 @@ def check(mode: str) -> None:
     import wandb
 
     try:
-        known = wandb.login(prompt=False, verify=False)
+        with _environment({"MODE": None}):
+            known = wandb.login(prompt=False, verify=False)
     except wandb.Error as error:
         raise TrackingError(f"wandb: online: {error}") from error
     if not known:
         raise TrackingError("wandb: online: no API key; run `wandb login` or set WANDB_API_KEY, or use offline")
+
+
+def require_server() -> None:
+    """Ask the server for any answer at all, since wandb would try for hours. Raises TrackingError without one."""
+    import wandb
+
+    url = wandb.setup().settings.base_url
+    try:
+        urllib.request.urlopen(url, timeout=10).close()
+    except urllib.error.HTTPError:
+        return  # it is there, whatever it thinks of the question
+    except OSError as error:
+        raise TrackingError(f"wandb: {url} cannot be reached ({error}); runs are kept offline for later") from error
 
 
 def mirror(
@@ -105,11 +123,13 @@ def mirror(
         done = write_offline(finished, results)
         problems += done.problems
         if mode == "online":
+            require_server()
             report = upload(results, {run.id for run in finished}, rate=rate)
             problems += [f"wandb: not uploaded, kept offline: {line}" for line in report.failed]
         return Mirrored(done.written, done.skipped, tuple(problems))
     except Exception as error:  # a mirror never fails a run
-        return Mirrored(problems=(f"wandb: {type(error).__name__}: {error}",))
+        text = str(error) if isinstance(error, TrackingError) else f"wandb: {type(error).__name__}: {error}"
+        return Mirrored(problems=(text,))
 
 
 def _finished(
@@ -132,11 +152,12 @@ def _finished(
 
 
 def wandb_run(study: str, stops: Sequence[Row], epochs: Sequence[Mapping[str, Any]] | None) -> WandbRun:
-    """A run from its records, one row a stop in order, and its epochs.
+    """A run from its records, one row a stop, and its epochs.
 
-    Hyperparameters and provenance become the config, all else the summary: the last stop's columns under their own
-    names, an earlier stop's prefixed, e.g. `at__loss_0__1__gap__loss`. `column_name` leads back to the columns.
+    Hyperparameters and provenance become the config, all else that has a value the summary: the last stop's columns
+    under their own names, an earlier stop's prefixed, e.g. `at__loss_0__1__gap__loss`; `column_name` leads back.
     """
+    stops = sorted(stops, key=lambda row: _stop_order(row["stop"]))
     last = stops[-1]
     fields = {name.removeprefix("hp."): value for name, value in last.items() if name.startswith(("hp.", "prov."))}
     # All seeds of one configuration share `configuration`: group by it in the web app to average over seeds.
@@ -146,10 +167,10 @@ def wandb_run(study: str, stops: Sequence[Row], epochs: Sequence[Mapping[str, An
         "configuration": hashlib.sha256(json.dumps(shared).encode()).hexdigest()[:12],
     }  # fmt: skip
     results = {
-        name if row is last else f"at.{row['stop']}.{name}": value
+        name if row is last else f"at.{row['stop']}.{name}": text
         for row in stops
-        for name, value in row.items()
-        if name not in ("key", "stop") and not name.startswith(("hp.", "prov."))
+        for name, text in row.items()
+        if text != "" and name not in ("key", "stop") and not name.startswith(("hp.", "prov."))
     }
     return WandbRun(
         id=f"{study}-{last['key']}",
@@ -158,6 +179,11 @@ def wandb_run(study: str, stops: Sequence[Row], epochs: Sequence[Mapping[str, An
         rows=None if epochs is None else [{wandb_name(name): v for name, v in row.items()} for row in epochs],
         summary={wandb_name(name): _value(text) for name, text in results.items()},
     )
+
+
+def _stop_order(stop: str) -> tuple[str, float]:
+    kind, value = stop_target(stop)
+    return kind, -value if kind == "loss" else value
 
 
 def read_epochs(paths: RunPaths) -> list[dict[str, Any]] | None:
@@ -184,10 +210,8 @@ def column_name(name: str) -> str:
     return name.replace("_MINUS_", "-").replace("_AT_", "@").replace("__", ".")
 
 
-def _value(text: str) -> float | int | bool | str | None:
+def _value(text: str) -> float | bool | str:
     """A cell of the records as a value: wandb can plot a number, not its text."""
-    if text == "":
-        return None
     if text in ("True", "False"):
         return text == "True"
     for kind in (int, float):
@@ -239,7 +263,7 @@ def _write_run(run: WandbRun, rows: Sequence[Mapping[str, Any]], outbox: Outbox)
         shown.define_metric("*", step_metric="epoch", summary="none")
         for row in rows:
             shown.log({name: math.nan if value is None else value for name, value in row.items()})
-        shown.summary.update({name: math.nan if value is None else value for name, value in run.summary.items()})
+        shown.summary.update(dict(run.summary))
     finally:
         shown.finish()
     return Path(shown.settings.sync_dir).name

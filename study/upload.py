@@ -26,7 +26,7 @@ REQUESTS_PER_RUN = (
     5  # wandb 0.31: UpsertBucket twice, CreateRunFiles, file_stream twice; files go to storage, not the API
 )
 HEADROOM = 0.9  # of the rate; the rest is for retries and for whoever else uses the account. Ours
-ATTEMPTS = 3  # ours
+ATTEMPTS = 3  # for each run; and so many processes in a row that send nothing end the upload. Ours
 SLOT_SECONDS = 6.0  # runs that start together share a process: so many as the rate allows in this time. Ours
 SECONDS_PER_RUN = 600.0  # a process that takes longer than this for each of its runs is ended. Ours
 
@@ -101,6 +101,7 @@ def upload(
     queue = deque(outbox.waiting(ids))
     total, attempts, next_start = len(queue), Counter[str](), time.monotonic()
     running: list[_Sync] = []
+    fruitless = 0
     try:
         while queue or running:
             if queue and len(running) < parallel and time.monotonic() >= next_start:
@@ -119,12 +120,16 @@ def upload(
                     sync.n_refused = 0
                 if ended:
                     running.remove(sync)
+                    fruitless = 0 if len(sync.unsent()) < len(sync.marks) else fruitless + 1
                     for mark in sync.unsent():
                         attempts[mark.id] += 1
                         if attempts[mark.id] < ATTEMPTS:
                             queue.append(mark)
                         else:
                             report.failed.append(f"{mark.id}: {sync.reason()}")
+                    if fruitless >= ATTEMPTS:
+                        report.failed += [f"{mark.id}: {sync.reason()}" for mark in queue]
+                        queue.clear()
                     sync.close()
             time.sleep(0.05)
     finally:

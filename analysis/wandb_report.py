@@ -1,0 +1,196 @@
+"""W&B's report of a study, built from its records: text, tables, scatter, parallel coordinates, run comparer.
+
+python -m analysis.wandb_report configs/digits_mlp.yaml                     results/digits_mlp/wandb_report.json
+python -m analysis.wandb_report configs/digits_mlp.yaml --save --entity me  the same, and saved on the server
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.load import InputError, Source, at_stop, axes, load_study, main_stop, measures
+from analysis.make import parts
+from analysis.render import to_markdown
+from analysis.style import hyperparameter, look, ordered, target_axis
+from analysis.tables.correlation import targets
+from study.checkpoint import read_json, write_json
+from study.paths import results_folder
+from study.tracking import PROJECT, wandb_name
+
+WIDTH = 24  # columns of a W&B panel grid
+EXAMPLE = """examples:
+  python -m analysis.wandb_report configs/digits_mlp.yaml
+  python -m analysis.wandb_report configs/digits_mlp.yaml --save --entity my-team
+"""
+
+
+def build(source: Source, entity: str, project: str = PROJECT) -> Any:
+    """The report (wandb_workspaces.reports.v2.Report) of a study; needs no connection.
+
+    Shows the last stop, as the wandb runs do. Raises ValueError where the records hold no gap or no measure.
+    """
+    import wandb_workspaces.reports.v2 as wr
+
+    frame = at_stop(source.records)
+    labels, wanted = ordered(measures(frame)), targets(frame)
+    if not labels or not wanted:
+        raise InputError(f"{source.path}: columns: no measure with a target: needed are measure.* and gap.* columns")
+    runs = wr.Runset(
+        name=source.name, filters=f"Group = '{source.name}'",
+        pinned_columns=["run:displayName"], visible_columns=list(_columns(frame, labels, wanted)),
+    )  # fmt: skip
+    blocks: list[Any] = [
+        wr.H1(source.title),
+        wr.MarkdownBlock(_introduction(source, frame, project)),
+        wr.TableOfContents(),
+        wr.H2("Each measure against the gap"),
+        wr.PanelGrid(runsets=[runs], panels=_scatters(wr, labels, wanted)),
+        wr.H2("Tables"),
+        *[wr.MarkdownBlock(to_markdown(table)) for table in _tables(source)],
+        wr.H2("Hyperparameters, gap and measures together"),
+        wr.PanelGrid(runsets=[runs], panels=[_parallel(wr, frame, labels, wanted)]),
+        wr.H2("Training curves, and runs side by side"),
+        wr.PanelGrid(runsets=[runs], panels=_details(wr)),
+    ]
+    title = f"{source.name}: which measure predicts generalization?"
+    return wr.Report(
+        project=project, entity=entity, title=title, description=source.title, blocks=blocks, width="fluid"
+    )
+
+
+def to_json(report: Any) -> dict[str, Any]:
+    """The report as W&B stores it, without what differs from one build to the next (random ids)."""
+    text = report._to_model().model_dump_json(by_alias=True, exclude_none=True)
+    return _without_ids(json.loads(text))
+
+
+def save(report: Any, file: Path) -> str:
+    """Save the report on the server, in place of the one that `file` remembers; its address.
+
+    Raises InputError with the server's or wandb's reason.
+    """
+    import wandb
+
+    if file.exists():
+        report.id = read_json(file).get("saved_as", "")
+    try:
+        report.save()
+    except (wandb.Error, ValueError, OSError) as error:
+        raise InputError(f"wandb: {report.entity}/{report.project}: not saved: {error}") from error
+    write_json(file, {**to_json(report), "saved_as": report.id})
+    return str(report.url)
+
+
+# --- the report's parts ----------------------------------------------------------------------------------------------
+
+
+def _introduction(source: Source, frame: pd.DataFrame, project: str) -> str:
+    commits = ", ".join(sorted(frame["prov.commit"].astype(str).unique())) if "prov.commit" in frame else "unknown"
+    return (
+        f"{len(frame)} networks, measured at `{main_stop(source.records)}`; code {commits}. The runs are those of "
+        f"group `{source.name}` in project `{project}`; runs of one `configuration` differ in their seed only. W&B is "
+        "a mirror: the numbers of record, with their exclusions and intervals, are the files of the repository."
+    )
+
+
+def _columns(frame: pd.DataFrame, labels: Sequence[str], wanted: Sequence[str]) -> Iterator[str]:
+    """Columns of the table of runs, as W&B addresses them."""
+    yield from (f"config:{wandb_name(axis.removeprefix('hp.'))}.value" for axis in axes(frame))
+    yield from (f"summary:{wandb_name(target)}" for target in wanted)
+    yield from (f"summary:{wandb_name('measure.' + label)}" for label in labels)
+
+
+def _tables(source: Source) -> Iterator[pd.DataFrame]:
+    for part in parts("tables"):
+        table = part.build(source.frame(part.frame))
+        if isinstance(table, pd.DataFrame) and not table.attrs.get("lacks"):
+            yield table
+
+
+def _scatters(wr: Any, labels: Sequence[str], wanted: Sequence[str]) -> list[Any]:
+    """One panel a measure, three in a row, against the first target."""
+    panels = []
+    for i, label in enumerate(labels):
+        place = wr.Layout(x=WIDTH // 3 * (i % 3), y=8 * (i // 3), w=WIDTH // 3, h=8)
+        x, y = wr.SummaryMetric(wandb_name(f"measure.{label}")), wr.SummaryMetric(wandb_name(wanted[0]))
+        title = f"{look(label).words} against {target_axis(wanted[0])}"
+        panels.append(wr.ScatterPlot(title=title, x=x, y=y, regression=True, layout=place))
+    return panels
+
+
+def _parallel(wr: Any, frame: pd.DataFrame, labels: Sequence[str], wanted: Sequence[str]) -> Any:
+    def column(metric: Any, words: str) -> Any:
+        return wr.ParallelCoordinatesPlotColumn(metric=metric, display_name=words)
+
+    columns = [column(wr.Config(wandb_name(a.removeprefix("hp."))), hyperparameter(a)) for a in axes(frame)]
+    columns += [column(wr.SummaryMetric(wandb_name(f"measure.{label}")), look(label).words) for label in labels]
+    columns += [column(wr.SummaryMetric(wandb_name(target)), target_axis(target)) for target in wanted]
+    return wr.ParallelCoordinatesPlot(columns=columns, layout=wr.Layout(x=0, y=0, w=WIDTH, h=12))
+
+
+def _details(wr: Any) -> list[Any]:
+    curves = [
+        wr.LinePlot(
+            title=words, x="epoch", y=[name], log_y=log, max_runs_to_show=100, groupby=wr.Config("configuration"),
+            layout=wr.Layout(x=WIDTH // 2 * i, y=0, w=WIDTH // 2, h=10),
+        )
+        for i, (name, words, log) in enumerate(
+            (("train_loss", "training loss, mean over seeds", True), ("train_error", "training error", False))
+        )
+    ]  # fmt: skip
+    return [*curves, wr.RunComparer(diff_only="split", layout=wr.Layout(x=0, y=10, w=WIDTH, h=12))]
+
+
+def _without_ids(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_ids(v) for name, v in value.items() if name not in ("id", "__id__", "name_id")}
+    return [_without_ids(v) for v in value] if isinstance(value, list) else value
+
+
+# --- command line ----------------------------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Build the report, save it where asked; 0, or 2 for a user's error (one line)."""
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis.wandb_report", description="W&B's report of a study: as JSON, or saved on the server.",
+        epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("study", help="configs/<study>.yaml or the study's name")
+    parser.add_argument("--entity", default=None, help="W&B user or team; needed with --save")
+    parser.add_argument("--project", default=PROJECT, help="W&B project (default: %(default)s)")
+    parser.add_argument("--results", type=Path, help="folder of all results (default: $STUDY_RESULTS or results)")
+    parser.add_argument("--committed", action="store_true", help="read analysis/records/, not fresh results")
+    parser.add_argument("--save", action="store_true", help="save it on the server; again: in place of the one before")
+    options = parser.parse_args(arguments)
+    try:
+        return _run(options)
+    except (InputError, ImportError) as error:
+        print("error: " + " ".join(str(error).split()), file=sys.stderr)
+        return 2
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.save and not options.entity:
+        raise InputError("--save: entity: none: --entity NAME is needed, your W&B user or team")
+    source = load_study(options.study, options.results, options.committed)
+    file = results_folder(source.name, options.results) / "wandb_report.json"
+    report = build(source, options.entity or "your-entity", options.project)
+    if options.save:
+        print(save(report, file))
+    else:
+        known = read_json(file).get("saved_as", "") if file.exists() else ""
+        write_json(file, to_json(report) | ({"saved_as": known} if known else {}))
+    print(file)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""A study's records to W&B, and back: exports what W&B does not have, uploads it within a rate of requests.
+
+    python -m analysis.wandb_upload configs/digits_mlp.yaml                  with a free account: 50 requests a minute
+    python -m analysis.wandb_upload configs/digits_mlp.yaml --rate 200       with a paid one
+    python -m analysis.wandb_upload configs/digits_mlp.yaml --dry-run        how many runs, how long
+    python -m analysis.wandb_upload configs/digits_mlp.yaml --read-back runs.csv
+
+Safe to interrupt and start again: a run that the server has confirmed is not sent twice, one that has new measures
+since is updated under its own id.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import math
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from analysis.load import InputError, load_study, read_records
+from study.config import FIELDS
+from study.outbox import Outbox
+from study.paths import RunPaths, results_folder, runs_folder
+from study.records import Row, read_table, write_table
+from study.tracking import (
+    FREE_RATE,
+    PROJECT,
+    Mirrored,
+    TrackingError,
+    check,
+    column_name,
+    read_epochs,
+    require_server,
+    wandb_run,
+    write_offline,
+)  # fmt: skip
+from study.upload import REQUESTS_PER_RUN, UploadReport, estimate_seconds, upload
+
+
+def export(study: str, records: Path, runs_root: Path, results: Path) -> Mirrored:
+    """Write every run of a records file, with its curve where runs/ has it, as an offline wandb run under `results`.
+
+    Runs that are there already, from here or from the mirror of `study run`, are left as they are: same id, same
+    content. Raises ValueError where a run's epochs cannot be read.
+    """
+    by_key: dict[str, list[Row]] = {}
+    for row in read_table(records):
+        by_key.setdefault(row["key"], []).append(row)
+    runs = [wandb_run(study, rows, read_epochs(RunPaths(runs_root, key))) for key, rows in by_key.items()]
+    return write_offline(runs, results)
+
+
+def read_back(study: str, file: Path, entity: str | None = None, project: str = PROJECT) -> pd.DataFrame:
+    """Write the runs of a study that W&B has as a records file, and read that: the frame that every analysis takes.
+
+    Raises InputError where the project holds no run of the study. Cost: one request for 200 runs.
+    """
+    import wandb
+
+    api = wandb.Api()
+    found = api.runs(f"{entity}/{project}" if entity else project, filters={"group": study}, per_page=200, lazy=False)
+    try:
+        rows = [row for run in found for row in _rows(run.config, run.summary_metrics)]
+    except (wandb.Error, ValueError) as error:
+        raise InputError(f"wandb: {entity or 'your account'}/{project}: {error}") from error
+    if not rows:
+        raise InputError(
+            f"wandb: {project}: holds no runs of {study}: upload them with python -m analysis.wandb_upload"
+        )
+    write_table(file, rows)
+    return read_records(file)
+
+
+def _rows(config: Mapping[str, Any], summary: Mapping[str, Any]) -> list[Row]:
+    """The records of one wandb run, one row a stop: what `study.tracking.wandb_run` made of them, undone."""
+    shared = {f"hp.{name}": config[name] for name in FIELDS if name in config and name != "stops"}
+    shared |= {column_name(name): value for name, value in config.items() if name.startswith("prov__")}
+    results = {column_name(name): value for name, value in summary.items() if not name.startswith("_")}
+    rows = []
+    for stop in str(config["stops"]).split():
+        prefix = "" if stop == config["stop"] else f"at.{stop}."
+        own = {name.removeprefix(prefix): value for name, value in results.items() if name.startswith(prefix)}
+        cells = shared | {name: value for name, value in own.items() if not name.startswith("at.")}
+        row = {name: _text(name, value) for name, value in cells.items()}
+        rows.append({"key": str(config["key"]), "stop": stop} | row)
+    return rows
+
+
+def _text(column: str, value: Any) -> str:
+    """A cell as the records write it; JSON has one kind of number, and 1.0 comes back as 1."""
+    if isinstance(value, str | bool):
+        return str(value)
+    field = FIELDS.get(column.removeprefix("hp."))
+    whole = column in ("train.epoch", "train.step") or column.startswith("n.") or (field and field.type == "int")
+    return str(int(value)) if whole else repr(float(value))
+
+
+# --- command line ----------------------------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Export and upload, or read back; 0 when all is there, 1 where runs are missing, 2 for a user's error."""
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis.wandb_upload",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("study", help="configs/<study>.yaml or the study's name")
+    parser.add_argument("--rate", type=float, default=FREE_RATE, help="API requests a minute (default: %(default)g)")
+    parser.add_argument("--parallel", type=int, default=4, help="upload processes at a time (default: %(default)s)")
+    parser.add_argument("--entity", default=None, help="W&B user or team (default: the account's own)")
+    parser.add_argument("--project", default=PROJECT, help="W&B project (default: %(default)s)")
+    parser.add_argument("--runs", type=Path, default=runs_folder(), help="folder of all runs (default: %(default)s)")
+    parser.add_argument("--results", type=Path, help="folder of all results (default: $STUDY_RESULTS or results)")
+    parser.add_argument("--committed", action="store_true", help="export analysis/records/, not fresh results")
+    parser.add_argument("--dry-run", action="store_true", help="export and print the plan, contact no server")
+    parser.add_argument("--again", action="store_true", help="forget what was uploaded, e.g. to fill another project")
+    parser.add_argument("--read-back", type=Path, metavar="FILE.csv", help="instead, write the runs W&B has as records")
+    options = parser.parse_args(arguments)
+    try:
+        return _run(options)
+    except (InputError, TrackingError, ValueError, OSError) as error:
+        print("error: " + " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 1
+
+
+def _run(options: argparse.Namespace) -> int:
+    if not (options.rate > 0 and math.isfinite(options.rate)):
+        raise InputError(f"--rate: {options.rate}: a number of requests a minute > 0 is allowed")
+    if options.parallel < 1:
+        raise InputError(f"--parallel: {options.parallel}: an integer >= 1 is allowed")
+    if not options.dry_run:
+        check("online")
+    if options.read_back:
+        frame = read_back(Path(options.study).stem, options.read_back, options.entity, options.project)
+        print(f"{options.read_back}: {len(frame)} rows")
+        return 0
+    source = load_study(options.study, options.results, options.committed)
+    results = results_folder(source.name, options.results)
+    with _alone(results):
+        if options.again:
+            shutil.rmtree(results / "wandb", ignore_errors=True)
+        done = export(source.name, source.path, options.runs, results)
+        for problem in done.problems:
+            print(problem, file=sys.stderr)
+        n, n_all = len(Outbox(results).waiting()), done.written + done.skipped
+        minutes = estimate_seconds(n, options.rate) / 60
+        print(f"{source.name}: {n_all} runs, {n_all - n} uploaded before, {n} to upload: about {minutes:.1f} min "
+              f"({REQUESTS_PER_RUN} requests a run, {options.rate:g} a minute)")  # fmt: skip
+        if options.dry_run or not n:
+            return int(bool(done.problems))
+        require_server()
+        report = _upload(results, n, options)
+    for line in report.failed:
+        print(f"not uploaded: {line}", file=sys.stderr)
+    refused = f"; the server refused {report.n_refused} requests for a while" if report.n_refused else ""
+    print(f"{len(report.sent)} runs uploaded{refused}" + (", the same command tries again" if report.failed else ""))
+    return int(bool(done.problems or report.failed))
+
+
+def _upload(results: Path, n: int, options: argparse.Namespace) -> UploadReport:
+    columns = (TextColumn("uploading"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns) as bar:
+        task = bar.add_task("", total=n)
+        return upload(
+            results, rate=options.rate, parallel=options.parallel, entity=options.entity, project=options.project,
+            progress=lambda sent, total, seconds_left: bar.update(task, completed=sent),
+        )  # fmt: skip
+
+
+@contextmanager
+def _alone(results: Path) -> Iterator[None]:
+    """One upload of a study at a time on a machine: two would send the same runs. Raises InputError for the second."""
+    (results / "wandb").mkdir(parents=True, exist_ok=True)
+    with (results / "wandb_upload.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{results}: an upload of this study is running: one at a time is allowed") from None
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -21,27 +21,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in (("submit", "send what has neither a result nor a job"),):
+    for name, text in (
+        ("submit", "send what has neither a result nor a job"),
+        ("status", "show what has become of each shard"),
+        ("watch", "show it again and again until no job is left"),
+        ("retry", "send again what failed, was stopped or got lost"),
+        ("cancel", "end all jobs of the study; what they have saved stays"),
+        ("collect", "write results/<study>/records.csv from what is done"),
+    ):
+        sends = name in ("submit", "retry")
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("config", type=Path, help="the study's yaml, e.g. configs/digits_mlp.yaml")
-        command.add_argument(
-            "--runs", type=Path, default=None, help="folder of all runs (default: the cluster's, else runs)"
-        )
-        command.add_argument(
-            "--results", type=Path, default=None, help="folder of results (default: the cluster's, else results)"
-        )
-        if name in ("submit", "retry"):
-            command.add_argument(
-                "--cluster", required=True, help="inline, local, a name in slurm/clusters/, or a yaml's path"
-            )
-            command.add_argument(
-                "--device", choices=("cpu", "cuda"), default="", help="default: as the cluster file says"
-            )
+        command.add_argument("--runs", type=Path, help="folder of all runs (default: the cluster's, else runs)")
+        command.add_argument("--results", type=Path, help="folder of results (default: the cluster's, else results)")
+        clusters = "inline, local, a name in slurm/clusters/, or a yaml's path"
+        command.add_argument("--cluster", required=sends, default="local", help=clusters)
+        if sends:
+            command.add_argument("--device", choices=("cpu", "cuda"), default="", help="default: the cluster's")
             command.add_argument("--wandb", choices=("online", "offline", "off"), default="offline")
             command.add_argument("--allow-dirty", action="store_true", help="run code that is not committed")
             command.add_argument("--skip-published", action="store_true", help="count published runs as done")
             command.add_argument("--dry-run", action="store_true", help="print the plan, send nothing")
             command.add_argument("--no-wait", action="store_true", help="local: go on in the background")
+        if name == "status":
+            command.add_argument("--json", action="store_true", help="for scripts: everything, one object")
+        if name == "watch":
+            command.add_argument("--every", type=float, default=5.0, metavar="SECONDS", help="default: %(default)s")
     options = parser.parse_args(arguments)
     try:
         return _COMMANDS[options.command](options)
@@ -60,7 +65,21 @@ def _submit(options: argparse.Namespace) -> int:
     return submit(Options(**fields, wait=not options.no_wait, retry=options.command == "retry"))
 
 
-_COMMANDS = {"submit": _submit, "retry": _submit}
+def _status(options: argparse.Namespace) -> int:
+    from slurm import overview
+    from slurm.place import find_place
+
+    place = find_place(options.config, options.cluster, options.runs, options.results)
+    if options.command == "watch":
+        return overview.watch(place, options.every)
+    if options.command in ("cancel", "collect"):
+        return {"cancel": overview.cancel, "collect": overview.collect}[options.command](place)
+    found = overview.look(place)
+    print(found.as_json()) if options.json else overview.show(found)
+    return overview.exit_status(found)
+
+
+_COMMANDS = {"submit": _submit, "retry": _submit} | dict.fromkeys(("status", "watch", "cancel", "collect"), _status)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -95,7 +95,7 @@ class _Work:
         )  # fmt: skip
         self.lease: lease.Lease | None = None
         self._begin = self._marked = time.monotonic()
-        self._checked = 0.0
+        self._checked = self._first_epoch = 0.0
         self._epochs = 0
         self._trained = 0
 
@@ -210,8 +210,9 @@ class _Work:
 
     def _progress(self, event: dict[str, Any]) -> None:
         if event["kind"] == "epoch":
+            self._first_epoch = self._first_epoch or time.monotonic()
             self._epochs += event["running"]
-            self.marker.epoch = event["epoch"]
+            self.marker.epoch = max(self.marker.epoch, event["epoch"])
             self.marker.runs_done = self._trained + event["of"] - event["running"]
         elif event["kind"] == "trained":
             self._trained += event["n"]
@@ -233,7 +234,8 @@ class _Work:
         self._marked = time.monotonic()
         self.marker.state = state
         self.marker.seconds = self._marked - self._begin
-        self.marker.epochs_per_second = self._epochs / max(self.marker.seconds, 1e-9)
+        if self._first_epoch:
+            self.marker.epochs_per_second = self._epochs / max(self._marked - self._first_epoch, 1e-3)
         try:
             self.ledger.mark(self.marker)
         except OSError as error:

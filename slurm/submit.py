@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
 import subprocess
@@ -13,16 +12,14 @@ from pathlib import Path
 
 from slurm import resources, scheduler, snapshot
 from slurm.job import ShardJob
-from slurm.ledger import Ledger, Submission
+from slurm.ledger import Submission
+from slurm.place import INLINE, Place, digest, find_place
 from slurm.resources import Cluster
 from slurm.status import IN_FLIGHT, ShardStatus, shard_states
 from study import lease, plan
 from study.config import RunConfig, run_key
 from study.data import DATASETS
-from study.grid import Shard, Study, load_study, shards
-from study.paths import runs_folder
-
-INLINE = Cluster("inline", "local")
+from study.grid import Shard, shards
 
 
 @dataclass(frozen=True)
@@ -42,73 +39,57 @@ class Options:
     retry: bool = False
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Everything a submission needs to know, worked out once."""
+def _job(place: Place, options: Options, shard: Shard) -> ShardJob:
+    """What is pickled for a shard."""
+    mirrors = place.cluster.kind == "slurm" or options.wandb == "online"  # else once at the end, which costs less
+    return ShardJob(
+        place.study.name, shard.id, shard.runs, place.study.measures, str(place.runs), str(place.results),
+        options.device or resources.device_of(place.cluster), options.wandb if mirrors else "off",
+    )  # fmt: skip
 
-    study: Study
-    cluster: Cluster
-    ledger: Ledger
-    runs: Path
-    results: Path
-    options: Options
 
-    def job(self, shard: Shard) -> ShardJob:
-        """What is pickled for a shard."""
-        device = self.options.device or resources.device_of(self.cluster)
-        return ShardJob(
-            self.study.name, shard.id, shard.runs, self.study.measures, str(self.runs), str(self.results), device,
-            self.options.wandb if self.cluster.kind == "slurm" or self.options.wandb == "online" else "off",
-        )  # fmt: skip
+def _mirror(place: Place, options: Options) -> None:
+    """Show what is done in wandb, where the jobs do not."""
+    if place.cluster.kind != "local" or options.wandb == "off":
+        return
+    from study.tracking import mirror
 
-    def mirror(self) -> None:
-        """Show what is done in wandb, where the jobs do not: started once, it costs less than once a shard."""
-        if self.cluster.kind == "local" and self.options.wandb != "off" and not self.options.dry_run:
-            from study.tracking import mirror
-
-            study = self.study
-            done = mirror(study.runs, study.measures, self.runs, study.name, self.options.wandb, self.results)
-            for problem in done.problems:
-                print(problem, file=sys.stderr)
+    study = place.study
+    done = mirror(study.runs, study.measures, place.runs, study.name, options.wandb, place.results)
+    for problem in done.problems:
+        print(problem, file=sys.stderr)
 
 
 def submit(options: Options) -> int:
     """Show the plan, then send what has neither a result nor a job. The exit status: 0, or 1 if a shard failed."""
-    study = load_study(options.config)
-    cluster = INLINE if options.cluster == "inline" else resources.load_cluster(options.cluster)
-    results = _folder(options.results, cluster.results, os.environ.get("STUDY_RESULTS", "results"))
-    runs = _folder(options.runs, cluster.runs, str(runs_folder()))
-    place = _Place(study, cluster, Ledger(study.name, results), runs, results, options)
+    place = find_place(options.config, options.cluster, options.runs, options.results)
+    study, cluster, runs = place.study, place.cluster, place.runs
     wanted = plan.make(study, runs, skip_published=options.skip_published)
     if not wanted.to_do:
         _show(place, wanted, [], [])
-        place.mirror()
+        _mirror(place, options)
         return 0
     if options.dry_run:
-        to_send, kept = _choose(place, wanted)
+        to_send, kept = _choose(place, options, wanted)
         _show(place, wanted, to_send, kept)
         return 0
     # Two submitters at once: the second waits here until the first has sent its jobs, and then finds them.
     with lease.acquire(place.ledger.folder, ["submit"], f"{socket.gethostname()}/{os.getpid()}", on_wait=_say_waiting):
         wanted = plan.make(study, runs, skip_published=options.skip_published)
-        to_send, kept = _choose(place, wanted)
+        to_send, kept = _choose(place, options, wanted)
         _show(place, wanted, to_send, kept)
         if cluster.kind == "slurm":
-            return _send(place, to_send)
+            return _send(place, options, to_send)
         if to_send and not options.wait and cluster is not INLINE:
             return _detach(options)
-    return _run_here(place, to_send) if to_send else _end_status(kept)
-
-
-def _folder(asked: Path | None, of_cluster: str, default: str) -> Path:
-    return Path(asked or of_cluster or default).expanduser().resolve()
+    return _run_here(place, options, to_send) if to_send else _end_status(kept)
 
 
 def _say_waiting(owner: str) -> None:
     print(f"waiting for another submitter of this study ({owner})", file=sys.stderr, flush=True)
 
 
-def _choose(place: _Place, wanted: plan.Plan) -> tuple[list[Shard], list[ShardStatus]]:
+def _choose(place: Place, options: Options, wanted: plan.Plan) -> tuple[list[Shard], list[ShardStatus]]:
     """Shards to send now, the most work first; and those left alone, each for a reason that is shown."""
     states = {s.shard: s for s in shard_states(place.ledger, [s.id for s in wanted.to_do], place.runs)}
     to_send, kept = [], []
@@ -116,7 +97,7 @@ def _choose(place: _Place, wanted: plan.Plan) -> tuple[list[Shard], list[ShardSt
         state = states[shard.id]
         mine = place.cluster.kind == "local"
         in_flight = state.state in IN_FLIGHT and not (mine and state.kind == "local")
-        left_to_retry = state.state == "failed" and not place.options.retry and not mine
+        left_to_retry = state.state == "failed" and not options.retry and not mine
         if in_flight or left_to_retry:
             kept.append(state)
         else:
@@ -133,7 +114,7 @@ def _work(shard: Shard) -> int:
     return max(map(steps, shard.runs))
 
 
-def _show(place: _Place, wanted: plan.Plan, to_send: Sequence[Shard], kept: Sequence[ShardStatus]) -> None:
+def _show(place: Place, wanted: plan.Plan, to_send: Sequence[Shard], kept: Sequence[ShardStatus]) -> None:
     cluster = place.cluster
     plan.show(wanted, n_workers(cluster))
     n_arrays = -(-len(to_send) // _array_size(cluster)) if to_send and cluster.kind == "slurm" else 0
@@ -164,28 +145,23 @@ def _array_size(cluster: Cluster) -> int:
     return cluster.max_array_size or scheduler.max_array_size()
 
 
-def _environment(place: _Place, code: snapshot.Code) -> dict[str, str]:
+def _environment(place: Place, code: snapshot.Code) -> dict[str, str]:
     data = place.cluster.data or os.environ.get("STUDY_DATA", "")
     found = {**code.environment(), "OMP_NUM_THREADS": "1"}
     return {**found, "STUDY_DATA": str(Path(data).expanduser().resolve())} if data else found
 
 
-def _keep_plan(place: _Place) -> None:
+def _keep_plan(place: Place) -> None:
     pieces = {shard.id: [run_key(c) for c in shard.runs] for shard in shards(place.study)}
     place.ledger.write_plan(digest(place.study.path), pieces)
 
 
-def digest(config: Path) -> str:
-    """What tells whether a study's yaml has changed."""
-    return hashlib.sha256(config.read_bytes()).hexdigest()
-
-
-def _send(place: _Place, to_send: Sequence[Shard]) -> int:
+def _send(place: Place, options: Options, to_send: Sequence[Shard]) -> int:
     """One sbatch for each `max_array_size` shards."""
     if not to_send:
         return 0
     scheduler.check()
-    code = snapshot.take(place.results, allow_dirty=place.options.allow_dirty)
+    code = snapshot.take(place.results, allow_dirty=options.allow_dirty)
     _keep_plan(place)
     size = _array_size(place.cluster)
     for start in range(0, len(to_send), size):
@@ -194,7 +170,7 @@ def _send(place: _Place, to_send: Sequence[Shard]) -> int:
         record = Submission(id, place.cluster.name, "slurm", code.commit, tuple(s.id for s in piece))
         place.ledger.write(record)
         job = scheduler.send(
-            place.cluster, f"{place.study.name}.{id}", [place.job(s) for s in piece], place.ledger.logs(id),
+            place.cluster, f"{place.study.name}.{id}", [_job(place, options, s) for s in piece], place.ledger.logs(id),
             _environment(place, code),
         )  # fmt: skip
         place.ledger.write(replace(record, job=job))
@@ -203,13 +179,13 @@ def _send(place: _Place, to_send: Sequence[Shard]) -> int:
     return 0
 
 
-def _run_here(place: _Place, to_send: Sequence[Shard]) -> int:
+def _run_here(place: Place, options: Options, to_send: Sequence[Shard]) -> int:
     code = snapshot.take(place.results, allow_dirty=True) if place.cluster is not INLINE else None
     _keep_plan(place)
     id = place.ledger.new_id()
     commit = code.commit if code else snapshot.provenance.commit()
     place.ledger.write(Submission(id, place.cluster.name, "local", commit, tuple(s.id for s in to_send)))
-    jobs = [place.job(shard) for shard in to_send]
+    jobs = [_job(place, options, shard) for shard in to_send]
     try:
         if code is None:
             failures = _inline(jobs)
@@ -222,7 +198,7 @@ def _run_here(place: _Place, to_send: Sequence[Shard]) -> int:
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         return 130
-    place.mirror()
+    _mirror(place, options)
     for shard, reason in failures.items():
         print(f"failed    shard {shard}: {reason}", file=sys.stderr)
     if failures:

@@ -76,16 +76,16 @@ def _normalized(case: Case, layer: str) -> float:
     """Divide each input feature by its standard deviation over the data and multiply its column of weights by it.
 
     The function is unchanged, the Hessian is that in the new weights: H'[s,j,t,k] = H[s,j,t,k] / (s_j s_k). For a
-    convolution a feature is an input channel; a feature that never varies keeps the factor 1.
+    convolution a feature is an input channel. A feature that never varies acts as a bias and is left out: no factor
+    would make its column's part invariant.
     """
     phi, w = case.inputs(layer), case.weight(layer)
-    channels = phi.movedim(1, -1).reshape(-1, phi.shape[1])
-    std = channels.std(0, unbiased=False)
-    std = torch.where(std > 0, std, torch.ones_like(std))
+    std = phi.movedim(1, -1).reshape(-1, phi.shape[1]).std(0, unbiased=False)
     column = std.repeat_interleave(w[0].numel() // len(std))
-    flat = w.flatten(1) * column
-    h = case.hessian(layer) / column[None, :, None, None] / column[None, None, None, :]
-    return _relative_flatness(flat, h)
+    varies = column > 1e-12
+    column = column[varies]
+    h = case.hessian(layer)[:, varies][:, :, :, varies] / column[None, :, None, None] / column[None, None, None, :]
+    return _relative_flatness(w.flatten(1)[:, varies] * column, h)
 
 
 def _margin(case: Case) -> float:

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,7 +26,7 @@ ATTENTION = ("failed", "lost", "stopped", "unknown", "running", "pending", "new"
 
 @dataclass(frozen=True)
 class Overview:
-    """A study's shards with their runs: `runs[shard]` are keys, `trained[shard]` how many of them have ended training."""
+    """A study's shards with their runs: `runs[shard]` are keys, `trained[shard]` how many have ended training."""
 
     study: str
     statuses: Sequence[ShardStatus]
@@ -67,19 +68,18 @@ class Overview:
 
 
 def look(place: Place) -> Overview:
-    """Read the ledger, the markers and the queue. Under 2 s for a thousand jobs: nothing here reads a run that is done."""
+    """Read the ledger, the markers and the queue. Under 2 s for a thousand jobs: no run that is done is looked at."""
     ledger = place.ledger
     runs = ledger.plan(digest(place.config)) or {s.id: [run_key(c) for c in s.runs] for s in shards(place.study)}
     statuses = shard_states(ledger, list(runs), place.runs)
     trained = {s.shard: _trained(s, runs[s.shard], place.runs) for s in statuses}
-    unmarked = {
-        s.shard for s in statuses if s.state not in ("done", *IN_FLIGHT) and trained[s.shard] == len(runs[s.shard])
-    }
+    unmarked = {s.shard for s in statuses if s.state not in ("done", *IN_FLIGHT)}
+    unmarked = {shard for shard in unmarked if trained[shard] == len(runs[shard])}
     if unmarked:  # done without the launcher, or before its marker could be written: the runs' files decide
         complete = _complete(place, unmarked)
         statuses = [replace(s, state="done", cause="") if s.shard in complete else s for s in statuses]
     submissions = ledger.submissions()
-    sent = {shard: sum(shard in s.shards for s in submissions) for shard in runs} if len(submissions) > 1 else {}
+    sent = Counter(shard for submission in submissions for shard in submission.shards)
     commits = list(dict.fromkeys(s.commit for s in submissions))
     return Overview(place.study_name, statuses, runs, trained, sent, commits)
 
@@ -111,9 +111,8 @@ def show(overview: Overview, lines: int = 0) -> None:
     left = total["seconds_left"]
     print(f"{overview.study}: {total['runs']['trained']} of {total['runs']['total']} runs trained")
     print(f"  shards    {shown['total']}: {states}")
-    print(
-        f"  speed     {total['epochs_per_second']:.1f} epochs/s, {'unknown time' if left is None else duration(left)} left"
-    )
+    time_left = "unknown time" if left is None else duration(left)
+    print(f"  speed     {total['epochs_per_second']:.1f} epochs/s, {time_left} left")
     print(f"  requeues  {total['requeues']} by the scheduler, {total['resubmissions']} sent again")
     print(f"  code      {', '.join(total['commits']) or 'nothing sent yet'}")
     order = sorted(overview.statuses, key=lambda s: ATTENTION.index(s.state))

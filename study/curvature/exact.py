@@ -2,42 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from study.curvature.features import Moments
 from study.curvature.layers import Layer, find_layers
 from study.curvature.loss import Loss, resolve_loss
-from study.curvature.network import Batches, Data, Network
+from study.curvature.lowrank import N_PROBES, Factor, Sizes, certificate, n_kept
+from study.curvature.network import Batches, Data, Inputs, Network, cut, select
+from study.curvature.plan import Plan, look
+from study.curvature.result import LayerCurvature, Tally, start_tallies
+from study.curvature.uses import Uses, hooked
 
-
-@dataclass(frozen=True)
-class LayerCurvature:
-    """What the Hessian block of one layer's weight W (n_out, d), rows w_s, says about its flatness."""
-
-    name: str
-    trace_matrix: Tensor  # T^l (n_out, n_out), float64: T[s, s'] = Tr(H_{s,s'})
-    trace: float  # Tr(H_l) = tr T^l
-    relative_flatness: float  # <W W^T, T^l>, Petzka et al. 2021
-    relative_flatness_normalized: float  # the same after dividing each input feature by its standard deviation
-    kappa_2019: float  # ||W||_F^2 Tr(H_l), Petzka et al. 2019, eq. 7
-    weight_norm_squared: float
-    n_samples: int
-    n_parameters: int
-
-
-@dataclass
-class _Sums:
-    """Running float64 sums of one layer."""
-
-    scale: Tensor  # (g, d) standard deviation of each column's input feature
-    raw: Tensor
-    normalized: Tensor
-    uses: list[tuple[nn.Module, Tensor, GradientEdge]] = field(default_factory=list)
+DEFAULT_BUDGET = 2**30  # bytes; ours
+# With a tolerance, samples are sorted by the columns that they need within this many chunks.
+_SORTED_CHUNKS = 16
 
 
 def layer_curvature(
@@ -45,148 +27,178 @@ def layer_curvature(
     data: Data,
     loss: str | Loss | nn.Module = "cross_entropy",
     *,
+    columns: str | int | float = "exact",
     layers: Iterable[str] | None = None,
-    chunk: int = 64,
+    normalized: bool = True,
+    neuron_wise: bool = False,
+    dtype: torch.dtype | None = None,
+    memory_budget: int = DEFAULT_BUDGET,
+    seed: int = 0,
 ) -> dict[str, LayerCurvature]:
     """T^l, trace and relative flatness of each layer, by the layer's path, in network order.
 
-    `data` is (inputs, targets) or an iterable of such batches.
+    T^l = mean_i sum_k G_ik G_ik^T with G_ik = d(f_i . S_ik)/dW and S_i S_i^T the Hessian of the loss in the
+    outputs: the Gauss-Newton block, which is the Hessian block where `exact` is True in the result (networks that
+    are piecewise linear in each layer's weight). Source: Petzka et al. 2021, 2001.00939; docs in the README,
+    "measure your own network".
+
+    Args:
+        model: any module that maps inputs to outputs (n, C). It is left as it was found: mode, gradients, hooks,
+            buffers, requires_grad, the global random state. It is measured in eval mode, autocast off.
+        data: (inputs, targets), or an iterable of such batches (a DataLoader); inputs are a tensor, a tuple of
+            positional or a dict of keyword arguments. The curvature of these losses does not depend on the targets.
+        loss: "cross_entropy", "binary_cross_entropy" or "squared_error" (mean over samples, sum over outputs), a
+            `Loss`, or an nn.CrossEntropyLoss.
+        columns: how much of the outputs' Hessian to take. "exact": all of it. A tolerance in (0, 1): the columns that
+            matter, plus an unbiased probe of the rest, `error_bound` being a bound on the error of each trace that
+            holds with a confidence of 99 percent, and at most this share of the trace. An integer m > 1: m random
+            columns a sample, with standard errors.
+        layers: paths of the layers to measure; default all.
+        normalized: whether to give the form that is invariant to the scale of input features.
+        neuron_wise: whether to give rho(j), which needs the per-sample gradient of convolutions.
+        dtype: compute on a copy of the model in this dtype; default the model's own. Sums are float64 in any case.
+        memory_budget: bytes for everything beside the model and the data; chunks are chosen from it.
+        seed: of the random columns.
+
+    Cost: two forward and C - 1 backward passes to the layers' outputs, no weight gradients; exact but for rounding.
+    Raises ValueError for a layer that cannot be treated exactly, naming it, and for outputs that are not (n, C).
     """
-    loss = resolve_loss(loss)
+    loss, columns = resolve_loss(loss), _checked(columns)
     found = find_layers(model, layers)
     batches = Batches.of(data)
-    with Network(model, train=[layer.parameter for layer in found]) as network:
-        scales = feature_scales(network, found, batches, chunk)
-        sums = [_empty_sums(network, layer, scale) for layer, scale in zip(found, scales, strict=True)]
-        n_samples = 0
-        with _recording(found, sums):
-            for inputs, _ in batches.read(network, chunk):
-                for entry in sums:
-                    entry.uses.clear()
-                outputs = network(inputs)
-                n_samples += len(outputs)
-                _accumulate(found, sums, outputs, loss.columns(outputs))
-        return {layer.name: _result(network, layer, entry, n_samples) for layer, entry in zip(found, sums, strict=True)}
+    with Network(model, dtype, [layer.parameter for layer in found]) as network:
+        plan = look(network, found, batches.head(network, 2), memory_budget, neuron_wise)
+        weights = [network.parameters[layer.parameter] for layer in found]
+        tallies = start_tallies(found, weights, plan.exact, neuron_wise)
+        run = _Run(network, found, batches, loss, plan, tallies, normalized, torch.Generator().manual_seed(seed))
+        n_columns = loss.n_columns(plan.n_outputs)
+        if isinstance(columns, float):
+            run.to_tolerance(columns, n_columns)
+        elif isinstance(columns, int) and columns < n_columns:
+            run.sampled(columns, n_columns)
+        else:
+            run.complete(n_columns)
+        return {tally.name: tally.result(run.n_samples) for tally in tallies}
 
 
-def _empty_sums(network: Network, layer: Layer, scale: Tensor) -> _Sums:
-    n_out = len(layer.flatten(network.parameters[layer.parameter]))
-    zero = torch.zeros(n_out, n_out, dtype=torch.float64, device=network.device)
-    return _Sums(scale, zero, zero.clone())
+def _checked(columns: str | int | float) -> str | int | float:
+    is_tolerance = isinstance(columns, float) and 0 < columns < 1
+    is_number = isinstance(columns, int) and not isinstance(columns, bool) and columns > 1
+    if columns == "exact" or is_tolerance or is_number:
+        return columns
+    raise ValueError(f"columns {columns!r} is not 'exact', a tolerance in (0, 1) or a number of columns of at least 2")
 
 
-@contextlib.contextmanager
-def _recording(layers: list[Layer], sums: list[_Sums]) -> Iterator[None]:
-    """Keep the input of each use of a layer and the place of its output in the autograd graph.
+@dataclass
+class _Run:
+    """One measurement: a first pass for the features' scales, and the pass that sums."""
 
-    The edge, not the tensor: an in-place activation after the layer moves the tensor on, the edge stays.
-    """
-    handles = []
-    try:
-        for layer, entry in zip(layers, sums, strict=True):
+    network: Network
+    layers: list[Layer]
+    batches: Batches
+    loss: Loss
+    plan: Plan
+    tallies: list[Tally]
+    normalized: bool
+    generator: torch.Generator
+    n_samples: int = 0
 
-            def keep(module: nn.Module, args: tuple, kwargs: dict, output: Tensor, entry: _Sums = entry) -> None:
-                entry.uses.append((module, (args or tuple(kwargs.values()))[0].detach(), get_gradient_edge(output)))
+    def complete(self, n_columns: int) -> None:
+        """All columns of every sample."""
+        n, k = self.plan.chunk(n_columns)
+        for uses, outputs in self._passes(n):
+            self._take(uses, outputs, self.loss.factor(outputs), n_columns, k, last=True)
 
-            for module in layer.modules:
-                handles.append(module.register_forward_hook(keep, with_kwargs=True))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    def sampled(self, n_random: int, n_columns: int) -> None:
+        """Random mixtures, with signs of +1 and -1, of all columns."""
+        n, k = self.plan.chunk(n_random)
+        if k < n_random:
+            raise ValueError(f"memory_budget {self.plan.budget} bytes holds {k} columns of one sample, not {n_random}")
+        for uses, outputs in self._passes(n):
+            shape = (n_random, len(outputs), n_columns)
+            signs = torch.randint(2, shape, generator=self.generator, dtype=torch.float64).mul_(2).sub_(1)
+            mixed = self.loss.factor(outputs).mixed(0, signs.to(outputs.device))
+            for tally, phi, delta in self._back(uses, outputs, mixed, last=True):
+                tally.add_random(phi, delta)
 
+    def to_tolerance(self, tolerance: float, n_columns: int) -> None:
+        """The columns over a threshold, which falls until the bound on the rest is within every layer's tolerance."""
+        sizes = Sizes()
+        self._first_pass(self.plan.chunk(1)[0], sizes)
+        share = tolerance / certificate() / 2
+        while True:
+            self._over(sizes.threshold(share), n_columns)
+            worst = max(tally.bound_share() for tally in self.tallies)
+            if worst <= tolerance:
+                return
+            share *= min(0.1, tolerance / worst / 2)
+            for tally in self.tallies:
+                tally.clear()
 
-def _accumulate(layers: list[Layer], sums: list[_Sums], outputs: Tensor, columns: Tensor) -> None:
-    edges = [edge for entry in sums for _, _, edge in entry.uses]
-    deltas = list(torch.autograd.grad(outputs, edges, columns, is_grads_batched=True))
-    for layer, entry in zip(layers, sums, strict=True):
-        phi, delta = [], []
-        for module, x, _ in entry.uses:
-            phi.append(layer.patches(module, x))
-            delta.append(layer.deltas(module, deltas.pop(0)))
-        raw, normalized = contract(torch.cat(phi, -1), torch.cat(delta, -1), entry.scale)
-        entry.raw += raw
-        entry.normalized += normalized
+    def _over(self, threshold: float, n_columns: int) -> None:
+        """Samples that need about as many columns go together; what each leaves out is probed."""
+        self.n_samples = 0
+        n, _ = self.plan.chunk(1)
+        for piece, _ in self.batches.read(self.network, _SORTED_CHUNKS * n):
+            with torch.no_grad():
+                outputs = torch.cat([self.network(part) for part in cut(piece, n)])
+            needed = n_kept(self.loss.factor(outputs).sizes(), threshold)
+            order = needed.argsort(descending=True, stable=True)
+            while len(order):
+                most = int(needed[order[0]])
+                n_now, k = self.plan.chunk(most + N_PROBES)
+                uses, outputs = self._record(select(piece, order[:n_now]))
+                factor = self.loss.factor(outputs)
+                self._take(uses, outputs, factor, most, k, last=False)
+                noise = torch.randn(N_PROBES, len(outputs), n_columns, generator=self.generator, dtype=torch.float64)
+                for tally, phi, delta in self._back(
+                    uses, outputs, factor.mixed(most, noise.to(outputs.device)), last=True
+                ):
+                    tally.add_probes(phi, delta)
+                order = order[n_now:]
 
+    def _take(self, uses: Uses, outputs: Tensor, factor: Factor, n_columns: int, k: int, last: bool) -> None:
+        for start in range(0, n_columns, k):
+            stop = min(start + k, n_columns)
+            for tally, phi, delta in self._back(uses, outputs, factor.columns(start, stop), last and stop == n_columns):
+                tally.add(phi, delta)
 
-def contract(phi: Tensor, delta: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum over samples and columns of G G^T, and of the same with column j of G divided by scale_j."""
-    inverse = torch.where(scale > 0, 1 / scale, 0.0).to(phi.dtype)
-    if phi.shape[-1] == 1 and phi.shape[1] == 1:
-        flat = delta[:, :, 0, :, 0].flatten(0, 1)
-        squares = phi[:, 0, :, 0].square()
-        weights = torch.stack([squares.sum(1), squares @ inverse[0].square()])
-        return tuple(((flat * w.repeat(len(delta))[:, None]).T @ flat).double() for w in weights)
-    gradient = torch.einsum("knghp,ngdp->ghknd", delta, phi)
-    scaled = gradient * inverse[:, None, None, None, :]
-    return _gram(gradient), _gram(scaled)
+    def _back(self, uses: Uses, outputs: Tensor, columns: Tensor, last: bool) -> Iterator[tuple[Tally, Tensor, Tensor]]:
+        """Send columns back and hand out phi and delta of one layer after another, so that each is freed in turn."""
+        uses.backward(outputs, columns.to(outputs.dtype), keep_graph=not last)
+        for index, tally in enumerate(self.tallies):
+            phi, delta = uses.joined(index)
+            if phi is not None and delta is not None:
+                yield tally, phi, delta
 
+    def _passes(self, n: int) -> Iterable[tuple[Uses, Tensor]]:
+        """The recorded forward pass of each chunk, the features' scales being known before the first is handed out."""
+        kept = self._first_pass(n) if self.normalized else None
+        return kept if kept is not None else (self._record(inputs) for inputs, _ in self.batches.read(self.network, n))
 
-def _gram(gradient: Tensor) -> Tensor:
-    flat = gradient.flatten(0, 1).flatten(1)
-    return (flat @ flat.T).double()
+    def _first_pass(self, n: int, sizes: Sizes | None = None) -> list[tuple[Uses, Tensor]] | None:
+        """Set the scales (and count column sizes); the recorded passes if a quarter of the budget holds them all."""
+        moments = [Moments() for _ in self.layers]
+        kept: list[tuple[Uses, Tensor]] | None = None if sizes else []
+        with hooked(self.layers, lambda at, module, x, _: moments[at].add(self.layers[at].features(module, x))):
+            for inputs, _ in self.batches.read(self.network, n):
+                if kept is not None and 4 * (self.n_samples + n) * self.plan.saved > self.plan.budget:
+                    kept, self.n_samples = None, 0
+                if kept is not None:
+                    kept.append(self._record(inputs))
+                    continue
+                with torch.no_grad():
+                    outputs = self.network(inputs)
+                if sizes:
+                    sizes.add(self.loss.factor(outputs).sizes())
+        if self.normalized:
+            for tally, layer, seen in zip(self.tallies, self.layers, moments, strict=True):
+                tally.scale = seen.deviation().repeat_interleave(layer.window, 1) if seen.count else None
+        return kept
 
-
-def feature_scales(network: Network, layers: list[Layer], batches: Batches, chunk: int) -> list[Tensor]:
-    """The standard deviation over the data of the input feature that each column of a weight reads: (g, d) a layer.
-
-    0 for a feature that does not vary: it acts as a bias, and the normalized form leaves it out.
-    """
-    moments: list[list[Tensor]] = [[] for _ in layers]
-    handles = []
-    try:
-        for layer, seen in zip(layers, moments, strict=True):
-
-            def add(
-                module: nn.Module, args: tuple, kwargs: dict, _: Tensor, layer: Layer = layer, seen: list = seen
-            ) -> None:
-                values = layer.features(module, (args or tuple(kwargs.values()))[0].detach()).double()
-                _merge(seen, values)
-
-            for module in layer.modules:
-                handles.append(module.register_forward_hook(add, with_kwargs=True))
-        with torch.no_grad():
-            for inputs, _ in batches.read(network, chunk):
-                network(inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return [_deviation(*seen).repeat_interleave(layer.window, 1) for layer, seen in zip(layers, moments, strict=True)]
-
-
-def _merge(seen: list[Tensor], values: Tensor) -> None:
-    """Add a batch to (count, mean, sum of squared deviations), by Chan et al. 1979: no cancellation."""
-    count = torch.tensor(float(values.shape[-1]), dtype=torch.float64, device=values.device)
-    mean = values.mean(-1)
-    spread = (values - mean[..., None]).square().sum(-1)
-    if seen:
-        old_count, old_mean, old_spread = seen
-        shift, total = mean - old_mean, old_count + count
-        spread = old_spread + spread + shift.square() * old_count * count / total
-        mean, count = old_mean + shift * count / total, total
-    seen[:] = count, mean, spread
-
-
-def _deviation(count: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
-    deviation = (spread / count).sqrt()
-    # Relative to the mean, so that the rule is the same after a feature is rescaled; 1e-6 is float32's rounding.
-    return torch.where(deviation > 1e-6 * mean.abs(), deviation, 0.0)
-
-
-def _result(network: Network, layer: Layer, entry: _Sums, n_samples: int) -> LayerCurvature:
-    weight = layer.flatten(network.parameters[layer.parameter].detach()).double()
-    scaled = weight.reshape(len(entry.scale), -1, weight.shape[1]) * entry.scale[:, None, :]
-    scaled = scaled.reshape_as(weight)
-    raw, normalized = entry.raw / n_samples, entry.normalized / n_samples
-    trace, norm = float(raw.trace()), float(weight.square().sum())
-    return LayerCurvature(
-        name=layer.name,
-        trace_matrix=raw,
-        trace=trace,
-        relative_flatness=float((weight @ weight.T * raw).sum()),
-        relative_flatness_normalized=float((scaled @ scaled.T * normalized).sum()),
-        kappa_2019=norm * trace,
-        weight_norm_squared=norm,
-        n_samples=n_samples,
-        n_parameters=weight.numel(),
-    )
+    def _record(self, inputs: Inputs) -> tuple[Uses, Tensor]:
+        uses = Uses(self.layers)
+        with uses.recorded():
+            outputs = self.network(inputs)
+        self.n_samples += len(outputs)
+        return uses, outputs

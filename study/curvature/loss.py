@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from study.curvature.lowrank import DiagonalFactor, Factor, SoftmaxFactor
+
 LOSSES = ("cross_entropy", "binary_cross_entropy", "squared_error")
 
 
@@ -45,20 +47,17 @@ class Loss:
             return self.scale * F.binary_cross_entropy_with_logits(outputs, targets, reduction="sum")
         return self.scale * (outputs - targets).square().sum()
 
-    def columns(self, outputs: Tensor) -> Tensor:
-        """S of Lambda_i = S_i S_i^T for outputs (n, C): (k, n, C), largest columns first, in the outputs' dtype.
+    def factor(self, outputs: Tensor) -> Factor:
+        """S of Lambda_i = S_i S_i^T for outputs (n, C).
 
         Label smoothing and the targets themselves do not enter: each of these losses is linear in its targets.
         """
         wide = outputs.detach().double()
         if self.name == "cross_entropy":
-            factor = softmax_factor(wide.softmax(1))
-        else:
-            slope = (
-                wide.sigmoid() * (-wide).sigmoid() if self.name == "binary_cross_entropy" else 2 * torch.ones_like(wide)
-            )
-            factor = torch.diag_embed(slope.sqrt()).transpose(0, 1)
-        return (factor * self.scale**0.5).to(outputs.dtype)
+            return SoftmaxFactor.of(wide, self.scale)
+        if self.name == "binary_cross_entropy":
+            return DiagonalFactor.of(self.scale * wide.sigmoid() * (-wide).sigmoid())
+        return DiagonalFactor.of(torch.full_like(wide, 2 * self.scale))
 
     def curvature(self, outputs: Tensor, vectors: Tensor) -> Tensor:
         """Lambda_i applied to vectors (..., n, C)."""
@@ -72,34 +71,16 @@ class Loss:
         return self.scale * product
 
 
-def softmax_factor(p: Tensor) -> Tensor:
-    """The Cholesky factor of diag(p) - p p^T for probabilities p (n, C), classes taken by falling p: (C - 1, n, C).
-
-    Closed form (Tanabe and Sagae 1992, doi 10.1111/j.2517-6161.1992.tb01875.x): with q_k the mass of the classes after
-    the k-th, column k is sqrt(p_k q_k / q_{k-1}) at k and -p_i / q_k times that at every i after k. What is left when
-    the columns stop at r is the covariance of the remaining classes, so the first few columns hold nearly all of Lambda
-    where p is concentrated.
-    """
-    ordered, order = p.sort(dim=1, descending=True)
-    mass = ordered.flip(1).cumsum(1).flip(1)  # mass[k] = q_{k-1}: summed from the small end, no cancellation
-    after = mass[:, 1:]
-    pivot = (ordered[:, :-1] * after / mass[:, :-1].clamp_min(torch.finfo(p.dtype).tiny)).sqrt()
-    share = torch.where(after[:, :, None] > 0, ordered[:, None, :] / after[:, :, None], 0.0)
-    n_classes = p.shape[1]
-    rows = torch.eye(n_classes, dtype=p.dtype, device=p.device)[:-1] - share.triu(1)
-    factor = torch.zeros_like(rows).scatter(2, order[:, None, :].expand_as(rows), rows * pivot[:, :, None])
-    return factor.transpose(0, 1)
-
-
 def resolve_loss(loss: str | Loss | nn.Module) -> Loss:
     """A `Loss` from a name, a Loss or one of torch's loss modules with reduction "mean"; ValueError otherwise."""
     if isinstance(loss, Loss):
         return loss
     if isinstance(loss, str):
         return Loss(loss)
-    is_plain = isinstance(loss, nn.CrossEntropyLoss) and loss.reduction == "mean" and loss.weight is None
-    if is_plain and loss.ignore_index < 0:
-        return Loss("cross_entropy", label_smoothing=loss.label_smoothing)
+    if isinstance(loss, nn.CrossEntropyLoss):
+        is_plain = loss.reduction == "mean" and loss.weight is None and loss.ignore_index < 0
+        if is_plain:
+            return Loss("cross_entropy", label_smoothing=loss.label_smoothing)
     raise ValueError(
         f"loss {loss!r} is not one of {', '.join(LOSSES)}, a study.curvature.Loss or nn.CrossEntropyLoss()"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -97,7 +97,13 @@ class Batches:
                 raise ValueError(f"a batch has {size} inputs and {len(targets)} targets")
             for start in range(0, size, step):
                 piece = slice(start, start + step)
-                yield _map(inputs, lambda value, at=piece: network.place(value[at])), network.place(targets[piece])
+                yield apply(select(inputs, piece), network.place), network.place(targets[piece])
+
+    def head(self, network: Network, n: int) -> Inputs:
+        """The first n samples (fewer if the first batch has fewer); ValueError if there is no data."""
+        for inputs, _ in self.read(network, n):
+            return inputs
+        raise ValueError("data holds no batch")
 
     def _batches(self) -> Iterator[Batch]:
         is_pair = isinstance(self.source, tuple | list) and len(self.source) == 2 and isinstance(self.source[1], Tensor)
@@ -110,15 +116,22 @@ class Batches:
             yield inputs, batch[1]
 
 
-def first_samples(inputs: Inputs, n: int) -> Inputs:
-    """The first n samples of some inputs."""
-    return _map(inputs, lambda value: value[:n])
-
-
-def _map(inputs, function):  # type: ignore[no-untyped-def]
+def apply(inputs: Inputs, function: Callable[[Tensor], Tensor]) -> Inputs:
+    """A function of each tensor among some inputs."""
     if isinstance(inputs, dict):
         return {name: function(value) for name, value in inputs.items()}
-    return tuple(map(function, inputs)) if isinstance(inputs, tuple) else function(inputs)
+    return tuple(function(value) for value in inputs) if isinstance(inputs, tuple) else function(inputs)
+
+
+def select(inputs: Inputs, index: Tensor | slice) -> Inputs:
+    """Some samples of some inputs."""
+    return apply(inputs, lambda value: value[index])
+
+
+def cut(inputs: Inputs, n: int) -> Iterator[Inputs]:
+    """Some inputs in pieces of at most n samples."""
+    for start in range(0, _n_samples(inputs), n):
+        yield select(inputs, slice(start, start + n))
 
 
 def _n_samples(inputs: Inputs) -> int:

@@ -1,0 +1,144 @@
+"""Sums over samples and columns of G G^T, by whichever of three contractions costs least; G itself is avoided if
+it can be.
+
+phi (n, g, d, P) are a layer's inputs and delta (k, n, g, o, P) the gradients in its outputs, n_out = g o.
+Multiplications for one sample and k columns, where the normalized sum doubles all terms but the first of `gradient`:
+
+    rows      P = 1:       n_out^2 k                        G G^T = ||phi||^2 delta delta^T
+    gradient               n_out P d k + n_out^2 d k        G = delta phi^T, then G G^T
+    patch     g = 1:       P^2 d + (n_out P^2 + n_out^2 P) k    delta (phi^T phi) delta^T
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of one layer's contraction for one sample."""
+
+    n_groups: int
+    n_out: int
+    d: int
+    n_positions: int
+
+    def method(self, k: int, needs_gradient: bool = False) -> str:
+        """The cheapest contraction for k columns: "rows", "gradient" or "patch"."""
+        if self.n_groups > 1:
+            return "gradient"
+        if self.n_positions == 1:
+            return "rows"
+        if needs_gradient:
+            return "gradient"
+        n, d, positions = self.n_out, self.d, self.n_positions
+        gradient = (n * positions * d + 2 * n * n * d) * k
+        patch = 2 * positions**2 * d + 2 * (n * positions**2 + n * n * positions) * k
+        return "gradient" if gradient <= patch else "patch"
+
+    def elements(self, k: int, needs_gradient: bool = False) -> int:
+        """Numbers held at once for one sample and k columns, beyond the layer's input and delta."""
+        positions, method = self.n_positions, self.method(k, needs_gradient)
+        outputs = k * self.n_out * positions
+        if method == "rows":
+            return 2 * k * (self.n_out + (self.d if needs_gradient else 0))
+        patches = self.n_groups * self.d * positions
+        if method == "patch":
+            return 2 * patches + 2 * positions**2 + 2 * outputs
+        return patches + outputs + k * self.n_out * (2 * self.d + min(self.n_out, self.d))
+
+
+@dataclass
+class Sums:
+    """Sums over samples and columns, float64."""
+
+    raw: Tensor  # of G G^T (n_out, n_out)
+    normalized: Tensor | None = None  # of G D^2 G^T, D = diag(1 / scale), leaving out a column of scale 0
+    neurons: Tensor | None = None  # of (sum_s W[s, j] G[s, j])^2, (g, d)
+
+    def add(self, other: Sums) -> None:
+        """Add the sums of other samples or columns."""
+        self.raw += other.raw
+        if self.normalized is not None and other.normalized is not None:
+            self.normalized += other.normalized
+        if self.neurons is not None and other.neurons is not None:
+            self.neurons += other.neurons
+
+    def times(self, factor: float) -> Sums:
+        """The sums multiplied by a number."""
+        normalized = None if self.normalized is None else self.normalized * factor
+        neurons = None if self.neurons is None else self.neurons * factor
+        return Sums(self.raw * factor, normalized, neurons)
+
+
+def contract(phi: Tensor, delta: Tensor, scale: Tensor | None, weight: Tensor | None = None) -> Sums:
+    """The sums for some samples; `scale` (g, d) asks for the normalized, `weight` (n_out, d) for the neurons'."""
+    k, _, n_groups, n_rows, n_positions = delta.shape
+    shape = Shape(n_groups, n_groups * n_rows, phi.shape[2], n_positions)
+    inverse = None if scale is None else torch.where(scale > 0, 1 / scale, 0.0).to(phi.dtype)
+    method = shape.method(k, weight is not None)
+    if method == "rows":
+        return _rows(phi[:, 0, :, 0], delta[:, :, 0, :, 0], inverse, weight)
+    if method == "patch":
+        return _patch(phi[:, 0], delta[:, :, 0], inverse)
+    gradient = per_sample_gradient(phi, delta)
+    sums = Sums(_gram(gradient))
+    if weight is not None:
+        along = torch.einsum("ngkod,god->nkgd", gradient, weight.view(n_groups, n_rows, -1))
+        sums.neurons = along.square().sum((0, 1), dtype=torch.float64)
+    if inverse is not None:
+        sums.normalized = _gram(gradient * inverse[:, None, None])
+    return sums
+
+
+def per_sample_gradient(phi: Tensor, delta: Tensor) -> Tensor:
+    """G of each sample and column: (n, g, k, o, d)."""
+    k, n, n_groups, n_rows, n_positions = delta.shape
+    flat = delta.permute(1, 2, 0, 3, 4).reshape(n * n_groups, k * n_rows, n_positions)
+    product = torch.bmm(flat, phi.reshape(n * n_groups, -1, n_positions).transpose(1, 2))
+    return product.view(n, n_groups, k, n_rows, -1)
+
+
+def _rows(phi: Tensor, delta: Tensor, inverse: Tensor | None, weight: Tensor | None) -> Sums:
+    squares = phi.square()
+    flat = delta.flatten(0, 1)
+
+    def weighted(by_sample: Tensor) -> Tensor:
+        return ((delta * by_sample[:, None]).flatten(0, 1).T @ flat).double()
+
+    sums = Sums(weighted(squares.sum(1)))
+    if inverse is not None:
+        sums.normalized = weighted(squares @ inverse[0].square())
+    if weight is not None:
+        along = (flat @ weight).view(*delta.shape[:2], -1).square().sum(0)
+        sums.neurons = (squares * along).sum(0, dtype=torch.float64)[None]
+    return sums
+
+
+def _patch(phi: Tensor, delta: Tensor, inverse: Tensor | None) -> Sums:
+    k, n, n_out, n_positions = delta.shape
+    rows = delta.permute(1, 0, 2, 3).reshape(n, k * n_out, n_positions)
+    flat = _by_row(rows, k)
+
+    def quadratic(inputs: Tensor) -> Tensor:
+        gram = torch.bmm(inputs.transpose(1, 2), inputs)
+        return (_by_row(torch.bmm(rows, gram), k) @ flat.T).double()
+
+    return Sums(quadratic(phi), None if inverse is None else quadratic(phi * inverse[0][:, None]))
+
+
+def _by_row(rows: Tensor, k: int) -> Tensor:
+    n, _, n_positions = rows.shape
+    return rows.view(n, k, -1, n_positions).permute(2, 0, 1, 3).flatten(1)
+
+
+def _gram(gradient: Tensor) -> Tensor:
+    n, n_groups, k, n_rows, d = gradient.shape
+    if n_groups == 1 and n_rows <= d:
+        blocks = gradient.view(n * k, n_rows, d)
+        return torch.bmm(blocks, blocks.transpose(1, 2)).sum(0, dtype=torch.float64)
+    flat = gradient.permute(1, 3, 0, 2, 4).reshape(n_groups * n_rows, -1)
+    return (flat @ flat.T).double()

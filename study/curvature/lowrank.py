@@ -1,0 +1,137 @@
+"""Factors Lambda = S S^T of the Hessian of a loss in the outputs, column by column, the largest columns first."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# Columns of the probe that certifies what a tolerance left out; each costs one backward pass for every sample.
+N_PROBES = 6
+CONFIDENCE = 0.99
+
+
+@dataclass(frozen=True)
+class SoftmaxFactor:
+    """The Cholesky factor of diag(p) - p p^T with the classes taken by falling p, in closed form.
+
+    With q_k the mass of the classes after the k-th, column k has a_k = sqrt(p_k q_k / q_{k-1}) at k and -p_i a_k / q_k
+    at every i after k (Tanabe and Sagae 1992, JRSS B 54). What is left when the columns stop at r is the covariance of
+    the remaining classes: nearly nothing where p is concentrated, as it is on a trained network.
+    """
+
+    p: Tensor  # (n, C) float64, falling
+    order: Tensor  # (n, C): the class of each
+    scale: float  # of the loss
+
+    @classmethod
+    def of(cls, logits: Tensor, scale: float = 1.0) -> SoftmaxFactor:
+        """From the outputs (n, C) of the network."""
+        p, order = logits.double().softmax(1).sort(dim=1, descending=True, stable=True)
+        return cls(p, order, scale)
+
+    def _pivots(self) -> tuple[Tensor, Tensor]:
+        """a_k and a_k / q_k of the C - 1 columns."""
+        mass = self.p.flip(1).cumsum(1).flip(1)  # q_{k-1}, summed from the small end: no cancellation
+        before, after = mass[:, :-1], mass[:, 1:]
+        pivot = (self.scale * self.p[:, :-1] * after / before.clamp_min(torch.finfo(mass.dtype).tiny)).sqrt()
+        return pivot, torch.where(after > 0, pivot / after, 0.0)
+
+    def sizes(self) -> Tensor:
+        """The squared norm of each column, (n, C - 1); they add up to the trace of Lambda."""
+        pivot, ratio = self._pivots()
+        squares = self.p.square().flip(1).cumsum(1).flip(1)
+        return pivot.square() + ratio.square() * squares[:, 1:]
+
+    def columns(self, start: int, stop: int) -> Tensor:
+        """Columns start to stop - 1: (stop - start, n, C)."""
+        pivot, ratio = (value[:, start:stop] for value in self._pivots())
+        index = torch.arange(self.p.shape[1], device=self.p.device)
+        chosen = index[start:stop, None]
+        rows = -ratio[:, :, None] * self.p[:, None, :] * (index > chosen) + pivot[:, :, None] * (index == chosen)
+        where = self.order[:, None, :].expand_as(rows)
+        return torch.zeros_like(rows).scatter(2, where, rows).transpose(0, 1)
+
+    def mixed(self, start: int, signs: Tensor) -> Tensor:
+        """Columns start to C - 2 added up with the weights signs (m, n, C - 1): (m, n, C), at a cost of m n C."""
+        pivot, ratio = self._pivots()
+        signs = signs.clone()
+        signs[:, :, :start] = 0
+        zero = signs.new_zeros(*signs.shape[:2], 1)
+        passed = torch.cat([zero, (signs * ratio).cumsum(2)], 2)
+        rows = torch.cat([signs * pivot, zero], 2) - self.p * passed
+        return torch.zeros_like(rows).scatter(2, self.order.expand_as(rows), rows)
+
+
+@dataclass(frozen=True)
+class DiagonalFactor:
+    """The factor of a diagonal Lambda: one column an output."""
+
+    slope: Tensor  # (n, C) float64, falling
+    order: Tensor
+
+    @classmethod
+    def of(cls, slope: Tensor) -> DiagonalFactor:
+        """From the diagonal of Lambda, (n, C)."""
+        return cls(*slope.double().sort(dim=1, descending=True, stable=True))
+
+    def sizes(self) -> Tensor:
+        """The squared norm of each column, (n, C)."""
+        return self.slope
+
+    def columns(self, start: int, stop: int) -> Tensor:
+        """Columns start to stop - 1: (stop - start, n, C)."""
+        roots = self.slope.sqrt()[:, start:stop].T[:, :, None]
+        empty = roots.new_zeros(stop - start, *self.slope.shape)
+        return empty.scatter(2, self.order[:, start:stop].T[:, :, None], roots)
+
+    def mixed(self, start: int, signs: Tensor) -> Tensor:
+        """Columns start to C - 1 added up with the weights signs (m, n, C): (m, n, C)."""
+        rows = signs * self.slope.sqrt()
+        rows[:, :, :start] = 0
+        return torch.zeros_like(rows).scatter(2, self.order.expand_as(rows), rows)
+
+
+Factor = SoftmaxFactor | DiagonalFactor
+
+
+class Sizes:
+    """A histogram of column sizes over the data, from which a tolerance becomes a threshold."""
+
+    _EDGES = torch.logspace(-30, 10, 4001, dtype=torch.float64)  # 100 bins a decade
+
+    def __init__(self) -> None:
+        self.mass = torch.zeros(len(self._EDGES) + 1, dtype=torch.float64)
+
+    def add(self, sizes: Tensor) -> None:
+        """Take in the sizes of some samples' columns."""
+        sizes = sizes.flatten().cpu()
+        self.mass.index_add_(0, torch.bucketize(sizes, self._EDGES), sizes)
+
+    def threshold(self, tolerance: float) -> float:
+        """The largest size under which all columns together hold at most this share of the trace of Lambda."""
+        share = self.mass.cumsum(0) / self.mass.sum().clamp_min(torch.finfo(torch.float64).tiny)
+        below = int((share <= tolerance).sum())
+        return float(self._EDGES[below - 1]) if below else 0.0
+
+
+def n_kept(sizes: Tensor, threshold: float) -> Tensor:
+    """How many leading columns of each sample to keep so that every one left out is smaller than the threshold."""
+    index = torch.arange(1, sizes.shape[1] + 1, device=sizes.device)
+    return torch.where(sizes >= threshold, index, 0).amax(1) if sizes.shape[1] else index.new_zeros(len(sizes))
+
+
+def certificate(n_probes: int = N_PROBES, confidence: float = CONFIDENCE) -> float:
+    """How many times the mean of n Gaussian probes z^T A z bounds the trace of any positive A from above.
+
+    Chernoff's bound at its worst case, a matrix of rank one: the mean falls under e Tr(A) with a probability of at most
+    (e exp(1 - e))^(n / 2), whatever A is. Returns 1 / e for the probability 1 - confidence.
+    """
+    target = 2 * math.log(1 - confidence) / n_probes
+    low, high = 1e-300, 1.0
+    for _ in range(200):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if math.log(middle) + 1 - middle < target else (low, middle)
+    return 1 / low

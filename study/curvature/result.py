@@ -1,0 +1,166 @@
+"""What is measured of a layer, and the sums that it is made from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from study.curvature.contract import Sums, contract
+from study.curvature.layers import Layer
+from study.curvature.lowrank import certificate
+
+
+@dataclass(frozen=True)
+class LayerCurvature:
+    """What the Hessian block of one layer's weight says about its flatness.
+
+    The weight W (n_out, d) has rows w_s: the weights into neuron s; a convolution is flattened to (n_out, n_in / groups
+    * kernel), the scale of a norm layer to (n, 1). Biases are not part of it. H is the Hessian of the mean loss.
+    """
+
+    name: str
+    trace_matrix: Tensor  # T^l (n_out, n_out), float64: T[s, s'] = Tr(H_{s,s'})
+    trace_matrix_normalized: Tensor | None  # after dividing each input feature by its standard deviation over the data
+    trace: float  # Tr(H_l) = tr T^l
+    relative_flatness: float  # sum_{s,s'} <w_s, w_s'> Tr(H_{s,s'}) = <W W^T, T^l>, Petzka et al. 2021
+    relative_flatness_normalized: float  # the same for W diag(s) and the normalized T^l; NaN if not asked for
+    kappa_2019: float  # ||W||_F^2 Tr(H_l), Petzka et al. 2019, eq. 7
+    neuron_wise: Tensor | None  # rho(j) = v_j^T H_jj v_j, v_j the j-th column of W: (d,), groups one after the other
+    weight_norm_squared: float
+    feature_scale: Tensor | None  # (d,) the standard deviation s_j of what column j reads, groups one after the other
+    exact: bool  # the Gauss-Newton block, which all this is read off, is the Hessian block (almost everywhere)
+    error_bound: float  # of the trace; 0 for all columns, holds with 99 % for a tolerance, NaN for random columns
+    standard_error: Mapping[str, float] | None  # of the floats above, for random columns
+    n_samples: int
+    n_parameters: int
+
+
+@dataclass
+class Tally:
+    """The running sums of one layer."""
+
+    name: str
+    weight: Tensor  # (n_out, d) in the network's dtype
+    exact: bool
+    neuron_wise: bool
+    scale: Tensor | None = None  # (g, d)
+    sums: Sums | None = None  # over the columns taken as they are
+    probes: Sums | None = None  # mean over random mixtures of the columns left out
+    is_random: bool = False  # nothing but random mixtures
+    variance: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
+
+    def clear(self) -> None:
+        """Forget all sums."""
+        self.sums = self.probes = None
+
+    def add(self, phi: Tensor, delta: Tensor) -> None:
+        """Take in columns of Lambda."""
+        self.sums = _added(self.sums, self._contract(phi, delta))
+
+    def add_probes(self, phi: Tensor, delta: Tensor) -> None:
+        """Take in random columns, each of them an unbiased sample of all that was left out."""
+        self.probes = _added(self.probes, self._contract(phi, delta).times(1 / len(delta)))
+
+    def add_random(self, phi: Tensor, delta: Tensor) -> None:
+        """Take in random columns, each of them an unbiased sample of Lambda, and the spread of what they say."""
+        self.is_random = True
+        each = [self._contract(phi, delta[k : k + 1]).times(1 / len(delta)) for k in range(len(delta))]
+        self.variance += len(each) * torch.stack([torch.stack(self._values(sums)) for sums in each]).var(0).cpu()
+        for sums in each:
+            self.probes = _added(self.probes, sums)
+
+    def _contract(self, phi: Tensor, delta: Tensor) -> Sums:
+        return contract(phi, delta, self.scale, self.weight if self.neuron_wise else None)
+
+    def scaled(self) -> Tensor:
+        """W with column j multiplied by the deviation of the feature that it reads, float64."""
+        weight = self.weight.double()
+        if self.scale is None:
+            return weight
+        return (weight.reshape(len(self.scale), -1, weight.shape[1]) * self.scale[:, None]).reshape_as(weight)
+
+    def _values(self, sums: Sums) -> list[Tensor]:
+        weight, scaled = self.weight.double(), self.scaled()
+        raw = sums.raw
+        invariant = torch.full_like(raw[0, 0], math.nan)
+        if sums.normalized is not None:
+            invariant = (scaled @ scaled.T * sums.normalized).sum()
+        return [raw.trace(), (weight @ weight.T * raw).sum(), invariant]
+
+    def result(self, n_samples: int) -> LayerCurvature:
+        """The layer's curvature, means over the samples."""
+        total = self._total(n_samples)
+        trace, flatness, invariant = (float(value) for value in self._values(total))
+        norm = float(self.weight.double().square().sum())
+        return LayerCurvature(
+            name=self.name,
+            trace_matrix=total.raw,
+            trace_matrix_normalized=total.normalized,
+            trace=trace,
+            relative_flatness=flatness,
+            relative_flatness_normalized=invariant,
+            kappa_2019=norm * trace,
+            neuron_wise=None if total.neurons is None else total.neurons.flatten(),
+            weight_norm_squared=norm,
+            feature_scale=None if self.scale is None else self.scale.flatten(),
+            exact=self.exact,
+            error_bound=self._error_bound(n_samples),
+            standard_error=self._standard_error(n_samples, norm),
+            n_samples=n_samples,
+            n_parameters=self.weight.numel(),
+        )
+
+    def _total(self, n_samples: int) -> Sums:
+        parts = [part for part in (self.sums, self.probes) if part is not None]
+        if not parts:  # the outputs do not depend on the layer, or Lambda is zero
+            n_out, d = self.weight.shape
+            square = self.weight.new_zeros(n_out, n_out, dtype=torch.float64)
+            neurons = self.weight.new_zeros(1, d, dtype=torch.float64) if self.neuron_wise else None
+            return Sums(square, None if self.scale is None else square.clone(), neurons)
+        total = parts[0].times(1 / n_samples)
+        for part in parts[1:]:
+            total.add(part.times(1 / n_samples))
+        return total
+
+    def bound_share(self) -> float:
+        """The bound on the error of the trace as a share of the trace; 0 if nothing was left out."""
+        missing = certificate() * float(self.probes.raw.trace()) if self.probes else 0.0
+        return missing / (missing + float(self.sums.raw.trace()) if self.sums else missing) if missing else 0.0
+
+    def _error_bound(self, n_samples: int) -> float:
+        # The truth is between the sum of the columns kept and that plus the bound, and so is the value given.
+        if self.is_random:
+            return math.nan
+        return certificate() * float(self.probes.raw.trace()) / n_samples if self.probes else 0.0
+
+    def _standard_error(self, n_samples: int, norm: float) -> dict[str, float] | None:
+        if not self.is_random:
+            return None
+        trace, flatness, invariant = (self.variance.sqrt() / n_samples).tolist()
+        return {
+            "trace": trace,
+            "relative_flatness": flatness,
+            "relative_flatness_normalized": invariant,
+            "kappa_2019": norm * trace,
+        }
+
+
+def start_tallies(
+    layers: Sequence[Layer], weights: Sequence[Tensor], exact: Sequence[bool], neuron_wise: bool
+) -> list[Tally]:
+    """One empty tally a layer."""
+    return [
+        Tally(layer.name, layer.flatten(weight.detach()), is_exact, neuron_wise)
+        for layer, weight, is_exact in zip(layers, weights, exact, strict=True)
+    ]
+
+
+def _added(total: Sums | None, part: Sums) -> Sums:
+    if total is None:
+        return part
+    total.add(part)
+    return total

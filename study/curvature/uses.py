@@ -1,0 +1,84 @@
+"""The uses of each layer in a forward pass: its inputs, and the gradients in its outputs that a backward pass sends."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+
+from study.curvature.layers import Layer
+
+
+@dataclass
+class Use:
+    """One call of a layer's module."""
+
+    module: nn.Module
+    x: Tensor
+    edge: GradientEdge
+    n_outputs: int  # numbers a sample
+    delta: Tensor | None = None  # (k, n, <output shape>), None if the outputs do not depend on it
+
+
+class Uses:
+    """All uses of some layers in one forward pass, in the order of the layers."""
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self.layers = layers
+        self._uses: list[list[Use]] = [[] for _ in layers]
+
+    def recorded(self) -> contextlib.AbstractContextManager[None]:
+        """A context: the forward passes inside are recorded."""
+        return hooked(self.layers, self._see)
+
+    def _see(self, index: int, module: nn.Module, x: Tensor, output: Tensor) -> None:
+        # The edge, not the tensor: an in-place activation after the layer moves the tensor on, the edge stays.
+        self._uses[index].append(Use(module, x, get_gradient_edge(output), output[0].numel()))
+
+    def of(self, index: int) -> list[Use]:
+        """The uses of one layer."""
+        return self._uses[index]
+
+    def backward(self, outputs: Tensor, columns: Tensor, keep_graph: bool = True) -> None:
+        """Send the columns (k, n, C) back to all uses, all k in one batched backward pass."""
+        uses = [use for uses in self._uses for use in uses]
+        edges = [use.edge for use in uses]
+        deltas = torch.autograd.grad(
+            outputs, edges, columns, is_grads_batched=True, retain_graph=keep_graph, allow_unused=True
+        )
+        for use, delta in zip(uses, deltas, strict=True):
+            use.delta = delta
+
+    def joined(self, index: int) -> tuple[Tensor, Tensor] | tuple[None, None]:
+        """phi (n, g, d, P) and delta (k, n, g, o, P) of one layer, several uses side by side as further positions."""
+        layer = self.layers[index]
+        live = [(use, use.delta) for use in self._uses[index] if use.delta is not None]
+        if not live:
+            return None, None
+        phi = [layer.patches(use.module, use.x) for use, _ in live]
+        delta = [layer.deltas(use.module, delta) for use, delta in live]
+        for use, _ in live:
+            use.delta = None
+        return (phi[0], delta[0]) if len(live) == 1 else (torch.cat(phi, -1), torch.cat(delta, -1))
+
+
+@contextlib.contextmanager
+def hooked(layers: Sequence[Layer], see: Callable[[int, nn.Module, Tensor, Tensor], None]) -> Iterator[None]:
+    """Call see(index of layer, module, input, output) at every use of every layer; the hooks are gone afterwards."""
+    handles = []
+    try:
+        for index, layer in enumerate(layers):
+            for module in layer.modules:
+
+                def hook(module: nn.Module, args: tuple, kwargs: dict, output: Tensor, index: int = index) -> None:
+                    see(index, module, (args or tuple(kwargs.values()))[0].detach(), output)
+
+                handles.append(module.register_forward_hook(hook, with_kwargs=True))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

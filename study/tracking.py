@@ -73,27 +73,32 @@ def check(mode: str) -> None:
     if importlib.util.find_spec("wandb") is None:
         raise TrackingError("wandb: online: wandb is not installed; allowed without it: offline, off")
     import wandb
+    from wandb.sdk.lib import wbauth  # what wandb.login() does first; login itself goes on to contact the server
 
     try:
-        with _environment({"MODE": None}):
-            known = wandb.login(prompt=False, verify=False)
+        known = wbauth.authenticate_session(host=_url(), source="study", prompt=False, update_session=False)
     except wandb.Error as error:
         raise TrackingError(f"wandb: online: {error}") from error
-    if not known:
+    if known is None:
         raise TrackingError("wandb: online: no API key; run `wandb login` or set WANDB_API_KEY, or use offline")
 
 
 def require_server() -> None:
     """Ask the server for any answer at all, since wandb would try for hours. Raises TrackingError without one."""
-    import wandb
-
-    url = wandb.setup().settings.base_url
+    url = _url()
     try:
         urllib.request.urlopen(url, timeout=10).close()
     except urllib.error.HTTPError:
         return  # it is there, whatever it thinks of the question
     except OSError as error:
         raise TrackingError(f"wandb: {url} cannot be reached ({error}); runs are kept offline for later") from error
+
+
+def _url() -> str:
+    """The server of the user's environment and settings file."""
+    from wandb.sdk import wandb_setup  # wandb.setup() gives the same, and starts a service for it
+
+    return str(wandb_setup.singleton().settings.base_url)
 
 
 def mirror(
@@ -284,8 +289,8 @@ def _session(outbox: Outbox) -> Iterator[None]:
     """wandb with all its files inside the outbox, and its service ended afterwards unless somebody has a run open."""
     outbox.folder.mkdir(parents=True, exist_ok=True)
     places = dict.fromkeys(("DATA_DIR", "CACHE_DIR", "ARTIFACT_DIR", "CONFIG_DIR"), str(outbox.folder))
-    # A WANDB_SERVICE inherited through sbatch names a process that is gone; a mode, id or resume would overrule ours.
-    stale = dict.fromkeys(("SERVICE", "MODE", "RUN_ID", "RESUME", "DISABLED"))
+    os.environ.pop("WANDB_SERVICE", None)  # names a process: inherited through sbatch, or ours and ended before
+    stale = dict.fromkeys(("MODE", "RUN_ID", "RESUME", "DISABLED"))  # these would overrule what is asked for here
     with _environment({"DIR": str(outbox.results), **places, **stale}):
         import wandb
 
@@ -295,6 +300,7 @@ def _session(outbox: Outbox) -> Iterator[None]:
             if wandb.run is None:
                 with suppress(Exception):
                     wandb.teardown()
+                os.environ.pop("WANDB_SERVICE", None)
 
 
 @contextmanager

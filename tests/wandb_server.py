@@ -1,7 +1,7 @@
 """A W&B server on the loopback interface, enough of one for the real client to upload to, be refused by and read from.
 
 It keeps what it was sent, counts every request and, with a `limit`, answers 429 to all beyond it in a window of time.
-Written from the requests that wandb 0.31 makes; an operation that it does not know is an HTTP 400 and listed in `unknown`.
+Written from the requests that wandb 0.31 makes; one that it does not know gets an HTTP 400 and a place in `unknown`.
 """
 
 from __future__ import annotations
@@ -56,14 +56,17 @@ class WandbServer:
         self._http.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._http.server_port}"
         self.environment = {
-            "WANDB_BASE_URL": self.url, "WANDB_API_KEY": API_KEY, "WANDB_ERROR_REPORTING": "false", "WANDB_ENTITY": "me",
+            "WANDB_BASE_URL": self.url, "WANDB_API_KEY": API_KEY, "WANDB_ENTITY": "me",
+            "WANDB_ERROR_REPORTING": "false",
         }  # fmt: skip
 
     def __enter__(self) -> WandbServer:
         threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._http.shutdown()
         self._http.server_close()
 
@@ -135,8 +138,8 @@ class WandbServer:
         run.display_name = v.get("displayName") or run.display_name
         run.config |= {name: item["value"] for name, item in json.loads(v.get("config") or "{}").items()}
         bucket = {
-            "id": f"id-{run.name}", "name": run.name, "displayName": run.display_name, "description": "", "config": "{}",
-            "sweepName": None, "historyLineCount": len(run.history),
+            "id": f"id-{run.name}", "name": run.name, "displayName": run.display_name, "description": "",
+            "config": "{}", "sweepName": None, "historyLineCount": len(run.history),
             "project": {"id": "project", "name": run.project, "entity": {"id": "entity", "name": "me"}},
         }  # fmt: skip
         return {"upsertBucket": {"bucket": bucket, "inserted": inserted}}
@@ -193,11 +196,11 @@ def _handler(server: WandbServer) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(content)
 
-        def do_POST(self) -> None:  # noqa: N802 - the name that http.server calls
+        def do_POST(self) -> None:
             status, answer = server.answer(self.path, self._body())
             self._send(status, json.dumps(answer).encode())
 
-        def do_PUT(self) -> None:  # noqa: N802
+        def do_PUT(self) -> None:
             self._body()
             server.upload(self.path)
             self._send(200, b"")

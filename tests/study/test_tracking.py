@@ -1,0 +1,255 @@
+"""The mirror: complete, once, under stable ids, inside the results folder, and never the reason that a run fails."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import wandb
+from hypothesis import given
+from hypothesis import strategies as st
+
+import study.tracking
+from study.config import RunConfig, run_key
+from study.outbox import Outbox
+from study.paths import RunPaths
+from study.tracking import TrackingError, check, column_name, mirror, wandb_name, wandb_run
+from study.upload import upload
+from tests.finished_runs import MEASURES, add_measures, make_runs
+from tests.wandb_server import ServerRun, WandbServer
+
+ROOT = Path(__file__).parents[2]
+STUDY = "toy"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of its own, so that no account of whoever runs the tests is used, and stray files show."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("HOME", str(folder))
+    for name in [n for n in os.environ if n.startswith("WANDB_") or n.startswith("XDG_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    wandb.teardown()  # its settings and key outlive a test otherwise
+    return folder
+
+
+@pytest.fixture
+def server(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
+    with WandbServer() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        yield server
+
+
+def offline_folders(results: Path) -> list[str]:
+    return sorted(path.name for path in (results / STUDY / "wandb").glob("offline-run-*"))
+
+
+def assert_complete(received: ServerRun, config: RunConfig, root: Path) -> None:
+    """Every row, the config and the summary of a one-stop run, against its files."""
+    paths = RunPaths(root, run_key(config))
+    rows = [json.loads(line) for line in paths.epochs.read_text().splitlines()]
+    assert [{name: row[name] for name in rows[0]} for row in received.rows] == rows
+    assert received.config["lr"] == config.lr and received.config["hidden"] == "64-64"
+    assert received.config["key"] == run_key(config) and received.config["study"] == STUDY
+    assert (received.group, received.job_type) == (STUDY, "digits-mlp")
+    stop = paths.stop(config.stops[-1])
+    evaluation = json.loads(stop.evaluation.read_text())
+    assert received.summary["test__loss"] == evaluation["test"]["loss"]
+    assert received.summary["gap__loss"] == evaluation["test"]["loss"] - evaluation["train"]["loss"]
+    for label in MEASURES:
+        stored = json.loads(stop.measure(label).read_text())
+        if stored["value"] is None:
+            assert f"measure__{label}" not in received.summary
+        else:
+            assert received.summary[f"measure__{label}"] == stored["value"]
+        for layer, value in (stored["layers"] or {}).items():
+            assert received.summary[f"measure__{label}__{layer}"] == value
+
+
+def test_the_server_receives_every_row_config_and_summary(server: WandbServer, tmp_path: Path) -> None:
+    runs = make_runs(tmp_path / "runs", 4, 30)
+    done = mirror(runs, MEASURES, tmp_path / "runs", STUDY, "online", tmp_path / "results", rate=6000)
+    assert (done.written, done.problems) == (4, ())
+    assert server.unknown == []
+    assert set(server.runs) == {f"{STUDY}-{run_key(config)}" for config in runs}
+    for config in runs:
+        received = server.runs[f"{STUDY}-{run_key(config)}"]
+        assert_complete(received, config, tmp_path / "runs")
+        assert received.complete == 1 and received.lines_received == 30
+        metrics = received.config["_wandb"]["m"]
+        assert any(metric.get("2") == "*" and metric.get("5") == 1 for metric in metrics), "epoch is not the x-axis"
+    seeds = {server.runs[f"{STUDY}-{run_key(config)}"].config["configuration"] for config in runs[:3]}
+    assert len(seeds) == 1, "seeds of one configuration must group together"
+
+
+def test_a_run_is_mirrored_once_and_updated_when_measures_are_added(server: WandbServer, tmp_path: Path) -> None:
+    runs = make_runs(tmp_path / "runs", 2, 5)
+    results = tmp_path / "results"
+    arguments = (tmp_path / "runs", STUDY, "online", results)
+    mirror(runs, MEASURES, *arguments, rate=6000)
+    n = len(server.requests)
+    assert mirror(runs, MEASURES, *arguments, rate=6000).skipped == 2
+    assert len(server.requests) == n, "nothing new, nothing sent"
+    for config in runs:
+        add_measures(RunPaths(tmp_path / "runs", run_key(config)), "loss_0.01", ["inverse_margin"], 7.5)
+    done = mirror(runs, [*MEASURES, "inverse_margin"], *arguments, rate=6000)
+    assert (done.written, done.problems) == (2, ()), done.problems
+    for received in server.runs.values():
+        assert received.summary["measure__inverse_margin"] == 7.5
+        assert received.summary["measure__relative_flatness"] >= 1
+        assert received.lines_received == 5, "the curve is not sent again"
+    assert len(offline_folders(results)) == 2
+
+
+def test_offline_keeps_one_folder_a_run_and_replaces_what_is_stale(home: Path, tmp_path: Path) -> None:
+    runs = make_runs(tmp_path / "runs", 3, 4)
+    results = tmp_path / "results"
+    first = mirror(runs, MEASURES, tmp_path / "runs", STUDY, results_root=results)
+    assert (first.written, first.skipped, first.problems) == (3, 0, ())
+    before = offline_folders(results)
+    assert mirror(runs, MEASURES, tmp_path / "runs", STUDY, results_root=results).skipped == 3
+    assert offline_folders(results) == before
+    # A writer that was killed after its run and before its mark, and a measure that came later.
+    outbox = Outbox(results / STUDY)
+    marks = outbox.waiting()
+    (outbox.folder / "mirrored" / f"{marks[0].id}.json").unlink()
+    key = marks[1].id.removeprefix(f"{STUDY}-")
+    add_measures(RunPaths(tmp_path / "runs", key), "loss_0.01", ["train_loss"], 2.5)
+    again = mirror(runs, MEASURES, tmp_path / "runs", STUDY, results_root=results)
+    assert (again.written, again.skipped) == (2, 1)
+    assert len(offline_folders(results)) == 3
+    assert [mark.id for mark in outbox.waiting()] == sorted(f"{STUDY}-{run_key(config)}" for config in runs)
+
+
+def test_only_what_is_finished_and_readable_is_mirrored(home: Path, tmp_path: Path) -> None:
+    runs = make_runs(tmp_path / "runs", 3, 4)
+    RunPaths(tmp_path / "runs", run_key(runs[0])).outcome.unlink()
+    RunPaths(tmp_path / "runs", run_key(runs[1])).epochs.write_text('{"epoch": 1, "st')
+    done = mirror(runs, MEASURES, tmp_path / "runs", STUDY, results_root=tmp_path / "results")
+    assert done.written == 1
+    (problem,) = done.problems
+    assert run_key(runs[1]) in problem and "\n" not in problem
+
+
+def test_a_diverged_run_shows_its_missing_losses(server: WandbServer, tmp_path: Path) -> None:
+    (config,) = make_runs(tmp_path / "runs", 1, 3)
+    paths = RunPaths(tmp_path / "runs", run_key(config))
+    outcome = json.loads(paths.outcome.read_text()) | {"status": "diverged", "reached": {}}
+    paths.outcome.write_text(json.dumps(outcome))
+    rows = paths.epochs.read_text().splitlines()
+    paths.epochs.write_text("\n".join([*rows[:2], json.dumps(json.loads(rows[2]) | {"train_loss": None})]) + "\n")
+    mirror([config], MEASURES, tmp_path / "runs", STUDY, "online", tmp_path / "results", rate=6000)
+    (received,) = server.runs.values()
+    assert math.isnan(received.rows[2]["train_loss"]) and received.rows[1]["train_loss"] > 0
+    assert received.summary["train__status"] == "diverged" and "test__loss" not in received.summary
+
+
+def test_everything_stays_inside_the_results_and_the_environment_as_it_was(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("WANDB_SERVICE", "3-1-unix-/nowhere")  # as inherited through sbatch from a job that is gone
+    monkeypatch.setenv("WANDB_MODE", "online")
+    before = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+    runs = make_runs(tmp_path / "runs", 1, 2)
+    done = mirror(runs, MEASURES, tmp_path / "runs", STUDY, "offline", tmp_path / "results")
+    assert (done.written, done.problems) == (1, ())
+    assert dict(os.environ) == before
+    assert list(home.rglob("*")) == []
+    assert {path.name for path in tmp_path.iterdir()} == {"home", "runs", "results"}
+
+
+def test_nothing_that_wandb_does_is_raised(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def broken(**arguments: object) -> None:
+        calls.append(arguments)
+        raise OSError("disk full")
+
+    monkeypatch.setattr(wandb, "init", broken)
+    runs = make_runs(tmp_path / "runs", 3, 2)
+    done = mirror(runs, MEASURES, tmp_path / "runs", STUDY, results_root=tmp_path / "results")
+    assert done.written == 0 and len(calls) == 1, "the first failure ends it"
+    assert done.problems == ("wandb: 3 of 3 runs not mirrored: OSError: disk full",)
+    assert calls[0]["mode"] == "offline" and calls[0]["reinit"] == "create_new"
+
+
+def test_a_server_that_is_away_leaves_the_runs_for_later(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    runs = make_runs(tmp_path / "runs", 1, 2)
+    done = mirror(runs, MEASURES, tmp_path / "runs", STUDY, "online", tmp_path / "results")
+    assert len(done.problems) == 1 and "http://127.0.0.1:9 cannot be reached" in done.problems[0]
+    assert len(Outbox(tmp_path / "results" / STUDY).waiting()) == 1
+
+
+def test_without_wandb_offline_says_so_and_online_is_refused(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['wandb'] = None\n"
+        "from study.tracking import check, mirror\n"
+        f"print(mirror([], [], {str(tmp_path)!r}, 'toy', 'offline', {str(tmp_path)!r}).problems)\n"
+        "check('offline'); check('off'); check('online')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "wandb is not installed" in done.stdout
+    assert "TrackingError: wandb: online: wandb is not installed" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_online_needs_a_key_before_anything_runs(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(TrackingError, match="no API key"):
+        check("online")
+    monkeypatch.setenv("WANDB_API_KEY", "too-short")
+    with pytest.raises(TrackingError, match="WANDB_API_KEY"):
+        check("online")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    check("online")
+
+
+def test_modes(tmp_path: Path) -> None:
+    assert mirror([RunConfig()], [], tmp_path, STUDY, "off", tmp_path) == study.tracking.Mirrored()
+    for refuse in (lambda: mirror([], [], tmp_path, STUDY, "onlin", tmp_path), lambda: check("onlin")):
+        with pytest.raises(TrackingError, match="onlin: allowed: offline, online, off"):
+            refuse()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_each_stop_has_its_names_and_the_lowest_loss_the_plain_ones() -> None:
+    rows = [
+        {"key": "k", "stop": stop, "hp.lr": "0.1", "hp.dataset": "digits", "hp.model": "mlp", "gap.loss": gap}
+        for stop, gap in (("loss_0.01", "3.0"), ("loss_0.1", "2.0"), ("epoch_5", "1.0"))
+    ]
+    run = wandb_run(STUDY, rows, None)
+    assert run.config["stop"] == "loss_0.01" and run.config["stops"] == "epoch_5 loss_0.1 loss_0.01"
+    assert run.summary == {"gap__loss": 3.0, "at__loss_0__1__gap__loss": 2.0, "at__epoch_5__gap__loss": 1.0}
+    assert replace(run, rows=[]).digest()["rest"] == run.digest()["rest"]
+
+
+word = st.from_regex(r"[a-z]+(_[a-z0-9]+)*", fullmatch=True)
+
+
+@given(st.lists(word, min_size=1, max_size=4), st.sampled_from(["", "@layerwise_1", "@neuron-wise"]))
+def test_names_lead_back_to_their_columns(parts: list[str], transform: str) -> None:
+    column = ".".join([parts[0] + transform, *parts[1:]])
+    name = wandb_name(column)
+    assert name.replace("_", "a").isalnum() and name.isascii()
+    assert column_name(name) == column
+
+
+def test_a_name_that_the_web_app_could_not_sort_by_is_refused() -> None:
+    with pytest.raises(TrackingError, match="gap loss"):
+        wandb_name("gap loss")
+
+
+def test_uploading_nothing_needs_no_server(home: Path, tmp_path: Path) -> None:
+    assert upload(tmp_path, rate=50).sent == []

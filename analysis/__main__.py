@@ -10,6 +10,9 @@ import os
 import sys
 from pathlib import Path
 
+# Measures are spread over cores by ourselves; threads inside each matrix product would only get in each other's way.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def _report(options: argparse.Namespace) -> int:
     from analysis.load import at_stop, load_study, main_stop

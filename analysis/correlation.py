@@ -7,8 +7,12 @@ ordered value for every rank statistic and makes Pearson undefined. tau-a = mean
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -22,6 +26,7 @@ from analysis.resample import Interval, bca, multiplicities
 Floats = NDArray[np.float64]
 RESAMPLES = 2000
 WITH_INTERVAL = ("tau_b", "tau_a", "pearson")
+_WORKERS = min(4, os.cpu_count() or 1)
 _CHUNK = 250  # resamples at a time: keeps the working set of 10,000 runs near 10 MB an array; ours
 
 
@@ -29,8 +34,8 @@ _CHUNK = 250  # resamples at a time: keeps the working set of 10,000 runs near 1
 class Coefficients:
     """Coefficients of one measure with one target, with what intervals and paired differences need.
 
-    `point`: name -> value, for tau_b, tau_a, weighted_tau, pearson, spearman; `replicates`: (B,) and `jackknife`:
-    (configurations,) for the names in WITH_INTERVAL; `note` says in words why a coefficient is undefined.
+    Keyed by the names in WITH_INTERVAL: `point`, the value; `replicates`, (B,); `jackknife`, (configurations,). `note`
+    says in words why a coefficient is undefined.
     """
 
     n: int
@@ -67,18 +72,46 @@ def coefficients(
     resampled together. Cost O(n resamples 256); memory O(n 250).
     """
     a, b, group = complete(x, y, groups)
+    parts = (a, b, group, np.array([resamples, seed]))
+    digest = hashlib.blake2b(b"".join(p.tobytes() for p in parts), digest_size=16).digest()
+    return _coefficients(_Question(digest, a, b, group, resamples, seed))
+
+
+def coefficients_of_many(
+    pairs: Sequence[tuple[Floats, Floats]], groups: ArrayLike, resamples: int = RESAMPLES, seed: int = 0
+) -> list[Coefficients]:
+    """`coefficients` of each (x, y), two at a time where there are two cores; the numbers do not depend on that."""
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        return list(pool.map(lambda p: coefficients(p[0], p[1], groups, resamples, seed), pairs))
+
+
+@dataclass(frozen=True)
+class _Question:
+    """Complete vectors to correlate; equal when their bytes are."""
+
+    digest: bytes
+    x: Floats = field(compare=False)
+    y: Floats = field(compare=False)
+    group: NDArray[np.int64] = field(compare=False)
+    resamples: int = field(compare=False)
+    seed: int = field(compare=False)
+
+
+# Several tables and figures ask for the same coefficient: it is computed once. An answer of 10,000 runs is 100 kB.
+@lru_cache(maxsize=2048)
+def _coefficients(asked: _Question) -> Coefficients:
+    x, y, group = asked.x, asked.y, asked.group
     n_groups = int(group.max(initial=-1)) + 1
-    if len(a) < 2:
-        undefined = dict.fromkeys(("tau_b", "tau_a", "weighted_tau", "pearson", "spearman"), np.nan)
-        return Coefficients(len(a), n_groups, undefined, note=f"undefined: {len(a)} runs with a value")
-    sums = _Sums(a, b, group)
+    if len(x) < 2:
+        undefined = dict.fromkeys(WITH_INTERVAL, np.nan)
+        return Coefficients(len(x), n_groups, undefined, note=f"undefined: {len(x)} runs with a value")
+    sums = _Sums(x, y, group)
     point = {name: float(v[0]) for name, v in sums.all_rows().items()}
-    point |= {"spearman": _spearman(a, b), "weighted_tau": _weighted_tau(a, b)}
-    note = _why_undefined(a, b)
-    if resamples == 0:
-        return Coefficients(len(a), n_groups, point, note=note)
-    replicates = sums.resampled(multiplicities(n_groups, resamples, seed))
-    return Coefficients(len(a), n_groups, point, replicates, sums.leave_one_out(), note)
+    note = _why_undefined(x, y)
+    if asked.resamples == 0:
+        return Coefficients(len(x), n_groups, point, note=note)
+    replicates = sums.resampled(multiplicities(n_groups, asked.resamples, asked.seed))
+    return Coefficients(len(x), n_groups, point, replicates, sums.leave_one_out(), note)
 
 
 def complete(x: ArrayLike, y: ArrayLike, groups: ArrayLike | None) -> tuple[Floats, Floats, NDArray[np.int64]]:
@@ -106,7 +139,10 @@ def correlate(
     weighted_tau, note. The unit of resampling is the configuration. `labels` may name a layer: `hessian_trace.fc1`.
     """
     every = correlate_each(frame, target, labels, resamples, seed)
-    return pd.DataFrame([_row(label, c, level) for label, c in every.items()])
+    gap = values(frame, target)
+    extras = {label: more_coefficients(values(frame, f"measure.{label}"), gap) for label in every}
+    table = pd.DataFrame([_row(label, c, level) | extras[label] for label, c in every.items()])
+    return table[[*[c for c in table.columns if c != "note"], "note"]]
 
 
 def correlate_each(
@@ -120,7 +156,19 @@ def correlate_each(
     check_frame(frame, target)
     group, gap = configurations(frame), values(frame, target)
     names = measures(frame) if labels is None else list(labels)
-    return {name: coefficients(values(frame, f"measure.{name}"), gap, group, resamples, seed) for name in names}
+    pairs = [(values(frame, f"measure.{name}"), gap) for name in names]
+    return dict(zip(names, coefficients_of_many(pairs, group, resamples, seed), strict=True))
+
+
+def more_coefficients(x: ArrayLike, y: ArrayLike) -> dict[str, float]:
+    """Spearman's rho and Vigna's weighted tau (additive hyperbolic: the largest values weigh most), no intervals."""
+    a, b, _ = complete(x, y, None)
+    constant = len(a) < 2 or (a == a[0]).all() or (b == b[0]).all()
+    if constant:
+        return {"spearman": np.nan, "weighted_tau": np.nan}
+    ranks = dense_ranks(a), dense_ranks(b)
+    weighted = float(stats.weightedtau(*ranks).statistic)
+    return {"spearman": float(stats.spearmanr(*ranks).statistic), "weighted_tau": weighted}
 
 
 def kendall(
@@ -230,20 +278,6 @@ def _within(ranks: tuple[NDArray[np.int64], ...], group: NDArray[np.int64], n_gr
     return signs, tied_x, tied_y
 
 
-def _spearman(x: Floats, y: Floats) -> float:
-    ranks = np.stack([_standard(stats.rankdata(v)) for v in (x, y)])
-    moments = np.stack([np.ones(len(x)), *ranks, *(ranks**2), ranks[0] * ranks[1]]).sum(axis=1, keepdims=True)
-    return float(_pearson(moments)[0])
-
-
-def _weighted_tau(x: Floats, y: Floats) -> float:
-    """Vigna's tau with additive hyperbolic weights (scipy's weightedtau): the largest values weigh most."""
-    ranks_x, ranks_y = dense_ranks(x), dense_ranks(y)
-    if not ranks_x.any() or not ranks_y.any():
-        return float("nan")
-    return float(stats.weightedtau(ranks_x, ranks_y).statistic)
-
-
 def _why_undefined(x: Floats, y: Floats) -> str:
     reasons = [f"tau-b NaN: the {name} is constant" for name, v in (("measure", x), ("target", y)) if (v == v[0]).all()]
     infinite = int((np.isinf(x) | np.isinf(y)).sum())
@@ -260,4 +294,4 @@ def _row(label: str, c: Coefficients, level: float) -> dict[str, object]:
         row |= {name: c.point[name], f"{name}.low": interval.low, f"{name}.high": interval.high}
         if interval.reason and np.isfinite(c.point[name]) and c.replicates:
             reasons.append(f"no interval for {name}: {interval.reason}")
-    return row | {"spearman": c.point["spearman"], "weighted_tau": c.point["weighted_tau"], "note": "; ".join(reasons)}
+    return row | {"note": "; ".join(reasons)}

@@ -115,8 +115,9 @@ def load_study(study: str, results: Path | None = None, committed: bool = False)
     if not path.exists():
         places = str(kept) if committed else f"{fresh} or {kept}"
         raise InputError(f"{name}: records: none found: allowed is a study with {places}; run it first")
+    records = read_records(path)
     extra = {kind: _optional(path, kind, use_committed) for kind in ("timings", "curves", "slices")}
-    return Source(name, title, read_records(path), path, use_committed, **extra)
+    return Source(name, title, records, path, use_committed, **extra)
 
 
 def measures(frame: pd.DataFrame) -> list[str]:
@@ -234,7 +235,9 @@ def _column_codes(column: pd.Series) -> NDArray[np.int64]:
 
 def _optional(records: Path, kind: str, committed: bool) -> pd.DataFrame:
     path = records.with_name(f"{records.stem}.{kind}.csv" if committed else f"{kind}.csv")
-    return pd.read_csv(path, dtype={"key": "str"}) if path.is_file() else pd.DataFrame()
+    if not path.is_file() or not path.read_bytes().strip():
+        return pd.DataFrame()
+    return pd.read_csv(path, dtype={"key": "str"})
 
 
 def _name_and_title(study: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.correlation import RESAMPLES, check_frame, coefficients
+from analysis.correlation import RESAMPLES, check_frame, coefficients, coefficients_of_many
 from analysis.load import configurations, measures, values
 from analysis.resample import bca
 
@@ -48,6 +48,7 @@ def partial(
     check_frame(frame, target)
     gap, group, found = values(frame, target), configurations(frame), controls(frame)
     given = [(name,) for name in found] + ([tuple(found)] if len(found) > 1 else [])
+    _prepare(frame, gap, group, [f"measure.{m}" for m in (labels or measures(frame))], found, resamples, seed)
     rows: list[dict[str, object]] = []
     for label in measures(frame) if labels is None else labels:
         x = values(frame, f"measure.{label}")
@@ -71,6 +72,24 @@ def controls(frame: pd.DataFrame) -> dict[str, str]:
     }
 
 
+def _prepare(
+    frame: pd.DataFrame,
+    gap: Floats,
+    group: NDArray[np.int64],
+    columns: Sequence[str],
+    found: Mapping[str, str],
+    resamples: int,
+    seed: int,
+) -> None:
+    """Compute the taus with the controls on all cores; `coefficients` keeps them for the loop that follows."""
+    held = [gap, *(values(frame, c) for c in found.values())]
+    pairs = []
+    for x in (values(frame, c) for c in columns):
+        there = ~np.isnan(np.stack([x, *held])).any(axis=0)
+        pairs += [(x, np.where(there, h, np.nan)) for h in held]
+    coefficients_of_many(pairs, group, resamples, seed)
+
+
 def _row(columns: list[Floats], group: NDArray[np.int64], resamples: int, seed: int, level: float) -> dict[str, object]:
     point, replicates, jackknife = _combined(columns, group, resamples, seed)
     row: dict[str, object] = {"n": len(group), "configurations": len(np.unique(group))}
@@ -86,7 +105,7 @@ def _combined(columns: list[Floats], group: ArrayLike, resamples: int, seed: int
     """Partial tau: ((partial, plain), replicates, leave-one-out values) of columns x, y, z[, w] without missing
     values."""
     pairs = [(i, j) for i in range(len(columns)) for j in range(i)]
-    each = {p: coefficients(columns[p[0]], columns[p[1]], group, resamples, seed) for p in pairs}
+    each = {p: coefficients(columns[p[1]], columns[p[0]], group, resamples, seed) for p in pairs}
     point = {p: np.array([c.point["tau_b"]]) for p, c in each.items()}
     plain = point[1, 0]
     empty = np.zeros(0)

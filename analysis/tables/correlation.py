@@ -5,10 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.correlation import RESAMPLES, WITH_INTERVAL, correlate
-from analysis.exclude import exclude
-from analysis.load import TARGETS, at_stop, measures, stops, values
-from analysis.render import lacking
-from analysis.style import ordered
+from analysis.load import TARGETS, measures
+from analysis.stopwise import stopwise, targets
+from analysis.style import ordered, target_words
 
 TITLE = "Rank correlation of each measure with the generalization gap"
 METHOD = (
@@ -17,28 +16,20 @@ METHOD = (
     "networks with a value."
 )
 
+__all__ = ["METHOD", "TITLE", "build", "headline", "targets"]
+
 
 def build(frame: pd.DataFrame, resamples: int = RESAMPLES, rules: str = "default") -> pd.DataFrame:
     """Columns: stop, target, measure, n, configurations, tau_b, tau_a, pearson (each with .low, .high), spearman, ...
 
     One row a stop, target and measure, in the order of style.MEASURES. `rules` is an exclusion variant.
     """
-    parts, notes = [], []
-    for stop in stops(frame):
-        kept, exclusions = exclude(at_stop(frame, stop), rules)
-        notes.append(f"{stop}: {exclusions.note}" if stop != "ledger" else exclusions.note)
-        if len(kept) < 2:
-            continue
-        for target in targets(kept):
-            part = correlate(kept, target, ordered(measures(kept)), resamples)
-            part.insert(0, "target", target)
-            part.insert(0, "stop", stop)
-            parts.append(part)
-    if not parts:
-        return lacking(TITLE, "two networks with a gap at one stop; " + " ".join(notes))
-    table = pd.concat(parts, ignore_index=True)
-    table.attrs |= {"title": TITLE, "note": " ".join([METHOD.format(resamples=f"{resamples:,}"), *notes])}
-    return table
+
+    def one(kept: pd.DataFrame, target: str) -> pd.DataFrame:
+        return correlate(kept, target, ordered(measures(kept)), resamples)
+
+    method = METHOD.format(resamples=f"{resamples:,}")
+    return stopwise(frame, one, TITLE, method, wanted=TARGETS, every_target=True, rules=rules)
 
 
 def headline(table: pd.DataFrame, stop: str, target: str) -> pd.DataFrame:
@@ -51,9 +42,6 @@ def headline(table: pd.DataFrame, stop: str, target: str) -> pd.DataFrame:
     ]
     short = rows[columns].reset_index(drop=True)
     short.attrs |= dict(table.attrs)
+    place = "" if stop == "ledger" else f" at {stop}"
+    short.attrs["title"] = f"Rank correlation of each measure with the {target_words(target)}{place}"
     return short
-
-
-def targets(frame: pd.DataFrame) -> list[str]:
-    """The targets that the frame has values of, in the order of load.TARGETS."""
-    return [t for t in TARGETS if t in frame.columns and pd.notna(values(frame, t)).any()]

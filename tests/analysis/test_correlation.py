@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from analysis import correlate, kendall
-from analysis.correlation import coefficients, tau
+from analysis.correlation import coefficients, more_coefficients, tau
 from analysis.pairs import PairSigns
 from analysis.resample import bca, multiplicities
 
@@ -76,6 +76,7 @@ def test_equal_to_scipy_on_many_rows_with_ties(seed):
     c = coefficients(x, y, resamples=0).point
     assert c["tau_b"] == pytest.approx(stats.kendalltau(x, y).statistic, abs=1e-12)
     assert c["pearson"] == pytest.approx(stats.pearsonr(x, y).statistic, abs=1e-12)
+    c |= more_coefficients(x, y)
     assert c["spearman"] == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-12)
     assert c["weighted_tau"] == pytest.approx(stats.weightedtau(x, y).statistic, abs=1e-12)
 

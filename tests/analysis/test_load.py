@@ -86,6 +86,14 @@ def test_wrong_records_are_named_in_one_line(records, tmp_path, change, message)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
+def test_an_empty_records_file_is_named(tmp_path):
+    (tmp_path / "toy").mkdir()
+    for name in ("records.csv", "timings.csv"):
+        (tmp_path / "toy" / name).write_text("\n")
+    with pytest.raises(InputError, match=r"records.csv: content: No columns"):
+        load_study("toy", tmp_path)
+
+
 def test_wrong_ledger_is_named_in_one_line(make_ledger, tmp_path):
     path = tmp_path / "ledger.csv"
     make_ledger(n_rows=10, n_measures=1).drop(columns="gen.gap").to_csv(path, index=False)

@@ -1,0 +1,53 @@
+"""Apply a statistic of one stop and one target to every stop of a study, counting what each stop left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+
+from analysis.exclude import exclude
+from analysis.load import TARGETS, at_stop, stops, values
+from analysis.render import lacking
+
+Statistic = Callable[[pd.DataFrame, str], pd.DataFrame]
+
+
+def stopwise(
+    frame: pd.DataFrame,
+    statistic: Statistic,
+    title: str,
+    method: str,
+    wanted: Sequence[str] = ("gap.loss", "gen.gap", "gap.error"),
+    every_target: bool = False,
+    rules: str = "default",
+    needs: str = "two networks with a gap at one stop",
+) -> pd.DataFrame:
+    """Put `statistic(kept rows of one stop, target)` under one another, with columns stop and target in front.
+
+    The target is the first of `wanted` that the rows have, or each of them with `every_target`. The note is `method`
+    and every stop's exclusions; a study for which nothing comes out gives an empty table that says it lacks `needs`.
+    """
+    parts, notes = [], []
+    for stop in stops(frame):
+        kept, exclusions = exclude(at_stop(frame, stop), rules)
+        notes.append(exclusions.note if stop == "ledger" else f"{stop}: {exclusions.note}")
+        available = [t for t in targets(kept) if t in wanted]
+        if len(kept) < 2:
+            continue
+        for target in available if every_target else sorted(available, key=list(wanted).index)[:1]:
+            part = statistic(kept, target)
+            if len(part):
+                part.insert(0, "target", target)
+                part.insert(0, "stop", stop)
+                parts.append(part)
+    if not parts:
+        return lacking(title, needs)
+    table = pd.concat(parts, ignore_index=True)
+    table.attrs |= {"title": title, "note": " ".join([method, *notes])}
+    return table
+
+
+def targets(frame: pd.DataFrame) -> list[str]:
+    """The targets that the frame has values of, in the order of load.TARGETS."""
+    return [t for t in TARGETS if t in frame.columns and bool(pd.notna(values(frame, t)).any())]

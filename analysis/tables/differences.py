@@ -1,0 +1,27 @@
+"""The first measure against every other: paired difference of tau-b, and how many networks would show one of .1."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis.correlation import RESAMPLES
+from analysis.load import measures
+from analysis.significance import differences
+from analysis.stopwise import stopwise
+from analysis.style import ordered
+
+TITLE = "Difference of τ_b between relative flatness and each other measure, and power"
+METHOD = (
+    "Paired bootstrap over configurations ({resamples} resamples, 95% BCa); networks needed: how many networks of this "
+    "grid's kind would show a difference of 0.1 with power 0.8 at the 0.05 level."
+)
+
+
+def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
+    """Columns: stop, target, measure (the first), than, n, configurations, delta_tau_b, se, networks_needed, note."""
+
+    def one(kept: pd.DataFrame, target: str) -> pd.DataFrame:
+        names = ordered(measures(kept))
+        return differences(kept, target, names[0], names, resamples) if len(names) > 1 else pd.DataFrame()
+
+    return stopwise(frame, one, TITLE, METHOD.format(resamples=f"{resamples:,}"), needs="two measures")

@@ -1,0 +1,39 @@
+"""Granulated tau: agreement along one hyperparameter at a time, with cells and NaN cells counted."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis.load import axes, measures
+from analysis.psi import granulated
+from analysis.stopwise import stopwise
+from analysis.style import hyperparameter, ordered
+
+TITLE = "Granulated rank correlation ψ along each hyperparameter, and Ψ"
+METHOD = (
+    "ψ is the mean of τ_a along one hyperparameter over all settings of the others and the seed, Ψ (all) the mean of "
+    "the ψ; se is the standard error over settings; a NaN cell has fewer than two networks to compare and stays out "
+    "of the mean; ψ_b is the same with τ_b, in which a cell with a constant measure or gap is a NaN cell too."
+)
+
+
+def build(frame: pd.DataFrame) -> pd.DataFrame:
+    """Columns: stop, target, measure, axis, psi, se, cells, nan_cells, psi_b, nan_cells_b."""
+
+    def one(kept: pd.DataFrame, target: str) -> pd.DataFrame:
+        if not axes(kept):
+            return pd.DataFrame()
+        names = ordered(measures(kept))
+        table = granulated(kept, target, names)
+        with_ties = granulated(kept, target, names, variant="b")
+        table["psi_b"], table["nan_cells_b"] = with_ties["psi"], with_ties["nan_cells"]
+        table["axis"] = [axis_words(axis) for axis in table["axis"]]
+        return table
+
+    return stopwise(frame, one, TITLE, METHOD, needs="a hyperparameter with two values among the networks kept")
+
+
+def axis_words(axis: str) -> str:
+    """An axis as the tables name it."""
+    words = hyperparameter(axis.removeprefix("all but "))
+    return f"all but {words}" if axis.startswith("all but ") else {"all": "all (Ψ)"}.get(axis, words)

@@ -1,0 +1,30 @@
+"""Jiang's K and the PGDL competition's score, each under its own name."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis.load import axes, measures
+from analysis.mutual_information import information
+from analysis.stopwise import stopwise
+from analysis.style import ordered
+
+TITLE = "Conditional mutual information of the signs of differences: K and the PGDL score"
+METHOD = (
+    "K (Jiang et al. 2020): smallest normalized conditional mutual information over sets of at most two "
+    "hyperparameters. PGDL: the competition's score, sets of exactly two, cells of equal weight, self-pairs kept, a "
+    "tie counted as less; it is not invariant to flipping a measure with ties. The competition prints 100 times this."
+)
+
+
+def build(frame: pd.DataFrame) -> pd.DataFrame:
+    """Columns: stop, target, measure, n, K, K_given, pgdl, pgdl_given."""
+
+    def one(kept: pd.DataFrame, target: str) -> pd.DataFrame:
+        table = information(kept, target, ordered(measures(kept))) if axes(kept) else pd.DataFrame()
+        return table.rename(columns={"K_given": "K given", "pgdl": "PGDL", "pgdl_given": "PGDL given"})
+
+    needs = "a hyperparameter with two values among the networks kept"
+    table = stopwise(frame, one, TITLE, METHOD, needs=needs)
+    table.attrs["decimals"] = 3
+    return table

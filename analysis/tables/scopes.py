@@ -1,0 +1,26 @@
+"""Pooled and coupled tau, over everything and within each data set and model."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis.correlation import RESAMPLES
+from analysis.load import measures
+from analysis.scope import by_scope
+from analysis.stopwise import stopwise
+from analysis.style import ordered
+
+TITLE = "Pooled and coupled rank correlation, over all and within each data set and model"
+METHOD = (
+    "Pooled: all pairs of networks (τ_b with 95% BCa intervals, {resamples} resamples of configurations, and τ_a). "
+    "Coupled: τ_a over pairs whose configurations differ in exactly one hyperparameter."
+)
+
+
+def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
+    """Columns: stop, target, measure, scope, n, configurations, tau_b, tau_a, coupled_tau_a, coupled_pairs."""
+
+    def one(kept: pd.DataFrame, target: str) -> pd.DataFrame:
+        return by_scope(kept, target, ordered(measures(kept)), resamples)
+
+    return stopwise(frame, one, TITLE, METHOD.format(resamples=f"{resamples:,}"))

@@ -1,0 +1,32 @@
+"""Sign error in environments: the mean hides the worst case, so mean, 90th percentile and maximum stand together."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis.load import measures
+from analysis.robustness import DEFAULT_N_TEST, MIN_SAMPLES, sign_error
+from analysis.stopwise import stopwise
+from analysis.style import ordered
+from analysis.tables.granulated import axis_words
+
+TITLE = "Sign error over environments: mean, 90th percentile and maximum"
+METHOD = (
+    "An environment is an ordered pair of configurations that differ in one hyperparameter, over all pairs of seeds; "
+    "pairs are weighted by how surely the test set orders their gaps (n.test of the records, else {n:,}); an "
+    "environment is used if its effective sample size is at least {least:.0f}; 0.5 is chance, 1 always wrong; "
+    "unweighted is over all pairs, and 1 − 2 × unweighted is τ_a over pairs that differ in one hyperparameter."
+)
+
+
+def build(frame: pd.DataFrame) -> pd.DataFrame:
+    """Columns: stop, target, measure, axis, environments, used, mean, p90, max, unweighted; against the error gap."""
+
+    def one(kept: pd.DataFrame, target: str) -> pd.DataFrame:
+        table = sign_error(kept, target, ordered(measures(kept)))
+        table["axis"] = ["all" if axis == "all" else axis_words(axis) for axis in table["axis"]]
+        return table[table["environments"] > 0].reset_index(drop=True)
+
+    method = METHOD.format(n=DEFAULT_N_TEST, least=MIN_SAMPLES)
+    needs = "an error gap, and two configurations that differ in one hyperparameter"
+    return stopwise(frame, one, TITLE, method, wanted=("gap.error", "gen.gap"), needs=needs)

@@ -1,0 +1,172 @@
+"""The local cluster, which `make reproduce` uses: killed at any instant, the same command ends with the same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from slurm.__main__ import main
+from slurm.ledger import Ledger
+from study.grid import load_study
+from study.records import collect
+
+ROOT = Path(__file__).parents[2]
+LONGER = """\
+title: Six shards of a few seconds
+fixed: {dataset: digits, hidden: [32], momentum: 0.9, stops: [epoch_40], max_epochs: 40}
+grid: {lr: [0.01, 0.1], batch_size: [10, 30, 100]}
+seeds: 2
+measures: [weight_norm_squared, train_loss]
+shard_size: 2
+"""
+
+
+def start(study: Path, *more: str, **environment: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "slurm", "submit", str(study), "--cluster", "local", "--wandb", "off", *more]
+    return subprocess.Popen(
+        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+def workers(ledger: Ledger) -> list[int]:
+    """Pids of the processes that say they are at a shard."""
+    markers = [ledger.marker(file.stem) for file in (ledger.folder / "shards").glob("*.json")]
+    return [int(m.job.rpartition("/")[2]) for m in markers if m and m.state in ("waiting", "running")]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def records(study: Path, runs: str, results: str) -> bytes:
+    path, missing = collect(load_study(study), runs, results)
+    assert missing == 0
+    return path.read_bytes()
+
+
+def test_all_shards_are_done_and_a_second_time_nothing_is_sent(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["submit", str(tiny), "--cluster", "local", "--wandb", "off"]) == 0
+    ledger = Ledger("tiny")
+    assert len(ledger.submissions()) == 1
+    capsys.readouterr()
+    begin = time.monotonic()
+    command = [sys.executable, "-X", "importtime", "-m", "slurm", "submit", str(tiny), "--cluster", "local"]
+    done = subprocess.run([*command, "--wandb", "off"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert time.monotonic() - begin < 3
+    assert "0 jobs to send" in done.stdout and len(ledger.submissions()) == 1
+    modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert not modules & {"torch", "submitit", "wandb"}
+    assert main(["status", str(tiny)]) == 0 and "12 of 12 runs trained" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_submitter_and_workers_killed_at_random_instants_give_the_bytes_of_an_undisturbed_run(tmp_path: Path) -> None:
+    study = tmp_path / "longer.yaml"
+    study.write_text(LONGER)
+    calm = str(tmp_path / "calm")
+    assert main(["submit", str(study), "--cluster", "inline", "--wandb", "off", "--runs", calm, "--results", calm]) == 0
+    rough = str(tmp_path / "rough")
+    ledger, chance = Ledger("longer", rough), random.Random(5)
+    kills = 0
+    for attempt in range(12):
+        process = start(study, "--runs", rough, "--results", rough)
+        if attempt < 6:
+            time.sleep(chance.uniform(2, 9))
+            victims = workers(ledger)
+            if chance.random() < 0.6 and victims:
+                os.kill(chance.choice(victims), signal.SIGKILL)  # a worker dies, the others are left behind
+            process.kill()
+            kills += 1
+            process.communicate()
+        elif process.wait() == 0:
+            process.communicate()
+            break
+        else:
+            process.communicate()
+    else:
+        pytest.fail("not done after twelve attempts")
+    assert kills >= 5
+    assert records(study, rough, rough) == records(study, calm, calm)
+
+
+@pytest.mark.slow
+def test_workers_that_outlive_their_submitter_are_waited_for_not_doubled(tmp_path: Path) -> None:
+    study = tmp_path / "longer.yaml"
+    study.write_text(LONGER.replace("40", "400"))
+    here = str(tmp_path / "out")
+    ledger = Ledger("longer", here)
+    process = start(study, "--runs", here, "--results", here)
+    deadline = time.monotonic() + 60
+    while len(running := [p for p in workers(ledger) if is_alive(p)]) < 2 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    time.sleep(1)
+    process.kill()
+    process.communicate()
+    assert all(is_alive(pid) for pid in running)
+    process = start(study, "--runs", here, "--results", here)
+    time.sleep(6)
+    assert set(running) <= set(workers(ledger)), "a second process took a shard that is being done"
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130 and "the same command goes on" in errors
+    for pid in running:
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_no_process_behind(number: signal.Signals, tmp_path: Path) -> None:
+    study = tmp_path / "longer.yaml"
+    study.write_text(LONGER.replace("40", "4000"))
+    here = str(tmp_path / "out")
+    ledger = Ledger("longer", here)
+    process = start(study, "--runs", here, "--results", here)
+    deadline = time.monotonic() + 60
+    while len(running := workers(ledger)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    time.sleep(2)
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    deadline = time.monotonic() + 5
+    while any(map(is_alive, running)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert running and not any(map(is_alive, running))
+
+
+def test_a_failing_shard_is_reported_with_its_last_line_and_the_others_go_on(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shard = main_shards(tiny)[0]
+    key = shard["keys"][0]
+    config = tmp_path / "runs" / key[:2] / key / "config.json"
+    config.parent.mkdir(parents=True)
+    config.write_text(json.dumps({"lr": 77}))  # another config where this run belongs
+    assert main(["submit", str(tiny), "--cluster", "local", "--wandb", "off"]) == 1
+    errors = capsys.readouterr().err
+    assert f"failed    shard {shard['id']}: ValueError: " in errors and "differs from the study's" in errors
+    assert "1 of 6 shards failed" in errors
+    assert main(["status", str(tiny)]) == 1
+    shown = capsys.readouterr().out
+    assert "5 done, 1 failed" in shown and "differs from the study's" in shown
+    config.unlink()
+    assert main(["retry", str(tiny), "--cluster", "local", "--wandb", "off"]) == 0
+
+
+def main_shards(study: Path) -> list[dict[str, list[str]]]:
+    from study.config import run_key
+    from study.grid import shards
+
+    return [{"id": s.id, "keys": [run_key(c) for c in s.runs]} for s in shards(load_study(study))]  # type: ignore[dict-item]

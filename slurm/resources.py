@@ -139,7 +139,8 @@ def _convert(name: str, value: Any) -> Any:
         whole = isinstance(value, int) and not isinstance(value, bool)
         if not (whole or (kind == "float" and isinstance(value, float))):
             raise refuse("an integer" if kind == "int" else "a number")
-        if value < 0 or (value == 0 and name in _POSITIVE) or value >= 10**7:
+        large_enough = value > 0 if name in _POSITIVE else value >= 0
+        if not (large_enough and value < 10**7):  # so, and not the other way round, for NaN
             raise refuse(f"{'more than' if name in _POSITIVE else 'at least'} 0, less than 10,000,000")
         return float(value) if kind == "float" else value
     if kind == "bool":

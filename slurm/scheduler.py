@@ -77,7 +77,9 @@ def check() -> None:
 
 @functools.cache
 def max_array_size() -> int:
-    """The most tasks of one array, as the controller is configured."""
+    """The most tasks of one array, as the controller is configured; SLURM's own default where it cannot be asked."""
+    if shutil.which("scontrol") is None:
+        return DEFAULT_MAX_ARRAY_SIZE
     found = re.search(r"MaxArraySize\s*=\s*(\d+)", run("scontrol", "show", "config"))
     return int(found[1]) if found else DEFAULT_MAX_ARRAY_SIZE
 

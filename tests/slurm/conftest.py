@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from slurm import scheduler
+
 TINY = """\
 title: Six shards of a second
 fixed: {dataset: digits, n_train: 60, hidden: [8], momentum: 0.9, stops: [epoch_3], max_epochs: 3}
@@ -45,4 +47,5 @@ def fake_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "sbatch.out").write_text("Submitted batch job 7\n")
     (folder / "scontrol.out").write_text("MaxArraySize            = 1001\n")
     monkeypatch.setenv("PATH", str(folder), prepend=":")
+    scheduler.max_array_size.cache_clear()
     return folder

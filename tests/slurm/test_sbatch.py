@@ -40,10 +40,8 @@ def test_sbatch_file_is_the_golden_one(
 def test_one_sbatch_an_array_and_each_shard_once(
     tiny: Path, fake_slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scheduler.max_array_size.cache_clear()
     (fake_slurm / "scontrol.out").write_text("MaxArraySize            = 4\n")
     assert submit.submit(Options(tiny, "testbed", allow_dirty=True)) == 0
-    scheduler.max_array_size.cache_clear()
     assert len((fake_slurm / "sbatch.calls").read_text().splitlines()) == 2  # 6 shards: 4 and 2
     assert re.findall(r"--array=(\S+)", (fake_slurm / "sbatch.script").read_text()) == ["0-3%4", "0-1%2"]
     sent = [shard for s in Ledger("tiny").submissions() for shard in s.shards]

@@ -10,6 +10,7 @@ from typing import Any
 
 from study.config import RunConfig, config_to_dict, run_key
 from study.paths import RunPaths
+from tests.wandb_server import ServerRun
 
 MEASURES = ("relative_flatness", "hessian_trace", "train_loss")
 LAYERWISE = ("relative_flatness", "hessian_trace")
@@ -60,3 +61,25 @@ def add_measures(paths: RunPaths, stop: str, measures: Sequence[str], value: flo
 def _write(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))
+
+
+def assert_complete(received: ServerRun, config: RunConfig, root: Path, study: str) -> None:
+    """Every row, the config and the summary of a one-stop run, against its files."""
+    paths = RunPaths(root, run_key(config))
+    rows = [json.loads(line) for line in paths.epochs.read_text().splitlines()]
+    assert [{name: row[name] for name in rows[0]} for row in received.rows] == rows
+    assert received.config["lr"] == config.lr and received.config["hidden"] == "64-64"
+    assert received.config["key"] == run_key(config) and received.config["study"] == study
+    assert (received.group, received.job_type) == (study, "digits-mlp")
+    stop = paths.stop(config.stops[-1])
+    evaluation = json.loads(stop.evaluation.read_text())
+    assert received.summary["test__loss"] == evaluation["test"]["loss"]
+    assert received.summary["gap__loss"] == evaluation["test"]["loss"] - evaluation["train"]["loss"]
+    for label in MEASURES:
+        stored = json.loads(stop.measure(label).read_text())
+        if stored["value"] is None:
+            assert f"measure__{label}" not in received.summary
+        else:
+            assert received.summary[f"measure__{label}"] == stored["value"]
+        for layer, value in (stored["layers"] or {}).items():
+            assert received.summary[f"measure__{label}__{layer}"] == value

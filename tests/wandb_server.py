@@ -1,6 +1,7 @@
 """A W&B server on the loopback interface, enough of one for the real client to upload to, be refused by and read from.
 
-It keeps what it was sent, counts every request and, with a `limit`, answers 429 to all beyond it in a window of time.
+It keeps what it was sent, counts every request and, with a `limit`, answers 429 to all beyond it in a window of time;
+an operation called `forbid` gets a 403.
 Written from the requests that wandb 0.31 makes; one that it does not know gets an HTTP 400 and a place in `unknown`.
 """
 
@@ -8,13 +9,19 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+import pytest
+import wandb
 
 API_KEY = "0123456789" * 4  # any 40 characters are a key
 
@@ -44,8 +51,9 @@ class ServerRun:
 class WandbServer:
     """`with WandbServer() as server:` and point the client at `server.environment`."""
 
-    def __init__(self, limit: int | None = None, window: float = 60.0, delay: float = 0.0) -> None:
-        self.limit, self.window, self.delay = limit, window, delay
+    def __init__(self, limit: int | None = None, window: float = 60.0, forbid: str | None = None) -> None:
+        self.limit, self.window, self.forbid = limit, window, forbid
+        self.delay = 0.0  # seconds before each answer
         self.runs: dict[str, ServerRun] = {}
         self.views: list[dict[str, Any]] = []
         self.requests: list[tuple[float, str, int]] = []  # monotonic time, operation, HTTP status; uploads not counted
@@ -86,6 +94,9 @@ class WandbServer:
             if not self._admit(now):
                 self.requests.append((now, operation, 429))
                 return 429, {"error": "rate limit exceeded"}
+            if operation == self.forbid:
+                self.requests.append((now, operation, 403))
+                return 403, {"error": "forbidden"}
             self.requests.append((now, operation, 200))
             if path == "/graphql":
                 answer = getattr(self, f"_on_{operation}", None)
@@ -209,3 +220,24 @@ def _handler(server: WandbServer) -> type[BaseHTTPRequestHandler]:
             """Silence: the tests look at what arrived, not at a log."""
 
     return Handler
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of its own, so that no account of whoever runs the tests is used, and stray files show."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("HOME", str(folder))
+    for name in [n for n in os.environ if n.startswith("WANDB_") or n.startswith("XDG_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    wandb.teardown()  # its settings and key outlive a test otherwise
+    return folder
+
+
+@pytest.fixture
+def server(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
+    with WandbServer() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        yield server

@@ -5,7 +5,6 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,58 +19,17 @@ from study.outbox import Outbox
 from study.paths import RunPaths
 from study.tracking import TrackingError, check, column_name, mirror, wandb_name, wandb_run
 from study.upload import upload
-from tests.finished_runs import MEASURES, add_measures, make_runs
-from tests.wandb_server import ServerRun, WandbServer
+from tests.finished_runs import MEASURES, add_measures, assert_complete, make_runs
+from tests.wandb_server import WandbServer, home, server
+
+__all__ = ["home", "server"]  # fixtures
 
 ROOT = Path(__file__).parents[2]
 STUDY = "toy"
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of its own, so that no account of whoever runs the tests is used, and stray files show."""
-    folder = tmp_path / "home"
-    folder.mkdir()
-    monkeypatch.setenv("HOME", str(folder))
-    for name in [n for n in os.environ if n.startswith("WANDB_") or n.startswith("XDG_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
-    wandb.teardown()  # its settings and key outlive a test otherwise
-    return folder
-
-
-@pytest.fixture
-def server(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
-    with WandbServer() as server:
-        for name, value in server.environment.items():
-            monkeypatch.setenv(name, value)
-        yield server
-
-
 def offline_folders(results: Path) -> list[str]:
     return sorted(path.name for path in (results / STUDY / "wandb").glob("offline-run-*"))
-
-
-def assert_complete(received: ServerRun, config: RunConfig, root: Path) -> None:
-    """Every row, the config and the summary of a one-stop run, against its files."""
-    paths = RunPaths(root, run_key(config))
-    rows = [json.loads(line) for line in paths.epochs.read_text().splitlines()]
-    assert [{name: row[name] for name in rows[0]} for row in received.rows] == rows
-    assert received.config["lr"] == config.lr and received.config["hidden"] == "64-64"
-    assert received.config["key"] == run_key(config) and received.config["study"] == STUDY
-    assert (received.group, received.job_type) == (STUDY, "digits-mlp")
-    stop = paths.stop(config.stops[-1])
-    evaluation = json.loads(stop.evaluation.read_text())
-    assert received.summary["test__loss"] == evaluation["test"]["loss"]
-    assert received.summary["gap__loss"] == evaluation["test"]["loss"] - evaluation["train"]["loss"]
-    for label in MEASURES:
-        stored = json.loads(stop.measure(label).read_text())
-        if stored["value"] is None:
-            assert f"measure__{label}" not in received.summary
-        else:
-            assert received.summary[f"measure__{label}"] == stored["value"]
-        for layer, value in (stored["layers"] or {}).items():
-            assert received.summary[f"measure__{label}__{layer}"] == value
 
 
 def test_the_server_receives_every_row_config_and_summary(server: WandbServer, tmp_path: Path) -> None:
@@ -82,7 +40,7 @@ def test_the_server_receives_every_row_config_and_summary(server: WandbServer, t
     assert set(server.runs) == {f"{STUDY}-{run_key(config)}" for config in runs}
     for config in runs:
         received = server.runs[f"{STUDY}-{run_key(config)}"]
-        assert_complete(received, config, tmp_path / "runs")
+        assert_complete(received, config, tmp_path / "runs", STUDY)
         assert received.complete == 1 and received.lines_received == 30
         metrics = received.config["_wandb"]["m"]
         assert any(metric.get("2") == "*" and metric.get("5") == 1 for metric in metrics), "epoch is not the x-axis"

@@ -1,0 +1,184 @@
+"""Uploading within a rate: all arrives, nothing twice, whatever the server refuses and whenever we are killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from study.config import RunConfig, run_key
+from study.outbox import Mark, Outbox
+from study.tracking import mirror
+from study.upload import ATTEMPTS, HEADROOM, REQUESTS_PER_RUN, Pace, estimate_seconds, upload
+from tests.finished_runs import MEASURES, assert_complete, make_runs
+from tests.wandb_server import WandbServer, home, server
+
+__all__ = ["home", "server"]  # fixtures
+
+ROOT = Path(__file__).parents[2]
+STUDY = "toy"
+
+
+def offline(tmp_path: Path, n: int, n_epochs: int) -> tuple[list[RunConfig], Path]:
+    runs = make_runs(tmp_path / "runs", n, n_epochs)
+    done = mirror(runs, MEASURES, tmp_path / "runs", STUDY, "offline", tmp_path / "results")
+    assert (done.written, done.problems) == (n, ())
+    return runs, tmp_path / "results" / STUDY
+
+
+@pytest.mark.slow
+def test_a_hundred_runs_arrive_whole_within_the_rate(server: WandbServer, tmp_path: Path) -> None:
+    runs, results = offline(tmp_path, 100, 25)
+    told: list[tuple[int, int]] = []
+    rate = 4800.0
+    report = upload(results, rate=rate, progress=lambda sent, total, left: told.append((sent, total)))
+    assert len(report.sent) == 100 and report.failed == [] and report.n_refused == 0
+    assert told == [(i, 100) for i in range(1, 101)]
+    assert server.unknown == [] and len(server.runs) == 100
+    for config in runs:
+        received = server.runs[f"{STUDY}-{run_key(config)}"]
+        assert_complete(received, config, tmp_path / "runs", STUDY)
+        assert (received.lines_received, received.complete) == (25, 1)
+    assert server.count() == 100 * REQUESTS_PER_RUN, "the cost of a run, on which the rate rests"
+    assert Outbox(results).waiting() == []
+    assert list((results / "wandb" / "uploads").iterdir()) == []
+    assert upload(results, rate=rate).sent == [] and server.count() == 100 * REQUESTS_PER_RUN
+
+
+def test_no_window_of_time_has_more_starts_than_the_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    starts: list[float] = []
+
+    class Instant:
+        """A sync process that sends at once."""
+
+        n_refused = 0
+
+        def __init__(self, outbox: Outbox, marks: Sequence[Mark], *_: object) -> None:
+            self.marks = {mark.id: mark for mark in marks}
+            starts.extend([time.monotonic()] * len(marks))
+
+        def ended(self) -> bool:
+            return True
+
+        def newly_sent(self) -> list[str]:
+            return list(self.marks)
+
+        def unsent(self) -> list[Mark]:
+            return []
+
+        def close(self) -> None:
+            pass
+
+    outbox = Outbox(tmp_path)
+    for i in range(40):
+        id = f"run{i:02d}"
+        outbox.put(id, f"offline-run-1_1-{id}", {"rest": "x", "rows": "y"})
+        (outbox.folder / f"offline-run-1_1-{id}").mkdir()
+        (outbox.folder / f"offline-run-1_1-{id}" / f"run-{id}.wandb").touch()
+    monkeypatch.setattr("study.upload._Sync", Instant)
+    monkeypatch.setattr("study.upload.SLOT_SECONDS", 0.1)
+    rate = 6000
+    assert len(upload(tmp_path, rate=rate).sent) == 40
+    allowed = rate / 60 / REQUESTS_PER_RUN  # runs a second
+    assert max(sum(1 for t in starts if s <= t < s + 1) for s in starts) <= allowed
+    assert starts[-1] - starts[0] < 40 / (HEADROOM * allowed) * 1.5, "and no slower than it needs to be"
+
+
+def test_refusals_are_waited_out_and_slow_it_down(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs, results = offline(tmp_path, 8, 3)
+    for kind in ("GRAPHQL", "FILE_STREAM"):  # wandb waits up to a minute between its tries otherwise
+        monkeypatch.setenv(f"WANDB_X_{kind}_RETRY_WAIT_MAX_SECONDS", "1")
+    with WandbServer(limit=15, window=3.0) as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        report = upload(results, rate=3000)  # ten times what the server allows
+    assert len(report.sent) == 8 and report.failed == []
+    assert report.n_refused == server.count(429) > 0
+    for config in runs:
+        received = server.runs[f"{STUDY}-{run_key(config)}"]
+        assert_complete(received, config, tmp_path / "runs", STUDY)
+        assert received.lines_received == 3
+
+
+def test_killed_at_any_instant_it_goes_on_where_it_stopped(server: WandbServer, tmp_path: Path) -> None:
+    runs, results = offline(tmp_path, 9, 4)
+    server.delay = 0.1
+    code = (
+        "from pathlib import Path; import study.upload as u; u.SLOT_SECONDS = 0.0\n"  # one run a process
+        f"u.upload(Path({str(results)!r}), rate=900)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    try:
+        while sum(run.complete for run in server.runs.values()) < 3:
+            assert child.poll() is None
+            time.sleep(0.01)
+        done_before = {run.name for run in server.runs.values() if run.complete}
+        time.sleep(0.5)  # time for the answers to arrive; other runs are under way
+    finally:
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+    time.sleep(1.0)  # what the killed process had started ends with it
+    n = len(server.requests)
+    time.sleep(0.5)
+    assert len(server.requests) == n, "an upload went on without its parent"
+    server.delay = 0.0
+    report = upload(results, rate=3000)
+    assert report.sent, "killed too late to show anything"
+    assert report.failed == [] and Outbox(results).waiting() == []
+    for config in runs:
+        received = server.runs[f"{STUDY}-{run_key(config)}"]
+        assert_complete(received, config, tmp_path / "runs", STUDY)
+        if received.name in done_before:
+            assert received.complete == 1, "what the server had confirmed was sent again"
+            assert received.name not in report.sent
+
+
+def test_data_that_the_server_refuses_for_good_is_not_taken_as_sent(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """wandb's own command marks such a run as synced."""
+    (config,), results = offline(tmp_path, 1, 3)
+    with WandbServer(forbid="file_stream") as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        report = upload(results, rate=6000)
+        assert report.sent == [] and len(report.failed) == 1 and "403" in report.failed[0]
+        assert server.count(403) >= ATTEMPTS
+        assert len(Outbox(results).waiting()) == 1
+        server.forbid = None
+        assert upload(results, rate=6000).sent == [f"{STUDY}-{run_key(config)}"]
+        assert_complete(server.runs[f"{STUDY}-{run_key(config)}"], config, tmp_path / "runs", STUDY)
+
+
+def test_a_server_that_takes_nothing_is_given_up_early(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, results = offline(tmp_path, 5, 2)
+    monkeypatch.setattr("study.upload.SLOT_SECONDS", 0.0)  # one run a process
+    with WandbServer(forbid="UpsertBucket") as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        report = upload(results, rate=6000, parallel=1)
+    assert report.sent == [] and len(report.failed) == 5
+    assert server.count(403) == ATTEMPTS, "five runs, but three tries are enough to see that nothing works"
+
+
+def test_the_pace_keeps_the_rate_and_learns_from_refusals() -> None:
+    pace = Pace(50)
+    assert pace.seconds_per_run * 50 / 60 == pytest.approx(REQUESTS_PER_RUN / HEADROOM)
+    assert pace.batch == 1
+    assert Pace(200).batch * REQUESTS_PER_RUN <= 200 / 10, "a start takes at most a tenth of a minute's requests"
+    before = pace.seconds_per_run
+    pace.learn(refused=True)
+    assert pace.seconds_per_run == 2 * before
+    for _ in range(20):
+        pace.learn(refused=False)
+    assert pace.seconds_per_run == before
+    assert estimate_seconds(100, 50) == pytest.approx(100 * 60 * REQUESTS_PER_RUN / (HEADROOM * 50))
+    for wrong in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="rate: "):
+            Pace(wrong)

@@ -1,0 +1,125 @@
+"""A study on the testbed, as its user sees it: by the commands, in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from slurm.ledger import Ledger
+from study.grid import load_study
+from study.records import collect
+
+ROOT = Path(__file__).parents[2]
+CLUSTER = {"kind": "slurm", "partition": "main", "gpus": 1, "device": "cpu", "memory_gb": 0.9, "minutes": 30}
+
+
+@dataclass
+class Bed:
+    """One study with folders of its own, on a cluster file of its own."""
+
+    study: Path
+    folder: Path
+    cluster: dict[str, Any] = field(default_factory=dict)
+    wandb: str = "off"
+    checkout: Path = ROOT
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.cluster_file = self.folder.parent / f"{self.folder.name}.yaml"
+        self.cluster_file.write_text(json.dumps({**CLUSTER, **self.cluster}))  # JSON is YAML
+        self.ledger = Ledger(self.study.stem, self.folder)
+
+    def command(self, name: str, *more: str) -> list[str]:
+        """A launcher command about this study."""
+        places = [
+            "--runs",
+            str(self.folder / "runs"),
+            "--results",
+            str(self.folder),
+            "--cluster",
+            str(self.cluster_file),
+        ]
+        sends = ["--wandb", self.wandb, "--allow-dirty"] if name in ("submit", "retry") else []
+        return [sys.executable, "-m", "slurm", name, str(self.study), *places, *sends, *more]
+
+    def call(self, name: str, *more: str, ok: tuple[int, ...] = (0,)) -> str:
+        """Run it; its output. Fails the test unless the exit status is one of `ok`."""
+        done = subprocess.run(self.command(name, *more), cwd=self.checkout, capture_output=True, text=True, timeout=300)
+        assert done.returncode in ok, f"{name}: exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def status(self) -> dict[str, Any]:
+        """What `status --json` says."""
+        return dict(json.loads(self.call("status", "--json", ok=(0, 1))))
+
+    def shards(self, *states: str) -> list[dict[str, Any]]:
+        """The shards in these states."""
+        return [s for s in self.status()["shard_list"] if s["state"] in states]
+
+    def until(
+        self, condition: Callable[[dict[str, Any]], bool], seconds: float = 240, every: float = 1.0
+    ) -> dict[str, Any]:
+        """Ask for the status until it fulfils the condition."""
+        end = time.monotonic() + seconds
+        while not condition(status := self.status()):
+            assert time.monotonic() < end, f"not within {seconds} s: {json.dumps(status, indent=1)}\n{self.logs()}"
+            time.sleep(every)
+        return status
+
+    def until_done(self, seconds: float = 300) -> dict[str, Any]:
+        """Wait until every shard is done."""
+        return self.until(lambda s: s["shards"].get("done") == s["shards"]["total"], seconds)
+
+    def until_training(self, seconds: float = 120) -> dict[str, Any]:
+        """Wait until a job is training; its shard."""
+
+        def training(status: dict[str, Any]) -> list[dict[str, Any]]:
+            running = [s for s in status["shard_list"] if s["state"] == "running" and s["marker"]]
+            return [s for s in running if s["marker"]["state"] == "running" and s["marker"]["epoch"] > 1]
+
+        return training(self.until(lambda s: bool(training(s)), seconds, every=0.3))[0]
+
+    def pid(self, shard: str) -> int:
+        """The process that holds a shard."""
+        marker = self.ledger.marker(shard)
+        assert marker is not None
+        who = self.folder / "runs/.leases/holders" / marker.holder / "who"
+        return int(json.loads(who.read_text())["pid"])
+
+    def records(self) -> bytes:
+        """The bytes of records.csv."""
+        path, missing = collect(load_study(self.study), self.folder / "runs", self.folder)
+        assert missing == 0
+        return path.read_bytes()
+
+    def logs(self) -> str:
+        """The end of every log, for a failing test."""
+        return "\n".join(f"--- {f}\n{f.read_text()[-1500:]}" for f in sorted(self.folder.rglob("*_log.*")))
+
+
+def undisturbed(study: Path, folder: Path) -> bytes:
+    """The bytes of records.csv of an inline run that nothing disturbs."""
+    command = [sys.executable, "-m", "slurm", "submit", str(study), "--cluster", "inline", "--wandb", "off"]
+    places = ["--runs", str(folder / "runs"), "--results", str(folder)]
+    subprocess.run([*command, *places], cwd=ROOT, check=True, capture_output=True)
+    return Bed(study, folder).records()
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process is there, zombies aside."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def sh(*command: str) -> str:
+    """Output of a command that must succeed."""
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ).stdout

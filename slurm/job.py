@@ -184,10 +184,11 @@ class _Work:
                 print(f"measure recorded as missing: {line}", flush=True)
             self.interrupted = report.interrupted
             if not report.interrupted:
-                self._mirror()
                 held.check()
                 self.marker.runs_done, self.marker.labels = len(job.runs), list(job.measures)
                 self._mark("done")
+        if not self.interrupted:
+            self._mirror()  # a slow wandb server holds up neither the lease nor the shard's being done
 
     def _is_older_start(self, owner: str) -> bool:
         """Whether a live holder is an earlier start of this very job, left on a node that the scheduler gave up."""

@@ -25,7 +25,7 @@ BUSY = re.compile(
     r"|slurm temporarily|zero bytes were transmitted|communication connection failure|try again|backup controller",
     re.IGNORECASE,
 )
-QUERY_SECONDS = 60.0
+QUERY_SECONDS = 20.0  # a status that cannot be had is "unknown", soon
 DEFAULT_MAX_ARRAY_SIZE = 1001  # SLURM's own
 
 
@@ -33,9 +33,13 @@ class SchedulerError(RuntimeError):
     """A scheduler command that failed for good; one line."""
 
 
-def with_back_off(attempt: Callable[[], Any], before_retry: Callable[[], Any] = lambda: None) -> Any:
-    """Call `attempt`; when the scheduler is busy (a SchedulerError that matches BUSY) wait, 63 s in all, and again."""
-    for seconds in (*BACK_OFF_SECONDS, None):
+def with_back_off(
+    attempt: Callable[[], Any],
+    before_retry: Callable[[], Any] = lambda: None,
+    waits: Sequence[float] = BACK_OFF_SECONDS,
+) -> Any:
+    """Call `attempt`; when the scheduler is busy (a SchedulerError that matches BUSY) wait and call again."""
+    for seconds in (*waits, None):
         try:
             return attempt()
         except SchedulerError as error:
@@ -47,7 +51,7 @@ def with_back_off(attempt: Callable[[], Any], before_retry: Callable[[], Any] = 
     raise AssertionError("not reached")
 
 
-def run(*command: str) -> str:
+def run(*command: str, waits: Sequence[float] = BACK_OFF_SECONDS[:1]) -> str:
     """Output of a scheduler command. Raises SchedulerError, one line, when it is missing or fails for good."""
 
     def attempt() -> str:
@@ -63,7 +67,7 @@ def run(*command: str) -> str:
             raise SchedulerError(f"{command[0]}: {' '.join(done.stderr.split()) or f'exit status {done.returncode}'}")
         return done.stdout
 
-    return str(with_back_off(attempt))
+    return str(with_back_off(attempt, waits=waits))
 
 
 def check() -> None:
@@ -113,7 +117,7 @@ def send(
         except (FailedJobError, FailedSubmissionError) as error:
             raise SchedulerError(" ".join(str(error).split()) or "sbatch failed without a message") from None
 
-    return str(with_back_off(attempt, lambda: run("scancel", f"--name={job_name}")))
+    return str(with_back_off(attempt, lambda: run("scancel", f"--name={job_name}", waits=())))
 
 
 def queue(job_names: Iterable[str]) -> dict[str, tuple[str, str, str]]:
@@ -149,7 +153,7 @@ def history(jobs: Iterable[str]) -> dict[str, tuple[str, str, str]]:
 def cancel(jobs: Sequence[str]) -> None:
     """scancel, a thousand ids a call."""
     for start in range(0, len(jobs), 1000):
-        run("scancel", *jobs[start : start + 1000])
+        run("scancel", *jobs[start : start + 1000], waits=BACK_OFF_SECONDS)
 
 
 def explain_exit(code: str) -> str:

@@ -1,0 +1,200 @@
+"""Faults of all kinds, in a seeded order, on a study that runs on the testbed; after each, what its user would do."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.slurm.bed import ROOT, Bed, is_alive, sh
+
+NODE = str(ROOT / "slurm/testbed/node")
+
+
+@dataclass
+class Chaos:
+    """The study under fire. `table` has a row a fault: what was done, what `status` said of it."""
+
+    bed: Bed
+    seed: int
+    table: list[tuple[str, str]] = field(default_factory=list)
+    finished: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    _wandb_killed: int = 0
+
+    def run(self) -> None:
+        """Inject every fault once, each while a job trains, and bring the study to its end as its user would."""
+        faults = [
+            self.kill_process, self.requeue_one_task, self.preemption_signal, self.lose_node, self.drain_node,
+            self.cancel_one_task, self.full_disk, self.read_only_runs, self.freeze_process, self.restart_controller,
+            self.two_submitters,
+        ]  # fmt: skip
+        random.Random(self.seed).shuffle(faults)
+        with self._killing_wandb_core():
+            self.bed.call("submit")
+            for fault in faults:
+                fault(self.bed.until_training())
+                self.check_nothing_is_computed_twice()
+            self._to_the_end()
+        self.check_nothing_is_computed_twice()
+        self._note(
+            "kill -9 of wandb-core while a job mirrors", f"{self._wandb_killed} killed; runs and records complete"
+        )
+
+    def _to_the_end(self) -> None:
+        for _ in range(5):
+            status = self.bed.until(lambda s: not s["shards"].keys() & {"running", "pending", "unknown"}, 300)
+            if status["shards"].get("done") == status["shards"]["total"]:
+                return
+            self.bed.call("retry")
+        raise AssertionError(f"not done after five retries\n{self.bed.logs()}")
+
+    def _note(self, fault: str, seen: str) -> None:
+        self.table.append((fault, seen))
+        print(f"{time.strftime('%X')}  {fault}: {seen}", flush=True)
+
+    def _seen(self, shard: str, condition: Callable[[dict[str, Any]], bool], seconds: float = 120) -> str:
+        """Wait until a shard's status fulfils the condition; its cause, or what its last start ended with."""
+
+        def of(status: dict[str, Any]) -> dict[str, Any]:
+            return next(s for s in status["shard_list"] if s["shard"] == shard)
+
+        found = of(self.bed.until(lambda status: condition(of(status)), seconds, every=0.5))
+        history = (found["marker"] or {}).get("history") or [""]
+        return f"{found['state']}: {found['cause'] or history[-1]}".strip(": ")
+
+    def check_nothing_is_computed_twice(self) -> None:
+        """An outcome that is written is never written again."""
+        for path in self.bed.folder.glob("runs/*/*/outcome.json"):
+            now = (path.stat().st_ino, path.stat().st_mtime_ns)
+            assert self.finished.setdefault(path, now) == now, f"{path} was computed twice"
+
+    # --- faults ---
+
+    def kill_process(self, shard: dict[str, Any]) -> None:
+        os.kill(self.bed.pid(shard["shard"]), signal.SIGKILL)
+        seen = self._seen(shard["shard"], lambda s: s["state"] in ("failed", "lost"))
+        self._note("kill -9 of a job's process", f"{seen}; sent again by `retry`")
+        self.bed.call("retry")
+
+    def requeue_one_task(self, shard: dict[str, Any]) -> None:
+        before = self.bed.status()["requeues"]
+        sh("scontrol", "requeue", shard["job"])
+        seen = self._seen(shard["shard"], lambda s: s["state"] == "running" and s["marker"]["restarts"] > 0)
+        assert self.bed.status()["requeues"] == before + 1, "a sibling was requeued too"
+        self._note("`scontrol requeue` of one task of an array", seen)
+
+    def preemption_signal(self, shard: dict[str, Any]) -> None:
+        restarts = shard["marker"]["restarts"]
+        sh("scancel", "--signal=USR2", shard["job"])
+        seen = self._seen(shard["shard"], lambda s: s["state"] == "running" and s["marker"]["restarts"] > restarts)
+        self._note("preemption or time limit (USR2)", seen)
+
+    def lose_node(self, shard: dict[str, Any]) -> None:
+        restarts, old = shard["marker"]["restarts"], self.bed.pid(shard["shard"])
+        node = sh("squeue", "-h", "-j", shard["job"], "-o", "%N").strip()
+        sh(NODE, "kill", node)
+        was_alive = is_alive(old)
+        seen = self._seen(
+            shard["shard"], lambda s: s["state"] in ("running", "done") and s["marker"]["restarts"] > restarts
+        )
+        self.bed.until(lambda s: not is_alive(old), 60)
+        sh(NODE, "start", node)
+        assert was_alive, "the process was to outlive its node's slurmd"
+        self._note("kill -9 of a node's slurmd, the job's process lives on", f"{seen}; the old process was fenced off")
+
+    def drain_node(self, shard: dict[str, Any]) -> None:
+        node = sh("squeue", "-h", "-j", shard["job"], "-o", "%N").strip()
+        sh("scontrol", "update", f"nodename={node}", "state=drain", "reason=chaos")
+        sh("scontrol", "requeue", shard["job"])
+        seen = self._seen(shard["shard"], lambda s: s["state"] in ("running", "done"))
+        sh("scontrol", "update", f"nodename={node}", "state=resume")
+        self._note("a node drained, its job requeued", seen)
+
+    def cancel_one_task(self, shard: dict[str, Any]) -> None:
+        sh("scancel", shard["job"])
+        seen = self._seen(shard["shard"], lambda s: s["state"] in ("lost", "stopped"))
+        self._note("`scancel` of one task", f"{seen}; sent again by `submit`")
+        self.bed.call("submit")
+
+    def full_disk(self, shard: dict[str, Any]) -> None:
+        fillers = [self.bed.folder / "filler", self.bed.folder / "runs/filler"]
+        for filler in fillers:
+            subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=64K"], stderr=subprocess.DEVNULL, check=False)
+        seen = self._seen(shard["shard"], lambda s: s["state"] == "failed")
+        for filler in fillers:
+            filler.unlink()
+        assert "No space left" in seen, seen
+        self._note("disk of runs and results full", f"{seen}; sent again by `retry` when there was room")
+        self.bed.call("retry")
+
+    def read_only_runs(self, shard: dict[str, Any]) -> None:
+        runs = str(self.bed.folder / "runs")
+        for _ in range(100):  # busy while a file is open
+            if subprocess.run(["mount", "-o", "remount,ro", runs], capture_output=True).returncode == 0:
+                break
+            time.sleep(0.02)
+        seen = self._seen(shard["shard"], lambda s: s["state"] == "failed")
+        sh("mount", "-o", "remount,rw", runs)
+        assert "Read-only" in seen, seen
+        self._note("runs folder read-only", f"{seen}; sent again by `retry`")
+        self.bed.call("retry")
+
+    def freeze_process(self, shard: dict[str, Any]) -> None:
+        pid = self.bed.pid(shard["shard"])
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(3)
+        os.kill(pid, signal.SIGCONT)
+        self._note("a process frozen for 3 s", self._seen(shard["shard"], lambda s: s["state"] in ("running", "done")))
+
+    def restart_controller(self, shard: dict[str, Any]) -> None:
+        folder = Path(os.environ["SLURM_CONF"]).parent
+        pid = int((folder / "run/slurmctld.pid").read_text())
+        os.kill(pid, signal.SIGKILL)
+        seen = self._seen(shard["shard"], lambda s: s["state"] in ("unknown", "done"))
+        sh(str(ROOT / "slurm/testbed/up"))
+        self._note("kill -9 of slurmctld", seen.split("; allowed")[0])
+
+    def two_submitters(self, shard: dict[str, Any]) -> None:
+        before = len(self.bed.ledger.submissions())
+        both = [subprocess.Popen(self.bed.command("retry"), cwd=ROOT, stdout=subprocess.DEVNULL) for _ in range(2)]
+        assert [process.wait() for process in both] == [0, 0]
+        sent = len(self.bed.ledger.submissions()) - before
+        self._note("two `retry` at once, jobs running", f"{sent} job(s) sent for shards in flight")
+        assert sent <= 1
+
+    @contextlib.contextmanager
+    def _killing_wandb_core(self) -> Iterator[None]:
+        """Kill the first three wandb-core processes of our jobs."""
+        ended = threading.Event()
+
+        def look() -> None:
+            while not ended.wait(0.1) and self._wandb_killed < 3:
+                for entry in Path("/proc").glob("[0-9]*"):
+                    with contextlib.suppress(OSError):
+                        if (entry / "comm").read_text().startswith("wandb-core") and (
+                            str(self.bed.folder).encode() in (entry / "environ").read_bytes()
+                        ):
+                            os.kill(int(entry.name), signal.SIGKILL)
+                            self._wandb_killed += 1
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+
+def markdown(table: list[tuple[str, str]]) -> str:
+    """The table for people."""
+    rows = [f"| {fault} | {seen} |" for fault, seen in table]
+    return "\n".join(["| fault | what `status` said, and what then |", "|---|---|", *rows]) + "\n"

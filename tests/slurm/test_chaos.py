@@ -1,0 +1,64 @@
+"""The digits study under a seeded storm of faults ends with the very bytes of an undisturbed inline run."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.bed import ROOT, Bed, sh, undisturbed
+from tests.slurm.chaos import Chaos, markdown
+
+pytestmark = pytest.mark.slurm
+STUDY = ROOT / "configs/digits_mlp.yaml"
+
+# Every other job has a clock that is a day ahead, the rest one that is a day behind.
+SKEWED = """\
+#!/bin/sh
+exec {python} -c '
+import os, runpy, sys, time
+true_time, skew = time.time, 86400 * (1 - 2 * (int(os.environ.get("SLURM_ARRAY_TASK_ID", "0")) % 2))
+time.time = lambda: true_time() + skew
+sys.argv = sys.argv[3:]
+runpy.run_module("submitit.core._submit", run_name="__main__", alter_sys=True)
+' "$@"
+"""
+
+
+@pytest.fixture
+def disks(tmp_path: Path) -> Iterator[Path]:
+    """Two small disks, for results and for runs, that can be filled and made read-only."""
+    out = tmp_path / "out"
+    mounted = []
+    try:
+        for folder, size in ((out, "64m"), (out / "runs", "160m")):
+            folder.mkdir()
+            sh("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder))
+            mounted.append(folder)
+        yield out
+    finally:
+        for folder in reversed(mounted):
+            subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_chaos(disks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = undisturbed(STUDY, tmp_path / "calm")
+    monkeypatch.setenv("WANDB_SERVICE", "3-999999-tcp-localhost-1")  # stale, and inherited by every job
+    python = tmp_path / "python"
+    python.write_text(SKEWED.format(python=sys.executable))
+    python.chmod(python.stat().st_mode | stat.S_IXUSR)
+    cluster = {"array_parallelism": 2, "python": str(python)}
+    chaos = Chaos(Bed(STUDY, disks, cluster, wandb="offline"), seed=int(os.environ.get("CHAOS_SEED", "1")))
+    try:
+        chaos.run()
+    finally:
+        text = markdown(chaos.table)
+        Path(os.environ.get("CHAOS_TABLE", tmp_path / "table.md")).write_text(text)
+        print(text)
+    assert len(chaos.table) == 12
+    assert chaos.bed.records() == expected

@@ -1,0 +1,153 @@
+"""What `status` makes of markers, squeue and sacct; no scheduler needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slurm import resources, scheduler
+from slurm.__main__ import main
+from slurm.ledger import MARKER_BYTES, Ledger, Marker, Submission
+from slurm.overview import duration
+from slurm.status import count, shard_states
+from study import lease
+
+SHARDS = [f"{k:012x}" for k in range(6)]
+NAME = "tiny.0001-abc"
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    """Six shards, sent as array 7."""
+    made = Ledger("tiny", tmp_path / "results")
+    made.write(Submission("0001-abc", "testbed", "slurm", "c0ffee", tuple(SHARDS), "7"))
+    return made
+
+
+def states(ledger: Ledger, runs: Path) -> list[tuple[str, str]]:
+    return [(s.state, s.cause) for s in shard_states(ledger, SHARDS, runs)]
+
+
+def test_the_queue_comes_first_then_markers_then_the_accounting(
+    ledger: Ledger, fake_slurm: Path, tmp_path: Path
+) -> None:
+    queue = [f"{NAME}|7_0|RUNNING|n1", f"{NAME}|7_1|PENDING|(Priority)", f"{NAME}|7_2|COMPLETED|n1"]
+    (fake_slurm / "squeue.out").write_text("\n".join(queue) + "\n")
+    accounts = ["7_2|COMPLETED|0:0|n1", "7_3|FAILED|28:0|n2", "7_4|NODE_FAIL|1:0|n3", "7_5|CANCELLED by 0|0:0|n1"]
+    (fake_slurm / "sacct.out").write_text("\n".join(accounts) + "\n")
+    ledger.mark(Marker(SHARDS[1], "stopped", job="7_1", cause="saved, requeued"))
+    assert states(ledger, tmp_path) == [
+        ("running", ""),
+        ("pending", "(Priority)"),
+        ("failed", "SLURM says COMPLETED on n1"),
+        ("failed", "SLURM says FAILED on n2, No space left on device"),
+        ("lost", "SLURM says NODE_FAIL on n3"),
+        ("lost", "SLURM says CANCELLED on n1"),
+    ]
+    assert len((fake_slurm / "squeue.calls").read_text().splitlines()) == 1
+    assert len((fake_slurm / "sacct.calls").read_text().splitlines()) == 1
+
+
+def test_a_marker_counts_only_for_the_job_that_left_it(ledger: Ledger, fake_slurm: Path, tmp_path: Path) -> None:
+    ledger.mark(Marker(SHARDS[0], "done", job="7_0"))
+    ledger.mark(Marker(SHARDS[1], "failed", job="7_1", cause="ValueError: no"))
+    ledger.mark(Marker(SHARDS[2], "failed", job="3_2", cause="of an older job"))
+    ledger.mark(Marker(SHARDS[3], "stopped", job="7_3", cause="saved, but not requeued"))
+    found = states(ledger, tmp_path)
+    assert found[0] == ("done", "") and found[1] == ("failed", "ValueError: no")
+    assert found[2][0] == "lost" and "of an older job" not in found[2][1]
+    assert found[3] == ("stopped", "saved, but not requeued")
+    assert count(shard_states(ledger, SHARDS, tmp_path)) == {"done": 1, "failed": 1, "stopped": 1, "lost": 3}
+
+
+def test_a_queue_that_cannot_be_asked_makes_nothing_lost(
+    ledger: Ledger, fake_slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    (fake_slurm / "squeue.fail").write_text(9 * "slurm_load_jobs error: Unable to contact slurm controller\n")
+    found = states(ledger, tmp_path)
+    assert {state for state, _ in found} == {"unknown"} and "Unable to contact" in found[0][1]
+
+
+def test_a_submission_without_an_answer_is_lost_not_pending(fake_slurm: Path, tmp_path: Path) -> None:
+    ledger = Ledger("tiny", tmp_path / "results")
+    ledger.write(Submission("0001-abc", "testbed", "slurm", "c0ffee", tuple(SHARDS)))
+    assert set(states(ledger, tmp_path)) == {("lost", "its submitter ended before the scheduler had answered")}
+    (fake_slurm / "squeue.out").write_text(f"{NAME}|9_4|PENDING|(Resources)\n")  # but it had heard
+    assert states(ledger, tmp_path)[4] == ("pending", "(Resources)")
+
+
+def test_local_processes_are_told_by_their_lease(fake_slurm: Path, tmp_path: Path) -> None:
+    ledger = Ledger("tiny", tmp_path / "results")
+    ledger.write(Submission("0001-abc", "local", "local", "c0ffee", tuple(SHARDS)))
+    me = f"{socket.gethostname()}/{os.getpid()}"
+    with lease.acquire(tmp_path, ["aa"], me) as held:
+        ledger.mark(Marker(SHARDS[0], "running", job=me, holder=held.id))
+        assert states(ledger, tmp_path)[:2] == [("running", ""), ("lost", "was not started")]
+    assert states(ledger, tmp_path)[0] == ("lost", "its process is gone")
+    assert not (fake_slurm / "squeue.calls").exists()
+
+
+def test_a_marker_keeps_its_size_so_that_a_full_disk_can_take_it(ledger: Ledger) -> None:
+    path = ledger.folder / "shards" / f"{SHARDS[0]}.json"
+    labels, history = ["a_measure_with_a_long_name"] * 90, ["a line " * 30] * 9
+    for marker in (Marker(SHARDS[0]), Marker(SHARDS[0], cause="x" * 9000, history=history, labels=labels)):
+        ledger.mark(marker)
+        assert path.stat().st_size == MARKER_BYTES
+        assert ledger.marker(SHARDS[0]) is not None
+    path.write_text("{ half")
+    assert ledger.marker(SHARDS[0]) is None
+
+
+def test_status_of_a_thousand_ended_jobs_takes_under_two_seconds(
+    tmp_path: Path, fake_slurm: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from slurm.place import find_place
+    from slurm.submit import _keep_plan
+
+    study = tmp_path / "thousand.yaml"
+    study.write_text("fixed: {dataset: digits}\nseeds: 20000\nmeasures: [train_loss]\nshard_size: 20\n")
+    place = find_place(study, "local", tmp_path / "runs", tmp_path / "results")
+    _keep_plan(place)
+    ids = list(json.loads((place.ledger.folder / "plan.json").read_text())["shards"])
+    place.ledger.write(Submission("0001-abc", "testbed", "slurm", "c0ffee", tuple(ids), "7"))
+    for k, shard in enumerate(ids[:990]):
+        state = ("done", "running", "failed")[k % 3]
+        place.ledger.mark(Marker(shard, state, job=f"7_{k}", runs=20, runs_done=20 * (k % 3 == 0), seconds=10.0))
+    begin = time.monotonic()
+    arguments = ["status", str(study), "--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
+    assert main([*arguments, "--json"]) == 1
+    assert time.monotonic() - begin < 2
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert found["shards"] == {"total": 1000, "done": 330, "failed": 330, "lost": 340}
+    assert found["runs"] == {"total": 20000, "trained": 6600} and len(found["shard_list"]) == 1000
+    assert main(arguments) == 1
+    shown = capsys.readouterr().out.splitlines()
+    assert len(shown) <= 40 and shown[-1].endswith("more; --json has all")
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [("28:0", "No space left on device"), ("30:0", "Read-only file system"), ("1:0", "exit status 1"),
+     ("0:9", "killed by signal 9"), ("0:53", "a log file could not be opened")],
+)  # fmt: skip
+def test_exit_codes_in_words(code: str, words: str) -> None:
+    assert scheduler.explain_exit(code) == words
+
+
+def test_durations() -> None:
+    assert [duration(s) for s in (42, 600, 9000)] == ["42 s", "10 min", "2.5 h"]
+
+
+def test_run_keys_do_not_know_the_cluster() -> None:
+    from dataclasses import fields
+
+    from study.config import RunConfig
+
+    assert not {f.name for f in fields(RunConfig)} & set(resources.FIELDS)

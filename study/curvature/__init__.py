@@ -6,7 +6,33 @@ for name, layer in layer_curvature(model, (x, y)).items():
     print(name, layer.trace, layer.relative_flatness)
 """
 
-from study.curvature.exact import LayerCurvature, layer_curvature
+from study.curvature.exact import layer_curvature
 from study.curvature.loss import Loss
+from study.curvature.products import Curvature
+from study.curvature.result import LayerCurvature
+from study.curvature.spectra import (
+    Eigenvalues,
+    LayerEigenvalue,
+    layer_eigenvalues,
+    neuron_maxima,
+    spectral_density,
+    top_eigenvalues,
+)
+from study.curvature.trace import Estimate, hessian_relative_flatness, hessian_trace, hessian_trace_matrix
 
-__all__ = ["LayerCurvature", "Loss", "layer_curvature"]
+__all__ = [
+    "Curvature",
+    "Eigenvalues",
+    "Estimate",
+    "LayerCurvature",
+    "LayerEigenvalue",
+    "Loss",
+    "hessian_relative_flatness",
+    "hessian_trace",
+    "hessian_trace_matrix",
+    "layer_curvature",
+    "layer_eigenvalues",
+    "neuron_maxima",
+    "spectral_density",
+    "top_eigenvalues",
+]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 Inputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
 Batch = tuple[Inputs, Tensor]
@@ -44,6 +45,8 @@ class Network:
         enter(torch.autocast(self.device.type, enabled=False))
         if self.device.type == "cuda":
             enter(torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False))
+        # The fused kernels of attention have no second derivative and no batched backward pass.
+        enter(sdpa_kernel(SDPBackend.MATH))
         self.model.eval()
         self.parameters = {name: self._copy(value) for name, value in self.model.named_parameters()}
         for name in self._names:

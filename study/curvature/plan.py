@@ -118,9 +118,9 @@ def _saved_bytes(network: Network, inputs: Inputs) -> int:
     sizes: dict[int, int] = {}
 
     def pack(value: Tensor) -> Tensor:
-        storage = value.untyped_storage()
-        if storage.data_ptr() not in known:
-            sizes[storage.data_ptr()] = storage.nbytes()
+        where = value.untyped_storage().data_ptr()
+        if where not in known:  # the tensor's own size: the storage of an input may be that of the whole data set
+            sizes[where] = max(sizes.get(where, 0), value.numel() * value.element_size())
         return value
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):

@@ -1,0 +1,156 @@
+"""Eigenvalues of layer blocks and of the whole network by Lanczos, with their residuals, and the spectrum's density."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+from torch import Tensor, nn
+
+from study.curvature.layers import find_layers
+from study.curvature.loss import Loss
+from study.curvature.network import Data
+from study.curvature.products import Curvature
+
+# Below this size ARPACK has no room for its basis, and a dense matrix costs less anyway.
+_DENSE = 24
+
+
+@dataclass(frozen=True)
+class Eigenvalues:
+    """The largest eigenvalues, falling, with ||H v - lambda v|| of each (v of norm 1) and the products spent."""
+
+    values: tuple[float, ...]
+    residuals: tuple[float, ...]
+    n_products: int
+    vectors: Tensor  # (k, n)
+
+
+@dataclass(frozen=True)
+class LayerEigenvalue:
+    """lambda_max of a layer's block, its residual, and kappa_max = ||W||_F^2 lambda_max (Petzka et al. 2019 eq. 12)."""
+
+    name: str
+    lambda_max: float
+    residual: float
+    kappa_max: float
+    n_products: int
+
+
+def top_eigenvalues(matrix: Curvature, k: int = 1, *, tolerance: float = 1e-4, seed: int = 0) -> Eigenvalues:
+    """The k algebraically largest eigenvalues of an open `Curvature`, by implicitly restarted Lanczos (ARPACK).
+
+    `tolerance` is relative to the eigenvalue; a float32 model cannot go under about 1e-6. Each product costs a
+    pass over the data, see Curvature; the residuals say how far it got, also where the iteration gave up.
+    """
+    if not 1 <= k <= matrix.n:
+        raise ValueError(f"k {k} is not in [1, {matrix.n}], the number of parameters")
+    count = 0
+
+    def apply(vector: np.ndarray) -> np.ndarray:
+        nonlocal count
+        count += 1
+        return _times(matrix, vector)
+
+    if matrix.n <= max(_DENSE, k + 2):
+        values, vectors = np.linalg.eigh(_times(matrix, np.eye(matrix.n)))
+        values, vectors, count = values[-k:], vectors[:, -k:], matrix.n
+    else:
+        start = torch.randn(matrix.n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).numpy()
+        operator = LinearOperator((matrix.n, matrix.n), matvec=apply, dtype=np.float64)
+        try:
+            values, vectors = eigsh(operator, k=k, which="LA", v0=start, tol=tolerance)
+        except ArpackNoConvergence as stopped:
+            values, vectors = stopped.eigenvalues, stopped.eigenvectors
+            if len(values) < k:
+                raise ValueError(f"Lanczos found {len(values)} of {k} eigenvalues in {count} products") from stopped
+    order = np.argsort(values)[::-1]
+    values, vectors = values[order], vectors[:, order].T
+    residuals = np.linalg.norm(_times(matrix, vectors) - values[:, None] * vectors, axis=1)
+    return Eigenvalues(tuple(values.tolist()), tuple(residuals.tolist()), count + k, torch.from_numpy(vectors.copy()))
+
+
+def layer_eigenvalues(
+    model: nn.Module,
+    data: Data,
+    loss: str | Loss | nn.Module = "cross_entropy",
+    *,
+    kind: str = "gauss_newton",
+    layers: Iterable[str] | None = None,
+    tolerance: float = 1e-4,
+    seed: int = 0,
+) -> dict[str, LayerEigenvalue]:
+    """lambda_max of the block of each layer's weight, by the layer's path; see `top_eigenvalues` for the cost."""
+    results = {}
+    for layer in find_layers(model, layers):
+        with Curvature(model, data, loss, parameters=[layer.parameter], kind=kind) as matrix:
+            top = top_eigenvalues(matrix, tolerance=tolerance, seed=seed)
+            norm = float(matrix.network.parameters[layer.parameter].detach().double().square().sum())
+        results[layer.name] = LayerEigenvalue(
+            layer.name, top.values[0], top.residuals[0], norm * top.values[0], top.n_products
+        )
+    return results
+
+
+def neuron_maxima(matrix: Curvature) -> Tensor:
+    """lambda_max(H_ss) of each neuron s of a `Curvature` in one small weight: (n_out,), float64, by dense blocks.
+
+    kappa_max of 2021 as published is sum_s ||w_s||^2 times these. Cost: as many products as the weight has numbers.
+    """
+    if len(matrix.names) != 1:
+        raise ValueError(f"one weight is needed, not {', '.join(matrix.names)}")
+    n_out = len(matrix.network.parameters[matrix.names[0]])
+    d = matrix.n // n_out
+    top = torch.zeros(n_out, dtype=torch.float64)
+    for neuron in range(n_out):
+        at = slice(neuron * d, (neuron + 1) * d)
+        basis = torch.zeros(d, matrix.n, dtype=torch.float64)
+        basis[:, at] = torch.eye(d, dtype=torch.float64)
+        top[neuron] = torch.linalg.eigvalsh(matrix.product(basis)[:, at].cpu())[-1]
+    return top
+
+
+def spectral_density(
+    matrix: Curvature, *, n_probes: int = 4, n_steps: int = 40, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """The spectrum as points and weights that add up to 1, by stochastic Lanczos quadrature.
+
+    Source: Golub and Meurant 2010; Ghorbani et al. 2019, 1901.10159. Sampled: mean over n_probes random vectors,
+    each with n_steps products and n_steps vectors of the size of the parameters in memory (full reorthogonalization).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    points, weights = [], []
+    for _ in range(n_probes):
+        start = torch.randn(matrix.n, generator=generator, dtype=torch.float64)
+        values, vectors = np.linalg.eigh(_lanczos(matrix, start, min(n_steps, matrix.n)))
+        points.append(torch.from_numpy(values))
+        weights.append(torch.from_numpy(vectors[0] ** 2) / n_probes)
+    return torch.cat(points), torch.cat(weights)
+
+
+def _lanczos(matrix: Curvature, start: Tensor, n_steps: int) -> np.ndarray:
+    """The tridiagonal matrix of n_steps Lanczos steps; fewer if the Krylov space ends."""
+    basis = [start / start.norm()]
+    diagonal: list[float] = []
+    beside: list[float] = []
+    for _ in range(n_steps):
+        vector = matrix.product(basis[-1][None])[0].cpu()
+        diagonal.append(float(vector @ basis[-1]))
+        known = torch.stack(basis)
+        for _ in range(2):  # twice is enough (Parlett 1980)
+            vector = vector - known.T @ (known @ vector)
+        size = float(vector.norm())
+        if size <= 1e-10 * max(abs(value) for value in diagonal) or len(diagonal) == n_steps:
+            break
+        beside.append(size)
+        basis.append(vector / size)
+    n = len(diagonal)
+    return np.diag(diagonal) + np.diag(beside[: n - 1], 1) + np.diag(beside[: n - 1], -1)
+
+
+def _times(matrix: Curvature, vectors: np.ndarray) -> np.ndarray:
+    rows = torch.from_numpy(np.atleast_2d(vectors).astype(np.float64, copy=False))
+    return matrix.product(rows).cpu().numpy().reshape(vectors.shape)

@@ -13,8 +13,21 @@ import yaml
 
 from study.config import FIELDS, STACKED, ConfigError, RunConfig, checked_value, config_from_dict, run_key
 from study.measures import MEASURES
+from study.reparameterize import ALLOWED, is_transform
 
-SECTIONS = ("name", "title", "fixed", "grid", "zip", "seeds", "exclude", "measures", "shard_size", "seconds_per_run")
+SECTIONS = (
+    "name",
+    "title",
+    "fixed",
+    "grid",
+    "zip",
+    "seeds",
+    "exclude",
+    "measures",
+    "reparameterize",
+    "shard_size",
+    "seconds_per_run",
+)
 
 
 @dataclass(frozen=True)
@@ -27,7 +40,10 @@ class Shard:
 
 @dataclass(frozen=True)
 class Study:
-    """What a yaml asks for. `seconds_per_run` is its header's measured cost of one run on one core, or None."""
+    """What a yaml asks for; a measure of reparameterized networks is labelled `<measure>@<transform>`.
+
+    `seconds_per_run` is the header's measured cost of one run on one core, or None.
+    """
 
     name: str
     title: str
@@ -103,6 +119,11 @@ def _study(content: dict[str, Any], path: Path) -> Study:
             raise ConfigError("measures", label, "unknown measure, allowed: " + ", ".join(MEASURES))
     if not measures or len(set(measures)) < len(measures):
         raise ConfigError("measures", list(measures), "allowed: at least one measure, each once")
+    transforms = _section(content, "reparameterize", list, [])
+    for name in transforms:
+        if not isinstance(name, str) or not is_transform(name) or transforms.count(name) > 1:
+            raise ConfigError("reparameterize", name, f"allowed, each once: {ALLOWED}")
+    measures += tuple(f"{label}@{name}" for name in transforms for label in measures)
     shard_size = _section(content, "shard_size", int, 32)
     if shard_size < 1:
         raise ConfigError("shard_size", shard_size, "allowed: an integer > 0")

@@ -85,4 +85,9 @@ def show(plan: Plan, n_workers: int = 1) -> None:
     print(f"  done      {counts['done']}{published}")
     print(f"  to do     {plan.n_to_do} in {len(plan.to_do)} shards ({counts['partial']} started)")
     print(f"  estimate  {estimate(plan, n_workers)}")
-    print(f"  measures  {', '.join(study.measures)}", flush=True)
+    plain = [label for label in study.measures if "@" not in label]
+    transforms = list(dict.fromkeys(label.partition("@")[2] for label in study.measures if "@" in label))
+    print(f"  measures  {', '.join(plain)}")
+    if transforms:
+        print(f"  and of reparameterized networks  {', '.join(transforms)}")
+    print(end="", flush=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from study.seeds import generator_for
@@ -31,6 +31,9 @@ class MeasureContext:
     labels: Tensor
     loss: str
     key: str = ""
+    seed: int = 0
+    difference: float | None = None  # of a reparameterized network's outputs, relative to the largest
+    _reparameterized: dict[str, MeasureContext] = field(default_factory=dict, repr=False)
 
     def batches(self, size: int = 2048) -> Iterator[tuple[Tensor, Tensor]]:
         """The training set in its fixed order, `size` samples at a time."""
@@ -55,6 +58,16 @@ class MeasureContext:
 
         with torch.no_grad():
             return torch.cat([self.model(x).double() for x, _ in self.batches()])
+
+    def reparameterized(self, transform: str) -> MeasureContext:
+        """The same network with other weights and the same outputs (checked); made once and kept."""
+        from study.reparameterize import function_difference, reparameterized
+
+        if transform not in self._reparameterized:
+            other = replace(self, model=reparameterized(self.model, transform, self.seed), _reparameterized={})
+            other.difference = function_difference(self.logits, other.logits)
+            self._reparameterized[transform] = other
+        return self._reparameterized[transform]
 
 
 Value = float | dict[str, float]
@@ -87,11 +100,16 @@ def measure(label: str, *, layerwise: bool = False) -> Callable[[Callable[[Any],
 def compute(label: str, context: MeasureContext) -> dict[str, Any]:
     """One measure as it is stored: {"label", "value", "layers"}; a layerwise value is the sum over its layers.
 
+    `<measure>@<transform>` is the measure of the reparameterized network, stored with the "difference" of its outputs.
     Raises ValueError where the value is not finite: the caller records it as an explicit null with this reason.
     """
-    result = MEASURES[label].function(context)
+    name, _, transform = label.partition("@")
+    if transform:
+        context = context.reparameterized(transform)
+    result = MEASURES[name].function(context)
     layers = {name: float(v) for name, v in result.items()} if isinstance(result, dict) else None
     value = sum(layers.values()) if layers is not None else float(result)  # type: ignore[arg-type]  # no dict here
     if not math.isfinite(value):
         raise ValueError(f"{label}: {value}: is not finite")
-    return {"label": label, "value": value, "layers": layers}
+    stored = {"label": label, "value": value, "layers": layers}
+    return stored if context.difference is None else {**stored, "difference": context.difference}

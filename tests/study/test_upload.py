@@ -106,6 +106,7 @@ def test_refusals_are_waited_out_and_slow_it_down(home: Path, tmp_path: Path, mo
 
 def test_killed_at_any_instant_it_goes_on_where_it_stopped(server: WandbServer, tmp_path: Path) -> None:
     runs, results = offline(tmp_path, 9, 4)
+    all_ids = {f"{STUDY}-{run_key(config)}" for config in runs}
     server.delay = 0.1
     code = (
         "from pathlib import Path; import study.upload as u; u.SLOT_SECONDS = 0.0\n"  # one run a process
@@ -113,18 +114,17 @@ def test_killed_at_any_instant_it_goes_on_where_it_stopped(server: WandbServer, 
     )
     child = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     try:
-        while sum(run.complete for run in server.runs.values()) < 3:
+        while len(confirmed := all_ids - {mark.id for mark in Outbox(results).waiting()}) < 3:
             assert child.poll() is None
             time.sleep(0.01)
-        done_before = {run.name for run in server.runs.values() if run.complete}
-        time.sleep(0.5)  # time for the answers to arrive; other runs are under way
     finally:
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
-    time.sleep(1.0)  # what the killed process had started ends with it
-    n = len(server.requests)
-    time.sleep(0.5)
-    assert len(server.requests) == n, "an upload went on without its parent"
+    n, deadline = -1, time.monotonic() + 20
+    while n != len(server.requests):  # what the killed process had started ends with it
+        assert time.monotonic() < deadline, "an upload went on without its parent"
+        n = len(server.requests)
+        time.sleep(1.0)
     server.delay = 0.0
     report = upload(results, rate=3000)
     assert report.sent, "killed too late to show anything"
@@ -132,8 +132,8 @@ def test_killed_at_any_instant_it_goes_on_where_it_stopped(server: WandbServer, 
     for config in runs:
         received = server.runs[f"{STUDY}-{run_key(config)}"]
         assert_complete(received, config, tmp_path / "runs", STUDY)
-        if received.name in done_before:
-            assert received.complete == 1, "what the server had confirmed was sent again"
+        if received.name in confirmed:
+            assert received.complete == 1 and received.lines_received == 4, "confirmed, and yet sent again"
             assert received.name not in report.sent
 
 

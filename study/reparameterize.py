@@ -1,0 +1,88 @@
+"""Transformations of the weights that leave the function as it was: what a measure of flatness should not notice.
+
+In a network that is positively homogeneous between two consecutive layers (ReLU, leaky ReLU, pooling, flatten), the
+weights and bias of neuron i of the first may be divided by any a_i > 0 if the second's weights that read it are
+multiplied by a_i. Here the two are the network's last two layers, as in the published code of Petzka et al. 2021.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from typing import TYPE_CHECKING
+
+from study.seeds import generator_for
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+TRANSFORM = re.compile(r"(layerwise|neuronwise)_([1-9]\d*)|factor_(\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
+ALLOWED = "layerwise_<draw>, neuronwise_<draw> (factors 5 to 25 from the run's seed), or factor_<number > 0>"
+FACTORS = (5, 25)  # integers, both ends included, as in the published code
+TOLERANCE = 1e-3  # of the largest output: beyond it the function was not preserved, in float32 too
+
+
+def is_transform(name: str) -> bool:
+    """Whether this is the name of a reparameterization."""
+    match = TRANSFORM.fullmatch(name)
+    return bool(match) and (match[3] is None or float(match[3]) > 0)  # type: ignore[index]  # matched
+
+
+def factors(name: str, n_neurons: int, seed: int) -> Tensor:
+    """The factor of each neuron of the first of the two layers, shape (n_neurons,), float64.
+
+    `layerwise_k` draws one factor, `neuronwise_k` one a neuron, from the run's seed and k; `factor_a` is a itself.
+    Raises ValueError for another name.
+    """
+    import torch
+
+    match = TRANSFORM.fullmatch(name)
+    if not match or not is_transform(name):
+        raise ValueError(f"reparameterize: {name!r}: allowed: {ALLOWED}")
+    if match[3]:
+        return torch.full((n_neurons,), float(match[3]), dtype=torch.float64)
+    n = n_neurons if match[1] == "neuronwise" else 1
+    drawn = torch.randint(FACTORS[0], FACTORS[1] + 1, (n,), generator=generator_for(seed, "reparameterize", name))
+    return drawn.double().expand(n_neurons)
+
+
+def reparameterized(model: nn.Module, name: str, seed: int) -> nn.Module:
+    """A copy with the last two layers rescaled: weights and bias of the first / a, the weights that read them * a.
+
+    Raises ValueError where something between the two is not positively homogeneous.
+    """
+    import torch
+    from torch import nn
+
+    homogeneous = (nn.ReLU, nn.LeakyReLU, nn.MaxPool2d, nn.AvgPool2d, nn.Flatten, nn.Dropout, nn.Identity)
+    other = copy.deepcopy(model)
+    leaves = [(path, m) for path, m in other.named_modules() if not list(m.children())]
+    layers = [i for i, (_, m) in enumerate(leaves) if isinstance(m, nn.Linear | nn.Conv2d)]
+    if len(layers) < 2 or not isinstance(model, nn.Sequential):
+        raise ValueError(f"reparameterize: {type(model).__name__}: allowed: nn.Sequential with two or more layers")
+    for path, module in leaves[layers[-2] + 1 : layers[-1]]:
+        if not isinstance(module, homogeneous):
+            raise ValueError(f"reparameterize: {path}: {type(module).__name__} is not positively homogeneous")
+    first, second = leaves[layers[-2]][1], leaves[layers[-1]][1]
+    a = factors(name, first.weight.shape[0], seed).to(first.weight)
+    with torch.no_grad():
+        _scale(first.weight, 1 / a, 0)
+        if first.bias is not None:
+            _scale(first.bias, 1 / a, 0)
+        columns = second.weight.shape[1] // len(a)  # pixels of a channel
+        _scale(second.weight, a.repeat_interleave(columns), 1)
+    return other
+
+
+def _scale(tensor: Tensor, factor: Tensor, axis: int) -> None:
+    shape = [1] * tensor.ndim
+    shape[axis] = -1
+    tensor.mul_(factor.view(shape))
+
+
+def function_difference(before: Tensor, after: Tensor) -> float:
+    """Largest difference of two networks' outputs, relative to the largest output. Raises ValueError past TOLERANCE."""
+    difference = ((after - before).abs().max() / before.abs().max()).item()
+    if not difference <= TOLERANCE:
+        raise ValueError(f"outputs differ by {difference:.2g} of the largest: the function was not preserved")
+    return difference

@@ -1,0 +1,103 @@
+"""Reparameterization leaves the function as it was, and the measures notice just what they should."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from study.config import RunConfig, run_key
+from study.grid import load_study
+from study.measures import MeasureContext, compute
+from study.models import build_model
+from study.records import collect, read_table
+from study.reparameterize import factors, function_difference, reparameterized
+from study.run import run_shard
+
+
+@pytest.mark.parametrize("name", ["layerwise_1", "layerwise_2", "neuronwise_1", "factor_0.001", "factor_1e3"])
+@pytest.mark.parametrize("model", ["mlp", "lenet5"])
+def test_outputs_stay_and_weights_move(model: str, name: str) -> None:
+    network = build_model(RunConfig(dataset="fashion_mnist", model=model)).double()
+    before = copy.deepcopy(network.state_dict())
+    other = reparameterized(network, name, seed=3)
+    torch.manual_seed(0)
+    x = torch.randn(20, 1, 28, 28, dtype=torch.float64)
+    torch.testing.assert_close(other(x), network(x), rtol=1e-10, atol=1e-12)
+    assert all(torch.equal(before[n], t) for n, t in network.state_dict().items())
+    last = max(n for n in before if n.endswith("weight") and n.startswith("fc"))
+    previous = f"fc{int(last[2]) - 1}"
+    state = other.state_dict()
+    a = factors(name, len(before[f"{previous}.weight"]), 3)
+    torch.testing.assert_close(state[f"{previous}.weight"] * a[:, None], before[f"{previous}.weight"])
+    torch.testing.assert_close(state[f"{previous}.bias"] * a, before[f"{previous}.bias"])
+    torch.testing.assert_close(state[last] / a, before[last])
+
+
+def test_a_channel_scales_all_its_pixels() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(12, 4)).double()
+    x = torch.randn(5, 1, 6, 6, dtype=torch.float64)
+    torch.testing.assert_close(reparameterized(network, "neuronwise_1", 0)(x), network(x))
+
+
+def test_factors_are_those_of_the_protocol() -> None:
+    drawn = torch.cat([factors(f"neuronwise_{k}", 100, seed) for k in range(1, 6) for seed in range(5)])
+    assert (drawn.min(), drawn.max()) == (5, 25)
+    assert torch.equal(drawn, drawn.round())
+    assert len(factors("layerwise_1", 9, 0).unique()) == 1
+    assert torch.equal(factors("layerwise_1", 9, 0), factors("layerwise_1", 9, 0))
+    assert len({factors("layerwise_1", 1, seed).item() for seed in range(30)}) > 5
+    assert factors("factor_0.25", 2, 0).tolist() == [0.25, 0.25]
+
+
+@pytest.mark.parametrize("name", ["layerwise", "layerwise_0", "neuronwise_x", "factor_0", "factor_-1", "rotate_1"])
+def test_wrong_names(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="allowed"):
+        factors(name, 2, 0)
+    path = tmp_path / "s.yaml"
+    path.write_text(f"measures: [train_loss]\nreparameterize: [{name}]\n")
+    with pytest.raises(ValueError, match=f"reparameterize: '{name}'"):
+        load_study(path)
+
+
+def test_networks_that_cannot_be_rescaled() -> None:
+    for middle in (nn.Tanh(), nn.BatchNorm1d(3)):
+        network = nn.Sequential(nn.Linear(2, 3), middle, nn.Linear(3, 2))
+        with pytest.raises(ValueError, match="positively homogeneous"):
+            reparameterized(network, "layerwise_1", 0)
+    with pytest.raises(ValueError, match="two or more layers"):
+        reparameterized(nn.Sequential(nn.Linear(2, 3)), "layerwise_1", 0)
+
+
+def test_a_changed_function_is_refused() -> None:
+    assert function_difference(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.0 + 1e-6])) < 1e-6
+    for wrong in (2.1, float("nan")):
+        with pytest.raises(ValueError, match="not preserved"):
+            function_difference(torch.tensor([1.0, 2.0]), torch.tensor([1.0, wrong]))
+
+
+def test_labels_reach_the_records(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(
+        "fixed: {hidden: [8, 6], max_epochs: 2, stops: [epoch_2]}\n"
+        "measures: [relative_flatness, hessian_trace]\nreparameterize: [layerwise_1, neuronwise_1]\n"
+    )
+    study = load_study(path)
+    run_shard(study.runs, study.measures, runs_root=tmp_path / "runs")
+    (row,) = read_table(collect(study, tmp_path / "runs", tmp_path / "results")[0])
+    value = {name: float(row[f"measure.{name}"]) for name in study.measures}
+    assert value["relative_flatness@layerwise_1"] == pytest.approx(value["relative_flatness"], rel=1e-4)
+    assert value["hessian_trace@layerwise_1"] != pytest.approx(value["hessian_trace"], rel=0.1)
+    untouched = [float(row[f"measure.relative_flatness{t}.fc1"]) for t in ("", "@neuronwise_1")]
+    assert untouched[0] == pytest.approx(untouched[1], rel=1e-4)
+    assert row["key"] == run_key(study.runs[0])
+
+
+def test_the_difference_is_recorded() -> None:
+    network = build_model(RunConfig(hidden=(8, 6)))
+    torch.manual_seed(0)
+    ctx = MeasureContext(network, {}, torch.rand(30, 64), torch.randint(10, (30,)), "cross_entropy", "k", seed=1)
+    assert 0 <= compute("hessian_trace@neuronwise_1", ctx)["difference"] < 1e-5
+    assert "difference" not in compute("hessian_trace", ctx)

@@ -9,20 +9,37 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from analysis.load import Source
 
 # Measures are spread over cores by ourselves; threads inside each matrix product would only get in each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def _report(options: argparse.Namespace) -> int:
-    from analysis.load import at_stop, load_study, main_stop
+    from analysis.load import load_study
+
+    return _write(load_study(options.study, options.results, options.committed), options)
+
+
+def _ledger(options: argparse.Namespace) -> int:
+    from analysis.ledger import load_ledger
+
+    return _write(load_ledger(options.file), options)
+
+
+def _write(source: Source, options: argparse.Namespace) -> int:
+    """Build and write everything of one study; print the first table and, last, the page's path."""
+    from analysis.load import at_stop, main_stop
     from analysis.make import make, write
     from analysis.render import to_text
     from analysis.report import write_report
-    from analysis.tables.correlation import headline, targets
+    from analysis.stopwise import targets
+    from analysis.tables.correlation import headline
 
-    source = load_study(options.study, options.results, options.committed)
-    made = make(source)
+    made = make(source, progress=_progress)
     folder = _folder(options, source.name)
     write(made, folder)
     path = write_report(source, made, folder / "report.html")
@@ -35,6 +52,11 @@ def _report(options: argparse.Namespace) -> int:
         print(f"not shown: {name}: needs {reason}")
     print(path)
     return 0
+
+
+def _progress(done: int, total: int, name: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\033[K{done}/{total} {name}", end="" if done < total else "\r\033[K", file=sys.stderr, flush=True)
 
 
 def _folder(options: argparse.Namespace, name: str) -> Path:
@@ -59,6 +81,12 @@ def parser() -> argparse.ArgumentParser:
     )
     report.add_argument("study", help="configs/<study>.yaml or the study's name")
     report.set_defaults(run=_report)
+    ledger = commands.add_parser(
+        "ledger", help="the same for any ledger: hp.*, complexity.*, gen.gap, is.converged, seed"
+    )
+    ledger.add_argument("file", type=Path, help="a CSV file; tables go to <results>/<its stem>/")
+    ledger.add_argument("--results", type=Path, help="folder of all results (default: $STUDY_RESULTS or results)")
+    ledger.set_defaults(run=_ledger)
     for command in (report,):
         command.add_argument("--results", type=Path, help="folder of all results (default: $STUDY_RESULTS or results)")
         command.add_argument("--committed", action="store_true", help="read analysis/records/, not fresh results")

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,8 @@ from analysis.pairs import PairSigns, dense_ranks, tie_form
 from analysis.resample import Interval, bca, multiplicities
 
 Floats = NDArray[np.float64]
+A = TypeVar("A")
+B = TypeVar("B")
 RESAMPLES = 2000
 WITH_INTERVAL = ("tau_b", "tau_a", "pearson")
 _WORKERS = min(4, os.cpu_count() or 1)
@@ -81,8 +84,13 @@ def coefficients_of_many(
     pairs: Sequence[tuple[Floats, Floats]], groups: ArrayLike, resamples: int = RESAMPLES, seed: int = 0
 ) -> list[Coefficients]:
     """`coefficients` of each (x, y), two at a time where there are two cores; the numbers do not depend on that."""
+    return spread(lambda p: coefficients(p[0], p[1], groups, resamples, seed), pairs)
+
+
+def spread(work: Callable[[A], B], items: Iterable[A]) -> list[B]:
+    """`work` of each item, in order, over the cores: numpy computes outside Python's lock, so threads do."""
     with ThreadPoolExecutor(_WORKERS) as pool:
-        return list(pool.map(lambda p: coefficients(p[0], p[1], groups, resamples, seed), pairs))
+        return list(pool.map(work, items))
 
 
 @dataclass(frozen=True)
@@ -110,7 +118,7 @@ def _coefficients(asked: _Question) -> Coefficients:
     note = _why_undefined(x, y)
     if asked.resamples == 0:
         return Coefficients(len(x), n_groups, point, note=note)
-    replicates = sums.resampled(multiplicities(n_groups, asked.resamples, asked.seed))
+    replicates = sums.resampled(asked.resamples, asked.seed)
     return Coefficients(len(x), n_groups, point, replicates, sums.leave_one_out(), note)
 
 
@@ -194,6 +202,25 @@ def check_frame(frame: pd.DataFrame, target: str) -> None:
         raise ValueError(f"stop: {', '.join(frame['stop'].unique())}: rows of one stop are allowed; see load.at_stop")
 
 
+@dataclass(frozen=True)
+class _Ties:
+    """Ranks whose ties are to be summed under every resample; equal when their bytes are."""
+
+    content: bytes
+    ranks: NDArray[np.int64] = field(compare=False)
+    group: NDArray[np.int64] = field(compare=False)
+    resamples: int
+    seed: int
+
+
+# All measures share the target's ties, and several targets a measure's.
+@lru_cache(maxsize=32)
+def _tie_forms(asked: _Ties) -> Floats:
+    counts = multiplicities(int(asked.group.max()) + 1, asked.resamples, asked.seed)
+    chunks = [counts[:, at : at + _CHUNK] for at in range(0, asked.resamples, _CHUNK)]
+    return np.concatenate([tie_form(asked.ranks, c[asked.group]) for c in chunks])
+
+
 class _Sums:
     """What tau-a, tau-b and Pearson are made of, under any weights on configurations."""
 
@@ -208,15 +235,20 @@ class _Sums:
     def all_rows(self) -> dict[str, Floats]:
         return self._under(np.ones((self.n_groups, 1), dtype=np.float32))
 
-    def resampled(self, counts: NDArray[np.float32]) -> dict[str, Floats]:
-        parts = [self._under(counts[:, at : at + _CHUNK]) for at in range(0, counts.shape[1], _CHUNK)]
+    def resampled(self, resamples: int, seed: int) -> dict[str, Floats]:
+        counts = multiplicities(self.n_groups, resamples, seed)
+        ties = [
+            _tie_forms(_Ties(r.tobytes() + self.group.tobytes(), r, self.group, resamples, seed)) for r in self.ranks
+        ]
+        chunks = [slice(at, at + _CHUNK) for at in range(0, resamples, _CHUNK)]
+        parts = [self._under(counts[:, c], [t[c] for t in ties]) for c in chunks]
         return {name: np.concatenate([p[name] for p in parts]) for name in WITH_INTERVAL}
 
-    def _under(self, counts: NDArray[np.float32]) -> dict[str, Floats]:
+    def _under(self, counts: NDArray[np.float32], ties: Sequence[Floats] = ()) -> dict[str, Floats]:
         rows = counts[self.group]
-        ties = [tie_form(ranks, rows) for ranks in self.ranks]
         moments = self.moments @ counts.astype(np.float64)
-        return _taus(self.signs.form(rows), moments[0], *ties) | {"pearson": _pearson(moments)}
+        tied = ties or [tie_form(ranks, rows) for ranks in self.ranks]
+        return _taus(self.signs.form(rows), moments[0], *tied) | {"pearson": _pearson(moments)}
 
     def leave_one_out(self) -> dict[str, Floats]:
         """Each coefficient without configuration c; shape (configurations,). From row sums, so O(n), not O(n^2)."""

@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from analysis import figures, render, tables
 from analysis.load import Source
 
+Progress = Callable[[int, int, str], None]
+
 
 @dataclass(frozen=True)
 class Part:
@@ -42,17 +44,24 @@ def parts(package: str) -> Iterator[Part]:
         yield Part(found.name, module.TITLE, getattr(module, "FRAME", "records"), module.build)
 
 
-def make(source: Source) -> Made:
-    """Build every table and figure of one study. A part that lacks something says what; any other error is a fault."""
+def make(source: Source, progress: Progress = lambda done, total, name: None) -> Made:
+    """Build every table and figure of one study. A part that lacks something says what; any other error is a fault.
+
+    `progress(done, total, name)` is called before each part, and once at the end.
+    """
     made = Made()
-    for part in parts("tables"):
+    tables_, figures_ = list(parts("tables")), list(parts("figures"))
+    total = len(tables_) + len(figures_)
+    for done, part in enumerate(tables_):
+        progress(done, total, part.name)
         table = part.build(source.frame(part.frame))
         if not isinstance(table, pd.DataFrame):
             raise TypeError(f"tables/{part.name}.py: build gave {type(table).__name__}: a DataFrame is allowed")
         if table.attrs.get("lacks"):
             made.lacking[f"table {part.name}"] = table.attrs["lacks"]
         made.tables[part.name] = table
-    for part in parts("figures"):
+    for done, part in enumerate(figures_, len(tables_)):
+        progress(done, total, part.name)
         try:
             figure = part.build(source.frame(part.frame))
         except figures.Lacking as reason:
@@ -61,6 +70,7 @@ def make(source: Source) -> Made:
         if not isinstance(figure, Figure):
             raise TypeError(f"figures/{part.name}.py: build gave {type(figure).__name__}: a Figure is allowed")
         made.figures[part.name] = figure
+    progress(total, total, "")
     return made
 
 

@@ -9,14 +9,14 @@ program: sets of exactly two, every cell of equal weight, self-pairs kept, V the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.correlation import check_frame
+from analysis.correlation import check_frame, spread
 from analysis.load import axes as varying
 from analysis.load import codes, measures, values
 from analysis.pair_table import pair_tables
@@ -41,18 +41,20 @@ def information(
     sets = [s for size in (0, 1, 2) for s in combinations(names, size)]
     gap = values(frame, target)
     number = {s: codes(frame, list(s)) for s in sets}
-    rows = []
-    for label in measures(frame) if labels is None else labels:
+
+    def row(label: str) -> dict[str, object]:
         x = values(frame, f"measure.{label}")
         there = np.flatnonzero(~(np.isnan(x) | np.isnan(gap)))
         tables = pair_tables(x[there], gap[there], [number[s][there] for s in sets])
+        sizes = [np.unique(number[s][there], return_counts=True)[1].astype(np.float64) for s in sets]
         scores = {s: jiang_ratio(t) for s, t in zip(sets, tables, strict=True)}
-        twos = {s: pgdl_ratio(t, g) for s, (t, g) in zip(sets, _with_sizes(tables, number, sets, there), strict=True)}
-        k, k_given = _least(scores, sets)
-        pgdl, pgdl_given = _least(twos, [s for s in sets if len(s) == 2])
-        rows.append(
-            {"measure": label, "n": len(there), "K": k, "K_given": k_given, "pgdl": pgdl, "pgdl_given": pgdl_given}
-        )
+        each = zip(sets, tables, sizes, strict=True)
+        twos: dict[tuple[str, ...], float] = {s: pgdl_ratio(t, n) for s, t, n in each if len(s) == 2}
+        k, k_given = _least(scores)
+        pgdl, pgdl_given = _least(twos)
+        return {"measure": label, "n": len(there), "K": k, "K_given": k_given, "pgdl": pgdl, "pgdl_given": pgdl_given}
+
+    rows = spread(row, measures(frame) if labels is None else labels)
     return pd.DataFrame(rows, columns=["measure", "n", "K", "K_given", "pgdl", "pgdl_given"])
 
 
@@ -89,16 +91,8 @@ def pgdl_ratio(table: Floats, sizes: Floats) -> float:
     )
 
 
-def _with_sizes(
-    tables: Sequence[Floats], number: dict[tuple[str, ...], Ints], sets: Sequence[tuple[str, ...]], there: Ints
-) -> Iterable[tuple[Floats, Floats]]:
-    for table, s in zip(tables, sets, strict=True):
-        present = np.unique(number[s][there], return_counts=True)[1]
-        yield table, present.astype(np.float64)
-
-
-def _least(scores: dict[tuple[str, ...], float], sets: Sequence[tuple[str, ...]]) -> tuple[float, str]:
-    defined = [s for s in sets if not np.isnan(scores[s])]
+def _least(scores: Mapping[tuple[str, ...], float]) -> tuple[float, str]:
+    defined = [s for s in scores if not np.isnan(scores[s])]
     if not defined:
         return float("nan"), ""
     best = min(defined, key=lambda s: scores[s])

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
-_BLOCK = 256  # rows a block: balances the two dense parts (n x block) with the grid of blocks ((n / block)^2); ours
+_BLOCK = 160  # rows a block: balances the two dense parts (n x block) with the grid of blocks ((n / block)^2); ours
 _LARGEST = 2**24
 
 

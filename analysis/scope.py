@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.correlation import RESAMPLES, check_frame, coefficients
+from analysis.correlation import RESAMPLES, check_frame, coefficients_of_many
 from analysis.load import axes, configurations, measures, values
 from analysis.neighbours import neighbours, signs
 
@@ -38,9 +38,10 @@ def by_scope(
         i = np.concatenate([p.i for p in pairs]) if pairs else np.zeros(0, dtype=np.int64)
         j = np.concatenate([p.j for p in pairs]) if pairs else np.zeros(0, dtype=np.int64)
         gaps = signs(gap, i, j)
-        for label in measures(frame) if labels is None else labels:
-            x = values(part, f"measure.{label}")
-            c = coefficients(x, gap, group, resamples, seed)
+        names = measures(frame) if labels is None else list(labels)
+        columns = [values(part, f"measure.{label}") for label in names]
+        every = coefficients_of_many([(x, gap) for x in columns], group, resamples, seed)
+        for label, x, c in zip(names, columns, every, strict=True):
             bounds = c.interval("tau_b")
             product = signs(x, i, j) * gaps
             known = product[~np.isnan(product)]

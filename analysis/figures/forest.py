@@ -11,7 +11,7 @@ from analysis.correlation import correlate
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.load import at_stop, measures
-from analysis.tables.correlation import targets
+from analysis.stopwise import targets
 
 TITLE = "Kendall rank correlation of each measure with the generalization gap, 95% intervals by configuration"
 

@@ -14,7 +14,7 @@ from analysis.correlation import coefficients
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.load import at_stop, measures, values
-from analysis.tables.correlation import targets
+from analysis.stopwise import targets
 
 TITLE = (
     "Each measure against the generalization gap; rugs show the margins, the line is least squares on the axes shown"
@@ -32,9 +32,9 @@ def build(frame: pd.DataFrame) -> Figure:
     return panels(kept, labels[:20], available[0])
 
 
-def panels(frame: pd.DataFrame, labels: list[str], target: str) -> Figure:
-    """A grid of scatters of the named measures (layers as `label.layer`) against one target."""
-    across = min(_PANELS, len(labels))
+def panels(frame: pd.DataFrame, labels: list[str], target: str, across: int = _PANELS) -> Figure:
+    """A grid, `across` panels wide, of the named measures (a layer as `label.layer`) against one target."""
+    across = min(across, len(labels))
     down = math.ceil(len(labels) / across)
     with style.paper_style():
         width = style.PAGE if across > 2 else style.COLUMN

@@ -1,0 +1,45 @@
+"""Per-layer profile: tau-b of each layerwise measure with the gap, layer by layer in network order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis import style
+from analysis.correlation import correlate
+from analysis.exclude import exclude
+from analysis.figures import Lacking
+from analysis.load import at_stop, layers, measures
+from analysis.stopwise import targets
+
+TITLE = "Rank correlation with the gap, layer by layer; bars are 95% intervals by configuration"
+
+
+def build(frame: pd.DataFrame) -> Figure:
+    """One line a measure (no transformed ones) over the layers; at the main stop, first target."""
+    kept, _ = exclude(at_stop(frame))
+    names = [m for m in style.ordered(measures(kept)) if layers(kept, m) and "@" not in m]
+    available = targets(kept)
+    if len(kept) < 2 or not available or not names:
+        raise Lacking("a measure with a column a layer (measure.<label>.<layer>) and two networks with a gap")
+    order = list(dict.fromkeys(layer for m in names for layer in layers(kept, m)))
+    with style.paper_style():
+        figure = Figure(figsize=(style.COLUMN, 2.5))
+        axes = figure.subplots()
+        axes.axhline(0, color="#999999", linewidth=0.6)
+        for k, name in enumerate(names):
+            own = layers(kept, name)
+            table = correlate(kept, available[0], [f"{name}.{layer}" for layer in own])
+            look = style.look(name)
+            at = np.array([order.index(layer) for layer in own]) + 0.08 * (k - (len(names) - 1) / 2)
+            low, high = table["tau_b"] - table["tau_b.low"], table["tau_b.high"] - table["tau_b"]
+            bars = np.nan_to_num(np.stack([low, high]), nan=0.0)
+            axes.errorbar(
+                at, table["tau_b"], bars, color=look.colour, marker=look.marker, markersize=3.5, linewidth=0.8,
+                elinewidth=0.8, label=look.words,
+            )  # fmt: skip
+        axes.set_xticks(range(len(order)), order)
+        axes.set(ylim=(-1.02, 1.02), xlabel="layer", ylabel=rf"$\tau_b$ with the {style.target_words(available[0])}")
+        figure.legend(loc="outside lower center", ncols=2, handletextpad=0.4, columnspacing=1.0)
+    return figure

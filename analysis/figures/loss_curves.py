@@ -1,0 +1,38 @@
+"""Training loss of every network against epochs, on logarithmic axes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+
+from analysis import style
+from analysis.figures import Lacking
+
+TITLE = "Training loss of every network; the colour is its loss at the last epoch"
+FRAME = "curves"
+
+
+def build(frame: pd.DataFrame) -> Figure:
+    """From the curves frame (key, epoch, train.loss): one line a network."""
+    if not {"key", "epoch", "train.loss"} <= set(frame.columns) or len(frame) == 0:
+        raise Lacking("curves.csv beside the records (key, epoch, train.loss)")
+    lines = []
+    for _, run in frame.sort_values(["key", "epoch"]).groupby("key", sort=True):
+        loss = run["train.loss"].to_numpy(dtype=float)
+        known = np.isfinite(loss) & (loss > 0)
+        if known.sum() > 1:
+            lines.append(np.column_stack([run["epoch"].to_numpy(dtype=float)[known], loss[known]]))
+    if not lines:
+        raise Lacking("a network with two epochs of finite training loss")
+    with style.paper_style():
+        figure = Figure(figsize=(style.COLUMN, 2.2))
+        axes = figure.subplots()
+        last = np.log10([line[-1, 1] for line in lines])
+        axes.add_collection(
+            LineCollection(lines, array=last, cmap="viridis", linewidths=0.5, alpha=0.6, rasterized=len(lines) > 300)
+        )
+        axes.set(xscale="log", yscale="log", xlabel="epoch", ylabel="training loss (nats)")
+        axes.autoscale()
+    return figure

@@ -1,0 +1,131 @@
+"""Every table and figure is built from what has what it needs, and says what is lacking otherwise; ledgers too."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from analysis.__main__ import main
+from analysis.figures import Lacking
+from analysis.figures import slices as slices_figure
+from analysis.figures.stability import curves
+from analysis.load import Source, configurations
+from analysis.make import make, parts, write
+
+
+def source(records: pd.DataFrame, **frames: pd.DataFrame) -> Source:
+    return Source("toy", "A toy", records, Path("toy.csv"), **frames)
+
+
+def training_curves(records: pd.DataFrame) -> pd.DataFrame:
+    rows = [{"key": k, "epoch": e, "train.loss": 2.0 / e} for k in records["key"].unique() for e in (1, 2, 5)]
+    return pd.DataFrame(rows)
+
+
+def loss_slices() -> pd.DataFrame:
+    rows = [
+        {"key": "a", "transform": t, "normalization": n, "alpha": a, "loss": 0.01 + (s if n == "raw" else 1) * a * a}
+        for t, s in (("none", 1), ("layerwise_1", 9)) for n in ("raw", "per layer") for a in np.linspace(-1, 1, 11)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.slow
+def test_a_study_with_everything_lacks_nothing(make_records, tmp_path):
+    records = make_records(transforms=("layerwise_1",))
+    timings = pd.DataFrame({"key": records["key"], "stop": "", "item": "train", "seconds": 1.0})
+    frames = {"timings": timings, "curves": training_curves(records), "slices": loss_slices()}
+    made = make(source(records, **frames))
+    assert made.lacking == {}
+    assert {p.name for p in parts("figures")} == set(made.figures)
+    for path in write(made, tmp_path):
+        assert path.stat().st_size > 0
+        if path.suffix == ".pdf":
+            assert b"/Type3" not in path.read_bytes()
+
+
+def test_a_study_with_the_least_says_what_each_part_lacks(records):
+    keep = [c for c in records if not c.startswith("measure.") or c == "measure.train_loss"]
+    made = make(source(records[keep]))
+    for name in ("table reparameterization", "figure layers", "figure loss_curves", "figure slices", "table cost"):
+        assert made.lacking[name]
+    assert "figure scatter" not in made.lacking and len(made.tables["correlation"]) == 3
+
+
+def test_every_part_survives_one_network(records):
+    made = make(source(records.iloc[:1]))
+    assert "table correlation" in made.lacking and "figure scatter" in made.lacking
+
+
+def test_reparameterization_leaves_the_invariant_measure_and_moves_the_trace(make_records):
+    table = make(source(make_records(transforms=("layerwise_1",)))).tables["reparameterization"]
+    table = table.set_index(["measure", "transform"])
+    assert table.loc[("relative_flatness", "layerwise_1"), "largest_change"] == 0
+    before, after = (table.loc[("hessian_trace", t), "tau_b"] for t in ("none", "layerwise_1"))
+    assert table.loc[("hessian_trace", "layerwise_1"), "largest_change"] > 1 and abs(after) < abs(before)
+
+
+def test_slices_draw_a_line_a_transform_in_a_panel_a_normalization():
+    figure = slices_figure.build(loss_slices())
+    assert isinstance(figure, Figure) and [len(a.lines) for a in figure.axes] == [2, 2]
+    with pytest.raises(Lacking, match=r"slices\.csv"):
+        slices_figure.build(pd.DataFrame())
+
+
+def test_stability_ends_at_the_coefficient_of_all_networks(records):
+    group = configurations(records)
+    networks, low, middle, high = curves(records, ["relative_flatness"], "gap.loss", group)
+    assert networks[-1] == 81 and low[-1, 0] == middle[-1, 0] == high[-1, 0]
+    assert high[0, 0] - low[0, 0] > 0.05
+
+
+def test_a_new_table_is_found_by_its_file_name():
+    names = [p.name for p in parts("tables")]
+    files = {p.stem for p in Path("analysis/tables").glob("*.py")} - {"__init__"}
+    assert names == sorted(files) and all(p.title for p in parts("tables"))
+
+
+def test_ledger_writes_every_table_under_the_stem(make_ledger, tmp_path, capsys):
+    path = tmp_path / "mine.csv"
+    make_ledger(n_rows=120, n_measures=3, n_seeds=2).to_csv(path, index=False)
+    assert main(["ledger", str(path), "--results", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out.strip().endswith("report.html")
+    for part in parts("tables"):
+        for suffix in (".csv", ".md", ".tex"):
+            assert (tmp_path / "out" / "mine" / "tables" / (part.name + suffix)).is_file()
+    table = pd.read_csv(tmp_path / "out" / "mine" / "tables" / "correlation.csv")
+    assert table["tau_b"].is_monotonic_decreasing and (table["n"] < 120).all()
+
+
+def test_a_file_that_is_no_ledger_is_one_line(tmp_path, capsys):
+    path = tmp_path / "other.csv"
+    path.write_text("a,b\n1,2\n")
+    assert main(["ledger", str(path)]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {path}: columns: gen.gap missing")
+
+
+@pytest.mark.slow
+def test_ten_thousand_rows_and_forty_measures_fit_the_budget(make_ledger, tmp_path):
+    """CPU seconds rather than wall clock, so that a busy machine does not fail it: 2 cores x 60 s, and 2 GB."""
+    path = tmp_path / "large.csv"
+    ledger = make_ledger(n_rows=10_000, n_measures=38)
+    r = np.random.default_rng(0)
+    ledger["complexity.cross_entropy"], ledger["complexity.l2"] = r.random((2, len(ledger)))
+    ledger.to_csv(path, index=False)
+    code = (
+        "import resource, sys; from analysis.__main__ import main; status = main(sys.argv[1:]);"
+        "used = resource.getrusage(resource.RUSAGE_SELF);"
+        "print(status, used.ru_utime + used.ru_stime, used.ru_maxrss / 1e6)"
+    )
+    begun = time.monotonic()
+    command = [sys.executable, "-c", code, "ledger", str(path), "--results", str(tmp_path)]
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1].split()
+    print(f"wall {time.monotonic() - begun:.0f} s, cpu {out[1]} s, memory {out[2]} GB")
+    assert out[0] == "0" and float(out[1]) < 120 and float(out[2]) < 2

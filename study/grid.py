@@ -120,10 +120,10 @@ def _study(content: dict[str, Any], path: Path) -> Study:
     if not measures or len(set(measures)) < len(measures):
         raise ConfigError("measures", list(measures), "allowed: at least one measure, each once")
     transforms = _section(content, "reparameterize", list, [])
-    for name in transforms:
-        if not isinstance(name, str) or not is_transform(name) or transforms.count(name) > 1:
-            raise ConfigError("reparameterize", name, f"allowed, each once: {ALLOWED}")
-    measures += tuple(f"{label}@{name}" for name in transforms for label in measures)
+    for transform in transforms:
+        if not isinstance(transform, str) or not is_transform(transform) or transforms.count(transform) > 1:
+            raise ConfigError("reparameterize", transform, f"allowed, each once: {ALLOWED}")
+    measures += tuple(f"{label}@{transform}" for transform in transforms for label in measures)
     shard_size = _section(content, "shard_size", int, 32)
     if shard_size < 1:
         raise ConfigError("shard_size", shard_size, "allowed: an integer > 0")

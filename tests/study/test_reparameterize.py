@@ -85,6 +85,7 @@ def test_labels_reach_the_records(tmp_path: Path) -> None:
         "measures: [relative_flatness, hessian_trace]\nreparameterize: [layerwise_1, neuronwise_1]\n"
     )
     study = load_study(path)
+    assert study.name == "s"
     run_shard(study.runs, study.measures, runs_root=tmp_path / "runs")
     (row,) = read_table(collect(study, tmp_path / "runs", tmp_path / "results")[0])
     value = {name: float(row[f"measure.{name}"]) for name in study.measures}

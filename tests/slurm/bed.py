@@ -86,6 +86,21 @@ class Bed:
 
         return training(self.until(lambda s: bool(training(s)), seconds, every=0.3))[0]
 
+    def until_restarted(self, shard: str, restarts: int, seconds: float = 120) -> dict[str, Any]:
+        """Wait until the scheduler has started a shard's job so many times again; the shard's marker."""
+
+        def marker(status: dict[str, Any]) -> dict[str, Any]:
+            return next(s["marker"] for s in status["shard_list"] if s["shard"] == shard)
+
+        return marker(self.until(lambda s: marker(s)["restarts"] >= restarts, seconds, every=0.3))
+
+    def until_idle(self, node: str) -> None:
+        """Wait until a node takes jobs again, for the next test."""
+        end = time.monotonic() + 60
+        while "idle" not in sh("sinfo", "-h", "-n", node, "-o", "%T"):
+            assert time.monotonic() < end, f"{node} does not come back"
+            time.sleep(0.5)
+
     def pid(self, shard: str) -> int:
         """The process that holds a shard."""
         marker = self.ledger.marker(shard)

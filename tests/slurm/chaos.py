@@ -98,17 +98,17 @@ class Chaos:
         self._note("preemption or time limit (USR2)", seen)
 
     def lose_node(self, shard: dict[str, Any]) -> None:
-        restarts, old = shard["marker"]["restarts"], self.bed.pid(shard["shard"])
+        old = self.bed.pid(shard["shard"])
         node = sh("squeue", "-h", "-j", shard["job"], "-o", "%N").strip()
         sh(NODE, "kill", node)
-        was_alive = is_alive(old)
-        seen = self._seen(
-            shard["shard"], lambda s: s["state"] in ("running", "done") and s["marker"]["restarts"] > restarts
-        )
+        os.kill(old, signal.SIGSTOP)
+        marker = self.bed.until_restarted(shard["shard"], shard["marker"]["restarts"] + 1)
+        assert is_alive(old), "the process was to outlive its node's slurmd"
+        os.kill(old, signal.SIGCONT)
         self.bed.until(lambda s: not is_alive(old), 60)
         sh(NODE, "start", node)
-        assert was_alive, "the process was to outlive its node's slurmd"
-        self._note("kill -9 of a node's slurmd, the job's process lives on", f"{seen}; the old process was fenced off")
+        what = "node lost (kill -9 of slurmd); its process comes back when the job already runs elsewhere"
+        self._note(what, f"{marker['state']}: {marker['cause']}; the old process stopped without a further write")
 
     def drain_node(self, shard: dict[str, Any]) -> None:
         node = sh("squeue", "-h", "-j", shard["job"], "-o", "%N").strip()

@@ -164,11 +164,10 @@ class _Run:
                 tally.add(phi, delta)
 
     def _back(self, uses: Uses, outputs: Tensor, columns: Tensor, last: bool) -> Iterator[tuple[Tally, Tensor, Tensor]]:
-        """Send columns back and hand out phi and delta of one layer after another, so that each is freed in turn."""
+        """Send columns back and hand out phi and delta, one layer after another, some samples at a time."""
         uses.backward(outputs, columns.to(outputs.dtype), keep_graph=not last)
         for index, tally in enumerate(self.tallies):
-            phi, delta = uses.joined(index)
-            if phi is not None and delta is not None:
+            for phi, delta in uses.joined(index, self.plan.piece(index, len(columns))):
                 yield tally, phi, delta
 
     def _passes(self, n: int) -> Iterable[tuple[Uses, Tensor]]:

@@ -134,7 +134,8 @@ def _normalized(module: nn.Module, x: Tensor) -> Tensor:
         hat = F.group_norm(x, module.num_groups, eps=module.eps)
     else:
         assert isinstance(module, BATCH_NORMS)
-        hat = F.batch_norm(
-            x, module.running_mean, module.running_var, training=module.running_mean is None, eps=module.eps
-        )
+        mean, variance = module.running_mean, module.running_var
+        if mean is None or variance is None:
+            raise ValueError(f"{type(module).__name__} without running statistics mixes the samples of a batch")
+        hat = F.batch_norm(x, mean.to(x.dtype), variance.to(x.dtype), eps=module.eps)
     return hat.reshape(len(x), x.shape[1], 1, -1)

@@ -53,17 +53,20 @@ class Uses:
         for use, delta in zip(uses, deltas, strict=True):
             use.delta = delta
 
-    def joined(self, index: int) -> tuple[Tensor, Tensor] | tuple[None, None]:
-        """phi (n, g, d, P) and delta (k, n, g, o, P) of one layer, several uses side by side as further positions."""
+    def joined(self, index: int, n: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """phi (n, g, d, P) and delta (k, n, g, o, P) of one layer, n samples at a time, delta being freed at the end.
+
+        Several uses of the layer stand side by side as further positions. Nothing if the outputs do not depend on it.
+        """
         layer = self.layers[index]
         live = [(use, use.delta) for use in self._uses[index] if use.delta is not None]
-        if not live:
-            return None, None
-        phi = [layer.patches(use.module, use.x) for use, _ in live]
-        delta = [layer.deltas(use.module, delta) for use, delta in live]
+        for start in range(0, len(live[0][0].x) if live else 0, n):
+            at = slice(start, start + n)
+            phi = [layer.patches(use.module, use.x[at]) for use, _ in live]
+            delta = [layer.deltas(use.module, delta[:, at]) for use, delta in live]
+            yield (phi[0], delta[0]) if len(live) == 1 else (torch.cat(phi, -1), torch.cat(delta, -1))
         for use, _ in live:
             use.delta = None
-        return (phi[0], delta[0]) if len(live) == 1 else (torch.cat(phi, -1), torch.cat(delta, -1))
 
 
 @contextlib.contextmanager

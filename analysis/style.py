@@ -81,6 +81,7 @@ HYPERPARAMETERS: dict[str, str] = {
 # Column of a table -> (text, LaTeX). Columns `x.low` and `x.high` are printed as an interval behind x.
 COLUMNS: dict[str, tuple[str, str]] = {
     "tau_b": ("Kendall τ_b", r"Kendall $\tau_b$"),
+    "tau_b_after": ("τ_b after rescaling", r"$\tau_b$ after rescaling"),
     "tau_a": ("Kendall τ_a", r"Kendall $\tau_a$"),
     "weighted_tau": ("weighted τ", r"weighted $\tau$"),
     "pearson": ("Pearson r", r"Pearson $r$"),

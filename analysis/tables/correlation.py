@@ -33,15 +33,28 @@ def build(frame: pd.DataFrame, resamples: int = RESAMPLES, rules: str = "default
 
 
 def headline(table: pd.DataFrame, stop: str, target: str) -> pd.DataFrame:
-    """The rows of one stop and target, with only the columns that fit a terminal and a paper's page."""
+    """The rows of one stop and target, with only the columns that fit a terminal and a paper's page.
+
+    Where the study measured reparameterized networks, `tau_b_after` is the coefficient of the first reparameterization,
+    beside that of the networks as they were trained.
+    """
     if table.attrs.get("lacks"):
         return table
     rows = table[(table["stop"] == stop) & (table["target"] == target)]
     columns = [
         c for c in table.columns if c.split(".")[0] in ("measure", "n", "configurations", *WITH_INTERVAL, "note")
     ]
-    short = rows[columns].reset_index(drop=True)
+    labels = rows["measure"].astype(str)
+    short = rows.loc[~labels.str.contains("@"), columns].reset_index(drop=True)
     short.attrs |= dict(table.attrs)
+    after = rows[labels.str.contains("@")]
+    if len(after):
+        transform = str(after["measure"].iloc[0]).partition("@")[2]
+        found = after[after["measure"].str.endswith("@" + transform)].set_index("measure")
+        for end in ("", ".low", ".high"):
+            values = found["tau_b" + end]
+            short["tau_b_after" + end] = [values.get(f"{m}@{transform}") for m in short["measure"]]
+        short.attrs["note"] = f"{table.attrs.get('note', '')} After: every network reparameterized by {transform}."
     place = "" if stop == "ledger" else f" at {stop}"
     short.attrs["title"] = f"Rank correlation of each measure with the {target_words(target)}{place}"
     return short

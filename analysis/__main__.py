@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from analysis.load import Source
+    from analysis.make import Made
 
 # Measures are spread over cores by ourselves; threads inside each matrix product would only get in each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -21,28 +22,40 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 def _report(options: argparse.Namespace) -> int:
     from analysis.load import load_study
 
-    return _write(load_study(options.study, options.results, options.committed), options)
+    return _write([load_study(name, options.results, options.committed) for name in options.study], options)
 
 
 def _ledger(options: argparse.Namespace) -> int:
     from analysis.ledger import load_ledger
 
-    return _write(load_ledger(options.file), options)
+    return _write([load_ledger(options.file)], options)
 
 
-def _write(source: Source, options: argparse.Namespace) -> int:
-    """Build and write everything of one study; print the first table and, last, the page's path."""
-    from analysis.load import at_stop, main_stop
+def _write(sources: list[Source], options: argparse.Namespace) -> int:
+    """Build and write everything; print each study's first table and, last, the path of the page (of all studies)."""
     from analysis.make import make, write
-    from analysis.render import to_text
     from analysis.report import write_report
+
+    built = []
+    for source in sources:
+        made = make(source, progress=_progress)
+        folder = _results(options) / source.name
+        write(made, folder)
+        path = write_report([(source, made)], folder / "report.html")
+        built.append((source, made))
+        _print_headline(source, made)
+    if len(built) > 1:
+        path = write_report(built, _results(options) / "report.html")
+    print(path)
+    return 0
+
+
+def _print_headline(source: Source, made: Made) -> None:
+    from analysis.load import at_stop, main_stop
+    from analysis.render import to_text
     from analysis.stopwise import targets
     from analysis.tables.correlation import headline
 
-    made = make(source, progress=_progress)
-    folder = _folder(options, source.name)
-    write(made, folder)
-    path = write_report(source, made, folder / "report.html")
     available = targets(at_stop(source.records))
     table = made.tables["correlation"]
     if available:
@@ -50,8 +63,6 @@ def _write(source: Source, options: argparse.Namespace) -> int:
     print(to_text(table, width=_width(), colour=sys.stdout.isatty()), end="")
     for name, reason in made.lacking.items():
         print(f"not shown: {name}: needs {reason}")
-    print(path)
-    return 0
 
 
 def _progress(done: int, total: int, name: str) -> None:
@@ -59,9 +70,8 @@ def _progress(done: int, total: int, name: str) -> None:
         print(f"\r\033[K{done}/{total} {name}", end="" if done < total else "\r\033[K", file=sys.stderr, flush=True)
 
 
-def _folder(options: argparse.Namespace, name: str) -> Path:
-    root = options.results if options.results is not None else Path(os.environ.get("STUDY_RESULTS", "results"))
-    return root / name
+def _results(options: argparse.Namespace) -> Path:
+    return options.results if options.results is not None else Path(os.environ.get("STUDY_RESULTS", "results"))
 
 
 def _width() -> int:
@@ -79,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
     report = commands.add_parser(
         "report", help="tables, figures and the page of one study; prints the page's path last"
     )
-    report.add_argument("study", help="configs/<study>.yaml or the study's name")
+    report.add_argument("study", nargs="+", help="configs/<study>.yaml or a study's name; several share one page")
     report.set_defaults(run=_report)
     ledger = commands.add_parser(
         "ledger", help="the same for any ledger: hp.*, complexity.*, gen.gap, is.converged, seed"

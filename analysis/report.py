@@ -14,17 +14,19 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from analysis import render, style
+from analysis.explorer import explorer_data
 from analysis.load import Source, at_stop, main_stop
 from analysis.make import Made, Part, parts
-from analysis.tables.correlation import headline, targets
+from analysis.stopwise import targets
+from analysis.tables.correlation import headline
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def write_report(source: Source, made: Made, path: Path) -> Path:
-    """Write the page of one study to `path`; the same study gives the same bytes."""
+def write_report(studies: list[tuple[Source, Made]], path: Path) -> Path:
+    """Write the page of one or several studies to `path`; the same studies give the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page([(source, made)]), encoding="utf-8")
+    path.write_text(page(studies), encoding="utf-8")
     return path
 
 
@@ -41,8 +43,14 @@ def page(studies: list[tuple[Source, Made]]) -> str:
     return environment.get_template("report.html.j2").render(
         title=" and ".join(source.title for source, _ in studies),
         studies=content,
-        css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        css=_file("report.css"),
+        javascript=_file("statistics.js") + _file("report.js"),
+        data=explorer_data([source for source, _ in studies]),
     )
+
+
+def _file(name: str) -> Markup:
+    return Markup((_TEMPLATES / name).read_text(encoding="utf-8"))
 
 
 def table_html(table: pd.DataFrame) -> Markup:

@@ -1,0 +1,110 @@
+"""A headless Chromium driven over the WebDriver protocol, with nothing but the standard library."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--window-size=1100,1300",
+)  # fmt: skip
+ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
+
+
+def missing() -> str:
+    """What is not installed, or nothing."""
+    absent = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
+    return f"{' and '.join(absent)} not installed (Debian: apt-get install chromium chromium-driver)" if absent else ""
+
+
+class Browser:
+    """One window of a browser of its own, with its profile in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        log = subprocess.DEVNULL
+        self._driver = subprocess.Popen(["chromedriver", f"--port={port}"], stdout=log, stderr=log)
+        self._root = f"http://127.0.0.1:{port}"
+        self._wait()
+        options = {"args": [*FLAGS, f"--user-data-dir={folder}"], "binary": shutil.which("chromium")}
+        wanted = {
+            "capabilities": {"alwaysMatch": {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}}
+        }
+        self._session = f"/session/{self._call('POST', '/session', wanted)['sessionId']}"
+
+    def close(self) -> None:
+        """End the browser and its driver."""
+        try:
+            self._call("DELETE", self._session)
+        finally:
+            self._driver.terminate()
+            self._driver.wait(10)
+
+    def open(self, path: Path) -> None:
+        """Load a file from disk."""
+        self._call("POST", f"{self._session}/url", {"url": path.as_uri()})
+
+    def run(self, script: str, *arguments: object) -> Any:
+        """Run JavaScript in the page and return what it returns."""
+        return self._call("POST", f"{self._session}/execute/sync", {"script": script, "args": list(arguments)})
+
+    def press(self, *keys: str) -> None:
+        """Press keys one after another, where the focus is."""
+        actions = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
+        self._call("POST", f"{self._session}/actions", {"actions": [{"type": "key", "id": "k", "actions": actions}]})
+
+    def hover(self, selector: str) -> None:
+        """Move the pointer onto the first element of a CSS selector."""
+        self.run("document.querySelector(arguments[0]).scrollIntoView({block: 'center'})", selector)
+        found = self._call("POST", f"{self._session}/element", {"using": "css selector", "value": selector})
+        move = {"type": "pointerMove", "duration": 0, "origin": {ELEMENT: found[ELEMENT]}, "x": 0, "y": 0}
+        mouse = {"type": "pointer", "id": "m", "parameters": {"pointerType": "mouse"}, "actions": [move]}
+        self._call("POST", f"{self._session}/actions", {"actions": [mouse]})
+
+    def prefer(self, scheme: str) -> None:
+        """Ask pages for their light or dark colours."""
+        features = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        command = {"cmd": "Emulation.setEmulatedMedia", "params": features}
+        self._call("POST", f"{self._session}/goog/cdp/execute", command)
+
+    def complaints(self) -> list[str]:
+        """Messages of the console since the last call that are errors or warnings."""
+        log = self._call("POST", f"{self._session}/se/log", {"type": "browser"})
+        return [entry["message"] for entry in log if entry["level"] in ("SEVERE", "WARNING")]
+
+    def picture(self) -> bytes:
+        """A PNG of the window."""
+        return base64.b64decode(self._call("GET", f"{self._session}/screenshot"))
+
+    def _call(self, method: str, path: str, body: dict | None = None) -> Any:
+        content = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(
+            self._root + path, content, {"Content-Type": "application/json"}, method=method
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=60) as reply:
+                return json.load(reply)["value"]
+        except urllib.error.HTTPError as error:
+            with error:
+                raise RuntimeError(error.read().decode()) from None
+
+    def _wait(self) -> None:
+        for _ in range(200):
+            try:
+                if self._call("GET", "/status")["ready"]:
+                    return
+            except (urllib.error.URLError, ConnectionError):
+                time.sleep(0.05)
+        raise RuntimeError("chromedriver did not start within 10 s")

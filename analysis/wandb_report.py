@@ -22,7 +22,8 @@ from analysis.style import hyperparameter, look, ordered, target_axis
 from analysis.tables.correlation import targets
 from study.checkpoint import read_json, write_json
 from study.paths import results_folder
-from study.tracking import PROJECT, wandb_name
+from study.tracking import PROJECT
+from study.wandb_run import wandb_name
 
 WIDTH = 24  # columns of a W&B panel grid
 EXAMPLE = """examples:

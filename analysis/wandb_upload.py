@@ -29,32 +29,20 @@ from study.config import FIELDS
 from study.outbox import Outbox
 from study.paths import RunPaths, results_folder, runs_folder
 from study.records import Row, read_table, write_table
-from study.tracking import (
-    FREE_RATE,
-    PROJECT,
-    Mirrored,
-    TrackingError,
-    check,
-    column_name,
-    read_epochs,
-    require_server,
-    wandb_run,
-    write_offline,
-)  # fmt: skip
-from study.upload import REQUESTS_PER_RUN, UploadReport, estimate_seconds, upload
+from study.tracking import FREE_RATE, PROJECT, check, deliver, write_offline
+from study.upload import REQUESTS_PER_RUN, UploadReport, estimate_seconds
+from study.wandb_run import TrackingError, WandbRun, column_name, read_epochs, wandb_run
 
 
-def export(study: str, records: Path, runs_root: Path, results: Path) -> Mirrored:
-    """Write every run of a records file, with its curve where runs/ has it, as an offline wandb run under `results`.
+def wandb_runs(study: str, records: Path, runs_root: Path) -> list[WandbRun]:
+    """Every run of a records file, with its curve where runs/ has it, as wandb shall show it.
 
-    Runs that are there already, from here or from the mirror of `study run`, are left as they are: same id, same
-    content. Raises ValueError where a run's epochs cannot be read.
+    Raises ValueError where a run's epochs cannot be read.
     """
     by_key: dict[str, list[Row]] = {}
     for row in read_table(records):
         by_key.setdefault(row["key"], []).append(row)
-    runs = [wandb_run(study, rows, read_epochs(RunPaths(runs_root, key))) for key, rows in by_key.items()]
-    return write_offline(runs, results)
+    return [wandb_run(study, rows, read_epochs(RunPaths(runs_root, key))) for key, rows in by_key.items()]
 
 
 def read_back(study: str, file: Path, entity: str | None = None, project: str = PROJECT) -> pd.DataFrame:
@@ -65,7 +53,9 @@ def read_back(study: str, file: Path, entity: str | None = None, project: str = 
     import wandb
 
     api = wandb.Api()
-    found = api.runs(f"{entity}/{project}" if entity else project, filters={"group": study}, per_page=200, lazy=False)
+    found = api.runs(
+        f"{entity}/{project}" if entity else project, filters={"group": {"$in": [study]}}, per_page=200, lazy=False
+    )
     try:
         rows = [row for run in found for row in _rows(run.config, run.summary_metrics)]
     except (wandb.Error, ValueError) as error:
@@ -150,17 +140,17 @@ def _run(options: argparse.Namespace) -> int:
     with _alone(results):
         if options.again:
             shutil.rmtree(results / "wandb", ignore_errors=True)
-        done = export(source.name, source.path, options.runs, results)
+        runs = wandb_runs(source.name, source.path, options.runs)
+        done = write_offline(runs, results)
         for problem in done.problems:
             print(problem, file=sys.stderr)
-        n, n_all = len(Outbox(results).waiting()), done.written + done.skipped
+        n = len(Outbox(results).waiting({run.id for run in runs}))
         minutes = estimate_seconds(n, options.rate) / 60
-        print(f"{source.name}: {n_all} runs, {n_all - n} uploaded before, {n} to upload: about {minutes:.1f} min "
-              f"({REQUESTS_PER_RUN} requests a run, {options.rate:g} a minute)")  # fmt: skip
+        print(f"{source.name}: {len(runs)} runs, {len(runs) - n} uploaded before, {n} to upload: "
+              f"about {minutes:.1f} min ({REQUESTS_PER_RUN} requests a run, {options.rate:g} a minute)")  # fmt: skip
         if options.dry_run or not n:
             return int(bool(done.problems))
-        require_server()
-        report = _upload(results, n, options)
+        report = _upload(runs, results, options)
     for line in report.failed:
         print(f"not uploaded: {line}", file=sys.stderr)
     refused = f"; the server refused {report.n_refused} requests for a while" if report.n_refused else ""
@@ -168,13 +158,13 @@ def _run(options: argparse.Namespace) -> int:
     return int(bool(done.problems or report.failed))
 
 
-def _upload(results: Path, n: int, options: argparse.Namespace) -> UploadReport:
+def _upload(runs: Sequence[WandbRun], results: Path, options: argparse.Namespace) -> UploadReport:
     columns = (TextColumn("uploading"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns) as bar:
-        task = bar.add_task("", total=n)
-        return upload(
-            results, rate=options.rate, parallel=options.parallel, entity=options.entity, project=options.project,
-            progress=lambda sent, total, seconds_left: bar.update(task, completed=sent),
+        task = bar.add_task("", total=None)
+        return deliver(
+            runs, results, rate=options.rate, parallel=options.parallel, entity=options.entity,
+            project=options.project, progress=lambda sent, total: bar.update(task, completed=sent, total=total),
         )  # fmt: skip
 
 

@@ -17,15 +17,12 @@ from study.checkpoint import read_json, write_json
 
 @dataclass(frozen=True)
 class Mark:
-    """One run: its wandb id, the name of its offline folder, and hashes of what that shows ("rows": its curve, "rest").
-
-    `sent` holds the hashes of what the server has; it lags behind `digest` while something waits to be uploaded.
-    """
+    """One run: its wandb id, the name of its offline folder, hashes of what is shown, and whether the server has it."""
 
     id: str
     folder: str
     digest: Mapping[str, str]
-    sent: Mapping[str, str]
+    sent: bool
 
 
 class Outbox:
@@ -45,29 +42,23 @@ class Outbox:
         mark = self.mark(id)
         if mark is None or any(mark.digest.get(part) != value for part, value in digest.items()):
             return False
-        return mark.sent == mark.digest or self.data(mark).exists()
-
-    def has_curve(self, id: str, digest: Mapping[str, str]) -> bool:
-        """Whether the server has this very curve."""
-        mark = self.mark(id)
-        return mark is not None and "rows" in digest and mark.sent.get("rows") == digest["rows"]
+        return mark.sent or self.data(mark).exists()
 
     def put(self, id: str, folder: str, digest: Mapping[str, str]) -> None:
-        """Note that a run has been written; what was sent of it before still counts."""
-        old = self.mark(id)
-        write_json(self._file(id), asdict(Mark(id, folder, dict(digest), dict(old.sent) if old else {})))
+        """Note that a run has been written, and is to be sent."""
+        write_json(self._file(id), asdict(Mark(id, folder, dict(digest), sent=False)))
 
     def note_sent(self, id: str) -> None:
         """Note that the server has all that is written of a run."""
         mark = self.mark(id)
         if mark is not None:
-            write_json(self._file(id), asdict(replace(mark, sent=mark.digest)))
+            write_json(self._file(id), asdict(replace(mark, sent=True)))
 
     def waiting(self, ids: Collection[str] | None = None) -> list[Mark]:
         """Runs (of these ids, or all) that are written and not on the server, sorted by id."""
         marks = [Mark(**read_json(file)) for file in sorted((self.folder / "mirrored").glob("*.json"))]
         wanted = [mark for mark in marks if ids is None or mark.id in ids]
-        return [mark for mark in wanted if mark.sent != mark.digest and self.data(mark).exists()]
+        return [mark for mark in wanted if not mark.sent and self.data(mark).exists()]
 
     def data(self, mark: Mark) -> Path:
         """wandb's transaction log of a run: the whole run in one file."""

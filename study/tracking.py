@@ -7,52 +7,29 @@ behind, which `python -m analysis.wandb_upload` picks up later.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import json
 import math
 import os
-import re
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from study.config import RunConfig, run_key, stop_target
+from study.config import RunConfig, run_key
 from study.outbox import Outbox
 from study.paths import RunPaths, results_folder
-from study.upload import upload
+from study.upload import UploadReport, recover, upload
+from study.wandb_run import TrackingError, WandbRun, read_epochs, wandb_run
 
 MODES = ("offline", "online", "off")
 PROJECT = "relative-flatness-study"
+ATTEMPTS = 3  # rounds of an upload, as long as a round sends anything. Ours
 FREE_RATE = 50.0  # API requests a minute that W&B allows a free account; 200 on a paid one
 MISSING = "wandb is not installed: runs are not mirrored to it; everything else is complete"
-
-Row = Mapping[str, str]  # of the records: one run and stop, cells as text
-
-
-class TrackingError(ValueError):
-    """wandb cannot be used in the way that was asked for."""
-
-
-@dataclass(frozen=True)
-class WandbRun:
-    """One run as wandb shall show it: `rows` one an epoch (None: not known here); all values numbers, text or None."""
-
-    id: str
-    config: Mapping[str, Any]
-    rows: Sequence[Mapping[str, Any]] | None
-    summary: Mapping[str, Any]
-
-    def digest(self) -> dict[str, str]:
-        """Hashes of the curve and of the rest: whether what was written is still what the files say."""
-        parts: dict[str, Any] = {"rest": [self.config, self.summary]}
-        if self.rows is not None:
-            parts["rows"] = self.rows
-        return {k: hashlib.sha256(json.dumps(v, sort_keys=True).encode()).hexdigest()[:16] for k, v in parts.items()}
 
 
 @dataclass(frozen=True)
@@ -122,19 +99,21 @@ def mirror(
         return Mirrored()
     if importlib.util.find_spec("wandb") is None:
         return Mirrored(problems=(MISSING,))
+    problems: list[str] = []
+    done = Mirrored()
     try:
         results = results_folder(study_name, results_root)
         finished, problems = _finished(runs, measures, runs_root, study_name)
         done = write_offline(finished, results)
         problems += done.problems
         if mode == "online":
-            require_server()
-            report = upload(results, {run.id for run in finished}, rate=rate)
-            problems += [f"wandb: not uploaded, kept offline: {line}" for line in report.failed]
-        return Mirrored(done.written, done.skipped, tuple(problems))
+            failed = deliver(finished, results, rate=rate).failed
+            problems += [f"wandb: not uploaded, kept offline: {line}" for line in failed]
+    except TrackingError as error:
+        problems.append(str(error))
     except Exception as error:  # a mirror never fails a run
-        text = str(error) if isinstance(error, TrackingError) else f"wandb: {type(error).__name__}: {error}"
-        return Mirrored(problems=(text,))
+        problems.append(f"wandb: {type(error).__name__}: {' '.join(str(error).split())}")
+    return replace(done, problems=tuple(problems))
 
 
 def _finished(
@@ -153,76 +132,77 @@ def _finished(
     return finished, problems
 
 
-# --- what wandb shall show -------------------------------------------------------------------------------------------
+# --- sending ---------------------------------------------------------------------------------------------------------
 
 
-def wandb_run(study: str, stops: Sequence[Row], epochs: Sequence[Mapping[str, Any]] | None) -> WandbRun:
-    """A run from its records, one row a stop, and its epochs.
+def deliver(
+    runs: Sequence[WandbRun],
+    results: Path,
+    *,
+    rate: float,
+    parallel: int = 4,
+    entity: str | None = None,
+    project: str = PROJECT,
+    progress: Callable[[int, int], None] = lambda sent, total: None,
+) -> UploadReport:
+    """Upload those of `runs` that are written under `results` and not on the server; each row arrives once.
 
-    Hyperparameters and provenance become the config, all else that has a value the summary: the last stop's columns
-    under their own names, an earlier stop's prefixed, e.g. `at__loss_0__1__gap__loss`; `column_name` leads back.
+    wandb's `sync` appends to the curve of a run that the server knows, so what a killed upload (or one from elsewhere)
+    has brought there is asked for first, and only the rest is sent. `progress` is told runs sent and runs in all.
+    Raises TrackingError where no server answers, wandb.Error where it answers with a refusal.
     """
-    stops = sorted(stops, key=lambda row: _stop_order(row["stop"]))
-    last = stops[-1]
-    fields = {name.removeprefix("hp."): value for name, value in last.items() if name.startswith(("hp.", "prov."))}
-    # All seeds of one configuration share `configuration`: group by it in the web app to average over seeds.
-    shared = sorted((name, value) for name, value in last.items() if name.startswith("hp.") and name != "hp.seed")
-    identity = {
-        "study": study, "key": last["key"], "stop": last["stop"], "stops": " ".join(row["stop"] for row in stops),
-        "configuration": hashlib.sha256(json.dumps(shared).encode()).hexdigest()[:12],
-    }  # fmt: skip
-    results = {
-        name if row is last else f"at.{row['stop']}.{name}": text
-        for row in stops
-        for name, text in row.items()
-        if text != "" and name not in ("key", "stop") and not name.startswith(("hp.", "prov."))
-    }
-    return WandbRun(
-        id=f"{study}-{last['key']}",
-        config=identity
-        | {wandb_name(n): text if n.startswith("prov.") else _value(text) for n, text in fields.items()},
-        rows=None if epochs is None else [{wandb_name(name): v for name, v in row.items()} for row in epochs],
-        summary={wandb_name(name): _value(text) for name, text in results.items()},
-    )
+    report, outbox = UploadReport(), Outbox(results)
+    total = len(outbox.waiting({run.id for run in runs}))
+    for _ in range(ATTEMPTS if total else 0):
+        require_server()
+        _leave_out_what_is_there(runs, outbox, entity, project)
+        waiting = {mark.id for mark in outbox.waiting({run.id for run in runs})}
+        if not waiting:
+            break
+        before = len(report.sent)
+        part = upload(
+            results, waiting, rate=rate, parallel=parallel, entity=entity, project=project,
+            progress=partial(_shifted, progress, before, total),
+        )  # fmt: skip
+        report.sent += part.sent
+        report.failed, report.n_refused = part.failed, report.n_refused + part.n_refused
+        if not part.failed or not part.sent:
+            break
+    return report
 
 
-def _stop_order(stop: str) -> tuple[str, float]:
-    kind, value = stop_target(stop)
-    return kind, -value if kind == "loss" else value
+def _shifted(progress: Callable[[int, int], None], before: int, total: int, sent: int) -> None:
+    progress(before + sent, total)
 
 
-def read_epochs(paths: RunPaths) -> list[dict[str, Any]] | None:
-    """The run's curve, one dict an epoch; None where its file is not here. Raises ValueError where it is broken."""
-    if not paths.epochs.exists():
-        return None
-    return [json.loads(line) for line in paths.epochs.read_text().splitlines()]
+def _leave_out_what_is_there(runs: Sequence[WandbRun], outbox: Outbox, entity: str | None, project: str) -> None:
+    """Write the waiting runs that the server has rows of again, without those rows."""
+    recover(outbox)
+    waiting = {mark.id for mark in outbox.waiting({run.id for run in runs})}
+    chosen = [run for run in runs if run.id in waiting]
+    if not chosen:
+        return
+    known = _rows_on_server({str(run.config["study"]) for run in chosen}, outbox, entity, project)
+    again = [run for run in chosen if known.get(run.id)]
+    if again:
+        outbox.clear({run.id for run in again})
+        with _session(outbox):
+            for run in again:
+                outbox.put(run.id, _write_run(run, outbox, first_row=known[run.id]), run.digest())
 
 
-def wandb_name(column: str) -> str:
-    """A record's column as a name that the web app can sort and filter by; `column_name` is its inverse.
+def _rows_on_server(studies: Collection[str], outbox: Outbox, entity: str | None, project: str) -> dict[str, int]:
+    """Run id -> rows of its curve that the server holds, for all runs of these studies. One request for 200 runs."""
+    with _session(outbox, own_settings=False):
+        import wandb
 
-    >>> wandb_name("measure.relative_flatness@layerwise_1.fc1")
-    'measure__relative_flatness_AT_layerwise_1__fc1'
-    """
-    name = column.replace(".", "__").replace("@", "_AT_").replace("-", "_MINUS_")
-    if not re.fullmatch(r"[_a-zA-Z][_a-zA-Z0-9]*", name):
-        raise TrackingError(f"wandb: {column}: allowed in a name: letters, digits and . @ - _")
-    return name
-
-
-def column_name(name: str) -> str:
-    """The record's column that `wandb_name` turned into this name."""
-    return name.replace("_MINUS_", "-").replace("_AT_", "@").replace("__", ".")
-
-
-def _value(text: str) -> float | bool | str:
-    """A cell of the records as a value: wandb can plot a number, not its text."""
-    if text in ("True", "False"):
-        return text == "True"
-    for kind in (int, float):
-        with suppress(ValueError):
-            return kind(text)
-    return text
+        api = wandb.Api()
+        path = f"{entity}/{project}" if entity else project
+        try:
+            found = api.runs(path, filters={"group": {"$in": sorted(studies)}}, per_page=200, lazy=True)
+            return {run.id: int(run.history_line_count or 0) for run in found}
+        except ValueError:  # wandb's answer where there is no such project yet
+            return {}
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -243,9 +223,7 @@ def write_offline(runs: Sequence[WandbRun], results: Path) -> Mirrored:
         outbox.clear({run.id for run in todo})
         with _session(outbox):
             for run in todo:
-                # A curve that the server has is not sent twice: only what else is new about the run follows it.
-                rows = None if outbox.has_curve(run.id, run.digest()) else run.rows
-                outbox.put(run.id, _write_run(run, rows or [], outbox), run.digest())
+                outbox.put(run.id, _write_run(run, outbox), run.digest())
                 written += 1
     except Exception as error:
         problem = f"wandb: {len(todo) - written} of {len(todo)} runs not mirrored: {type(error).__name__}: {error}"
@@ -253,8 +231,8 @@ def write_offline(runs: Sequence[WandbRun], results: Path) -> Mirrored:
     return Mirrored(written, skipped)
 
 
-def _write_run(run: WandbRun, rows: Sequence[Mapping[str, Any]], outbox: Outbox) -> str:
-    """One offline wandb run from first to last; the name of its folder."""
+def _write_run(run: WandbRun, outbox: Outbox, first_row: int = 0) -> str:
+    """One offline wandb run, with its curve from `first_row` on; the name of its folder."""
     import wandb
 
     config = dict(run.config)
@@ -263,11 +241,12 @@ def _write_run(run: WandbRun, rows: Sequence[Mapping[str, Any]], outbox: Outbox)
         job_type=f"{config['dataset']}-{config['model']}", mode="offline", reinit="create_new", settings=_lean(),
     )  # fmt: skip
     try:
-        # wandb's own step is shifted when a run is uploaded, so curves are drawn over the epoch.
+        # Curves are drawn over the epoch: wandb's own step belongs to the transport.
         shown.define_metric("epoch", summary="none")
         shown.define_metric("*", step_metric="epoch", summary="none")
-        for row in rows:
-            shown.log({name: math.nan if value is None else value for name, value in row.items()})
+        for step, row in enumerate(run.rows or []):
+            if step >= first_row:
+                shown.log({name: math.nan if value is None else value for name, value in row.items()}, step=step)
         shown.summary.update(dict(run.summary))
     finally:
         shown.finish()
@@ -285,13 +264,17 @@ def _lean() -> Any:
 
 
 @contextmanager
-def _session(outbox: Outbox) -> Iterator[None]:
-    """wandb with all its files inside the outbox, and its service ended afterwards unless somebody has a run open."""
+def _session(outbox: Outbox, own_settings: bool = True) -> Iterator[None]:
+    """wandb with its files inside the outbox, and its service ended afterwards unless somebody has a run open.
+
+    `own_settings=False` leaves the user's settings file (server, entity) in force.
+    """
     outbox.folder.mkdir(parents=True, exist_ok=True)
-    places = dict.fromkeys(("DATA_DIR", "CACHE_DIR", "ARTIFACT_DIR", "CONFIG_DIR"), str(outbox.folder))
+    names = ("DATA_DIR", "CACHE_DIR", "ARTIFACT_DIR", *(["CONFIG_DIR"] if own_settings else []))
+    places = {"DIR": str(outbox.results)} | dict.fromkeys(names, str(outbox.folder))
     os.environ.pop("WANDB_SERVICE", None)  # names a process: inherited through sbatch, or ours and ended before
     stale = dict.fromkeys(("MODE", "RUN_ID", "RESUME", "DISABLED"))  # these would overrule what is asked for here
-    with _environment({"DIR": str(outbox.results), **places, **stale}):
+    with _environment({**places, **stale}):
         import wandb
 
         try:

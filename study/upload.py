@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,7 @@ REQUESTS_PER_RUN = (
     5  # wandb 0.31: UpsertBucket twice, CreateRunFiles, file_stream twice; files go to storage, not the API
 )
 HEADROOM = 0.9  # of the rate; the rest is for retries and for whoever else uses the account. Ours
-ATTEMPTS = 3  # for each run; and so many processes in a row that send nothing end the upload. Ours
+FRUITLESS = 3  # so many processes in a row that send nothing end the upload. Ours
 SLOT_SECONDS = 6.0  # runs that start together share a process: so many as the rate allows in this time. Ours
 SECONDS_PER_RUN = 600.0  # a process that takes longer than this for each of its runs is ended. Ours
 
@@ -89,17 +89,15 @@ def upload(
     parallel: int = 4,
     entity: str | None = None,
     project: str | None = None,
-    progress: Callable[[int, int, float], None] = lambda sent, total, seconds_left: None,
+    progress: Callable[[int], None] = lambda sent: None,
 ) -> UploadReport:
-    """Upload what waits in results/<study>/wandb; `progress` is told runs sent, runs in all and seconds left.
+    """Try once to upload each run that waits in results/<study>/wandb; `progress` is told how many were sent.
 
-    Safe to kill and call again: what the server has confirmed is not sent again. Raises ValueError for a rate that is
-    not positive.
+    What the server has confirmed is not sent again. A run that it took and could not confirm is, and wandb then appends
+    to its curve: `study.tracking.deliver` sees to that. Raises ValueError for a rate that is not positive.
     """
     outbox, report, pace = Outbox(results), UploadReport(), Pace(rate)
-    _recover(outbox)
-    queue = deque(outbox.waiting(ids))
-    total, attempts, next_start = len(queue), Counter[str](), time.monotonic()
+    queue, next_start = deque(outbox.waiting(ids)), time.monotonic()
     running: list[_Sync] = []
     fruitless = 0
     try:
@@ -113,7 +111,7 @@ def upload(
                 for id in sync.newly_sent():
                     outbox.note_sent(id)
                     report.sent.append(id)
-                    progress(len(report.sent), total, len(queue) * pace.seconds_per_run)
+                    progress(len(report.sent))
                 if sync.n_refused or ended:
                     pace.learn(refused=sync.n_refused > 0)
                     report.n_refused += sync.n_refused
@@ -121,13 +119,8 @@ def upload(
                 if ended:
                     running.remove(sync)
                     fruitless = 0 if len(sync.unsent()) < len(sync.marks) else fruitless + 1
-                    for mark in sync.unsent():
-                        attempts[mark.id] += 1
-                        if attempts[mark.id] < ATTEMPTS:
-                            queue.append(mark)
-                        else:
-                            report.failed.append(f"{mark.id}: {sync.reason()}")
-                    if fruitless >= ATTEMPTS:
+                    report.failed += [f"{mark.id}: {sync.reason()}" for mark in sync.unsent()]
+                    if fruitless >= FRUITLESS:
                         report.failed += [f"{mark.id}: {sync.reason()}" for mark in queue]
                         queue.clear()
                     sync.close()
@@ -231,7 +224,7 @@ class _Log:
             self.sent.append(id)
 
 
-def _recover(outbox: Outbox) -> None:
+def recover(outbox: Outbox) -> None:
     """Note what uploads that were killed on this machine had sent, from the logs they left."""
     for folder in (outbox.folder / "uploads").glob(f"{platform.node()}-*"):
         if not _is_running(int(folder.name.split("-")[-2])):

@@ -10,17 +10,24 @@ from typing import Any
 
 from study.config import RunConfig, config_to_dict, run_key
 from study.paths import RunPaths
+from study.records import run_rows
+from study.wandb_run import WandbRun, read_epochs, wandb_run
 from tests.wandb_server import ServerRun
 
 MEASURES = ("relative_flatness", "hessian_trace", "train_loss")
 LAYERWISE = ("relative_flatness", "hessian_trace")
 
 
+def make_configs(n: int, stops: tuple[str, ...] = ("loss_0.01",)) -> list[RunConfig]:
+    """Three seeds a learning rate."""
+    return [RunConfig(lr=0.01 * (1 + i // 3), seed=i % 3, stops=stops) for i in range(n)]
+
+
 def make_runs(
     root: Path, n: int, n_epochs: int, measures: Sequence[str] = MEASURES, stops: tuple[str, ...] = ("loss_0.01",)
 ) -> list[RunConfig]:
     """`n` finished runs (3 seeds a learning rate); the last one has a measure that failed where there are several."""
-    configs = [RunConfig(lr=0.01 * (1 + i // 3), seed=i % 3, stops=stops) for i in range(n)]
+    configs = make_configs(n, stops)
     for i, config in enumerate(configs):
         paths = RunPaths(root, run_key(config))
         _write(paths.config, config_to_dict(config))
@@ -61,6 +68,11 @@ def add_measures(paths: RunPaths, stop: str, measures: Sequence[str], value: flo
 def _write(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))
+
+
+def as_wandb_runs(root: Path, configs: Sequence[RunConfig], study: str) -> list[WandbRun]:
+    """What `study.tracking.mirror` makes of these runs."""
+    return [wandb_run(study, run_rows(c, root, MEASURES), read_epochs(RunPaths(root, run_key(c)))) for c in configs]
 
 
 def assert_complete(received: ServerRun, config: RunConfig, root: Path, study: str) -> None:

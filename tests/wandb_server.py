@@ -54,6 +54,7 @@ class WandbServer:
     def __init__(self, limit: int | None = None, window: float = 60.0, forbid: str | None = None) -> None:
         self.limit, self.window, self.forbid = limit, window, forbid
         self.delay = 0.0  # seconds before each answer
+        self.lose_answers = False  # take rows of a curve, and answer 403 nonetheless
         self.runs: dict[str, ServerRun] = {}
         self.views: list[dict[str, Any]] = []
         self.requests: list[tuple[float, str, int]] = []  # monotonic time, operation, HTTP status; uploads not counted
@@ -106,7 +107,8 @@ class WandbServer:
                 return 200, {"data": answer(query.get("variables") or {}, query["query"])}
             if match := re.fullmatch(r"/files/[^/]+/[^/]+/([^/]+)/file_stream", path):
                 self._file_stream(self._run(match[1]), query)
-                return 200, {}
+                lost = self.lose_answers and "wandb-history.jsonl" in (query.get("files") or {})
+                return (403 if lost else 200), {}
             self.unknown.append(path)
             return 404, {}
 
@@ -141,6 +143,10 @@ class WandbServer:
 
     # --- GraphQL operations ------------------------------------------------------------------------------------------
 
+    def _on_Viewer(self, v: dict[str, Any], query: str) -> dict[str, Any]:
+        return {"viewer": {"id": "user", "entity": "me", "username": "me", "email": None, "flags": "{}", "admin": False,
+                           "teams": {"edges": []}, "apiKeys": {"edges": []}}}  # fmt: skip
+
     def _on_UpsertBucket(self, v: dict[str, Any], query: str) -> dict[str, Any]:
         run = self._run(v["name"])
         inserted = not run.project
@@ -160,8 +166,10 @@ class WandbServer:
         return {"createRunFiles": {"runID": f"id-{v['run']}", "uploadHeaders": [], "files": files}}
 
     def _on_Runs(self, v: dict[str, Any], query: str) -> dict[str, Any]:
-        wanted = json.loads(v.get("filters") or "{}").get("group")
-        found = [run for run in self.runs.values() if run.project == v["project"] and wanted in (None, run.group)]
+        groups = json.loads(v.get("filters") or "{}").get("group", {"$in": [run.group for run in self.runs.values()]})
+        found = [run for run in self.runs.values() if run.project == v["project"] and run.group in groups["$in"]]
+        if not any(run.project == v["project"] for run in self.runs.values()):
+            return {"project": None}
         start = int(v.get("cursor") or 0)
         page = found[start : start + v["perPage"]]
         edges = [{"node": self._node(run), "cursor": str(start + i + 1)} for i, run in enumerate(page)]

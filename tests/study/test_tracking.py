@@ -17,8 +17,8 @@ import study.tracking
 from study.config import RunConfig, run_key
 from study.outbox import Outbox
 from study.paths import RunPaths
-from study.tracking import TrackingError, check, column_name, mirror, wandb_name, wandb_run
-from study.upload import upload
+from study.tracking import check, deliver, mirror
+from study.wandb_run import TrackingError, column_name, wandb_name, wandb_run
 from tests.finished_runs import MEASURES, add_measures, assert_complete, make_runs
 from tests.wandb_server import WandbServer, home, server
 
@@ -210,4 +210,4 @@ def test_a_name_that_the_web_app_could_not_sort_by_is_refused() -> None:
 
 
 def test_uploading_nothing_needs_no_server(home: Path, tmp_path: Path) -> None:
-    assert upload(tmp_path, rate=50).sent == []
+    assert deliver([], tmp_path, rate=50).sent == []

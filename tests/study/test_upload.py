@@ -1,6 +1,7 @@
 """Uploading within a rate: all arrives, nothing twice, whatever the server refuses and whenever we are killed."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +13,10 @@ import pytest
 
 from study.config import RunConfig, run_key
 from study.outbox import Mark, Outbox
-from study.tracking import mirror
-from study.upload import ATTEMPTS, HEADROOM, REQUESTS_PER_RUN, Pace, estimate_seconds, upload
-from tests.finished_runs import MEASURES, assert_complete, make_runs
+from study.tracking import deliver, write_offline
+from study.upload import FRUITLESS, HEADROOM, REQUESTS_PER_RUN, Pace, estimate_seconds, upload
+from study.wandb_run import WandbRun
+from tests.finished_runs import as_wandb_runs, assert_complete, make_runs
 from tests.wandb_server import WandbServer, home, server
 
 __all__ = ["home", "server"]  # fixtures
@@ -23,30 +25,34 @@ ROOT = Path(__file__).parents[2]
 STUDY = "toy"
 
 
-def offline(tmp_path: Path, n: int, n_epochs: int) -> tuple[list[RunConfig], Path]:
-    runs = make_runs(tmp_path / "runs", n, n_epochs)
-    done = mirror(runs, MEASURES, tmp_path / "runs", STUDY, "offline", tmp_path / "results")
+def offline(tmp_path: Path, n: int, n_epochs: int) -> tuple[list[RunConfig], list[WandbRun], Path]:
+    configs = make_runs(tmp_path / "runs", n, n_epochs)
+    runs, results = as_wandb_runs(tmp_path / "runs", configs, STUDY), tmp_path / "results" / STUDY
+    done = write_offline(runs, results)
     assert (done.written, done.problems) == (n, ())
-    return runs, tmp_path / "results" / STUDY
+    return configs, runs, results
 
 
 @pytest.mark.slow
 def test_a_hundred_runs_arrive_whole_within_the_rate(server: WandbServer, tmp_path: Path) -> None:
-    runs, results = offline(tmp_path, 100, 25)
+    configs, runs, results = offline(tmp_path, 100, 25)
     told: list[tuple[int, int]] = []
     rate = 4800.0
-    report = upload(results, rate=rate, progress=lambda sent, total, left: told.append((sent, total)))
+    report = deliver(runs, results, rate=rate, progress=lambda sent, total: told.append((sent, total)))
     assert len(report.sent) == 100 and report.failed == [] and report.n_refused == 0
     assert told == [(i, 100) for i in range(1, 101)]
     assert server.unknown == [] and len(server.runs) == 100
-    for config in runs:
+    for config in configs:
         received = server.runs[f"{STUDY}-{run_key(config)}"]
         assert_complete(received, config, tmp_path / "runs", STUDY)
         assert (received.lines_received, received.complete) == (25, 1)
-    assert server.count() == 100 * REQUESTS_PER_RUN, "the cost of a run, on which the rate rests"
+    questions = sum(1 for _, operation, _ in server.requests if operation in ("Viewer", "Runs"))
+    assert questions <= 3
+    assert server.count() - questions == 100 * REQUESTS_PER_RUN, "the cost of a run, on which the rate rests"
     assert Outbox(results).waiting() == []
     assert list((results / "wandb" / "uploads").iterdir()) == []
-    assert upload(results, rate=rate).sent == [] and server.count() == 100 * REQUESTS_PER_RUN
+    n = len(server.requests)
+    assert deliver(runs, results, rate=rate).sent == [] and len(server.requests) == n
 
 
 def test_no_window_of_time_has_more_starts_than_the_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,24 +95,24 @@ def test_no_window_of_time_has_more_starts_than_the_rate(tmp_path: Path, monkeyp
 
 
 def test_refusals_are_waited_out_and_slow_it_down(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs, results = offline(tmp_path, 8, 3)
+    configs, runs, results = offline(tmp_path, 8, 3)
     for kind in ("GRAPHQL", "FILE_STREAM"):  # wandb waits up to a minute between its tries otherwise
         monkeypatch.setenv(f"WANDB_X_{kind}_RETRY_WAIT_MAX_SECONDS", "1")
     with WandbServer(limit=15, window=3.0) as server:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
-        report = upload(results, rate=3000)  # ten times what the server allows
+        report = deliver(runs, results, rate=3000)  # ten times what the server allows
     assert len(report.sent) == 8 and report.failed == []
     assert report.n_refused == server.count(429) > 0
-    for config in runs:
+    for config in configs:
         received = server.runs[f"{STUDY}-{run_key(config)}"]
         assert_complete(received, config, tmp_path / "runs", STUDY)
         assert received.lines_received == 3
 
 
 def test_killed_at_any_instant_it_goes_on_where_it_stopped(server: WandbServer, tmp_path: Path) -> None:
-    runs, results = offline(tmp_path, 9, 4)
-    all_ids = {f"{STUDY}-{run_key(config)}" for config in runs}
+    configs, runs, results = offline(tmp_path, 9, 4)
+    all_ids = {run.id for run in runs}
     server.delay = 0.1
     code = (
         "from pathlib import Path; import study.upload as u; u.SLOT_SECONDS = 0.0\n"  # one run a process
@@ -126,45 +132,64 @@ def test_killed_at_any_instant_it_goes_on_where_it_stopped(server: WandbServer, 
         n = len(server.requests)
         time.sleep(1.0)
     server.delay = 0.0
-    report = upload(results, rate=3000)
+    report = deliver(runs, results, rate=3000)
     assert report.sent, "killed too late to show anything"
     assert report.failed == [] and Outbox(results).waiting() == []
-    for config in runs:
+    assert confirmed.isdisjoint(report.sent)
+    for config in configs:
         received = server.runs[f"{STUDY}-{run_key(config)}"]
         assert_complete(received, config, tmp_path / "runs", STUDY)
-        if received.name in confirmed:
-            assert received.complete == 1 and received.lines_received == 4, "confirmed, and yet sent again"
-            assert received.name not in report.sent
+        assert received.lines_received == 4, "a row was sent twice"
+
+
+def test_rows_that_arrived_unconfirmed_or_from_elsewhere_are_not_sent_again(
+    server: WandbServer, tmp_path: Path
+) -> None:
+    """wandb's own command appends to the curve of a run that the server knows."""
+    configs, runs, results = offline(tmp_path, 2, 5)
+    received = server.runs
+    server.lose_answers = True
+    assert len(deliver(runs, results, rate=6000).failed) == 2
+    assert [run.lines_received for run in received.values()] == [5, 5]
+    server.lose_answers = False
+    assert len(deliver(runs, results, rate=6000).sent) == 2
+    shutil.rmtree(results)  # another checkout, which knows nothing of the first; the server lost two rows of one run
+    partial = received[runs[0].id]
+    partial.history = {i: row for i, row in partial.history.items() if i < 3}
+    write_offline(runs, results)
+    assert len(deliver(runs, results, rate=6000).sent) == 2
+    for config in configs:
+        assert_complete(received[f"{STUDY}-{run_key(config)}"], config, tmp_path / "runs", STUDY)
+    assert [run.lines_received for run in (partial, received[runs[1].id])] == [5 + 2, 5]
 
 
 def test_data_that_the_server_refuses_for_good_is_not_taken_as_sent(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """wandb's own command marks such a run as synced."""
-    (config,), results = offline(tmp_path, 1, 3)
+    (config,), runs, results = offline(tmp_path, 1, 3)
     with WandbServer(forbid="file_stream") as server:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
-        report = upload(results, rate=6000)
+        report = deliver(runs, results, rate=6000)
         assert report.sent == [] and len(report.failed) == 1 and "403" in report.failed[0]
-        assert server.count(403) >= ATTEMPTS
         assert len(Outbox(results).waiting()) == 1
         server.forbid = None
-        assert upload(results, rate=6000).sent == [f"{STUDY}-{run_key(config)}"]
-        assert_complete(server.runs[f"{STUDY}-{run_key(config)}"], config, tmp_path / "runs", STUDY)
+        assert deliver(runs, results, rate=6000).sent == [runs[0].id]
+        assert_complete(server.runs[runs[0].id], config, tmp_path / "runs", STUDY)
 
 
 def test_a_server_that_takes_nothing_is_given_up_early(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, results = offline(tmp_path, 5, 2)
+    _, runs, results = offline(tmp_path, 5, 2)
     monkeypatch.setattr("study.upload.SLOT_SECONDS", 0.0)  # one run a process
     with WandbServer(forbid="UpsertBucket") as server:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
-        report = upload(results, rate=6000, parallel=1)
+        report = deliver(runs, results, rate=6000, parallel=1)
     assert report.sent == [] and len(report.failed) == 5
-    assert server.count(403) == ATTEMPTS, "five runs, but three tries are enough to see that nothing works"
+    assert server.count(403) == FRUITLESS, "five runs, but three tries are enough to see that nothing works"
 
 
 def test_the_pace_keeps_the_rate_and_learns_from_refusals() -> None:

@@ -94,6 +94,28 @@ def contract(phi: Tensor, delta: Tensor, scale: Tensor | None, weight: Tensor | 
     return sums
 
 
+def contract_last(
+    phi: Tensor, lambda_: tuple[Tensor, Tensor], scale: Tensor | None, weight: Tensor | None = None
+) -> Sums:
+    """The sums for a linear layer that gives the outputs: no column is sent back, T = sum_i ||phi_i||^2 Lambda_i.
+
+    phi (n, d); lambda_ = a and b (n, C) of Lambda_i = diag(a_i) - b_i b_i^T.
+    """
+    a, b = lambda_
+
+    def weighted(by_sample: Tensor) -> Tensor:
+        return (by_sample @ a).diag().double() - ((b * by_sample[:, None]).T @ b).double()
+
+    sums = Sums(weighted(torch.linalg.vecdot(phi, phi)))
+    if scale is not None:
+        inverse = torch.where(scale > 0, 1 / scale, 0.0).to(phi.dtype)[0]
+        sums.normalized = weighted(phi.square() @ inverse.square())
+    if weight is not None:
+        along = a @ weight.square() - (b @ weight).square()
+        sums.neurons = (phi.square() * along).sum(0, dtype=torch.float64)[None]
+    return sums
+
+
 def per_sample_gradient(phi: Tensor, delta: Tensor) -> Tensor:
     """G of each sample and column: (n, g, k, o, d)."""
     k, n, n_groups, n_rows, n_positions = delta.shape

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from study.curvature.features import Moments
 from study.curvature.layers import Layer, find_layers
 from study.curvature.loss import Loss, resolve_loss
-from study.curvature.lowrank import N_PROBES, Factor, Sizes, certificate, n_kept
+from study.curvature.lowrank import N_PROBES, Sizes, certificate, n_kept
 from study.curvature.network import Batches, Data, Inputs, Network, cut, select
 from study.curvature.plan import Plan, look
 from study.curvature.result import LayerCurvature, Tally, start_tallies
 from study.curvature.uses import Uses, hooked
 
-DEFAULT_BUDGET = 2**30  # bytes; ours
+DEFAULT_BUDGET = 2**31  # bytes; ours: T of vgg11's two layers of 4096 neurons alone takes 0.8 GB
 # With a tolerance, samples are sorted by the columns that they need within this many chunks.
 _SORTED_CHUNKS = 16
 
@@ -57,7 +57,8 @@ def layer_curvature(
         normalized: whether to give the form that is invariant to the scale of input features.
         neuron_wise: whether to give rho(j), which needs the per-sample gradient of convolutions.
         dtype: compute on a copy of the model in this dtype; default the model's own. Sums are float64 in any case.
-        memory_budget: bytes for everything beside the model and the data; chunks are chosen from it.
+        memory_budget: bytes for everything beside the model, the data and the result. Samples, columns and layers are
+            taken so many at a time that it is kept, and on a CPU no more than the caches like.
         seed: of the random columns.
 
     Cost: two forward and C - 1 backward passes to the layers' outputs, no weight gradients; exact but for rounding.
@@ -67,18 +68,8 @@ def layer_curvature(
     found = find_layers(model, layers)
     batches = Batches.of(data)
     with Network(model, dtype, [layer.parameter for layer in found]) as network:
-        plan = look(network, found, batches.head(network, 2), memory_budget, neuron_wise)
-        weights = [network.parameters[layer.parameter] for layer in found]
-        tallies = start_tallies(found, weights, plan.exact, neuron_wise)
-        run = _Run(network, found, batches, loss, plan, tallies, normalized, torch.Generator().manual_seed(seed))
-        n_columns = loss.n_columns(plan.n_outputs)
-        if isinstance(columns, float):
-            run.to_tolerance(columns, n_columns)
-        elif isinstance(columns, int) and columns < n_columns:
-            run.sampled(columns, n_columns)
-        else:
-            run.complete(n_columns)
-        return {tally.name: tally.result(run.n_samples) for tally in tallies}
+        job = _Job(network, batches, loss, columns, normalized, neuron_wise, memory_budget, seed)
+        return {tally.name: tally.result(n_samples) for tally, n_samples in job.measured(found)}
 
 
 def _checked(columns: str | int | float) -> str | int | float:
@@ -87,6 +78,40 @@ def _checked(columns: str | int | float) -> str | int | float:
     if columns == "exact" or is_tolerance or is_number:
         return columns
     raise ValueError(f"columns {columns!r} is not 'exact', a tolerance in (0, 1) or a number of columns of at least 2")
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What was asked for."""
+
+    network: Network
+    batches: Batches
+    loss: Loss
+    columns: str | int | float
+    normalized: bool
+    neuron_wise: bool
+    memory_budget: int
+    seed: int
+
+    def measured(self, layers: list[Layer]) -> Iterator[tuple[Tally, int]]:
+        """Each layer's sums and the number of samples; the layers half at a time where the budget cannot hold them."""
+        plan = look(self.network, layers, self.batches.head(self.network, 2), self.memory_budget, self.neuron_wise)
+        if not plan.fits() and len(layers) > 1:
+            yield from self.measured(layers[: len(layers) // 2])
+            yield from self.measured(layers[len(layers) // 2 :])
+            return
+        weights = [self.network.parameters[layer.parameter] for layer in layers]
+        tallies = start_tallies(layers, weights, plan.exact, self.neuron_wise)
+        generator = torch.Generator().manual_seed(self.seed)
+        run = _Run(self.network, layers, self.batches, self.loss, plan, tallies, self.normalized, generator)
+        n_columns = self.loss.n_columns(plan.n_outputs)
+        if isinstance(self.columns, float):
+            run.to_tolerance(self.columns, n_columns)
+        elif isinstance(self.columns, int) and self.columns < n_columns:
+            run.sampled(self.columns, n_columns)
+        else:
+            run.complete(n_columns)
+        yield from ((tally, run.n_samples) for tally in tallies)
 
 
 @dataclass
@@ -107,7 +132,7 @@ class _Run:
         """All columns of every sample."""
         n, k = self.plan.chunk(n_columns)
         for uses, outputs in self._passes(n):
-            self._take(uses, outputs, self.loss.factor(outputs), n_columns, k, last=True)
+            self._take(uses, outputs, n_columns, k, last=True)
 
     def sampled(self, n_random: int, n_columns: int) -> None:
         """Random mixtures, with signs of +1 and -1, of all columns."""
@@ -115,10 +140,13 @@ class _Run:
         if k < n_random:
             raise ValueError(f"memory_budget {self.plan.budget} bytes holds {k} columns of one sample, not {n_random}")
         for uses, outputs in self._passes(n):
+            done = self._take_last(uses, outputs)
+            if len(done) == len(self.tallies):
+                continue
             shape = (n_random, len(outputs), n_columns)
             signs = torch.randint(2, shape, generator=self.generator, dtype=torch.float64).mul_(2).sub_(1)
             mixed = self.loss.factor(outputs).mixed(0, signs.to(outputs.device))
-            for tally, phi, delta in self._back(uses, outputs, mixed, last=True):
+            for tally, phi, delta in self._back(uses, outputs, mixed, done, last=True):
                 tally.add_random(phi, delta)
 
     def to_tolerance(self, tolerance: float, n_columns: int) -> None:
@@ -148,24 +176,40 @@ class _Run:
                 most = int(needed[order[0]])
                 n_now, k = self.plan.chunk(most + N_PROBES)
                 uses, outputs = self._record(select(piece, order[:n_now]))
-                factor = self.loss.factor(outputs)
-                self._take(uses, outputs, factor, most, k, last=False)
+                done = self._take(uses, outputs, most, k, last=False)
                 noise = torch.randn(N_PROBES, len(outputs), n_columns, generator=self.generator, dtype=torch.float64)
-                for tally, phi, delta in self._back(
-                    uses, outputs, factor.mixed(most, noise.to(outputs.device)), last=True
-                ):
+                mixed = self.loss.factor(outputs).mixed(most, noise.to(outputs.device))
+                for tally, phi, delta in self._back(uses, outputs, mixed, done, last=True):
                     tally.add_probes(phi, delta)
                 order = order[n_now:]
 
-    def _take(self, uses: Uses, outputs: Tensor, factor: Factor, n_columns: int, k: int, last: bool) -> None:
+    def _take(self, uses: Uses, outputs: Tensor, n_columns: int, k: int, last: bool) -> set[int]:
+        """The first columns of some samples, k at a time; which layers needed none, and have all of Lambda."""
+        done = self._take_last(uses, outputs)
+        if len(done) == len(self.tallies):
+            return done
+        factor = self.loss.factor(outputs)
         for start in range(0, n_columns, k):
             stop = min(start + k, n_columns)
-            for tally, phi, delta in self._back(uses, outputs, factor.columns(start, stop), last and stop == n_columns):
+            part = factor.columns(start, stop)
+            for tally, phi, delta in self._back(uses, outputs, part, done, last and stop == n_columns):
                 tally.add(phi, delta)
+        return done
 
-    def _back(self, uses: Uses, outputs: Tensor, columns: Tensor, last: bool) -> Iterator[tuple[Tally, Tensor, Tensor]]:
+    def _take_last(self, uses: Uses, outputs: Tensor) -> set[int]:
+        done = set()
+        for index, tally in enumerate(self.tallies):
+            phi = uses.last(index, outputs)
+            if phi is not None:
+                tally.add_last(phi, self.loss.diagonal_and_rank_one(outputs))
+                done.add(index)
+        return done
+
+    def _back(
+        self, uses: Uses, outputs: Tensor, columns: Tensor, done: set[int], last: bool
+    ) -> Iterator[tuple[Tally, Tensor, Tensor]]:
         """Send columns back and hand out phi and delta, one layer after another, some samples at a time."""
-        uses.backward(outputs, columns.to(outputs.dtype), keep_graph=not last)
+        uses.backward(outputs, columns.to(outputs.dtype), not last, done)
         for index, tally in enumerate(self.tallies):
             for phi, delta in uses.joined(index, self.plan.piece(index, len(columns))):
                 yield tally, phi, delta

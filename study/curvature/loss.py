@@ -59,6 +59,16 @@ class Loss:
             return DiagonalFactor.of(self.scale * wide.sigmoid() * (-wide).sigmoid())
         return DiagonalFactor.of(torch.full_like(wide, 2 * self.scale))
 
+    def diagonal_and_rank_one(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Lambda_i = diag(a_i) - b_i b_i^T for outputs (n, C): a and b, (n, C)."""
+        if self.name == "cross_entropy":
+            p = outputs.detach().softmax(1)
+            return self.scale * p, self.scale**0.5 * p
+        if self.name == "binary_cross_entropy":
+            slope = outputs.detach().sigmoid() * (-outputs.detach()).sigmoid()
+            return self.scale * slope, torch.zeros_like(slope)
+        return torch.full_like(outputs, 2 * self.scale), torch.zeros_like(outputs)
+
     def curvature(self, outputs: Tensor, vectors: Tensor) -> Tensor:
         """Lambda_i applied to vectors (..., n, C)."""
         if self.name == "cross_entropy":

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from study.curvature.contract import Shape, per_sample_gradient
+from study.curvature.contract import Shape
 from study.curvature.layers import Layer
 from study.curvature.linear import hessian_is_gauss_newton
 from study.curvature.network import Inputs, Network, select
@@ -69,6 +69,10 @@ class Plan:
             )
         return max(1, min(left, self.swift) // self.working(columns)), columns
 
+    def fits(self) -> bool:
+        """Whether the budget holds at least one sample and one column."""
+        return self._left(1) >= self.working(1)
+
     def _left(self, k: int) -> int:
         """Bytes for the passes: a quarter of the budget may hold recorded ones, and contractions need their own."""
         each = max(self._contraction(index, k) for index in range(len(self.shapes)))
@@ -125,14 +129,13 @@ def _check_gradients(layers: Sequence[Layer], weights: list[Tensor], uses: Uses,
     for index, (layer, gradient) in enumerate(zip(layers, true, strict=True)):
         parts = list(uses.joined(index, len(outputs)))
         if not parts:
-            ours, size = torch.zeros_like(layer.flatten(weights[index])), torch.zeros(())
+            ours = torch.zeros_like(layer.flatten(weights[index]))
             shapes.append(None)
         for phi, delta in parts:
-            each = per_sample_gradient(phi, delta)
-            ours, size = each.sum((0, 2)).flatten(0, 1), each.norm()
+            ours = torch.einsum("kngop,ngdp->god", delta, phi).flatten(0, 1)
             shapes.append(Shape(phi.shape[1], len(ours), phi.shape[2], phi.shape[3]))
         expected = torch.zeros_like(ours) if gradient is None else layer.flatten(gradient)
-        if (ours - expected).norm() > tolerance * size:
+        if (ours - expected).norm() > tolerance * (ours.norm() + expected.norm()):
             raise ValueError(
                 f"layer {layer.name!r} of type {type(layer.module).__name__} cannot be treated exactly: its weight "
                 f"acts on the output otherwise than through the module (used functionally, or a forward of its own)"

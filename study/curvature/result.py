@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from study.curvature.contract import Sums, contract
+from study.curvature.contract import Sums, contract, contract_last
 from study.curvature.layers import Layer
 from study.curvature.lowrank import certificate
 
@@ -60,6 +60,11 @@ class Tally:
     def add(self, phi: Tensor, delta: Tensor) -> None:
         """Take in columns of Lambda."""
         self.sums = _added(self.sums, self._contract(phi, delta))
+
+    def add_last(self, phi: Tensor, lambda_: tuple[Tensor, Tensor]) -> None:
+        """Take in all columns of Lambda, for the layer that gives the outputs."""
+        sums = contract_last(phi, lambda_, self.scale, self.weight if self.neuron_wise else None)
+        self.sums = _added(self.sums, sums)
 
     def add_probes(self, phi: Tensor, delta: Tensor) -> None:
         """Take in random columns, each of them an unbiased sample of all that was left out."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,9 +43,19 @@ class Uses:
         """The uses of one layer."""
         return self._uses[index]
 
-    def backward(self, outputs: Tensor, columns: Tensor, keep_graph: bool = True) -> None:
-        """Send the columns (k, n, C) back to all uses, all k in one batched backward pass."""
-        uses = [use for uses in self._uses for use in uses]
+    def last(self, index: int, outputs: Tensor) -> Tensor | None:
+        """The inputs (n, d) of a linear layer if it gives the outputs themselves and is used nowhere else."""
+        uses = self._uses[index]
+        is_last = len(uses) == 1 and isinstance(uses[0].module, nn.Linear) and uses[0].edge.node is outputs.grad_fn
+        return uses[0].x if is_last and uses[0].x.ndim == 2 else None
+
+    def backward(
+        self, outputs: Tensor, columns: Tensor, keep_graph: bool = True, without: Collection[int] = ()
+    ) -> None:
+        """Send the columns (k, n, C) back to the uses of all layers but some, all k in one batched backward pass."""
+        uses = [use for index, uses in enumerate(self._uses) for use in uses if index not in without]
+        if not uses:
+            return
         edges = [use.edge for use in uses]
         deltas = torch.autograd.grad(
             outputs, edges, columns, is_grads_batched=True, retain_graph=keep_graph, allow_unused=True

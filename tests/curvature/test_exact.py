@@ -51,6 +51,6 @@ def test_equals_the_dense_matrix_for_every_loss(name: str, loss: str) -> None:
     check(networks.case(name), loss)
 
 
-@pytest.mark.parametrize("budget", [60_000, 150_000, 10**8])
+@pytest.mark.parametrize("budget", [25_000, 60_000, 150_000, 10**8])
 def test_is_the_same_for_every_memory_budget(budget: int) -> None:
     check(networks.case("residual"), "squared_error", memory_budget=budget)

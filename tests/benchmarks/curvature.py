@@ -1,0 +1,222 @@
+"""The exact curvature pass beside its peers, in one process, interleaved, as ratios of medians.
+
+    python -m tests.benchmarks.curvature [--repeats 5] [--threads 2] [--device cpu] [--only lenet5,mlp]
+
+Prints a table and writes results/bench/curvature.json. Peers that are not installed are named and left
+out, see tests/benchmarks/requirements.txt. time_ratio and memory_ratio are the peer's figure over ours in the same
+case, error the largest relative error of a layer's trace against our float64 value, which the tests hold to autograd's
+Hessian.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import importlib.util
+import json
+import os
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from tests.benchmarks import networks, peers
+
+_TARGETS = {
+    ("lenet5", "BackPACK DiagGGNExact"): ("ours at most 0.7 of its time", 1 / 0.7),
+    ("lenet5", "PyHessian, 1% standard error"): ("at least 50 times faster", 50.0),
+    ("last layer, N = 50000", "Hessian by a loop"): ("at least 1000 times faster", 1000.0),
+    ("100 classes, tolerance 1e-3", "ours, all columns"): ("at most 0.2 of its time", 5.0),
+}
+
+
+class Case:
+    """One network and the calls that are compared on it; the first is the one that the ratios refer to."""
+
+    def __init__(self, name: str, calls: dict[str, Callable], truth: dict[str, float] | None = None) -> None:
+        self.name, self.calls, self.truth = name, calls, truth
+        self.times: dict[str, float] = {}
+
+    def measure(self, repeats: int) -> list[dict[str, object]]:
+        """Run all calls in turn, repeats times; the first round, which warms up, gives memory and errors."""
+        seconds: dict[str, list[float]] = {peer: [] for peer in self.calls}
+        memory, results = {}, {}
+        for peer, call in self.calls.items():
+            results[peer], memory[peer] = peak_bytes(call)
+        for _ in range(repeats):
+            for peer, call in self.calls.items():
+                start = time.perf_counter()
+                call()
+                synchronize()
+                seconds[peer].append(time.perf_counter() - start)
+        ours = next(iter(self.calls))
+        rows = []
+        for peer, call in self.calls.items():
+            factor = getattr(call, "factor", 1.0)
+            label = peer
+            if isinstance(call, peers.Probes):
+                factor = call.needed() / call.n
+                label = f"{peer}, 1% standard error"
+            times = [value * factor for value in seconds[peer]]
+            self.times[label] = statistics.median(times)
+            rows.append(
+                {
+                    "case": self.name,
+                    "peer": label,
+                    "seconds": self.times[label],
+                    "time_ratio": self.times[label] / self.times[ours],
+                    "memory_ratio": memory[peer] / max(memory[ours], 1),
+                    "peak_bytes": memory[peer],
+                    "error": self.error(results[peer]),
+                    "note": f"extrapolated by {factor:.3g}" if factor != 1 else "",
+                }
+            )
+        return rows
+
+    def error(self, result: object) -> float | None:
+        """The largest relative error of a trace against the float64 ones."""
+        if not isinstance(result, dict) or self.truth is None or result.keys() != self.truth.keys():
+            return None
+        return max(abs(result[name] - self.truth[name]) / abs(self.truth[name]) for name in self.truth)
+
+
+def synchronize() -> None:
+    """Wait for the accelerator, if there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def peak_bytes(call: Callable) -> tuple[object, int]:
+    """A call's result, and the most memory it held beyond what was held before."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        result = call()
+        return result, torch.cuda.max_memory_allocated() - before
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark, see proc(5)
+    before = _status("VmRSS")
+    result = call()
+    return result, _status("VmHWM") - before
+
+
+def _status(field: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
+
+
+def network_case(name: str, model: nn.Module, data: tuple[Tensor, Tensor], n_probes: int) -> Case:
+    """Ours, a forward and backward pass, and the peers that are installed and can go there."""
+    x, y = data
+    truth = peers.ours(model, x, y, dtype=torch.float64, normalized=False)()
+    calls: dict[str, Callable] = {
+        "ours, all layers": peers.ours(model, x, y),
+        "ours, without the normalized form": peers.ours(model, x, y, normalized=False),
+        "forward + backward": peers.forward_backward(model, x, y),
+    }
+    if n_probes:
+        calls["curvlinops"] = peers.curvlinops(model, x, y, n_probes)
+        calls["PyHessian"] = peers.pyhessian(model, x, y, n_probes)
+    if isinstance(model, nn.Sequential):
+        calls["BackPACK DiagGGNExact"] = peers.backpack(model, x, y)
+    installed = {"curvlinops": "curvlinops", "PyHessian": "pyhessian", "BackPACK DiagGGNExact": "backpack"}
+    calls = {peer: call for peer, call in calls.items() if _is_there(installed.get(peer))}
+    return Case(name, calls, truth)
+
+
+def _is_there(package: str | None) -> bool:
+    return package is None or (
+        importlib.util.find_spec(package) is not None and not (package == "pyhessian" and torch.cuda.is_available())
+    )
+
+
+def last_layer(device: str) -> Case:
+    """The layer and the number of samples of the published measure: 840 second backward calls."""
+    layer, n_rows = nn.Linear(84, 10).to(device), 12
+    x, y = torch.randn(50000, 84, device=device).relu(), torch.randint(10, (50000,), device=device)
+    loop = peers.hessian_loop(layer, x, y, n_rows)
+    loop.factor = layer.weight.numel() / n_rows  # type: ignore[attr-defined]
+    truth = peers.ours(layer, x, y, dtype=torch.float64)()
+    return Case("last layer, N = 50000", {"ours": peers.ours(layer, x, y), "Hessian by a loop": loop}, truth)
+
+
+def many_classes(device: str) -> Case:
+    """A trained network with 100 classes: a tolerance beside all columns."""
+    model, x, y = networks.digit_pairs()
+    model, x, y = model.to(device), x.to(device), y.to(device)
+    truth = peers.ours(model, x, y, dtype=torch.float64)()
+    calls = {
+        "ours, tolerance 1e-3": peers.ours(model, x, y, columns=1e-3),
+        "ours, all columns": peers.ours(model, x, y),
+        "ours, 4 random columns": peers.ours(model, x, y, columns=4),
+        "forward + backward": peers.forward_backward(model, x, y),
+    }
+    return Case("100 classes, tolerance 1e-3", calls, truth)
+
+
+def build(device: str) -> dict[str, Callable[[], Case]]:
+    """The cases by name, built when their turn comes."""
+
+    def on(data: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        return data[0].to(device), data[1].to(device)
+
+    return {
+        "lenet5": lambda: network_case("lenet5", networks.lenet5().to(device), on(networks.images(2000)), 4),
+        "mlp": lambda: network_case(
+            "mlp 784-50-50-50-30-10",
+            networks.mlp(784, 50, 50, 50, 30, 10).to(device),
+            on((torch.randn(10000, 784), torch.randint(10, (10000,)))),
+            4,
+        ),
+        "last": lambda: last_layer(device),
+        "classes": lambda: many_classes(device),
+        "vgg": lambda: network_case("vgg without norm", networks.vgg().to(device), on(networks.images(100)), 0),
+        "resnet18": lambda: network_case(
+            "resnet18, 32 x 32", networks.resnet18().to(device), on(networks.images(1000)), 0
+        ),
+    }
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--only", default="", help="comma-separated cases")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    missing = [package for package in ("backpack", "curvlinops", "pyhessian") if not _is_there(package)]
+    if missing:
+        print(f"not installed, left out: {', '.join(missing)} (see tests/benchmarks/requirements.txt)")
+    warnings.simplefilter("ignore")  # the peers' own
+    cases = build(options.device)
+    rows = []
+    for name in options.only.split(",") if options.only else cases:
+        for row in cases[name]().measure(options.repeats):
+            rows.append(row)
+            print(line(row), flush=True)
+    target = Path(os.environ.get("STUDY_RESULTS", "results")) / "bench" / "curvature.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(rows, indent=1) + "\n")
+    print(f"wrote {target}")
+
+
+def line(row: dict) -> str:
+    """A row of the table."""
+    goal = _TARGETS.get((row["case"], row["peer"]))
+    verdict = "" if goal is None else f"  target: {goal[0]}: {'met' if row['time_ratio'] >= goal[1] else 'NOT MET'}"
+    error = "" if row["error"] is None else f"{row['error']:.1e}"
+    return (
+        f"{row['case']:28} {row['peer']:36} {row['seconds']:9.3f} s {row['time_ratio']:9.2f} x time "
+        f"{row['peak_bytes'] / 2**20:8.0f} MB {row['memory_ratio']:6.2f} x  {error:8} {row['note']}{verdict}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -89,8 +89,11 @@ class _Work:
         job = self.job
         self.ledger = Ledger(job.study, job.results_root)
         before = self.ledger.marker(job.shard)
+        requeues = restart_count()
+        if before:
+            requeues = before.requeues + max(0, requeues - (before.restarts if before.job == job_name() else 0))
         self.marker = Marker(
-            job.shard, job=job_name(), restarts=restart_count(), host=socket.gethostname(), runs=len(job.runs),
+            job.shard, job=job_name(), restarts=restart_count(), requeues=requeues, host=socket.gethostname(), runs=len(job.runs),
             history=[*before.history, *_ending(before)] if before else [],
         )  # fmt: skip
         self.lease: lease.Lease | None = None

@@ -41,7 +41,8 @@ class Marker:
     shard: str
     state: str = "waiting"
     job: str = ""
-    restarts: int = 0
+    restarts: int = 0  # of this job
+    requeues: int = 0  # of all jobs that this shard has had
     host: str = ""
     holder: str = ""
     runs: int = 0

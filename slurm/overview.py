@@ -45,7 +45,7 @@ class Overview:
             "runs": {"total": n_runs, "trained": n_trained},
             "epochs_per_second": sum(m.epochs_per_second for m in running),
             "seconds_left": self._seconds_left(n_runs - n_trained, len(running)),
-            "requeues": sum(s.marker.restarts for s in self.statuses if s.marker),
+            "requeues": sum(s.marker.requeues for s in self.statuses if s.marker),
             "resubmissions": sum(max(0, n - 1) for n in self.sent.values()),
             "commits": list(self.commits),
         }
@@ -135,7 +135,7 @@ def _row(overview: Overview, s: ShardStatus) -> str:
     cause = s.cause or (m.history[-1] if m and m.history and s.state != "done" else "")
     line = (
         f"{s.shard:<12} {s.state:<8} {s.job:<14} {trained:>4}/{n:<4} {epoch:>6} {rate:>7} {left:>8}"
-        f" {m.restarts if m else 0:>4}  {cause}"
+        f" {m.requeues if m else 0:>4}  {cause}"
     )
     return line[: max(60, shutil.get_terminal_size((160, 40)).columns - 3)] if sys.stdout.isatty() else line
 

@@ -85,16 +85,17 @@ class Chaos:
         self.bed.call("retry")
 
     def requeue_one_task(self, shard: dict[str, Any]) -> None:
-        before = self.bed.status()["requeues"]
+        before = {s["shard"]: s["marker"]["requeues"] for s in self.bed.shards("running")}
         sh("scontrol", "requeue", shard["job"])
-        seen = self._seen(shard["shard"], lambda s: s["state"] == "running" and s["marker"]["restarts"] > 0)
-        assert self.bed.status()["requeues"] == before + 1, "a sibling was requeued too"
+        seen = self._seen(shard["shard"], lambda s: s["marker"]["requeues"] > shard["marker"]["requeues"])
+        for other in self.bed.shards("running"):
+            if other["shard"] != shard["shard"] and other["shard"] in before:
+                assert other["marker"]["requeues"] == before[other["shard"]], "a sibling was requeued too"
         self._note("`scontrol requeue` of one task of an array", seen)
 
     def preemption_signal(self, shard: dict[str, Any]) -> None:
-        restarts = shard["marker"]["restarts"]
         sh("scancel", "--signal=USR2", shard["job"])
-        seen = self._seen(shard["shard"], lambda s: s["state"] == "running" and s["marker"]["restarts"] > restarts)
+        seen = self._seen(shard["shard"], lambda s: s["marker"]["requeues"] > shard["marker"]["requeues"])
         self._note("preemption or time limit (USR2)", seen)
 
     def lose_node(self, shard: dict[str, Any]) -> None:
@@ -114,7 +115,7 @@ class Chaos:
         node = sh("squeue", "-h", "-j", shard["job"], "-o", "%N").strip()
         sh("scontrol", "update", f"nodename={node}", "state=drain", "reason=chaos")
         sh("scontrol", "requeue", shard["job"])
-        seen = self._seen(shard["shard"], lambda s: s["state"] in ("running", "done"))
+        seen = self._seen(shard["shard"], lambda s: s["marker"]["requeues"] > shard["marker"]["requeues"])
         sh("scontrol", "update", f"nodename={node}", "state=resume")
         self._note("a node drained, its job requeued", seen)
 

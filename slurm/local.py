@@ -19,6 +19,7 @@ from study import lease
 
 POLL_SECONDS = 0.2
 SHOW_SECONDS = 10.0  # between lines where the output is no terminal
+STOP_SECONDS = 20.0  # at Ctrl-C, to end an epoch and save
 RETRIES = 1  # a process that ended without a word (killed, out of memory) is started once more
 
 
@@ -76,7 +77,7 @@ class Pool:
         busy = sum(task.process is not None or task.elsewhere for task in self._tasks)
         for task in self._tasks:
             if busy < self.n_at_once and task.process is None and not task.elsewhere and not task.ended:
-                task.process, task.tries, busy = executor.submit(task.job), task.tries + 1, busy + 1
+                task.process, task.tries, busy = _start(executor, task.job), task.tries + 1, busy + 1
 
     def _conclude(self, task: _Task) -> None:
         process, task.process = task.process, None
@@ -90,12 +91,28 @@ class Pool:
             task.ended = f"ended without a word {task.tries} times; its log: {process.paths.stderr}"
 
     def _stop(self) -> None:
-        running = [task.process for task in self._tasks if task.process is not None]
-        for process in running:
-            process.cancel()
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline and any(not process.done() for process in running):
-            time.sleep(0.05)
+        """SIGTERM: the processes save and leave. What has not left in time, or at a second Ctrl-C, is killed."""
+        running = [task for task in self._tasks if task.process is not None]
+        for task in running:
+            task.process._process.terminate()  # submitit's controller, which passes it on
+        deadline = time.monotonic() + STOP_SECONDS
+        try:
+            while time.monotonic() < deadline and any(not task.process.done() for task in running):
+                time.sleep(0.05)
+        finally:
+            for task in running:
+                marker = self.ledger.marker(task.job.shard)
+                if marker is not None and not task.process.done() and _is_held(marker, task.job.runs_root):
+                    os.kill(int(marker.job.rpartition("/")[2]), signal.SIGKILL)
+
+
+def _start(executor: Any, job: ShardJob) -> Any:
+    """A process that a terminal's Ctrl-C does not reach: this one stops it, in order and without its traceback."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited
+    try:
+        return executor.submit(job)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _is_held(marker: Marker | None, runs_root: str) -> bool:

@@ -109,7 +109,7 @@ def acquire(
 def alive(root: Path, holder: str) -> bool:
     """Whether a holder has not left, and is not known to be dead (its process gone from this machine)."""
     folder = Path(root) / ".leases" / "holders" / holder
-    return bool(holder) and _word(folder) == "held" and not _process_is_gone(folder)
+    return bool(holder) and _text(folder / "token") == "held" and not _process_is_gone(folder)
 
 
 def _claim(
@@ -139,9 +139,9 @@ def _wait_until_gone(
     lease: Lease, holder: Path, supersede: Callable[[str], bool], on_wait: Callable[[str], None], poll_seconds: float
 ) -> None:
     seen, since, fenced = "", time.monotonic(), False
-    while holder.name not in lease._gone and (word := _word(holder)) is not None:
+    while holder.name not in lease._gone and (word := _text(holder / "token")) is not None:
         owner = str(_who(holder).get("owner", "?"))
-        count = (holder / "alive").read_text() if (holder / "alive").exists() else ""
+        count = _text(holder / "alive") or ""
         if count != seen:
             seen, since = count, time.monotonic()
         silent = time.monotonic() - since > lease._expiry_seconds
@@ -152,14 +152,17 @@ def _wait_until_gone(
             fenced = True
         if gone or silent:
             lease._gone.add(holder.name)
+            if gone:
+                shutil.rmtree(holder, ignore_errors=True)  # nobody is left to read it
             return
         on_wait(owner)
         time.sleep(poll_seconds)
 
 
-def _word(holder: Path) -> str | None:
+def _text(path: Path) -> str | None:
+    """A file's content; None where it is gone, which for a holder means that it has left."""
     try:
-        return (holder / "token").read_text()
+        return path.read_text()
     except FileNotFoundError:
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -49,3 +50,12 @@ def fake_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", str(folder), prepend=":")
     scheduler.max_array_size.cache_clear()
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _testbed(request: pytest.FixtureRequest) -> None:
+    """Tests marked `slurm` need the testbed: skipped, saying so, where its environment is not set."""
+    if request.node.get_closest_marker("slurm"):
+        if "SLURM_CONF" not in os.environ:
+            pytest.skip("the testbed's environment is not set: slurm/testbed/up && . slurm/testbed/env")
+        scheduler.run("scontrol", "ping")

@@ -15,6 +15,7 @@ import pytest
 
 from slurm.__main__ import main
 from slurm.ledger import Ledger
+from slurm.status import shard_states
 from study.grid import load_study
 from study.records import collect
 
@@ -130,12 +131,20 @@ def test_an_interrupt_leaves_no_process_behind(number: signal.Signals, tmp_path:
     while len(running := workers(ledger)) < 2 and time.monotonic() < deadline:
         time.sleep(0.2)
     time.sleep(2)
-    process.send_signal(number)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does
+    else:
+        process.send_signal(number)
     assert process.wait(30) == 130
     deadline = time.monotonic() + 5
     while any(map(is_alive, running)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert running and not any(map(is_alive, running))
+    assert "Traceback" not in study.with_suffix(".log").read_text()
+    assert sorted(s.state for s in shard_states(ledger, ledger.submissions()[0].shards, tmp_path / "out"))[-2:] == [
+        "stopped",
+        "stopped",
+    ]
 
 
 def test_a_failing_shard_is_reported_with_its_last_line_and_the_others_go_on(

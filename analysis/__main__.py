@@ -31,6 +31,41 @@ def _ledger(options: argparse.Namespace) -> int:
     return _write([load_ledger(options.file)], options)
 
 
+def _verify(options: argparse.Namespace) -> int:
+    from analysis.render import to_text
+    from analysis.verify import verify
+
+    table = verify()
+    sources = table["source"].unique()
+    shown = table.drop(columns="source")
+    shown.attrs |= table.attrs
+    print(to_text(shown, width=_width(), colour=sys.stdout.isatty()), end="")
+    print("\n".join(f"source: {source}" for source in sources))
+    return 0
+
+
+def _make(options: argparse.Namespace) -> int:
+    from analysis.load import committed_studies, load_study
+    from analysis.make import make, write
+
+    for name in options.study or committed_studies():
+        source = load_study(name, options.results, options.committed or not options.study)
+        made = make(source, progress=_progress)
+        written = write(made, _results(options) / source.name)
+        for part, reason in made.lacking.items():
+            print(f"{source.name}: not made: {part}: needs {reason}")
+        print(f"{source.name}: {len(written)} files in {_results(options) / source.name}")
+    return 0
+
+
+def _paper(options: argparse.Namespace) -> int:
+    from analysis.paper import PAPER, build_pdf, generate
+
+    generate(PAPER, progress=_progress)
+    print(build_pdf(PAPER) if options.pdf else PAPER / "numbers.tex")
+    return 0
+
+
 def _write(sources: list[Source], options: argparse.Namespace) -> int:
     """Build and write everything; print each study's first table and, last, the path of the page (of all studies)."""
     from analysis.make import make, write
@@ -97,7 +132,19 @@ def parser() -> argparse.ArgumentParser:
     ledger.add_argument("file", type=Path, help="a CSV file; tables go to <results>/<its stem>/")
     ledger.add_argument("--results", type=Path, help="folder of all results (default: $STUDY_RESULTS or results)")
     ledger.set_defaults(run=_ledger)
-    for command in (report,):
+    make = commands.add_parser("make", help="every table and figure, of the studies named or of all committed records")
+    make.add_argument("study", nargs="*", help="configs/<study>.yaml or a study's name")
+    make.set_defaults(run=_make)
+    verify = commands.add_parser("verify", help="published numbers beside ours, from the committed records alone")
+    verify.set_defaults(run=_verify)
+    paper = commands.add_parser(
+        "paper", help="paper/: tables, figures and numbers of the committed records, and the PDF"
+    )
+    paper.add_argument(
+        "--no-pdf", dest="pdf", action="store_false", help="only what main.tex includes; no LaTeX needed"
+    )
+    paper.set_defaults(run=_paper)
+    for command in (report, make):
         command.add_argument("--results", type=Path, help="folder of all results (default: $STUDY_RESULTS or results)")
         command.add_argument("--committed", action="store_true", help="read analysis/records/, not fresh results")
     return top

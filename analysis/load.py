@@ -120,6 +120,11 @@ def load_study(study: str, results: Path | None = None, committed: bool = False)
     return Source(name, title, records, path, use_committed, **extra)
 
 
+def committed_studies() -> list[str]:
+    """Names of the studies whose records are committed."""
+    return sorted(path.stem for path in COMMITTED.glob("*.csv") if "." not in path.stem)
+
+
 def measures(frame: pd.DataFrame) -> list[str]:
     """Return the measures' labels in column order (totals only, neither layers nor standard errors)."""
     names = [c.removeprefix("measure.") for c in frame.columns if c.startswith("measure.")]
@@ -243,7 +248,9 @@ def _optional(records: Path, kind: str, committed: bool) -> pd.DataFrame:
 def _name_and_title(study: str) -> tuple[str, str]:
     path = Path(study)
     if path.suffix not in (".yaml", ".yml"):
-        return study, study.replace("_", " ")
+        path = Path("configs") / f"{study}.yaml"
+        if not path.is_file():
+            return study, study.replace("_", " ")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import figures, render, tables
+from analysis import figures, render, tables, verify
 from analysis.load import Source
 
 Progress = Callable[[int, int, str], None]
@@ -60,6 +60,9 @@ def make(source: Source, progress: Progress = lambda done, total, name: None) ->
         if table.attrs.get("lacks"):
             made.lacking[f"table {part.name}"] = table.attrs["lacks"]
         made.tables[part.name] = table
+    published = verify.published(source.name, source.records)
+    if published is not None:
+        made.tables["published"] = published
     for done, part in enumerate(figures_, len(tables_)):
         progress(done, total, part.name)
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,10 @@ _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{"
           "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
           "<": r"\textless{}", ">": r"\textgreater{}",
           "τ": r"$\tau$", "Ψ": r"$\Psi$", "ψ": r"$\psi$", "ρ": r"$\rho$", "κ": r"$\kappa$", "Δ": r"$\Delta$",
-          "≤": r"$\le$", "≥": r"$\ge$", "−": r"$-$", "×": r"$\times$"}  # fmt: skip
+          "≤": r"$\le$", "≥": r"$\ge$", "−": r"$-$", "×": r"$\times$", "∞": r"$\infty$"}  # fmt: skip
+
+
+_SYMBOL = {f"{g}_{i}": rf"${name}_{i}$" for g, name in (("τ", r"\tau"), ("ψ", r"\psi"), ("Ψ", r"\Psi")) for i in "ab"}
 
 
 def number(value: object, decimals: int = 2) -> str:
@@ -142,7 +146,9 @@ def lacking(title: str, lacks: str) -> pd.DataFrame:
 
 def escape(text: str) -> str:
     """LaTeX for plain text; math symbols that a table uses become math."""
-    return "".join(_LATEX.get(c, c) for c in text).replace("∞", r"$\infty$")
+    # A Greek letter with an index, as in τ_b, is one symbol.
+    parts = re.split(r"([τψΨ]_[ab])", text)
+    return "".join(_SYMBOL[p] if p in _SYMBOL else "".join(_LATEX.get(c, c) for c in p) for p in parts)
 
 
 def _cell(row: Mapping[Any, object], column: str, decimals: int) -> str:
@@ -151,7 +157,7 @@ def _cell(row: Mapping[Any, object], column: str, decimals: int) -> str:
         return style.look(str(value)).words
     if column == "target":
         return style.target_words(str(value))
-    text = number(value, decimals)
+    text = number(value, style.DECIMALS.get(column, decimals))
     if f"{column}.low" in row and text != "n/a":
         low, high = number(row[f"{column}.low"], decimals), number(row[f"{column}.high"], decimals)
         text += " [n/a]" if "n/a" in (low, high) else f" [{low}, {high}]"

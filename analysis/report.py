@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from analysis import render, style
 from analysis.explorer import explorer_data
 from analysis.load import Source, at_stop, main_stop
-from analysis.make import Made, Part, parts
+from analysis.make import Made, parts
 from analysis.stopwise import targets
 from analysis.tables.correlation import headline
 
@@ -90,9 +90,6 @@ def _study(source: Source, made: Made) -> dict[str, Any]:
     available = targets(at_stop(source.records))
     first = headline(made.tables["correlation"], stop, available[0]) if available else made.tables["correlation"]
 
-    def section(part: Part) -> dict[str, Any]:
-        return {"name": part.name, "title": part.title, "table": table_html(made.tables[part.name])}
-
     return {
         "name": source.name,
         "title": source.title,
@@ -100,7 +97,7 @@ def _study(source: Source, made: Made) -> dict[str, Any]:
         "stop": stop,
         "target": style.target_words(available[0]) if available else "gap",
         "headline": table_html(first),
-        "tables": [section(p) for p in parts("tables")],
+        "tables": [{"name": n, "title": t.attrs["title"], "table": table_html(t)} for n, t in made.tables.items()],
         "figures": [
             {"name": p.name, "title": p.title, "data": figure_data(made.figures[p.name])}
             for p in parts("figures")

@@ -94,6 +94,8 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "delta_tau_b": ("Δτ_b", r"$\Delta\tau_b$"),
 }
 
+DECIMALS: dict[str, int] = {"networks_needed": 0, "se": 3, "p_permutation": 4, "q_bh": 4}
+
 
 def look(label: str) -> Look:
     """Return how a measure appears; a label that no list knows is shown as it is, without guessing.

@@ -1,0 +1,212 @@
+"""What paper/main.tex includes, made from the committed records alone: tables, figures, numbers.tex, appendix.tex;
+the PDF.
+
+No number is typed by hand: `\\val{<study>.<quantity>}` in the text is defined in numbers.tex, and one that is not is a
+LaTeX error, not a question mark.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis import render, style, verify
+from analysis.exclude import exclude
+from analysis.load import InputError, Source, at_stop, axes, committed_studies, configurations, load_study, main_stop
+from analysis.make import Made, Progress, make, parts
+from analysis.stopwise import targets
+from analysis.tables.correlation import headline
+
+PAPER = Path("paper")
+_ROWS = 44  # of a table on one page
+
+
+def generate(folder: Path = PAPER, progress: Progress = lambda done, total, name: None) -> list[Path]:
+    """Write folder/tables, folder/figures, numbers.tex and appendix.tex for every committed study; return the paths."""
+    for old in (*(folder / "tables").glob("*.tex"), *(folder / "figures").glob("*.pdf")):
+        old.unlink()
+    numbers: dict[str, str] = {}
+    appendix: list[str] = []
+    written: list[Path] = []
+    for name in committed_studies():
+        source = load_study(name, committed=True)
+        made = make(source, progress)
+        numbers |= {f"{name}.{key}": value for key, value in study_numbers(source, made).items()}
+        written += _write_study(source, made, folder)
+        appendix += _appendix(source, made)
+    published = verify.verify()
+    numbers |= _published_numbers(published)
+    written.append(_put(folder / "tables" / "published.tex", render.to_latex(published.drop(columns=["source"]))))
+    written.append(
+        _put(folder / "numbers.tex", "".join(f"\\setval{{{k}}}{{{v}}}\n" for k, v in sorted(numbers.items())))
+    )
+    written.append(_put(folder / "appendix.tex", "\n".join(appendix) + "\n"))
+    return written
+
+
+def study_numbers(source: Source, made: Made) -> dict[str, str]:
+    """Every number that a text about the study may want, as LaTeX: key -> value, at the main stop and first target."""
+    frame = at_stop(source.records)
+    kept, exclusions = exclude(frame)
+    found = {
+        "title": render.escape(source.title), "runs": str(exclusions.total), "kept": str(exclusions.kept),
+        "configurations": str(len(set(configurations(kept)))), "stop": render.escape(main_stop(source.records)),
+        "committed": "yes",
+    }  # fmt: skip
+    found |= {f"excluded.{rule}": str(count) for rule, count in exclusions.counts.items()}
+    for column in ("n.train", "n.test", "n.parameters"):
+        if column in frame.columns and frame[column].notna().any():
+            found[column] = f"{int(frame[column].dropna().iloc[0]):,}".replace(",", "{,}")
+    for axis in axes(frame):
+        levels = sorted(frame[axis].dropna().unique())
+        found[f"levels.{axis.removeprefix('hp.')}"] = render.escape(", ".join(str(v) for v in levels))
+    found["seeds"] = str(len(frame["hp.seed"].unique())) if "hp.seed" in frame.columns else "1"
+    for column in [c for c in frame.columns if c.startswith("prov.")]:
+        found[column] = render.escape(", ".join(sorted({str(v)[:12] for v in frame[column].dropna()})))
+    available = targets(kept)
+    if available:
+        found["target"] = style.target_words(available[0])
+        found |= _coefficients(headline(made.tables["correlation"], main_stop(frame), available[0]), "")
+    for table, row_name in (("layers", "layer"), ("differences", "than"), ("partial", "given"), ("granulated", "axis")):
+        found |= _table_numbers(made.tables[table], table, row_name, main_stop(frame))
+    if "seconds" in source.timings.columns:
+        found["minutes"] = render.number(float(source.timings["seconds"].sum()) / 60, 1)
+    return found
+
+
+def build_pdf(folder: Path = PAPER) -> Path:
+    """Run latexmk on main.tex; return the PDF. Raises InputError where LaTeX is missing, fails, or complains.
+
+    A complaint is an overfull box, an undefined reference or citation, or a number that numbers.tex does not define.
+    """
+    if shutil.which("latexmk") is None or shutil.which("pdflatex") is None:
+        packages = "latexmk texlive-latex-recommended texlive-fonts-recommended"
+        raise InputError(f"paper: latexmk: not installed: needed are Debian's {packages} (or use --no-pdf)")
+    command = ["latexmk", "-pdf", "-interaction=nonstopmode", "-halt-on-error", "-silent", "main.tex"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
+    log = (folder / "main.log").read_text(encoding="utf-8", errors="replace") if (folder / "main.log").exists() else ""
+    problems = complaints(log)
+    if done.returncode != 0 or problems:
+        first = problems[0] if problems else (done.stdout + done.stderr).strip().splitlines()[-1]
+        raise InputError(f"{folder / 'main.tex'}: latexmk: {first}: see {folder / 'main.log'}")
+    return folder / "main.pdf"
+
+
+def complaints(log: str) -> list[str]:
+    """Lines of a LaTeX log that the paper may not have."""
+    bad = ("Overfull \\hbox", "Overfull \\vbox", "undefined on input line", "There were undefined", "! ")
+    return [line for line in log.splitlines() if line.startswith(bad) or "undefined on input line" in line]
+
+
+def _write_study(source: Source, made: Made, folder: Path) -> list[Path]:
+    written = []
+    for name, table in {**made.tables, "headline": _headline(source, made)}.items():
+        for number, part in enumerate(pieces(table)):
+            path = folder / "tables" / f"{source.name}-{name}{_suffix(number)}.tex"
+            written.append(_put(path, render.to_latex(part)))
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    for name, figure in made.figures.items():
+        path = folder / "figures" / f"{source.name}-{name}.pdf"
+        with style.paper_style():
+            figure.savefig(path, metadata={"CreationDate": None, "Creator": None, "Producer": None})
+        written.append(path)
+    return written
+
+
+def _headline(source: Source, made: Made) -> pd.DataFrame:
+    available = targets(at_stop(source.records))
+    table = made.tables["correlation"]
+    if not available:
+        return table
+    return headline(table, main_stop(source.records), available[0]).drop(columns=["note"], errors="ignore")
+
+
+def pieces(table: pd.DataFrame, rows: int = _ROWS) -> list[pd.DataFrame]:
+    """Cut a long table into parts that fit a page each; the note stands under the last."""
+    if len(table) <= rows:
+        return [table]
+    found = [table.iloc[at : at + rows].reset_index(drop=True) for at in range(0, len(table), rows)]
+    for part in found:
+        part.attrs = {k: v for k, v in table.attrs.items() if k != "note" or part is found[-1]}
+    return found
+
+
+def _appendix(source: Source, made: Made) -> list[str]:
+    def caption(title: str) -> str:
+        return rf"\caption{{{render.escape(f'{source.title}: {title}.')}}}"
+
+    lines = [rf"\subsection{{{render.escape(source.title)}}}"]
+    for name, table in made.tables.items():
+        title, lacks = table.attrs["title"], table.attrs.get("lacks")
+        if lacks:
+            lines.append(rf"\paragraph{{{render.escape(title)}}} Not available: it needs {render.escape(lacks)}.\par")
+            continue
+        for number in range(len(pieces(table))):
+            path = f"tables/{source.name}-{name}{_suffix(number)}"
+            shown = caption(title + (" (continued)" if number else ""))
+            lines.append(rf"\begin{{table}}[htbp]{shown}\centering\input{{{path}}}\end{{table}}")
+    titles = {part.name: part.title for part in parts("figures")}
+    for name in made.figures:
+        graphic = rf"\includegraphics{{figures/{source.name}-{name}}}"
+        lines.append(rf"\begin{{figure}}[htbp]\centering{graphic}{caption(titles[name])}\end{{figure}}")
+    return [*lines, r"\clearpage"]
+
+
+def _suffix(number: int) -> str:
+    return f"-{number + 1}" if number else ""
+
+
+def _coefficients(table: pd.DataFrame, suffix: str) -> dict[str, str]:
+    found = {}
+    for row in table.to_dict("records"):
+        name = f"{row['measure']}{suffix}"
+        found[f"{name}.n"] = str(row["n"])
+        for coefficient in ("tau_b", "tau_a", "pearson"):
+            found |= _value(f"{name}.{coefficient}", row, coefficient)
+    return found
+
+
+def _table_numbers(table: pd.DataFrame, name: str, row_name: str, stop: str) -> dict[str, str]:
+    if table.attrs.get("lacks"):
+        return {}
+    rows = table[table["stop"] == stop] if "stop" in table.columns else table
+    if "target" in rows.columns and len(rows):
+        rows = rows[rows["target"] == rows["target"].iloc[0]]
+    found: dict[str, str] = {}
+    for row in rows.to_dict("records"):
+        for column in ("tau_b", "pearson", "delta_tau_b", "partial_tau", "psi", "networks_needed"):
+            if column in row:
+                found |= _value(f"{name}.{row['measure']}.{row[row_name]}.{column}", row, column)
+    return found
+
+
+def _value(key: str, row: dict, column: str) -> dict[str, str]:
+    # A number of the running text is math, so that its minus sign is one.
+    found = {key: _math(row[column])}
+    if f"{column}.low" in row:
+        found[f"{key}.interval"] = f"[{_math(row[f'{column}.low'])}, {_math(row[f'{column}.high'])}]"
+    return found
+
+
+def _math(value: object) -> str:
+    text = render.number(value, 0 if isinstance(value, float) and abs(value) >= 20 else 2)
+    return "n/a" if text == "n/a" else f"${text.replace('−', '-').replace('∞', chr(92) + 'infty')}$"
+
+
+def _published_numbers(table: pd.DataFrame) -> dict[str, str]:
+    verdicts = table["verdict"]
+    return {
+        "published.claims": str(len(table.drop_duplicates(["study", "item"]))),
+        "published.agree": str(int((verdicts == "agrees").sum())),
+        "published.compared": str(int(np.isfinite(table["ours"].astype(float)).sum())),
+    }
+
+
+def _put(path: Path, content: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content, encoding="utf-8")
+    return path

@@ -1,0 +1,161 @@
+"""Published numbers beside ours, from the committed records alone: analysis/expected/*.yaml against analysis/records/.
+
+A published number agrees when it lies in our 95% interval; otherwise ours is lower or higher. A study whose records are
+not committed says so: nothing is compared with a number that nobody can check.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from analysis.correlation import RESAMPLES, Coefficients, correlate_each
+from analysis.exclude import exclude
+from analysis.load import COMMITTED, InputError, at_stop, layers, measures, read_records, stops
+
+EXPECTED = Path(__file__).parent / "expected"
+TITLE = "Published beside ours"
+NOTE = (
+    "Ours with 95% BCa intervals by configuration; agrees: the published number lies in our interval. From the "
+    "committed records alone; deviations from each protocol stand in the study's yaml and in the paper."
+)
+_COEFFICIENTS = ("pearson", "tau_b", "tau_a")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One published statement: a number, a largest absolute value that a phrase is read as, or being highest of all."""
+
+    item: str
+    measure: str
+    coefficient: str
+    published: float | str
+    at_most: float | None = None
+    highest: bool = False
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What one source publishes about one study."""
+
+    study: str
+    source: str
+    target: str
+    rules: str
+    claims: tuple[Claim, ...]
+
+
+def read_expectation(path: Path) -> Expectation:
+    """Read one file of analysis/expected; raises InputError naming the file and field that is wrong."""
+    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        claims = tuple(Claim(**claim) for claim in content["claims"])
+        study = str(content.get("study", path.stem))
+        found = Expectation(study, content["source"], content["target"], content.get("rules", "default"), claims)
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: claims: {error}: allowed are source, target, rules, claims with the fields of Claim"
+        ) from None
+    for claim in found.claims:
+        if claim.coefficient not in _COEFFICIENTS:
+            raise InputError(f"{path}: coefficient: {claim.coefficient}: allowed are {', '.join(_COEFFICIENTS)}")
+    return found
+
+
+def verify(expected: Path = EXPECTED, records: Path | None = None, resamples: int = RESAMPLES) -> pd.DataFrame:
+    """Compare everything published with `records` (default: the committed ones); one row a claim and stop.
+
+    Columns: study, item, stop, published, ours with .low and .high, n, configurations, verdict, source.
+    """
+    rows: list[dict[str, object]] = []
+    for path in sorted(expected.glob("*.yaml")):
+        expectation = read_expectation(path)
+        file = (records or COMMITTED) / f"{expectation.study}.csv"
+        frame = read_records(file) if file.is_file() else None
+        rows += compare(expectation, frame, resamples)
+    columns = ["study", "item", "stop", "published", "ours", "ours.low", "ours.high", "n", "configurations", "verdict"]
+    table = pd.DataFrame(rows, columns=[*columns, "source"])
+    table.attrs |= {"title": TITLE, "note": NOTE}
+    return table
+
+
+def published(study: str, frame: pd.DataFrame) -> pd.DataFrame | None:
+    """The rows of `verify` about one study, from the records given; None when nothing is published about it."""
+    found = [e for e in map(read_expectation, sorted(EXPECTED.glob("*.yaml"))) if e.study == study]
+    if not found:
+        return None
+    table = pd.DataFrame([row for e in found for row in compare(e, frame)]).drop(columns=["study", "source"])
+    sources = " ".join(dict.fromkeys(f"{e.source}." for e in found))
+    table.attrs |= {"title": TITLE, "note": f"{NOTE} Sources: {sources}"}
+    return table
+
+
+def compare(
+    expectation: Expectation, frame: pd.DataFrame | None, resamples: int = RESAMPLES
+) -> list[dict[str, object]]:
+    """Rows of `verify` for one source; `frame` is the study's records, None while they are not committed."""
+    rows = []
+    for stop in stops(frame) if frame is not None else [""]:
+        every: dict[str, Coefficients] = {}
+        if frame is not None:
+            kept, _ = exclude(at_stop(frame, stop), expectation.rules)
+            every = correlate_each(kept, expectation.target, _labels(kept, expectation), resamples) if len(kept) else {}
+        for claim in expectation.claims:
+            about = {
+                "study": expectation.study,
+                "item": claim.item,
+                "stop": stop or "n/a",
+                "published": str(claim.published),
+            }
+            rows.append(about | _judged(claim, every, frame is not None) | {"source": expectation.source})
+    return rows
+
+
+def _labels(frame: pd.DataFrame, expectation: Expectation) -> list[str]:
+    asked = {c.measure for c in expectation.claims}
+    if any(c.highest for c in expectation.claims):
+        asked |= {c.measure.partition(".")[0] for c in expectation.claims} | set(measures(frame))
+        asked |= {f"{m}.{layer}" for m in measures(frame) for layer in layers(frame, m)}
+    return sorted(label for label in asked if f"measure.{label}" in frame.columns)
+
+
+def _judged(claim: Claim, every: dict[str, Coefficients], committed: bool) -> dict[str, object]:
+    missing = {"ours": np.nan, "ours.low": np.nan, "ours.high": np.nan, "n": 0, "configurations": 0}
+    if not committed:
+        return missing | {"verdict": "records not committed yet"}
+    if claim.measure not in every:
+        return missing | {"verdict": f"not measured: {claim.measure}"}
+    c = every[claim.measure]
+    interval = c.interval(claim.coefficient)
+    ours = c.point[claim.coefficient]
+    row = {
+        "ours": ours,
+        "ours.low": interval.low,
+        "ours.high": interval.high,
+        "n": c.n,
+        "configurations": c.n_configurations,
+    }
+    return row | {"verdict": _verdict(claim, ours, interval.low, interval.high, every)}
+
+
+def _verdict(claim: Claim, ours: float, low: float, high: float, every: dict[str, Coefficients]) -> str:
+    if np.isnan(ours):
+        return "undefined"
+    if claim.highest:
+        layer = claim.measure.partition(".")[2]
+        rivals = {m: c.point[claim.coefficient] for m, c in every.items() if m.partition(".")[2] in ("", layer)}
+        best = max(rivals, key=lambda m: (np.nan_to_num(rivals[m], nan=-2.0), m))
+        return "agrees" if best == claim.measure else f"differs: {best} has {rivals[best]:.2f}"
+    if claim.at_most is not None:
+        return "agrees" if abs(ours) <= claim.at_most else f"differs: above {claim.at_most} in size"
+    published = float(claim.published)
+    if np.isnan(low):
+        return "no interval"
+    if low <= published <= high:
+        return "agrees"
+    return "ours is lower" if ours < published else "ours is higher"

@@ -1,0 +1,80 @@
+"""Published numbers are compared with committed records; what is not committed is said, not guessed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from analysis.__main__ import main
+from analysis.correlation import correlate
+from analysis.load import InputError
+from analysis.verify import EXPECTED, Claim, Expectation, compare, read_expectation, verify
+
+
+def expectation(*claims: Claim) -> Expectation:
+    return Expectation("toy", "a source", "gap.loss", "default", claims)
+
+
+def test_a_number_in_the_interval_agrees_and_one_outside_does_not(records):
+    ours = correlate(records[records["train.converged"]]).set_index("measure").loc["relative_flatness"]
+    numbers = (ours["pearson"], ours["pearson.high"] + 0.01, ours["pearson.low"] - 0.01)
+    claims = [Claim("x", "relative_flatness", "pearson", float(p)) for p in numbers]
+    rows = compare(expectation(*claims), records)
+    assert [r["verdict"] for r in rows] == ["agrees", "ours is lower", "ours is higher"]
+    assert rows[0]["n"] == 78 and rows[0]["ours"] == pytest.approx(ours["pearson"])
+
+
+def test_phrases_are_read_as_the_file_says(records):
+    claims = (
+        Claim("weak", "distance_from_init", "pearson", "very weak", at_most=0.3),
+        Claim("weak", "relative_flatness", "pearson", "very weak", at_most=0.3),
+        Claim("first", "relative_flatness", "pearson", "highest", highest=True),
+        Claim("first", "hessian_trace", "pearson", "highest", highest=True),
+        Claim("absent", "sharpness", "pearson", 0.5),
+    )
+    verdicts = [r["verdict"] for r in compare(expectation(*claims), records, resamples=50)]
+    assert verdicts[0] == "agrees" and verdicts[1].startswith("differs: above")
+    assert verdicts[2] == "agrees" and verdicts[3].startswith("differs: relative_flatness has 0.")
+    assert verdicts[4] == "not measured: sharpness"
+
+
+def test_swapping_two_gaps_changes_the_verdicts_number(records):
+    claim = expectation(Claim("x", "relative_flatness", "pearson", 0.9))
+    before = compare(claim, records, 50)[0]["ours"]
+    order = records["gap.loss"].sort_values().index[[10, -10]]
+    records.loc[order, "gap.loss"] = records.loc[order[::-1], "gap.loss"].to_numpy()
+    assert compare(claim, records, 50)[0]["ours"] < before
+
+
+def test_a_study_without_committed_records_says_so(tmp_path):
+    table = verify(records=tmp_path)
+    assert (table["verdict"] == "records not committed yet").all() and table["ours"].isna().all()
+
+
+def test_each_stop_is_a_row_of_its_own(make_records, tmp_path):
+    make_records(stops=("loss_0.1", "loss_0.01")).to_csv(tmp_path / "mnist_mlp_layers.csv", index=False)
+    table = verify(records=tmp_path, resamples=50)
+    table = table[table["study"] == "mnist_mlp_layers"]
+    assert table["stop"].tolist() == ["loss_0.1"] * 4 + ["loss_0.01"] * 4
+    assert table["verdict"].iloc[3] == "not measured: kappa_2019.fc4" and np.isfinite(table["ours"].iloc[0])
+
+
+def test_every_expectation_has_a_source_and_readable_claims():
+    files = sorted(EXPECTED.glob("*.yaml"))
+    assert len(files) >= 3
+    for path in files:
+        found = read_expectation(path)
+        assert "arXiv" in found.source and found.claims
+
+
+def test_a_wrong_expectation_is_named(tmp_path):
+    path = tmp_path / "toy.yaml"
+    path.write_text("source: x\ntarget: gap.loss\nclaims:\n  - {item: a, measure: m, coefficient: r, published: 1}\n")
+    with pytest.raises(InputError, match="coefficient: r: allowed are pearson"):
+        read_expectation(path)
+
+
+def test_verify_prints_published_beside_ours(capsys):
+    assert main(["verify"]) == 0
+    out = capsys.readouterr().out
+    assert "0.73" in out and "0.91" in out and "verdict" in out

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,10 @@ from analysis.style import hyperparameter, look, ordered, target_axis
 from analysis.tables.correlation import targets
 from study.checkpoint import read_json, write_json
 from study.paths import results_folder
-from study.tracking import PROJECT
-from study.wandb_run import wandb_name
+from study.tracking import PROJECT, check, require_server
+from study.wandb_run import TrackingError, wandb_name
 
+_CONVERGED = " and SummaryMetric('train__converged') = True"
 WIDTH = 24  # columns of a W&B panel grid
 EXAMPLE = """examples:
   python -m analysis.wandb_report configs/digits_mlp.yaml
@@ -37,14 +39,13 @@ def build(source: Source, entity: str, project: str = PROJECT) -> Any:
 
     Shows the last stop, as the wandb runs do. Raises ValueError where the records hold no gap or no measure.
     """
-    import wandb_workspaces.reports.v2 as wr
-
+    wr = _reports()
     frame = at_stop(source.records)
     labels, wanted = ordered(measures(frame)), targets(frame)
     if not labels or not wanted:
         raise InputError(f"{source.path}: columns: no measure with a target: needed are measure.* and gap.* columns")
     runs = wr.Runset(
-        name=source.name, filters=f"Group = '{source.name}'",
+        name=source.name, filters=f"Group = '{source.name}'" + (_CONVERGED if "train.converged" in frame else ""),
         pinned_columns=["run:displayName"], visible_columns=list(_columns(frame, labels, wanted)),
     )  # fmt: skip
     blocks: list[Any] = [
@@ -66,6 +67,13 @@ def build(source: Source, entity: str, project: str = PROJECT) -> Any:
     )
 
 
+def _reports() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the package's own, about its use of pydantic
+        import wandb_workspaces.reports.v2 as wr
+    return wr
+
+
 def to_json(report: Any) -> dict[str, Any]:
     """The report as W&B stores it, without what differs from one build to the next (random ids)."""
     text = report._to_model().model_dump_json(by_alias=True, exclude_none=True)
@@ -75,15 +83,15 @@ def to_json(report: Any) -> dict[str, Any]:
 def save(report: Any, file: Path) -> str:
     """Save the report on the server, in place of the one that `file` remembers; its address.
 
-    Raises InputError with the server's or wandb's reason.
+    Raises TrackingError without a key or a server, InputError with the reason where it is refused.
     """
-    import wandb
-
+    check("online")
+    require_server()
     if file.exists():
         report.id = read_json(file).get("saved_as", "")
     try:
         report.save()
-    except (wandb.Error, ValueError, OSError) as error:
+    except Exception as error:  # wandb_workspaces raises bare Exceptions
         raise InputError(f"wandb: {report.entity}/{report.project}: not saved: {error}") from error
     write_json(file, {**to_json(report), "saved_as": report.id})
     return str(report.url)
@@ -94,8 +102,11 @@ def save(report: Any, file: Path) -> str:
 
 def _introduction(source: Source, frame: pd.DataFrame, project: str) -> str:
     commits = ", ".join(sorted(frame["prov.commit"].astype(str).unique())) if "prov.commit" in frame else "unknown"
+    met = ""
+    if "train.converged" in frame:
+        met = f", the {int(frame['train.converged'].astype(bool).sum())} that met it shown"
     return (
-        f"{len(frame)} networks, measured at `{main_stop(source.records)}`; code {commits}. The runs are those of "
+        f"{len(frame)} networks, measured at `{main_stop(source.records)}`{met}; code {commits}. The runs are those of "
         f"group `{source.name}` in project `{project}`; runs of one `configuration` differ in their seed only. W&B is "
         "a mirror: the numbers of record, with their exclusions and intervals, are the files of the repository."
     )
@@ -173,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return _run(options)
-    except (InputError, ImportError) as error:
+    except (InputError, TrackingError, ImportError) as error:
         print("error: " + " ".join(str(error).split()), file=sys.stderr)
         return 2
 

@@ -56,7 +56,8 @@ class WandbServer:
         self.delay = 0.0  # seconds before each answer
         self.lose_answers = False  # take rows of a curve, and answer 403 nonetheless
         self.runs: dict[str, ServerRun] = {}
-        self.views: list[dict[str, Any]] = []
+        self.projects: set[str] = set()
+        self.views: dict[str, dict[str, Any]] = {}  # reports
         self.requests: list[tuple[float, str, int]] = []  # monotonic time, operation, HTTP status; uploads not counted
         self.unknown: list[str] = []
         self._lock = threading.Lock()
@@ -190,9 +191,24 @@ class WandbServer:
             "description": None, "notes": None, "user": {"name": "me", "username": "me"},
         }  # fmt: skip
 
+    def _on_GetProjects(self, v: dict[str, Any], query: str) -> dict[str, Any]:
+        edges = [
+            {"node": {"__typename": "Project", "id": name, "name": name, "entityName": "me", "createdAt": "2026-01-01",
+                      "isBenchmark": False, "user": None}} for name in sorted(self.projects)
+        ]  # fmt: skip
+        info = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
+        return {"models": {"pageInfo": info, "edges": edges}}
+
+    def _on_CreateProject(self, v: dict[str, Any], query: str) -> dict[str, Any]:
+        name = v["input"]["name"]
+        self.projects.add(name)
+        project = {"id": name, "name": name, "entityName": "me", "description": None, "access": None, "views": None}
+        return {"result": {"project": project, "model": project, "inserted": True}}
+
     def _on_upsertView(self, v: dict[str, Any], query: str) -> dict[str, Any]:
-        self.views.append(v)
-        view = {"id": f"view{len(self.views)}", "type": v.get("type"), "name": v.get("name"), "spec": v["spec"],
+        id = v.get("id") or f"view{len(self.views)}"
+        self.views[id] = v
+        view = {"id": id, "type": v.get("type"), "name": v.get("name"), "spec": v["spec"],
                 "displayName": v.get("displayName"), "description": v.get("description"), "updatedAt": None,
                 "project": {"id": "project", "name": v["projectName"], "entityName": v["entityName"]}}  # fmt: skip
         return {"upsertView": {"view": view, "inserted": True}}

@@ -23,6 +23,7 @@ help:  ## what can be made
 reproduce: .venv/ready  ## train, measure and report the laptop study (STUDY=..., CLUSTER=...)
 	@$(PY) -m slurm submit configs/$(STUDY).yaml --cluster $(CLUSTER)
 	@$(PY) -m study records configs/$(STUDY).yaml
+	@$(PY) -m study slice configs/$(STUDY).yaml
 	@$(PY) -m analysis report $(STUDY)
 
 plan: .venv/ready  ## what STUDY would run, and how long it would take

@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("plan", "print runs, shards, done, to do and estimated minutes; run nothing"),
         ("run", "train, evaluate and measure what is missing, here, shard after shard"),
         ("records", "write results/<study>/records.csv and timings.csv from the finished runs"),
+        ("slice", "write results/<study>/slices.csv: the loss along a direction at the first finished network"),
         ("publish", "merge the records into analysis/records/<study>.csv"),
         ("keys", "print the key and the fields of every run"),
     ):
@@ -118,7 +119,23 @@ def _keys(study: Study, options: argparse.Namespace) -> None:
             print(run_key(config), shard.id, config)
 
 
-_COMMANDS = {"plan": _plan, "run": _run, "records": _records, "publish": _publish, "keys": _keys}
+def _slice(study: Study, options: argparse.Namespace) -> int:
+    from study.checkpoint import read_json
+    from study.config import run_key
+    from study.paths import RunPaths
+    from study.run import run_state
+    from study.slices import write_slices
+
+    for config in study.runs:
+        paths = RunPaths(options.runs, run_key(config))
+        done = run_state(paths, config, ()) == "done"
+        if done and read_json(paths.outcome)["status"] == "finished":
+            print(write_slices(study.name, config, options.runs, options.results))
+            return 0
+    raise ValueError(f"{options.runs}: holds no finished run of {study.name}; allowed: run the study first")
+
+
+_COMMANDS = {"slice": _slice, "plan": _plan, "run": _run, "records": _records, "publish": _publish, "keys": _keys}
 
 if __name__ == "__main__":
     sys.exit(main())

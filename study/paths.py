@@ -99,6 +99,11 @@ def curves_file(study: str, root: str | Path | None = None) -> Path:
     return results_folder(study, root) / "curves.csv"
 
 
+def slices_file(study: str, root: str | Path | None = None) -> Path:
+    """The loss along a direction, for one network before and after reparameterization."""
+    return results_folder(study, root) / "slices.csv"
+
+
 def published_file(study: str) -> Path:
     """The reviewed, committed copy of a study's records."""
     return Path("analysis/records") / f"{study}.csv"

@@ -115,13 +115,18 @@ def _stop_timings(key: str, stop: str, files: StopPaths, measures: Iterable[str]
 
 
 def write_table(path: Path, rows: list[Row]) -> None:
-    """A CSV of rows sorted by key, stop and item; columns in order of first appearance, prov.* last. Atomic."""
+    """A CSV of rows sorted by key, stop and item; see `write_rows`."""
+    write_rows(path, sorted(rows, key=lambda row: (row["key"], _stop_order(row["stop"]))))
+
+
+def write_rows(path: Path, rows: list[Row]) -> None:
+    """A CSV of rows as they come; columns in order of first appearance, prov.* last. Atomic."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     names.sort(key=lambda name: name.startswith("prov."))
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, names, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(sorted(rows, key=lambda row: (row["key"], _stop_order(row["stop"]))))
+    writer.writerows(rows)
     write_bytes(path, buffer.getvalue().encode())
 
 

@@ -1,0 +1,34 @@
+"""Slices of the loss: right at the middle, the same per layer whatever the parameterization, different raw."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from study.__main__ import main
+from study.records import read_table
+
+YAML = "fixed: {hidden: [8, 6], max_epochs: 3, stops: [epoch_3]}\nmeasures: [train_loss]\n"
+
+
+def test_slices(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "s.yaml"
+    config.write_text(YAML)
+    folders = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
+    assert main(["slice", str(config), *folders]) == 2
+    assert "holds no finished run of s" in capsys.readouterr().err
+    assert main(["run", str(config), *folders, "--wandb", "off"]) == 0
+    assert main(["slice", str(config), *folders]) == 0
+    with (tmp_path / "results/s/slices.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * 2 * 41
+    curves = {}
+    for row in rows:
+        curves.setdefault((row["transform"], row["normalization"]), {})[float(row["alpha"])] = float(row["loss"])
+    (record,) = read_table(tmp_path / "results/s/records.csv")
+    for curve in curves.values():
+        assert curve[0.0] == pytest.approx(float(record["train.loss"]), rel=1e-4)
+    same = curves["none", "per layer"], curves["layerwise_1", "per layer"]
+    assert same[0] == pytest.approx(same[1], rel=1e-3)
+    apart = curves["none", "raw"], curves["layerwise_1", "raw"]
+    assert max(abs(apart[0][a] - apart[1][a]) / apart[0][a] for a in apart[0]) > 0.1

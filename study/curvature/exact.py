@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from study.curvature.features import Moments
 from study.curvature.layers import Layer, find_layers
 from study.curvature.loss import Loss, resolve_loss
-from study.curvature.lowrank import N_PROBES, Sizes, certificate, n_kept
+from study.curvature.lowrank import N_PROBES, Factor, Sizes, certificate, n_kept
 from study.curvature.network import Batches, Data, Inputs, Network, cut, select
 from study.curvature.plan import Plan, look
 from study.curvature.result import LayerCurvature, Tally, start_tallies
@@ -139,6 +139,8 @@ class _Run:
         n, k = self.plan.chunk(n_random)
         if k < n_random:
             raise ValueError(f"memory_budget {self.plan.budget} bytes holds {k} columns of one sample, not {n_random}")
+        for tally in self.tallies:
+            tally.is_random = True
         for uses, outputs in self._passes(n):
             done = self._take_last(uses, outputs)
             if len(done) == len(self.tallies):
@@ -153,13 +155,13 @@ class _Run:
         """The columns over a threshold, which falls until the bound on the rest is within every layer's tolerance."""
         sizes = Sizes()
         self._first_pass(self.plan.chunk(1)[0], sizes)
-        share = tolerance / certificate() / 2
+        share = tolerance / certificate()  # what the bound would be if a layer saw the outputs' columns as they are
         while True:
             self._over(sizes.threshold(share), n_columns)
             worst = max(tally.bound_share() for tally in self.tallies)
             if worst <= tolerance:
                 return
-            share *= min(0.1, tolerance / worst / 2)
+            share *= tolerance / worst / 2
             for tally in self.tallies:
                 tally.clear()
 
@@ -170,25 +172,29 @@ class _Run:
         for piece, _ in self.batches.read(self.network, _SORTED_CHUNKS * n):
             with torch.no_grad():
                 outputs = torch.cat([self.network(part) for part in cut(piece, n)])
-            needed = n_kept(self.loss.factor(outputs).sizes(), threshold)
+            whole = self.loss.factor(outputs)
+            needed = n_kept(whole.sizes(), threshold)
             order = needed.argsort(descending=True, stable=True)
             while len(order):
                 most = int(needed[order[0]])
                 n_now, k = self.plan.chunk(most + N_PROBES)
                 uses, outputs = self._record(select(piece, order[:n_now]))
-                done = self._take(uses, outputs, most, k, last=False)
-                noise = torch.randn(N_PROBES, len(outputs), n_columns, generator=self.generator, dtype=torch.float64)
-                mixed = self.loss.factor(outputs).mixed(most, noise.to(outputs.device))
+                factor = whole.part(order[:n_now])
+                done = self._take(uses, outputs, most, k, last=False, factor=factor)
+                noise = torch.randn(N_PROBES, len(outputs), n_columns, generator=self.generator)
+                mixed = factor.mixed(most, noise.to(outputs.device).double())
                 for tally, phi, delta in self._back(uses, outputs, mixed, done, last=True):
                     tally.add_probes(phi, delta)
                 order = order[n_now:]
 
-    def _take(self, uses: Uses, outputs: Tensor, n_columns: int, k: int, last: bool) -> set[int]:
+    def _take(
+        self, uses: Uses, outputs: Tensor, n_columns: int, k: int, last: bool, factor: Factor | None = None
+    ) -> set[int]:
         """The first columns of some samples, k at a time; which layers needed none, and have all of Lambda."""
         done = self._take_last(uses, outputs)
         if len(done) == len(self.tallies):
             return done
-        factor = self.loss.factor(outputs)
+        factor = factor or self.loss.factor(outputs)
         for start in range(0, n_columns, k):
             stop = min(start + k, n_columns)
             part = factor.columns(start, stop)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Columns of the probe that certifies what a tolerance left out; each costs one backward pass for every sample.
-N_PROBES = 6
+# Random columns for each sample that certify what a tolerance left out. With fewer, more columns must be kept for the
+# same bound; measured on a trained network with 100 classes, 3 to 6 cost about the same.
+N_PROBES = 4
 CONFIDENCE = 0.99
 
 
@@ -31,6 +32,10 @@ class SoftmaxFactor:
         """From the outputs (n, C) of the network."""
         p, order = logits.double().softmax(1).sort(dim=1, descending=True, stable=True)
         return cls(p, order, scale)
+
+    def part(self, index: Tensor) -> SoftmaxFactor:
+        """Of some of the samples."""
+        return SoftmaxFactor(self.p[index], self.order[index], self.scale)
 
     def _pivots(self) -> tuple[Tensor, Tensor]:
         """a_k and a_k / q_k of the C - 1 columns."""
@@ -77,6 +82,10 @@ class DiagonalFactor:
         """From the diagonal of Lambda, (n, C)."""
         return cls(*slope.double().sort(dim=1, descending=True, stable=True))
 
+    def part(self, index: Tensor) -> DiagonalFactor:
+        """Of some of the samples."""
+        return DiagonalFactor(self.slope[index], self.order[index])
+
     def sizes(self) -> Tensor:
         """The squared norm of each column, (n, C)."""
         return self.slope
@@ -100,21 +109,22 @@ Factor = SoftmaxFactor | DiagonalFactor
 class Sizes:
     """A histogram of column sizes over the data, from which a tolerance becomes a threshold."""
 
-    _EDGES = torch.logspace(-30, 10, 4001, dtype=torch.float64)  # 100 bins a decade
+    _SMALLEST, _BINS_A_DECADE, _N_BINS = -30, 100, 4000
 
     def __init__(self) -> None:
-        self.mass = torch.zeros(len(self._EDGES) + 1, dtype=torch.float64)
+        self.mass = torch.zeros(self._N_BINS, dtype=torch.float64)
 
     def add(self, sizes: Tensor) -> None:
         """Take in the sizes of some samples' columns."""
         sizes = sizes.flatten().cpu()
-        self.mass.index_add_(0, torch.bucketize(sizes, self._EDGES), sizes)
+        bins = ((sizes.log10() - self._SMALLEST) * self._BINS_A_DECADE).clamp_(0, self._N_BINS - 1).long()
+        self.mass.index_add_(0, bins, sizes)
 
     def threshold(self, tolerance: float) -> float:
         """The largest size under which all columns together hold at most this share of the trace of Lambda."""
         share = self.mass.cumsum(0) / self.mass.sum().clamp_min(torch.finfo(torch.float64).tiny)
         below = int((share <= tolerance).sum())
-        return float(self._EDGES[below - 1]) if below else 0.0
+        return 10.0 ** (self._SMALLEST + below / self._BINS_A_DECADE) if below else 0.0
 
 
 def n_kept(sizes: Tensor, threshold: float) -> Tensor:

@@ -71,7 +71,7 @@ class Network:
         n_samples = _n_samples(inputs)
         if outputs.ndim not in (1, 2) or len(outputs) != n_samples:
             raise ValueError(f"the model's output has shape {tuple(outputs.shape)}; ({n_samples}, C) is needed")
-        return outputs.reshape(n_samples, -1)
+        return outputs[:, None] if outputs.ndim == 1 else outputs
 
     def place(self, value: Tensor) -> Tensor:
         """Data on the network's device and in its dtype; integers keep theirs."""

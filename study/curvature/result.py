@@ -33,8 +33,8 @@ class LayerCurvature:
     weight_norm_squared: float
     feature_scale: Tensor | None  # (d,) the standard deviation s_j of what column j reads, groups one after the other
     exact: bool  # the Gauss-Newton block, which all this is read off, is the Hessian block (almost everywhere)
-    error_bound: float  # of the trace; 0 for all columns, holds with 99 % for a tolerance, NaN for random columns
-    standard_error: Mapping[str, float] | None  # of the floats above, for random columns
+    error_bound: float  # of the trace; 0 for all columns, holds with 99 % for a tolerance, NaN if random
+    standard_error: Mapping[str, float] | None  # of the floats above, if columns are random
     n_samples: int
     n_parameters: int
 
@@ -50,7 +50,7 @@ class Tally:
     scale: Tensor | None = None  # (g, d)
     sums: Sums | None = None  # over the columns taken as they are
     probes: Sums | None = None  # mean over random mixtures of the columns left out
-    is_random: bool = False  # nothing but random mixtures
+    is_random: bool = False  # the mixtures stand for all of Lambda, not for a rest
     variance: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
 
     def clear(self) -> None:
@@ -72,7 +72,6 @@ class Tally:
 
     def add_random(self, phi: Tensor, delta: Tensor) -> None:
         """Take in random columns, each of them an unbiased sample of Lambda, and the spread of what they say."""
-        self.is_random = True
         each = [self._contract(phi, delta[k : k + 1]).times(1 / len(delta)) for k in range(len(delta))]
         self.variance += len(each) * torch.stack([torch.stack(self._values(sums)) for sums in each]).var(0).cpu()
         for sums in each:
@@ -138,7 +137,7 @@ class Tally:
 
     def _error_bound(self, n_samples: int) -> float:
         # The truth is between the sum of the columns kept and that plus the bound, and so is the value given.
-        if self.is_random:
+        if self.is_random and self.probes:
             return math.nan
         return certificate() * float(self.probes.raw.trace()) / n_samples if self.probes else 0.0
 

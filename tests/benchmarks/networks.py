@@ -50,7 +50,7 @@ def images(n: int) -> tuple[Tensor, Tensor]:
     return torch.randn(n, 3, 32, 32), torch.randint(10, (n,))
 
 
-def digit_pairs(n: int = 2000, loss: float = 0.05) -> tuple[nn.Module, Tensor, Tensor]:
+def digit_pairs(n: int = 2000, loss: float = 0.01) -> tuple[nn.Module, Tensor, Tensor]:
     """A network trained on 100 classes of real images: two of scikit-learn's digits side by side, 00 to 99."""
     digits, labels = (torch.from_numpy(values) for values in load_digits(return_X_y=True))
     first, second = torch.randint(len(labels), (2, n))

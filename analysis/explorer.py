@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from analysis import style
 from analysis.exclude import exclude
-from analysis.load import SEED, Source, at_stop, axes, configurations, layers, main_stop, measures, stops
+from analysis.load import SEED, Source, at_stop, configurations, layers, main_stop, measures, stops, varying
 from analysis.stopwise import targets
 
 
@@ -25,8 +25,8 @@ def _study(source: Source) -> dict[str, Any]:
     frame = source.records
     labels = [(m, f"{m}.{layer}") for m in style.ordered(measures(frame)) for layer in layers(frame, m)]
     every = [name for m in style.ordered(measures(frame)) for name in (m, *(f for of, f in labels if of == m))]
-    varying = axes(frame)
-    columns = ["key", "stop", *varying, *([SEED] if SEED in frame else []), *targets(frame)]
+    across = varying(frame)
+    columns = ["key", "stop", *across, *([SEED] if SEED in frame else []), *targets(frame)]
     columns += [f"measure.{name}" for name in every]
     return {
         "name": source.name,
@@ -35,7 +35,7 @@ def _study(source: Source) -> dict[str, Any]:
         "stops": stops(frame),
         "measures": [(f"measure.{name}", style.look(name).words) for name in every],
         "targets": [(t, style.target_words(t)) for t in targets(frame)],
-        "axes": [(a, style.hyperparameter(a)) for a in varying],
+        "axes": [(a, style.hyperparameter(a)) for a in across],
         "cycle": style.CYCLE,
         "kept": _kept(frame),
         "configurations": configurations(frame).tolist(),

@@ -7,7 +7,7 @@ A *records frame* has one row a run and stop and the columns `key`, `stop`, `hp.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 COMMITTED = Path(__file__).parent / "records"
 TARGETS = ("gap.loss", "gap.error", "test.error", "gen.gap")  # what a measure may be asked to predict
+EXTRA = ("timings", "curves", "slices", "audit")  # files that may stand beside the records
 SEED = "hp.seed"
 _TEXT = ("key", "stop", "train.status", "prov.commit", "prov.torch", "prov.device", "prov.mode")
 
@@ -31,7 +32,8 @@ class Source:
     """One study's frames and where they came from.
 
     `records`: the records frame; `timings`: key, stop, item, seconds; `curves`: key, epoch, train.loss, ...;
-    `slices`: key, transform, normalization, alpha, loss. A frame that no file gave is empty.
+    `slices`: key, transform, normalization, alpha, loss; `audit`: measure, transform, factor, before, after. A frame
+    that no file gave is empty.
     """
 
     name: str
@@ -42,11 +44,12 @@ class Source:
     timings: pd.DataFrame = field(default_factory=pd.DataFrame)
     curves: pd.DataFrame = field(default_factory=pd.DataFrame)
     slices: pd.DataFrame = field(default_factory=pd.DataFrame)
+    audit: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def frame(self, kind: str) -> pd.DataFrame:
-        """Return the frame called `kind` (records, timings, curves or slices)."""
-        if kind not in ("records", "timings", "curves", "slices"):
-            raise ValueError(f"frame: {kind}: allowed are records, timings, curves, slices")
+        """Return the frame called `kind`: records, or one of EXTRA."""
+        if kind not in ("records", *EXTRA):
+            raise ValueError(f"frame: {kind}: allowed are records, {', '.join(EXTRA)}")
         return getattr(self, kind)
 
 
@@ -116,7 +119,7 @@ def load_study(study: str, results: Path | None = None, committed: bool = False)
         places = str(kept) if committed else f"{fresh} or {kept}"
         raise InputError(f"{name}: records: none found: allowed is a study with {places}; run it first")
     records = read_records(path)
-    extra = {kind: _optional(path, kind, use_committed) for kind in ("timings", "curves", "slices")}
+    extra = {kind: _optional(path, kind, use_committed) for kind in EXTRA}
     return Source(name, title, records, path, use_committed, **extra)
 
 
@@ -150,9 +153,33 @@ def hyperparameters(frame: pd.DataFrame) -> list[str]:
     return [c for c in frame.columns if c.startswith("hp.") and c != SEED]
 
 
-def axes(frame: pd.DataFrame) -> list[str]:
+def varying(frame: pd.DataFrame) -> list[str]:
     """Return the hyperparameters that take more than one value in the frame (the seed is none of them)."""
     return [c for c in hyperparameters(frame) if len(frame[c].unique()) > 1]
+
+
+def axes(frame: pd.DataFrame) -> list[str]:
+    """Return the axes of the grid: the varying hyperparameters, those that were only ever changed together as one.
+
+    Batch size and learning rate zipped in pairs are the one axis `hp.batch_size+hp.lr`: no two runs differ in either
+    alone.
+    """
+    together: list[tuple[list[str], NDArray[np.int64]]] = []
+    for column in varying(frame):
+        own = codes(frame, [column])
+        for names, code in together:
+            n_pairs = len(np.unique(np.stack([own, code], axis=1), axis=0))
+            if n_pairs == own.max() + 1 == code.max() + 1:
+                names.append(column)
+                break
+        else:
+            together.append(([column], own))
+    return ["+".join(names) for names, _ in together]
+
+
+def axis_columns(names: Iterable[str]) -> list[str]:
+    """The hyperparameter columns of axes: `hp.batch_size+hp.lr` is two."""
+    return [column for name in names for column in name.split("+")]
 
 
 def codes(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:

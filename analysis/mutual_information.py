@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from analysis.correlation import check_frame, spread
 from analysis.load import axes as varying
-from analysis.load import codes, measures, values
+from analysis.load import axis_columns, codes, measures, values
 from analysis.pair_table import pair_tables
 
 Floats = NDArray[np.float64]
@@ -40,7 +40,7 @@ def information(
     names = varying(frame) if axes is None else list(axes)
     sets = [s for size in (0, 1, 2) for s in combinations(names, size)]
     gap = values(frame, target)
-    number = {s: codes(frame, list(s)) for s in sets}
+    number = {s: codes(frame, axis_columns(s)) for s in sets}
 
     def row(label: str) -> dict[str, object]:
         x = values(frame, f"measure.{label}")

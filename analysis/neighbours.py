@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.load import SEED, codes, hyperparameters
+from analysis.load import SEED, axis_columns, codes, hyperparameters
 
 Ints = NDArray[np.int64]
 
@@ -31,16 +31,18 @@ class Neighbours:
 
 
 def neighbours(frame: pd.DataFrame, axis: str, same_seed: bool) -> Neighbours:
-    """Pair the rows along `axis`; with `same_seed`, only runs of one seed. Cost O(n * largest cell).
+    """Pair the rows along `axis` (an axis of load.axes); with `same_seed`, only runs of one seed. Cost O(n * largest
+    cell).
 
     Raises ValueError for an axis that is no hyperparameter of the frame, and for the seed, which is none.
     """
     known = hyperparameters(frame)
-    if axis not in known:
+    own = axis_columns([axis])
+    if not set(own) <= set(known):
         raise ValueError(f"axis: {axis}: allowed are {', '.join(known)}")
-    others = [c for c in known if c != axis]
+    others = [c for c in known if c not in own]
     held = [*others, SEED] if same_seed and SEED in frame.columns else others
-    cell, level, setting = codes(frame, held), codes(frame, [axis]), codes(frame, others)
+    cell, level, setting = codes(frame, held), codes(frame, own), codes(frame, others)
     n_cells = int(cell.max(initial=-1)) + 1
     order = np.argsort(cell, kind="stable")
     i, j = same_group_pairs(cell[order])

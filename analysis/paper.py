@@ -16,7 +16,7 @@ import pandas as pd
 
 from analysis import render, style, verify
 from analysis.exclude import exclude
-from analysis.load import InputError, Source, at_stop, axes, committed_studies, configurations, load_study, main_stop
+from analysis.load import InputError, Source, at_stop, committed_studies, configurations, load_study, main_stop, varying
 from analysis.make import Made, Progress, make, parts
 from analysis.stopwise import targets
 from analysis.tables.correlation import headline
@@ -61,7 +61,7 @@ def study_numbers(source: Source, made: Made) -> dict[str, str]:
     for column in ("n.train", "n.test", "n.parameters"):
         if column in frame.columns and frame[column].notna().any():
             found[column] = f"{int(frame[column].dropna().iloc[0]):,}".replace(",", "{,}")
-    for axis in axes(frame):
+    for axis in varying(frame):
         levels = sorted(frame[axis].dropna().unique())
         found[f"levels.{axis.removeprefix('hp.')}"] = render.escape(", ".join(str(v) for v in levels))
     found["seeds"] = str(len(frame["hp.seed"].unique())) if "hp.seed" in frame.columns else "1"

@@ -32,6 +32,7 @@ def sign_error(
     labels: Sequence[str] | None = None,
     n_test: int | None = None,
     min_samples: float = MIN_SAMPLES,
+    axes: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Sign error of every measure over all environments, and over those of each axis; a records frame of one stop.
 
@@ -42,7 +43,7 @@ def sign_error(
     check_frame(frame, target)
     gap, config = values(frame, target), configurations(frame)
     size = _test_size(frame, n_test)
-    each = [neighbours(frame, axis, same_seed=False) for axis in varying(frame)]
+    each = [neighbours(frame, axis, same_seed=False) for axis in (varying(frame) if axes is None else axes)]
     prepared = [(p, signs(gap, p.i, p.j), pair_weights(gap, size, p), _environment(p, config)) for p in each]
     rows: list[dict[str, object]] = []
     for label in measures(frame) if labels is None else labels:

@@ -125,8 +125,9 @@ def ordered(labels: Iterable[str]) -> list[str]:
 
 
 def hyperparameter(column: str) -> str:
-    """Words for an hp.* column."""
-    return HYPERPARAMETERS.get(column, column.removeprefix("hp.").replace("_", " "))
+    """Words for an hp.* column, or for several changed together (hp.batch_size+hp.lr)."""
+    parts = column.split("+")
+    return " & ".join(HYPERPARAMETERS.get(part, part.removeprefix("hp.").replace("_", " ")) for part in parts)
 
 
 def target_words(column: str) -> str:

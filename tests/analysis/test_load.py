@@ -18,6 +18,7 @@ from analysis.load import (
     read_ledger,
     read_records,
     stops,
+    varying,
 )
 
 
@@ -143,3 +144,11 @@ def test_variants_name_rules_and_the_authors_drop_three_gaps(make_records):
         exclude(frame, "mine")
     with pytest.raises(ValueError, match="rule: mine: allowed are not_converged"):
         exclude(frame, ["mine"])
+
+
+def test_hyperparameters_changed_only_together_are_one_axis(records):
+    records["hp.twice"] = records["hp.lr"] * 2
+    assert sorted(axes(records)) == ["hp.batch_size", "hp.init_gain", "hp.lr+hp.twice"]
+    assert len(varying(records)) == 4
+    lone = records[records["hp.seed"] == 0].assign(**{"hp.lr": 0.1, "hp.twice": 0.2})
+    assert axes(lone) == ["hp.init_gain", "hp.batch_size"]

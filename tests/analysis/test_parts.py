@@ -13,11 +13,13 @@ import pytest
 from matplotlib.figure import Figure
 
 from analysis.__main__ import main
+from analysis.correlation import tau
 from analysis.figures import Lacking
 from analysis.figures import slices as slices_figure
 from analysis.figures.stability import curves
 from analysis.load import Source, configurations
 from analysis.make import make, parts, write
+from analysis.tables import invariance, within
 
 
 def source(records: pd.DataFrame, **frames: pd.DataFrame) -> Source:
@@ -41,7 +43,10 @@ def loss_slices() -> pd.DataFrame:
 def test_a_study_with_everything_lacks_nothing(make_records, tmp_path):
     records = make_records(transforms=("layerwise_1",))
     timings = pd.DataFrame({"key": records["key"], "stop": "", "item": "train", "seconds": 1.0})
-    frames = {"timings": timings, "curves": training_curves(records), "slices": loss_slices()}
+    audit = pd.DataFrame(
+        [("hessian_trace", "layerwise", 5.0, 1.0, 2.0)], columns=["measure", "transform", "factor", "before", "after"]
+    )
+    frames = {"timings": timings, "curves": training_curves(records), "slices": loss_slices(), "audit": audit}
     made = make(source(records, **frames))
     assert made.lacking == {}
     assert {p.name for p in parts("figures")} == set(made.figures)
@@ -129,3 +134,21 @@ def test_ten_thousand_rows_and_forty_measures_fit_the_budget(make_ledger, tmp_pa
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1].split()
     print(f"wall {time.monotonic() - begun:.0f} s, cpu {out[1]} s, memory {out[2]} GB")
     assert out[0] == "0" and float(out[1]) < 120 and float(out[2]) < 2
+
+
+def test_within_a_setting_only_its_networks_count(records):
+    table = within.build(records, resamples=0)
+    one = table[(table["axis"] == "learning rate") & (table["setting"] == "0.03")].set_index("measure")
+    rows = records[(records["hp.lr"] == 0.03) & records["train.converged"]]
+    assert one.loc["relative_flatness", "n"] == len(rows) == 27
+    assert one.loc["relative_flatness", "tau_b"] == pytest.approx(
+        tau(rows["measure.relative_flatness"], rows["gap.loss"])
+    )
+
+
+def test_invariance_audit_shows_the_largest_change():
+    rows = [("hessian_trace", "layerwise", f, 2.0, 2.0 / f**2) for f in (0.5, 1.0, 4.0)]
+    rows += [("relative_flatness", "layerwise", f, 3.0, 3.0) for f in (0.5, 4.0)]
+    table = invariance.build(pd.DataFrame(rows, columns=["measure", "transform", "factor", "before", "after"]))
+    assert table["measure"].tolist() == ["relative_flatness", "hessian_trace"] and table["layerwise"].tolist() == [0, 3]
+    assert "audit.csv" in invariance.build(pd.DataFrame()).attrs["lacks"]

@@ -122,7 +122,7 @@ def test_flipping_a_measure_with_ties_moves_the_pgdl_score_but_not_k():
 @pytest.mark.parametrize("seed", range(12))
 def test_sign_error_equals_loops_over_environments(seed, least):
     frame = grid(seed)
-    table = sign_error(frame, "gen.gap", n_test=100, min_samples=least).set_index(["measure", "axis"])
+    table = sign_error(frame, "gen.gap", n_test=100, min_samples=least, axes=AXES).set_index(["measure", "axis"])
     for label in MEASURES:
         used, count, unweighted = brute.environments(
             frame[f"measure.{label}"].tolist(), frame["gen.gap"].tolist(), settings(frame, *AXES), 100, least
@@ -251,3 +251,15 @@ def test_dropping_a_seed_changes_n_but_not_the_number_of_configurations(records)
     before, after = kendall(records, resamples=0), kendall(records[records["hp.seed"] != 2], resamples=0)
     assert (before["configurations"] == after["configurations"]).all()
     assert after["n"][0] == before["n"][0] - 27
+
+
+def test_a_zipped_pair_of_hyperparameters_is_compared_as_one(records):
+    before = granulated(records).set_index(["measure", "axis"])
+    errors = sign_error(records, min_samples=0).set_index(["measure", "axis"])
+    records["hp.twice"] = records["hp.lr"] * 2
+    after = granulated(records).set_index(["measure", "axis"])
+    label = "relative_flatness"
+    assert after.loc[(label, "hp.lr+hp.twice"), "psi"] == before.loc[(label, "hp.lr"), "psi"]
+    assert after.loc[(label, "all"), "psi"] == before.loc[(label, "all"), "psi"]
+    zipped = sign_error(records, min_samples=0).set_index(["measure", "axis"])
+    assert zipped.loc[(label, "all")].equals(errors.loc[(label, "all")])

@@ -57,7 +57,9 @@ class Bed:
 
     def status(self) -> dict[str, Any]:
         """What `status --json` says."""
-        return dict(json.loads(self.call("status", "--json", ok=(0, 1))))
+        done = subprocess.run(self.command("status", "--json"), cwd=self.checkout, capture_output=True, text=True)
+        assert done.returncode in (0, 1), done.stderr
+        return dict(json.loads(done.stdout))
 
     def shards(self, *states: str) -> list[dict[str, Any]]:
         """The shards in these states."""

@@ -70,6 +70,16 @@ class Chaos:
         history = (found["marker"] or {}).get("history") or [""]
         return f"{found['state']}: {found['cause'] or history[-1]}".strip(": ")
 
+    @contextlib.contextmanager
+    def _frozen(self, shard: dict[str, Any]) -> Iterator[None]:
+        """Cut the shard's process off meanwhile."""
+        pid = self.bed.pid(shard["shard"])
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
     def check_nothing_is_computed_twice(self) -> None:
         """An outcome that is written is never written again."""
         for path in self.bed.folder.glob("runs/*/*/outcome.json"):
@@ -101,11 +111,10 @@ class Chaos:
     def lose_node(self, shard: dict[str, Any]) -> None:
         old = self.bed.pid(shard["shard"])
         node = sh("squeue", "-h", "-j", shard["job"], "-o", "%N").strip()
-        sh(NODE, "kill", node)
-        os.kill(old, signal.SIGSTOP)
-        marker = self.bed.until_restarted(shard["shard"], shard["marker"]["restarts"] + 1)
-        assert is_alive(old), "the process was to outlive its node's slurmd"
-        os.kill(old, signal.SIGCONT)
+        with self._frozen(shard):
+            sh(NODE, "kill", node)
+            marker = self.bed.until_restarted(shard["shard"], shard["marker"]["restarts"] + 1)
+            assert is_alive(old), "the process was to outlive its node's slurmd"
         self.bed.until(lambda s: not is_alive(old), 60)
         sh(NODE, "start", node)
         what = "node lost (kill -9 of slurmd); its process comes back when the job already runs elsewhere"
@@ -149,18 +158,19 @@ class Chaos:
         self.bed.call("retry")
 
     def freeze_process(self, shard: dict[str, Any]) -> None:
-        pid = self.bed.pid(shard["shard"])
-        os.kill(pid, signal.SIGSTOP)
-        time.sleep(3)
-        os.kill(pid, signal.SIGCONT)
+        with self._frozen(shard):
+            time.sleep(3)
         self._note("a process frozen for 3 s", self._seen(shard["shard"], lambda s: s["state"] in ("running", "done")))
 
     def restart_controller(self, shard: dict[str, Any]) -> None:
         folder = Path(os.environ["SLURM_CONF"]).parent
         pid = int((folder / "run/slurmctld.pid").read_text())
-        os.kill(pid, signal.SIGKILL)
-        seen = self._seen(shard["shard"], lambda s: s["state"] in ("unknown", "done"))
-        sh(str(ROOT / "slurm/testbed/up"))
+        with self._frozen(shard):
+            os.kill(pid, signal.SIGKILL)
+            try:
+                seen = self._seen(shard["shard"], lambda s: s["state"] == "unknown")
+            finally:
+                sh(str(ROOT / "slurm/testbed/up"))
         self._note("kill -9 of slurmctld", seen.split("; allowed")[0])
 
     def two_submitters(self, shard: dict[str, Any]) -> None:

@@ -52,7 +52,7 @@ def test_chaos(disks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     python = tmp_path / "python"
     python.write_text(SKEWED.format(python=sys.executable))
     python.chmod(python.stat().st_mode | stat.S_IXUSR)
-    cluster = {"array_parallelism": 2, "python": str(python)}
+    cluster = {"array_parallelism": 1, "python": str(python)}
     chaos = Chaos(Bed(STUDY, disks, cluster, wandb="offline"), seed=int(os.environ.get("CHAOS_SEED", "1")))
     try:
         chaos.run()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -171,3 +172,14 @@ def main_shards(study: Path) -> list[dict[str, list[str]]]:
     from study.grid import shards
 
     return [{"id": s.id, "keys": [run_key(c) for c in s.runs]} for s in shards(load_study(study))]  # type: ignore[dict-item]
+
+
+def test_no_wait_goes_on_in_the_background(tiny: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "slurm", "submit", str(tiny), "--cluster", "local", "--wandb", "off", "--no-wait"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    pid, log = re.findall(r"process (\d+), log (\S+),", done.stdout)[0]
+    deadline = time.monotonic() + 120
+    while is_alive(int(pid)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert "6 jobs to send" in Path(log).read_text()
+    assert records(tiny, str(tmp_path / "runs"), str(tmp_path / "results"))

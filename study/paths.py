@@ -104,6 +104,6 @@ def slices_file(study: str, root: str | Path | None = None) -> Path:
     return results_folder(study, root) / "slices.csv"
 
 
-def published_file(study: str) -> Path:
-    """The reviewed, committed copy of a study's records."""
-    return Path("analysis/records") / f"{study}.csv"
+def published_file(study: str, kind: str = "") -> Path:
+    """The reviewed, committed copy of a study's records, or of a file beside them (`timings`, `slices`)."""
+    return Path("analysis/records") / (f"{study}.{kind}.csv" if kind else f"{study}.csv")

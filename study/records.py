@@ -12,7 +12,7 @@ from typing import Any
 from study.checkpoint import read_json, write_bytes
 from study.config import FIELDS, RunConfig, run_key, stop_target
 from study.grid import Study
-from study.paths import RunPaths, StopPaths, curves_file, published_file, records_file, timings_file
+from study.paths import RunPaths, StopPaths, curves_file, published_file, records_file, slices_file, timings_file
 from study.run import run_state
 
 Row = dict[str, str]
@@ -116,7 +116,7 @@ def _stop_timings(key: str, stop: str, files: StopPaths, measures: Iterable[str]
 
 def write_table(path: Path, rows: list[Row]) -> None:
     """A CSV of rows sorted by key, stop and item; see `write_rows`."""
-    write_rows(path, sorted(rows, key=lambda row: (row["key"], _stop_order(row["stop"]))))
+    write_rows(path, sorted(rows, key=lambda row: (row["key"], _stop_order(row["stop"]), row.get("item", ""))))
 
 
 def write_rows(path: Path, rows: list[Row]) -> None:
@@ -162,7 +162,19 @@ def publish(study: Study, results_root: str | Path | None = None) -> tuple[Path,
         place = (row["key"], row["stop"])
         published[place] = _merged(published.get(place, {}), row, f"{target}: row {place[0]} {place[1]}")
     write_table(target, list(published.values()))
+    _publish_beside(study.name, results_root)
     return target, len(published) - n_before
+
+
+def _publish_beside(study: str, results_root: str | Path | None) -> None:
+    """What stands beside the records and is no result: seconds that are not published yet, and the first slice."""
+    fresh = read_table(timings_file(study, results_root))
+    places = {(r["key"], r["stop"], r["item"]): r for r in fresh + read_table(published_file(study, "timings"))}
+    if places:
+        write_table(published_file(study, "timings"), list(places.values()))
+    slices = read_table(published_file(study, "slices")) or read_table(slices_file(study, results_root))
+    if slices:
+        write_rows(published_file(study, "slices"), slices)
 
 
 def _merged(old: Row, new: Row, where: str) -> Row:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 TRANSFORM = re.compile(r"(layerwise|neuronwise)_([1-9]\d*)|factor_(\d+(?:e[+-]?\d+)?)")
-ALLOWED = "layerwise_<draw>, neuronwise_<draw> (factors 5 to 25 from the run's seed), or factor_<number > 0, no point: 20, 1e-3>"
+ALLOWED = "layerwise_<draw>, neuronwise_<draw> (factors 5 to 25 from the run's seed), factor_<20 or 1e-3, no point>"
 FACTORS = (5, 25)  # integers, both ends included, as in the published code
 TOLERANCE = 1e-3  # of the largest output: beyond it the function was not preserved, in float32 too
 

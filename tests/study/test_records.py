@@ -195,6 +195,8 @@ def test_publish_merges_refuses_and_remembers(tiny: Path, tmp_path: Path, monkey
     collect(study, "runs", "results")
     assert publish(study, "results") == (path, 4)
     whole = path.read_bytes()
+    timed = read_table(Path("analysis/records/tiny.timings.csv"))
+    assert {(r["key"], r["item"]) for r in timed} >= {(run_key(c), "train") for c in study.runs}
     assert whole == Path("results/tiny/records.csv").read_bytes()
     assert publish(study, "results") == (path, 0)
     assert path.read_bytes() == whole

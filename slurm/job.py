@@ -31,6 +31,7 @@ class ShardJob:
     results_root: str
     device: str
     wandb: str = "off"
+    save_seconds: float = 3600.0  # how long a signal leaves it to end its epoch and save
 
     _now: ClassVar[Work | None] = None  # this process's work; a class variable is not pickled
 

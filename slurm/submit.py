@@ -45,6 +45,7 @@ def _job(place: Place, options: Options, shard: Shard) -> ShardJob:
     return ShardJob(
         place.study.name, shard.id, shard.runs, place.study.measures, str(place.runs), str(place.results),
         options.device or resources.device_of(place.cluster), options.wandb if mirrors else "off",
+        0.8 * place.cluster.signal_seconds if place.cluster.kind == "slurm" else 3600.0,
     )  # fmt: skip
 
 

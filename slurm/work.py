@@ -76,9 +76,9 @@ class Work:
     def save(self, cause: str) -> None:
         """Ask the training to end its epoch and save; wait for that as long as the scheduler lets us."""
         self.stop.set()
-        self.ended.wait()
+        saved = self.ended.wait(self.job.save_seconds)
         if self.error is None and self.marker.state != "done":
-            self.marker.cause = cause
+            self.marker.cause = cause if saved else f"{cause}, without an epoch that took too long"
             self._mark("stopped")
 
     def on_terminate(self, number: int, frame: Any) -> None:

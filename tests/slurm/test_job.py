@@ -1,0 +1,187 @@
+"""A job in its process: what signals, lost leases and failing disks make of it. Real training, no scheduler."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import study.run
+from slurm.job import ShardJob
+from slurm.ledger import Ledger, Marker
+from study.grid import load_study, shards
+from study.lease import LeaseLost
+from study.run import ShardReport
+
+
+@pytest.fixture
+def job(tiny: Path, tmp_path: Path) -> ShardJob:
+    study = load_study(tiny)
+    shard = shards(study)[0]
+    return ShardJob(
+        "tiny", shard.id, shard.runs, study.measures, str(tmp_path / "runs"), str(tmp_path / "results"), "cpu"
+    )
+
+
+def marker(job: ShardJob) -> Marker:
+    found = Ledger(job.study, job.results_root).marker(job.shard)
+    assert found is not None
+    return found
+
+
+def instead(monkeypatch: pytest.MonkeyPatch, work: Callable[..., ShardReport]) -> None:
+    """Replace the training."""
+    monkeypatch.setattr(study.run, "run_shard", lambda runs, measures, **more: work(**more))
+
+
+def until_stopped(should_stop: Callable[[], bool], **_: Any) -> ShardReport:
+    while not should_stop():
+        time.sleep(0.01)
+    return ShardReport(interrupted=True)
+
+
+def later(act: Callable[[], Any], seconds: float = 0.5) -> None:
+    threading.Timer(seconds, act).start()
+
+
+def test_a_job_does_its_shard_and_again_does_nothing(job: ShardJob) -> None:
+    assert job() == "done"
+    first = {p: p.stat().st_mtime_ns for p in Path(job.runs_root).rglob("*.json")}
+    assert marker(job).state == "done" and marker(job).runs_done == 2
+    assert job() == "done"
+    assert {p: p.stat().st_mtime_ns for p in first} == first
+
+
+def test_sigterm_saves_frees_the_lease_and_is_no_success(job: ShardJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    instead(monkeypatch, until_stopped)
+    later(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(SystemExit) as raised:
+        job()
+    assert raised.value.code == 128 + signal.SIGTERM
+    assert marker(job).state == "stopped" and marker(job).cause.startswith("SIGTERM: saved")
+    assert not list(Path(job.runs_root).glob(".leases/holders/*"))
+
+
+def test_a_signal_before_submitit_requeues_waits_until_all_is_saved(
+    job: ShardJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+
+    def slow_to_save(should_stop: Callable[[], bool], **more: Any) -> ShardReport:
+        report = until_stopped(should_stop)
+        time.sleep(0.3)
+        events.append("saved")
+        return report
+
+    class CouldNotRequeue(Exception):
+        pass
+
+    def on_signal(number: int, frame: Any) -> None:
+        again = job.checkpoint()
+        assert again.function is job
+        events.append("requeue")
+        raise CouldNotRequeue("scontrol: no such command")
+
+    instead(monkeypatch, slow_to_save)
+    before = signal.signal(signal.SIGUSR2, on_signal)
+    later(lambda: os.kill(os.getpid(), signal.SIGUSR2))
+    try:
+        assert job() == "stopped"
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert events == ["saved", "requeue"]
+    assert marker(job).cause == "saved, but not requeued: CouldNotRequeue: scontrol: no such command"
+
+
+def test_an_epoch_that_takes_too_long_does_not_cost_the_requeue(job: ShardJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = threading.Event()
+    instead(monkeypatch, lambda **more: ShardReport(interrupted=go_on.wait(20)))
+    job.save_seconds = 0.3
+
+    def on_signal(number: int, frame: Any) -> None:
+        begin = time.monotonic()
+        assert job.checkpoint() is not None and time.monotonic() - begin < 5
+        assert "took too long" in marker(job).cause
+        raise SystemExit(255)  # what submitit does when it has requeued the job
+
+    before = signal.signal(signal.SIGUSR2, on_signal)
+    later(lambda: os.kill(os.getpid(), signal.SIGUSR2))
+    try:
+        with pytest.raises(SystemExit):
+            job()
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+        go_on.set()
+        assert ShardJob._now is not None and ShardJob._now.ended.wait(20)
+
+
+def test_who_lost_the_lease_leaves_the_marker_to_its_successor(job: ShardJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lose(guard: Callable[[], None], **_: Any) -> ShardReport:
+        (token,) = Path(job.runs_root).glob(".leases/holders/*/token")
+        token.write_text("taken over by 12_3:1")
+        Ledger(job.study, job.results_root).mark(Marker(job.shard, "running", job="12_3", restarts=1))
+        guard()
+        raise AssertionError("the guard let a write through")
+
+    instead(monkeypatch, lose)
+    assert job() == "superseded"
+    assert marker(job).job == "12_3" and marker(job).state == "running"
+    assert isinstance(ShardJob._now.error if ShardJob._now else None, LeaseLost)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
+def test_a_failing_disk_is_told_by_the_exit_status(number: int, job: ShardJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: Any) -> ShardReport:
+        raise OSError(number, os.strerror(number))
+
+    instead(monkeypatch, fail)
+    with pytest.raises(SystemExit) as raised:
+        job()
+    assert raised.value.code == number
+    assert marker(job).state == "failed" and os.strerror(number) in marker(job).cause
+
+
+def test_an_error_is_raised_and_its_last_line_kept_for_the_next_start(
+    job: ShardJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: Any) -> ShardReport:
+        raise RuntimeError("first line\nthe last line")
+
+    with monkeypatch.context() as patched:
+        instead(patched, fail)
+        with pytest.raises(RuntimeError):
+            job()
+    assert marker(job).cause == "RuntimeError: the last line"
+    assert job() == "done"
+    assert "failed: RuntimeError: the last line" in marker(job).history[-1]
+
+
+def test_a_stale_wandb_service_is_forgotten(job: ShardJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_SERVICE", "3-999999-tcp-localhost-1")
+    seen: list[bool] = []
+
+    def look(**_: Any) -> ShardReport:
+        seen.append("WANDB_SERVICE" in os.environ)
+        return ShardReport()
+
+    instead(monkeypatch, look)
+    assert job() == "done" and seen == [False]
+
+
+def test_requeues_are_counted_over_all_jobs_of_a_shard(job: ShardJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    instead(monkeypatch, lambda **_: ShardReport())
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    counts = []
+    for name, restarts in (("7", "0"), ("7", "1"), ("7", "2"), ("8", "0"), ("8", "1")):
+        monkeypatch.setenv("SLURM_JOB_ID", name)
+        monkeypatch.setenv("SLURM_RESTART_COUNT", restarts)
+        job()
+        counts.append(marker(job).requeues)
+    assert counts == [0, 1, 2, 2, 3]

@@ -34,6 +34,13 @@ class Made:
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     figures: dict[str, Figure] = field(default_factory=dict)
     lacking: dict[str, str] = field(default_factory=dict)
+    pictures: dict[str, bytes] = field(default_factory=dict)
+
+    def png(self, name: str) -> bytes:
+        """A figure as a PNG, drawn at the first time of asking."""
+        if name not in self.pictures:
+            self.pictures[name] = render.png(self.figures[name])
+        return self.pictures[name]
 
 
 def parts(package: str) -> Iterator[Part]:
@@ -72,7 +79,7 @@ def make(source: Source, progress: Progress = lambda done, total, name: None) ->
             continue
         if not isinstance(figure, Figure):
             raise TypeError(f"figures/{part.name}.py: build gave {type(figure).__name__}: a Figure is allowed")
-        made.figures[part.name] = figure
+        made.figures[part.name] = render.settle(figure)
     progress(total, total, "")
     return made
 
@@ -83,5 +90,5 @@ def write(made: Made, folder: Path) -> list[Path]:
     for name, table in made.tables.items():
         written += render.write_table(table, folder / "tables" / name)
     for name, figure in made.figures.items():
-        written += render.write_figure(figure, folder / "figures" / name)
+        written += render.write_figure(figure, folder / "figures" / name, made.png(name))
     return written

@@ -111,8 +111,7 @@ def _write_study(source: Source, made: Made, folder: Path) -> list[Path]:
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     for name, figure in made.figures.items():
         path = folder / "figures" / f"{source.name}-{name}.pdf"
-        with style.paper_style():
-            figure.savefig(path, metadata={"CreationDate": None, "Creator": None, "Producer": None})
+        path.write_bytes(render.pdf(figure))
         written.append(path)
     return written
 

@@ -127,14 +127,38 @@ def write_table(table: pd.DataFrame, stem: Path) -> list[Path]:
     return written
 
 
-def write_figure(figure: Figure, stem: Path) -> list[Path]:
-    """Write `stem`.pdf (fonts embedded, no date, so the same frame gives the same bytes) and .png; return the paths."""
+def settle(figure: Figure) -> Figure:
+    """Lay the figure out once and for all: otherwise every file written of it would do it again."""
+    with style.paper_style():
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG, without a date or a version, so that the same frame gives the same bytes."""
+    return _saved(figure, "png", {"Software": None})
+
+
+def write_figure(figure: Figure, stem: Path, picture: bytes | None = None) -> list[Path]:
+    """Write `stem`.pdf (fonts embedded, no date) and .png (`picture`, where it is at hand); return the paths."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     paths = [stem.with_name(stem.name + suffix) for suffix in (".pdf", ".png")]
-    with style.paper_style():
-        figure.savefig(paths[0], metadata={"CreationDate": None, "Creator": None, "Producer": None})
-        figure.savefig(paths[1], metadata={"Software": None})
+    paths[0].write_bytes(pdf(figure))
+    paths[1].write_bytes(png(figure) if picture is None else picture)
     return paths
+
+
+def pdf(figure: Figure) -> bytes:
+    """The figure as a PDF with TrueType fonts embedded, without a date."""
+    return _saved(figure, "pdf", {"CreationDate": None, "Creator": None, "Producer": None})
+
+
+def _saved(figure: Figure, kind: str, metadata: dict[str, str | None]) -> bytes:
+    stream = io.BytesIO()
+    with style.paper_style():
+        figure.savefig(stream, format=kind, metadata=metadata)
+    return stream.getvalue()
 
 
 def lacking(title: str, lacks: str) -> pd.DataFrame:

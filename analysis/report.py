@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from analysis import render, style
 from analysis.explorer import explorer_data
@@ -65,12 +63,9 @@ def table_html(table: pd.DataFrame) -> Markup:
     return Markup(f"<div class='scroll' tabindex='0'><table>{inner}</table></div>{note}")
 
 
-def figure_data(figure: Figure) -> str:
-    """The figure as a PNG in a data URI."""
-    stream = io.BytesIO()
-    with style.paper_style():
-        figure.savefig(stream, format="png", dpi=180, metadata={"Software": None})
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+def picture_data(picture: bytes) -> str:
+    """A PNG as a data URI."""
+    return "data:image/png;base64," + base64.b64encode(picture).decode("ascii")
 
 
 def provenance(source: Source) -> pd.DataFrame:
@@ -99,7 +94,7 @@ def _study(source: Source, made: Made) -> dict[str, Any]:
         "headline": table_html(first),
         "tables": [{"name": n, "title": t.attrs["title"], "table": table_html(t)} for n, t in made.tables.items()],
         "figures": [
-            {"name": p.name, "title": p.title, "data": figure_data(made.figures[p.name])}
+            {"name": p.name, "title": p.title, "data": picture_data(made.png(p.name))}
             for p in parts("figures")
             if p.name in made.figures
         ],

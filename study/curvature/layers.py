@@ -105,6 +105,24 @@ def find_layers(model: nn.Module, only: Iterable[str] | None = None) -> list[Lay
     return found
 
 
+def named_weights(model: nn.Module, only: Iterable[str] | None = None) -> dict[str, tuple[str, ...]]:
+    """The names of the parameters other than biases that each module holds itself, by its path; of any type of module.
+
+    A weight that several modules share belongs to the first. Raises ValueError for a path in `only` that holds none.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for name, parameter in model.named_parameters():
+        path, _, last = name.rpartition(".")
+        if "bias" not in last and parameter.numel():
+            found[path] = (*found.get(path, ()), name)
+    if only is None:
+        return found
+    wanted = list(only)
+    if unknown := sorted(set(wanted) - set(found)):
+        raise ValueError(f"layers {', '.join(map(repr, unknown))} hold no weights; those that do: {', '.join(found)}")
+    return {path: found[path] for path in found if path in wanted}
+
+
 def _is_supported(module: nn.Module, own: dict[str, nn.Parameter]) -> bool:
     known = (nn.Linear, *CONVOLUTIONS, *BATCH_NORMS, nn.LayerNorm, nn.GroupNorm)
     return isinstance(module, known) and "weight" in own and set(own) <= {"weight", "bias"}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from study.curvature.layers import Layer, find_layers
+from study.curvature.layers import find_layers, named_weights
 from study.curvature.loss import Loss
 from study.curvature.network import Data
 from study.curvature.products import Curvature
@@ -37,7 +37,7 @@ def hessian_trace(
     kind: str = "hessian",
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """Tr(H_l) of the weight of each layer, by the layer's path.
+    """Tr(H_l) of the weights of each layer, of whatever type, by the layer's path; biases are left out.
 
     hutchinson: mean of z^T H z over signs z; one product serves all layers, n_products in all. Hutchinson 1990.
     hutch++: the trace on a random subspace exactly, the rest by Hutchinson; n_products a layer. Meyer et al. 2021.
@@ -50,19 +50,20 @@ def hessian_trace(
         raise ValueError(f"method {method!r} is not one of {', '.join(METHODS)}")
     if n_products < 6:
         raise ValueError(f"n_products {n_products} is less than 6")
-    found = find_layers(model, layers)
+    weights = named_weights(model, layers)
     generator = torch.Generator().manual_seed(seed)
     if method == "hutchinson":
-        with Curvature(model, data, loss, parameters=[layer.parameter for layer in found], kind=kind) as matrix:
-            return _hutchinson(matrix, found, n_products, generator)
+        every = [name for names in weights.values() for name in names]
+        with Curvature(model, data, loss, parameters=every, kind=kind) as matrix:
+            return _hutchinson(matrix, weights, n_products, generator)
     estimates = {}
-    for layer in found:
-        with Curvature(model, data, loss, parameters=[layer.parameter], kind=kind) as matrix:
+    for path, names in weights.items():
+        with Curvature(model, data, loss, parameters=names, kind=kind) as matrix:
             if method == "exact" or n_products >= matrix.n:
                 trace = sum(float(block.diagonal(start).sum()) for start, block in _rows(matrix))
-                estimates[layer.name] = Estimate(trace, 0.0, matrix.n)
+                estimates[path] = Estimate(trace, 0.0, matrix.n)
             else:
-                estimates[layer.name] = (_xtrace if method == "xtrace" else _hutch)(matrix, n_products, generator)
+                estimates[path] = (_xtrace if method == "xtrace" else _hutch)(matrix, n_products, generator)
     return estimates
 
 
@@ -104,18 +105,12 @@ def hessian_trace_matrix(
     """T^l of one small layer with the true Hessian, (n_out, n_out) float64, from as many products as it has weights."""
     (found,) = find_layers(model, [layer])
     with Curvature(model, data, loss, parameters=[found.parameter], kind=kind) as matrix:
-        n_out, d = layer_shape(found, matrix)
+        n_out, d = found.flatten(matrix.network.parameters[found.parameter]).shape
         total = torch.zeros(n_out, n_out, dtype=torch.float64)
         for start, rows in _rows(matrix):
             for row, product in enumerate(rows, start):
                 total[row // d] += product.view(n_out, d)[:, row % d]
     return total
-
-
-def layer_shape(layer: Layer, matrix: Curvature) -> tuple[int, int]:
-    """(n_out, d) of the flattened weight."""
-    n_out, d = layer.flatten(matrix.network.parameters[layer.parameter]).shape
-    return n_out, d
 
 
 def _rows(matrix: Curvature, step: int = 16) -> Iterator[tuple[int, Tensor]]:
@@ -126,14 +121,16 @@ def _rows(matrix: Curvature, step: int = 16) -> Iterator[tuple[int, Tensor]]:
         yield start, matrix.product(basis).cpu()
 
 
-def _hutchinson(matrix: Curvature, layers: list[Layer], n: int, generator: torch.Generator) -> dict[str, Estimate]:
-    values: dict[str, list[float]] = {layer.name: [] for layer in layers}
+def _hutchinson(
+    matrix: Curvature, weights: dict[str, tuple[str, ...]], n: int, generator: torch.Generator
+) -> dict[str, Estimate]:
+    values: dict[str, list[float]] = {path: [] for path in weights}
     for _ in range(n):
         signs = _signs(1, matrix.n, generator)
         product = (signs * matrix.product(signs).cpu())[0]
-        for layer in layers:
-            values[layer.name].append(float(product[matrix.slices[layer.parameter]].sum()))
-    return {name: _mean(torch.tensor(each), n) for name, each in values.items()}
+        for path, names in weights.items():
+            values[path].append(sum(float(product[matrix.slices[name]].sum()) for name in names))
+    return {path: _mean(torch.tensor(each), n) for path, each in values.items()}
 
 
 def _hutch(matrix: Curvature, n: int, generator: torch.Generator) -> Estimate:

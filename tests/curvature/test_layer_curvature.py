@@ -213,8 +213,8 @@ def test_random_columns_are_unbiased_with_an_honest_standard_error(confidence: f
     runs = [layer_curvature(model, (x, y), columns=3, seed=seed) for seed in range(30)]
     for name in truth:
         for field in ("trace", "relative_flatness", "relative_flatness_normalized", "kappa_2019"):
-            found = torch.tensor([getattr(run[name], field) for run in runs])
-            stated = torch.tensor([run[name].standard_error[field] for run in runs]).square().mean().sqrt()
+            found = torch.tensor([getattr(run[name], field) for run in runs], dtype=torch.float64)
+            stated = torch.tensor([run[name].standard_error[field] for run in runs]).double().square().mean().sqrt()
             error = abs(float(found.mean()) - getattr(truth[name], field))
             if name == "2":  # gives the outputs: in closed form
                 assert error <= 1e-12 * found.mean()

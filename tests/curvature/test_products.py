@@ -3,12 +3,14 @@
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from study.curvature import (
     Curvature,
     hessian_relative_flatness,
     hessian_trace,
     hessian_trace_matrix,
+    layer_curvature,
     layer_eigenvalues,
     neuron_maxima,
     spectral_density,
@@ -160,3 +162,29 @@ def test_wrong_arguments_are_named() -> None:
         hessian_trace(model, data, method="guess")
     with Curvature(model, data) as matrix, pytest.raises(ValueError, match="k 0 is not in"):
         top_eigenvalues(matrix, 0)
+
+
+def test_trace_of_a_layer_of_any_type() -> None:
+    torch.manual_seed(0)
+
+    class Mixer(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention, self.head = torch.nn.MultiheadAttention(4, 2, batch_first=True), torch.nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.attention(x, x, x, need_weights=False)[0].mean(1))
+
+    model = Mixer().double().eval()
+    data = (torch.randn(5, 3, 4, dtype=torch.float64), torch.randint(3, (5,)))
+    with pytest.raises(ValueError, match="layer 'attention' of type MultiheadAttention holds parameters"):
+        layer_curvature(model, data)
+    exact = hessian_trace(model, data, method="exact")
+    assert list(exact) == ["attention", "attention.out_proj", "head"]
+    parameter = "attention.in_proj_weight"
+    with sdpa_kernel(SDPBackend.MATH):
+        truth = hessian_block(model, *data, mean_loss("cross_entropy"), parameter)
+    assert exact["attention"].value == pytest.approx(float(trace_matrix(truth).trace()), rel=1e-9)
+    assert layer_curvature(model, data, layers=["head"])["head"].exact
+    with pytest.raises(ValueError, match=r"layer 'attention.out_proj' .* cannot be treated exactly"):
+        layer_curvature(model, data, layers=["attention.out_proj"])

@@ -1,0 +1,45 @@
+"""The benchmark runs where it stands, and BackPACK, where it is installed, finds the same traces."""
+
+import json
+import math
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from tests.benchmarks import curvature, networks, peers
+
+
+def test_rows_of_a_case(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["curvature", "--repeats", "1", "--threads", "1", "--only", "tiny"])
+
+    def tiny(device: str) -> dict:
+        layer, x, y = nn.Linear(5, 3), torch.randn(20, 5), torch.randint(3, (20,))
+        truth = peers.ours(layer, x, y, dtype=torch.float64)()
+        calls = {"ours": peers.ours(layer, x, y), "Hessian by a loop": peers.hessian_loop(layer, x, y, 15)}
+        return {"tiny": lambda: curvature.Case("tiny", calls, truth)}
+
+    monkeypatch.setattr(curvature, "build", tiny)
+    curvature.main()
+    rows = json.loads((tmp_path / "bench" / "curvature.json").read_text())
+    assert [row["peer"] for row in rows] == ["ours", "Hessian by a loop"]
+    assert all({"case", "peer", "time_ratio", "memory_ratio", "error"} <= row.keys() for row in rows)
+    assert all(row["error"] < 1e-5 and row["seconds"] > 0 for row in rows)
+
+
+def test_networks_have_the_shapes_of_their_data() -> None:
+    x, _ = networks.images(2)
+    for build in (networks.lenet5, networks.vgg, networks.resnet18):
+        assert build()(x).shape == (2, 10)
+    model, pairs, labels = networks.digit_pairs(n=100, loss=math.inf)
+    assert model(pairs).shape == (100, 100)
+    assert int(labels.max()) < 100
+
+
+def test_backpack_finds_the_same_traces() -> None:
+    pytest.importorskip("backpack", reason="an optional peer, see tests/benchmarks/requirements.txt")
+    torch.manual_seed(0)
+    model, (x, y) = networks.lenet5().double(), networks.images(20)
+    assert peers.backpack(model, x.double(), y)() == pytest.approx(peers.ours(model, x.double(), y)(), rel=1e-10)

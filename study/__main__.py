@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from study import plan as planning
+from study.config import run_key
 from study.grid import Study, load_study, shards
 from study.paths import runs_folder
 
@@ -48,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.add_argument(
                 "--wandb",
                 choices=("online", "offline", "off"),
-                default="off",
+                default="offline",
                 help="mirror to wandb (default: %(default)s)",
             )
     options = parser.parse_args(arguments)
@@ -66,28 +68,31 @@ def _plan(study: Study, options: argparse.Namespace) -> int:
 
 
 def _run(study: Study, options: argparse.Namespace) -> int:
+    from study import lease, tracking
     from study.display import Display
     from study.run import run_shard
 
+    tracking.check(options.wandb)
     plan = planning.make(study, options.runs, skip_published=options.skip_published)
     planning.show(plan)
     interrupted, failed = False, []
     with Display(plan.n_to_do) as display:
         for shard in plan.to_do:
-            report = run_shard(
-                shard.runs, study.measures, runs_root=options.runs, device=options.device,
-                should_stop=display.stop_requested, progress=display,
-            )  # fmt: skip
+            keys = [run_key(config) for config in shard.runs]
+            with lease.acquire(options.runs, keys, f"study run {os.getpid()}", on_wait=display.waiting) as held:
+                report = run_shard(
+                    shard.runs, study.measures, runs_root=options.runs, device=options.device, guard=held.check,
+                    should_stop=display.stop_requested, progress=display,
+                )  # fmt: skip
             failed += report.failed
             interrupted = report.interrupted
             if interrupted:
                 break
     if failed:
         print(f"{len(failed)} values recorded as missing, the reason beside each; the first: {failed[0]}")
-    if options.wandb != "off":
-        from study.tracking import mirror
-
-        mirror(study.runs, study.measures, options.runs, study.name, options.wandb, options.results)
+    mirrored = tracking.mirror(study.runs, study.measures, options.runs, study.name, options.wandb, options.results)
+    for problem in mirrored.problems:
+        print(f"wandb: {problem}", file=sys.stderr)
     if interrupted:
         print("stopped at a checkpoint; the same command goes on from here")
         return 1
@@ -112,8 +117,6 @@ def _publish(study: Study, options: argparse.Namespace) -> None:
 
 
 def _keys(study: Study, options: argparse.Namespace) -> None:
-    from study.config import run_key
-
     for shard in shards(study):
         for config in shard.runs:
             print(run_key(config), shard.id, config)
@@ -121,7 +124,6 @@ def _keys(study: Study, options: argparse.Namespace) -> None:
 
 def _slice(study: Study, options: argparse.Namespace) -> int:
     from study.checkpoint import read_json
-    from study.config import run_key
     from study.paths import RunPaths
     from study.run import run_state
     from study.slices import write_slices

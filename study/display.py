@@ -20,6 +20,7 @@ class Display:
     def __init__(self, n_runs: int) -> None:
         self.n_runs, self.trained, self.measured = n_runs, 0, 0
         self._stop = False
+        self._waits_for = ""
         self._shown = 0.0
         self._bar: Any = None
         with contextlib.suppress(ImportError):
@@ -53,6 +54,14 @@ class Display:
     def stop_requested(self) -> bool:
         """Whether a signal asked to stop."""
         return self._stop
+
+    def waiting(self, owner: str) -> None:
+        """Say once that another process holds these runs; a signal ends the wait."""
+        if self._stop:
+            raise ValueError(f"runs: held by {owner}: stopped while waiting for it")
+        if owner != self._waits_for:
+            self._waits_for = owner
+            print(f"waiting: these runs are held by {owner}", file=sys.stderr)
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Take one event of `run_shard`."""

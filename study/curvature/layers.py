@@ -77,29 +77,30 @@ def find_layers(model: nn.Module, only: Iterable[str] | None = None) -> list[Lay
 
     Raises ValueError naming the path and type of a module that holds parameters of its own and is not supported.
     """
+    wanted = None if only is None else set(only)
     holders: dict[int, list[tuple[str, nn.Module]]] = {}
-    wanted = None if only is None else list(only)
-    seen = []
+    paths = []
     for name, module in model.named_modules():
         own = dict(module.named_parameters(recurse=False))
-        if not own:
-            continue
-        seen.append(name)
-        if wanted is not None and name not in wanted:
-            continue
-        if not _is_supported(module, own):
+        if own:
+            paths.append(name)
+        if own and _is_supported(module, own):
+            holders.setdefault(id(own["weight"]), []).append((name, module))
+        elif own and (wanted is None or name in wanted):
             raise ValueError(
                 f"layer {name or '(the model itself)'!r} of type {type(module).__name__} holds parameters "
                 f"{', '.join(own)} and cannot be treated exactly; supported are {SUPPORTED}. "
                 f"Name the layers to measure in `layers`, or estimate its Hessian trace with hessian_trace."
             )
-        holders.setdefault(id(own["weight"]), []).append((name, module))
-    if wanted is not None and (unknown := sorted(set(wanted) - set(seen))):
-        raise ValueError(f"layers {', '.join(map(repr, unknown))} hold no parameters; those that do: {', '.join(seen)}")
+    if wanted is not None and (unknown := sorted(wanted - set(paths))):
+        raise ValueError(
+            f"layers {', '.join(map(repr, unknown))} hold no parameters; those that do: {', '.join(paths)}"
+        )
     found = []
     for uses in holders.values():
-        name = uses[0][0]
-        found.append(Layer(name, f"{name}.weight" if name else "weight", tuple(module for _, module in uses)))
+        if wanted is None or any(name in wanted for name, _ in uses):
+            name = uses[0][0]
+            found.append(Layer(name, f"{name}.weight" if name else "weight", tuple(module for _, module in uses)))
     if not found:
         raise ValueError(f"{type(model).__name__} has no layer with a weight; supported are {SUPPORTED}")
     return found

@@ -42,6 +42,8 @@ class Loss:
             return self.scale * F.cross_entropy(
                 outputs, _as_class_target(targets, outputs), label_smoothing=self.label_smoothing, reduction="sum"
             )
+        if targets.numel() != outputs.numel():
+            raise ValueError(f"targets have shape {tuple(targets.shape)}, the outputs {tuple(outputs.shape)}")
         targets = targets.reshape(outputs.shape).to(outputs.dtype)
         if self.name == "binary_cross_entropy":
             return self.scale * F.binary_cross_entropy_with_logits(outputs, targets, reduction="sum")

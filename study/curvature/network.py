@@ -43,8 +43,11 @@ class Network:
         enter(torch.inference_mode(False))
         enter(torch.enable_grad())
         enter(torch.autocast(self.device.type, enabled=False))
+        enter(_full_precision())
         if self.device.type == "cuda":
-            enter(torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False))
+            # `enabled` too: its default in this context manager is False.
+            cudnn = torch.backends.cudnn
+            enter(cudnn.flags(enabled=cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=False))
         # The fused kernels of attention have no second derivative and no batched backward pass.
         enter(sdpa_kernel(SDPBackend.MATH))
         self.model.eval()
@@ -140,6 +143,17 @@ def cut(inputs: Inputs, n: int) -> Iterator[Inputs]:
 def _n_samples(inputs: Inputs) -> int:
     values = inputs.values() if isinstance(inputs, dict) else inputs if isinstance(inputs, tuple) else (inputs,)
     return len(next(iter(values)))
+
+
+@contextlib.contextmanager
+def _full_precision() -> Iterator[None]:
+    """Matrix products in the dtype that was asked for, not in TF32."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @contextlib.contextmanager

@@ -275,6 +275,14 @@ def test_what_cannot_be_treated_is_named(model: nn.Module, message: str) -> None
     assert not any(module._forward_hooks for module in model.modules())
 
 
+def test_a_shared_weight_is_one_layer_by_either_name() -> None:
+    case = networks.case("tied")
+    y = networks.targets("cross_entropy", 5, 4)
+    expected = values(layer_curvature(case.model, (case.inputs, y)))
+    assert list(expected) == ["first"]
+    assert values(layer_curvature(case.model, (case.inputs, y), layers=["second"])) == expected
+
+
 def test_layers_can_be_chosen() -> None:
     x, y = torch.randn(6, 4), torch.randint(3, (6,))
     model = nn.Sequential(nn.Linear(4, 4), nn.PReLU(), nn.Linear(4, 3))

@@ -101,7 +101,7 @@ class Chaos:
         for other in self.bed.shards("running"):
             if other["shard"] != shard["shard"] and other["shard"] in before:
                 assert other["marker"]["requeues"] == before[other["shard"]], "a sibling was requeued too"
-        self._note("`scontrol requeue` of one task of an array", seen)
+        self._note("`scontrol requeue` of one job", seen)
 
     def preemption_signal(self, shard: dict[str, Any]) -> None:
         sh("scancel", "--signal=USR2", shard["job"])
@@ -118,7 +118,7 @@ class Chaos:
         self.bed.until(lambda s: not is_alive(old), 60)
         sh(NODE, "start", node)
         what = "node lost (kill -9 of slurmd); its process comes back when the job already runs elsewhere"
-        self._note(what, f"{marker['state']}: {marker['cause']}; the old process stopped without a further write")
+        self._note(what, f"{marker['cause']}; the old process stopped without a further write")
 
     def drain_node(self, shard: dict[str, Any]) -> None:
         node = sh("squeue", "-h", "-j", shard["job"], "-o", "%N").strip()

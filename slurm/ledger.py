@@ -52,7 +52,6 @@ class Marker:
     seconds: float = 0.0
     cause: str = ""  # why it failed or stopped, one line
     history: list[str] = field(default_factory=list)  # what earlier starts ended with
-    labels: list[str] = field(default_factory=list)  # measures that `done` stands for
 
 
 class Ledger:
@@ -123,6 +122,6 @@ def _fit(content: dict[str, Any]) -> bytes:
     content["cause"] = content["cause"][:400]
     content["history"] = [line[:120] for line in content["history"][-5:]]
     text = json.dumps(content).encode()
-    if len(text) > MARKER_BYTES:
-        text = json.dumps({**content, "labels": [], "history": content["history"][-1:]}).encode()
+    if len(text) > MARKER_BYTES:  # characters that JSON writes as six
+        text = json.dumps({**content, "cause": "", "history": []}).encode()
     return text.ljust(MARKER_BYTES)

@@ -141,7 +141,7 @@ class Work:
             self.interrupted = report.interrupted
             if not report.interrupted:
                 held.check()
-                self.marker.runs_done, self.marker.labels = len(job.runs), list(job.measures)
+                self.marker.runs_done = len(job.runs)
                 self._mark("done")
         if not self.interrupted:
             self._mirror()  # a slow wandb server holds up neither the lease nor the shard's being done

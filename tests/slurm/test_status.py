@@ -96,8 +96,9 @@ def test_local_processes_are_told_by_their_lease(fake_slurm: Path, tmp_path: Pat
 
 def test_a_marker_keeps_its_size_so_that_a_full_disk_can_take_it(ledger: Ledger) -> None:
     path = ledger.folder / "shards" / f"{SHARDS[0]}.json"
-    labels, history = ["a_measure_with_a_long_name"] * 90, ["a line " * 30] * 9
-    for marker in (Marker(SHARDS[0]), Marker(SHARDS[0], cause="x" * 9000, history=history, labels=labels)):
+    history = ["a line " * 30] * 9
+    unlucky = Marker(SHARDS[0], cause="\u2013" * 9000, history=["\u2013" * 9000] * 9)
+    for marker in (Marker(SHARDS[0]), unlucky, Marker(SHARDS[0], cause="x" * 9000, history=history)):
         ledger.mark(marker)
         assert path.stat().st_size == MARKER_BYTES
         assert ledger.marker(SHARDS[0]) is not None

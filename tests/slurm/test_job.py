@@ -185,3 +185,20 @@ def test_requeues_are_counted_over_all_jobs_of_a_shard(job: ShardJob, monkeypatc
         job()
         counts.append(marker(job).requeues)
     assert counts == [0, 1, 2, 2, 3]
+
+
+def test_a_wandb_that_hangs_or_fails_holds_up_neither_lease_nor_shard(
+    job: ShardJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import study.tracking
+
+    seen: list[tuple[str, int]] = []
+
+    def mirror(*_: Any) -> study.tracking.Mirrored:
+        seen.append((marker(job).state, len(list(Path(job.runs_root).glob(".leases/holders/*")))))
+        return study.tracking.Mirrored(problems=("wandb: no answer",))
+
+    monkeypatch.setattr(study.tracking, "mirror", mirror)
+    job.wandb = "online"
+    assert job() == "done"
+    assert seen == [("done", 0)]

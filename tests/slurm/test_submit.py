@@ -1,0 +1,130 @@
+"""What is sent, what is left alone, and why; with a scheduler that only notes what it is told."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from slurm.__main__ import main
+from slurm.ledger import Ledger, Marker
+from slurm.place import INLINE, find_place
+from slurm.submit import _environment
+from study.grid import load_study, shards
+from study.paths import published_file, records_file
+
+SEND = ["--cluster", "testbed", "--allow-dirty", "--wandb", "off"]
+
+
+def queued(fake_slurm: Path, state: str, indices: range) -> None:
+    """Let squeue say that these tasks of the first submission are in the queue."""
+    id = Ledger("tiny").submissions()[0].id
+    lines = [f"tiny.{id}|7_{k}|{state}|(Priority)" for k in indices]
+    (fake_slurm / "squeue.out").write_text("".join(f"{line}\n" for line in lines))
+
+
+def sent() -> list[int]:
+    return [len(s.shards) for s in Ledger("tiny").submissions()]
+
+
+def test_jobs_in_the_queue_are_not_sent_again(tiny: Path, fake_slurm: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["submit", str(tiny), *SEND]) == 0
+    queued(fake_slurm, "PENDING", range(6))
+    for command in ("submit", "retry"):
+        assert main([command, str(tiny), *SEND]) == 0
+        assert "pending   6 shards left alone" in capsys.readouterr().out
+    assert sent() == [6]
+    queued(fake_slurm, "RUNNING", range(4))  # two are gone without a word
+    assert main(["submit", str(tiny), *SEND]) == 0
+    assert sent() == [6, 2]
+
+
+def test_failed_shards_are_listed_with_their_cause_and_left_to_retry(
+    tiny: Path, fake_slurm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["submit", str(tiny), *SEND]) == 0
+    ledger = Ledger("tiny")
+    first = ledger.submissions()[0]
+    queued(fake_slurm, "RUNNING", range(1, 6))
+    ledger.mark(Marker(first.shards[0], "failed", job="7_0", cause="ValueError: the last line"))
+    capsys.readouterr()
+    assert main(["submit", str(tiny), *SEND]) == 0
+    shown = capsys.readouterr().out
+    assert "failed    1 shards left alone; `retry` sends them again" in shown and "ValueError: the last line" in shown
+    assert sent() == [6]
+    assert main(["retry", str(tiny), *SEND]) == 0
+    assert sent() == [6, 1]
+
+
+def test_done_runs_are_skipped_run_by_run(tiny: Path, fake_slurm: Path, tmp_path: Path) -> None:
+    assert main(["submit", str(tiny), "--cluster", "inline", "--wandb", "off"]) == 0
+    shard = shards(load_study(tiny))[0]
+    from study.config import run_key
+
+    key = run_key(shard.runs[1])
+    shutil.rmtree(tmp_path / "runs" / key[:2] / key)
+    assert main(["submit", str(tiny), *SEND]) == 0
+    from submitit.core.utils import DelayedSubmission
+
+    (pickle,) = (tmp_path / "results/tiny/jobs/logs").glob("*/7_submitted.pkl")
+    job = DelayedSubmission.load(pickle).function
+    assert job.shard == shard.id and [run_key(c) for c in job.runs] == [key]
+
+
+def test_published_runs_count_as_done_when_asked(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["submit", str(tiny), "--cluster", "inline", "--wandb", "off"]) == 0
+    assert main(["collect", str(tiny)]) == 0
+    published_file("tiny").parent.mkdir(parents=True)
+    shutil.copy(records_file("tiny"), published_file("tiny"))
+    shutil.rmtree(tmp_path / "runs")
+    capsys.readouterr()
+    assert main(["submit", str(tiny), "--cluster", "local", "--dry-run", "--skip-published"]) == 0
+    assert "12 published" in (shown := capsys.readouterr().out) and "0 jobs to send" in shown
+    assert main(["submit", str(tiny), "--cluster", "local", "--dry-run"]) == 0
+    assert "6 jobs to send" in capsys.readouterr().out
+
+
+def test_a_dry_run_writes_nothing(tiny: Path, fake_slurm: Path, tmp_path: Path) -> None:
+    assert main(["submit", str(tiny), *SEND, "--dry-run"]) == 0
+    assert not (tmp_path / "results").exists() and not (fake_slurm / "sbatch.calls").exists()
+
+
+def test_deleted_measures_are_computed_again_and_nothing_else(tiny: Path, tmp_path: Path) -> None:
+    assert main(["submit", str(tiny), "--cluster", "inline", "--wandb", "off"]) == 0
+    files = {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").glob("??/**/*") if p.is_file()}
+    deleted = [p for p in files if p.name == "weight_norm_squared.json"]
+    for path in deleted:
+        path.unlink()
+    assert main(["submit", str(tiny), "--cluster", "inline", "--wandb", "off"]) == 0
+    changed = [p for p, time in files.items() if p.stat().st_mtime_ns != time]
+    assert sorted(changed) == sorted(deleted) and len(deleted) == 12
+
+
+def test_cancel_names_the_jobs(tiny: Path, fake_slurm: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["submit", str(tiny), *SEND]) == 0
+    queued(fake_slurm, "RUNNING", range(2))
+    assert main(["cancel", str(tiny)]) == 0
+    assert (fake_slurm / "scancel.calls").read_text().split() == ["7_0", "7_1"]
+    assert "2 jobs cancelled" in capsys.readouterr().out
+
+
+def test_folders_come_from_the_command_line_then_the_cluster_then_the_environment(tiny: Path, tmp_path: Path) -> None:
+    cluster = tmp_path / "c.yaml"
+    cluster.write_text(f"kind: slurm\nruns: {tmp_path}/of_cluster\n")
+    assert find_place(tiny, "inline", None, None).runs == tmp_path / "runs"
+    assert find_place(tiny, "inline", None, None).cluster is INLINE
+    assert find_place(tiny, str(cluster), None, None).runs == tmp_path / "of_cluster"
+    assert find_place(tiny, str(cluster), tmp_path / "asked", None).runs == tmp_path / "asked"
+
+
+def test_jobs_find_the_data_wherever_they_start(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from slurm.snapshot import Code
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STUDY_DATA", "images")
+    found = _environment(find_place(tiny, "local", None, None), Code(tmp_path / "code", "c0ffee"))
+    assert found["STUDY_DATA"] == str(tmp_path / "images") and found["STUDY_COMMIT"] == "c0ffee"

@@ -2,9 +2,9 @@
 
     clusters/<name>.yaml     where jobs run (resources.py checks it); never part of a run's identity
       v  submit.py           shards without results -> one submitit job array, one job a shard
-    job.py                   one job: lease -> study.run.run_shard -> marker; stops at a signal, safe to requeue
+    job.py, work.py          one job: lease -> study.run.run_shard -> marker; stops at a signal, safe to requeue
       v                      results/<study>/jobs/ (ledger.py): submissions, markers and logs
-    status.py                markers + squeue + sacct -> done, running, pending, failed, lost
+    status.py, overview.py   markers + squeue + sacct -> done, running, pending, failed, lost; on one screen
 
 Only this package imports `submitit`, and only where something is sent.
 """

@@ -67,7 +67,9 @@ class Plan:
                 f"memory_budget {self.budget} bytes is too small: one sample and one column need {needed}, "
                 f"{self.fixed()} of them the sums of all layers; raise it or measure fewer layers at a time"
             )
-        return max(1, min(left, self.swift) // self.working(columns)), columns
+        # Many samples share the work that is done once for each chunk: reading weights, adding up T.
+        swift = max(self.swift, 4 * self.fixed())
+        return max(1, min(left, swift) // self.working(columns)), columns
 
     def fits(self) -> bool:
         """Whether the budget holds at least one sample and one column."""

@@ -37,8 +37,10 @@ _TARGETS = {
 class Case:
     """One network and the calls that are compared on it; the first is the one that the ratios refer to."""
 
-    def __init__(self, name: str, calls: dict[str, Callable], truth: dict[str, float] | None = None) -> None:
-        self.name, self.calls, self.truth = name, calls, truth
+    def __init__(
+        self, name: str, calls: dict[str, Callable], truth: dict[str, float], most_repeats: int | None = None
+    ) -> None:
+        self.name, self.calls, self.truth, self.most_repeats = name, calls, truth, most_repeats
         self.times: dict[str, float] = {}
 
     def measure(self, repeats: int) -> list[dict[str, object]]:
@@ -47,7 +49,7 @@ class Case:
         memory, results = {}, {}
         for peer, call in self.calls.items():
             results[peer], memory[peer] = peak_bytes(call)
-        for _ in range(repeats):
+        for _ in range(min(repeats, self.most_repeats or repeats)):
             for peer, call in self.calls.items():
                 start = time.perf_counter()
                 call()
@@ -79,7 +81,7 @@ class Case:
 
     def error(self, result: object) -> float | None:
         """The largest relative error of a trace against the float64 ones."""
-        if not isinstance(result, dict) or self.truth is None or result.keys() != self.truth.keys():
+        if not isinstance(result, dict) or result.keys() != self.truth.keys():
             return None
         return max(abs(result[name] - self.truth[name]) / abs(self.truth[name]) for name in self.truth)
 
@@ -115,17 +117,17 @@ def network_case(name: str, model: nn.Module, data: tuple[Tensor, Tensor], n_pro
     truth = peers.ours(model, x, y, dtype=torch.float64, normalized=False)()
     calls: dict[str, Callable] = {
         "ours, all layers": peers.ours(model, x, y),
-        "ours, without the normalized form": peers.ours(model, x, y, normalized=False),
         "forward + backward": peers.forward_backward(model, x, y),
     }
     if n_probes:
+        calls["ours, without the normalized form"] = peers.ours(model, x, y, normalized=False)
         calls["curvlinops"] = peers.curvlinops(model, x, y, n_probes)
         calls["PyHessian"] = peers.pyhessian(model, x, y, n_probes)
     if isinstance(model, nn.Sequential):
         calls["BackPACK DiagGGNExact"] = peers.backpack(model, x, y)
     installed = {"curvlinops": "curvlinops", "PyHessian": "pyhessian", "BackPACK DiagGGNExact": "backpack"}
     calls = {peer: call for peer, call in calls.items() if _is_there(installed.get(peer))}
-    return Case(name, calls, truth)
+    return Case(name, calls, truth, most_repeats=None if n_probes else 1)
 
 
 def _is_there(package: str | None) -> bool:

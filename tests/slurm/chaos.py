@@ -70,6 +70,16 @@ class Chaos:
         history = (found["marker"] or {}).get("history") or [""]
         return f"{found['state']}: {found['cause'] or history[-1]}".strip(": ")
 
+    def _first_in_line(self, job: str, seconds: float = 90) -> None:
+        """A requeued job goes to the end of the queue; here it shall not wait for its siblings to end."""
+        end = time.monotonic() + seconds
+        while sh("squeue", "-h", "-j", job, "-o", "%T").strip() != "PENDING":
+            assert time.monotonic() < end, f"{job} was not requeued"
+            time.sleep(0.3)
+        sh("scontrol", "update", f"jobid={job}", "priority=4294960000")
+        if "_" in job:
+            sh("scontrol", "update", f"jobid={job.partition('_')[0]}", "arraytaskthrottle=2")
+
     @contextlib.contextmanager
     def _frozen(self, shard: dict[str, Any]) -> Iterator[None]:
         """Cut the shard's process off meanwhile."""
@@ -97,6 +107,7 @@ class Chaos:
     def requeue_one_task(self, shard: dict[str, Any]) -> None:
         before = {s["shard"]: s["marker"]["requeues"] for s in self.bed.shards("running")}
         sh("scontrol", "requeue", shard["job"])
+        self._first_in_line(shard["job"])
         seen = self._seen(shard["shard"], lambda s: s["marker"]["requeues"] > shard["marker"]["requeues"])
         for other in self.bed.shards("running"):
             if other["shard"] != shard["shard"] and other["shard"] in before:
@@ -105,6 +116,7 @@ class Chaos:
 
     def preemption_signal(self, shard: dict[str, Any]) -> None:
         sh("scancel", "--signal=USR2", shard["job"])
+        self._first_in_line(shard["job"])
         seen = self._seen(shard["shard"], lambda s: s["marker"]["requeues"] > shard["marker"]["requeues"])
         self._note("preemption or time limit (USR2)", seen)
 
@@ -113,6 +125,7 @@ class Chaos:
         node = sh("squeue", "-h", "-j", shard["job"], "-o", "%N").strip()
         with self._frozen(shard):
             sh(NODE, "kill", node)
+            self._first_in_line(shard["job"])
             marker = self.bed.until_restarted(shard["shard"], shard["marker"]["restarts"] + 1)
             assert is_alive(old), "the process was to outlive its node's slurmd"
         self.bed.until(lambda s: not is_alive(old), 60)
@@ -124,6 +137,7 @@ class Chaos:
         node = sh("squeue", "-h", "-j", shard["job"], "-o", "%N").strip()
         sh("scontrol", "update", f"nodename={node}", "state=drain", "reason=chaos")
         sh("scontrol", "requeue", shard["job"])
+        self._first_in_line(shard["job"])
         seen = self._seen(shard["shard"], lambda s: s["marker"]["requeues"] > shard["marker"]["requeues"])
         sh("scontrol", "update", f"nodename={node}", "state=resume")
         self._note("a node drained, its job requeued", seen)

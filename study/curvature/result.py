@@ -23,20 +23,29 @@ class LayerCurvature:
     """
 
     name: str
-    trace_matrix: Tensor  # T^l (n_out, n_out), float64: T[s, s'] = Tr(H_{s,s'})
-    trace_matrix_normalized: Tensor | None  # after dividing each input feature by its standard deviation over the data
+    # T^l (n_out, n_out), float64: T[s, s'] = Tr(H_{s,s'})
+    trace_matrix: Tensor = field(repr=False)
+    # the same after dividing each input feature by its standard deviation over the data
+    trace_matrix_normalized: Tensor | None = field(repr=False)
     trace: float  # Tr(H_l) = tr T^l
     relative_flatness: float  # sum_{s,s'} <w_s, w_s'> Tr(H_{s,s'}) = <W W^T, T^l>, Petzka et al. 2021
     relative_flatness_normalized: float  # the same for W diag(s) and the normalized T^l; NaN if not asked for
     kappa_2019: float  # ||W||_F^2 Tr(H_l), Petzka et al. 2019, eq. 7
-    neuron_wise: Tensor | None  # rho(j) = v_j^T H_jj v_j, v_j the j-th column of W: (d,), groups one after the other
+    # rho(j) = v_j^T H_jj v_j, v_j the j-th column of W: (d,), groups one after the other
+    neuron_wise: Tensor | None = field(repr=False)
     weight_norm_squared: float
-    feature_scale: Tensor | None  # (d,) the standard deviation s_j of what column j reads, groups one after the other
+    # (d,) the standard deviation s_j of what column j reads, groups one after the other
+    feature_scale: Tensor | None = field(repr=False)
     exact: bool  # the Gauss-Newton block, which all this is read off, is the Hessian block (almost everywhere)
     error_bound: float  # of the trace; 0 for all columns, holds with 99 % for a tolerance, NaN if random
     standard_error: Mapping[str, float] | None  # of the floats above, if columns are random
     n_samples: int
     n_parameters: int
+
+    @property
+    def kind(self) -> str:
+        """Which matrix this is read off: "hessian" where the Gauss-Newton block is it, else "gauss_newton"."""
+        return "hessian" if self.exact else "gauss_newton"
 
 
 @dataclass

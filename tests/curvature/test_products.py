@@ -7,6 +7,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from study.curvature import (
     Curvature,
+    Loss,
     hessian_relative_flatness,
     hessian_trace,
     hessian_trace_matrix,
@@ -65,6 +66,17 @@ def test_product_over_the_whole_network(loss: str) -> None:
     truth = torch.linalg.eigvalsh(dense).flip(0)[:2]
     assert top.values == pytest.approx(truth.tolist(), rel=1e-8)
     assert max(top.residuals) < 1e-6 * top.values[0]
+
+
+def test_label_smoothing_enters_the_true_hessian() -> None:
+    model, (x, y), _ = problem("tanh")
+    truth = hessian_block(model, x, y, mean_loss("cross_entropy", 0.2), "0.weight")
+    smoothed = Loss("cross_entropy", label_smoothing=0.2)
+    value = hessian_trace(model, (x, y), smoothed, layers=["0"], method="exact")["0"].value
+    assert value == pytest.approx(float(trace_matrix(truth).trace()), rel=1e-9)
+    assert value != pytest.approx(hessian_trace(model, (x, y), layers=["0"], method="exact")["0"].value, rel=1e-3)
+    assert layer_curvature(model, (x, y))["0"].kind == "gauss_newton"
+    assert layer_curvature(model, (x, y))["4"].kind == "hessian"
 
 
 def test_layer_eigenvalues_are_those_of_the_blocks() -> None:

@@ -84,7 +84,8 @@ class Bed:
 
         def training(status: dict[str, Any]) -> list[dict[str, Any]]:
             running = [s for s in status["shard_list"] if s["state"] == "running" and s["marker"]]
-            return [s for s in running if s["marker"]["state"] == "running" and s["marker"]["epoch"] > 1]
+            started = [s for s in running if s["marker"]["state"] == "running" and s["marker"]["epoch"] > 1]
+            return [s for s in started if s["marker"]["runs_done"] < s["runs"]]
 
         return training(self.until(lambda s: bool(training(s)), seconds, every=0.3))[0]
 

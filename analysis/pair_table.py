@@ -57,16 +57,24 @@ def _indicator(group: Ints) -> NDArray[np.float32]:
 
 
 def _signed(within: Ints, rank: Ints, weights: NDArray[np.float32]) -> Floats:
-    """Sum over j of [within_i = within_j] sign(rank_i - rank_j) w_j: weight below less weight above. Shape (n, B)."""
+    """Sum over j of [within_i = within_j] sign(rank_i - rank_j) w_j: weight below less weight above. Shape (n, B).
+
+    Weights are zeros and ones, so that float32 holds every running sum exactly (see pairs.py).
+    """
+    if int(within.max()) + 1 == len(within):  # nothing is tied, so no two rows are compared
+        return np.zeros(weights.shape)
     order = np.lexsort((rank, within))
-    running = np.concatenate([np.zeros((1, weights.shape[1])), np.cumsum(weights[order], axis=0, dtype=np.float64)])
+    running = np.zeros((len(order) + 1, weights.shape[1]), dtype=np.float32)
+    np.cumsum(weights[order], axis=0, out=running[1:])
     outer, inner = within[order], codes_of(within, rank)[order]
-    first = np.searchsorted(outer, outer, "left"), np.searchsorted(inner, inner, "left")
-    last = np.searchsorted(outer, outer, "right"), np.searchsorted(inner, inner, "right")
-    sums = (running[first[1]] - running[first[0]]) - (running[last[0]] - running[last[1]])
+    first, last = np.searchsorted(outer, outer, "left"), np.searchsorted(outer, outer, "right")
+    low, high = np.searchsorted(inner, inner, "left"), np.searchsorted(inner, inner, "right")
+    sums = running[low] + running[high]
+    sums -= running[first]
+    sums -= running[last]
     out = np.empty_like(sums)
     out[order] = sums
-    return out
+    return out.astype(np.float64)
 
 
 def _tied(rank: Ints, member: NDArray[np.float32]) -> Floats:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.correlation import RESAMPLES, correlate
+from analysis.correlation import RESAMPLES, correlate_each
 from analysis.load import axes, axis_columns, codes, measures
 from analysis.stopwise import stopwise
 from analysis.style import hyperparameter, ordered
@@ -19,26 +19,35 @@ _SETTINGS = 12  # of one axis; a longer axis is a continuum
 
 
 def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
-    """Columns: stop, target, axis, setting, measure, n, configurations, tau_b and pearson with bounds, note."""
+    """Columns: stop, target, axis, setting, measure, n, configurations, tau_b and pearson, with bounds."""
 
     def one(kept: pd.DataFrame, target: str) -> pd.DataFrame:
-        parts = []
+        rows: list[dict[str, object]] = []
+        count = resamples if len(kept) <= _LIMIT else 0
         for axis in axes(kept):
             columns = axis_columns([axis])
             level = codes(kept, columns)
             for value in range(int(level.max()) + 1 if level.max() < _SETTINGS else 0):
-                rows = kept[level == value].reset_index(drop=True)
-                setting = ", ".join(str(rows[c].iloc[0]) for c in columns)
-                names = [m for m in ordered(measures(kept)) if "@" not in m]
-                part = correlate(rows, target, names, resamples if len(kept) <= _LIMIT else 0)
-                part.insert(0, "setting", setting)
-                part.insert(0, "axis", hyperparameter(axis))
-                parts.append(part)
-        if not parts:
-            return pd.DataFrame()
-        table = pd.concat(parts, ignore_index=True)
-        shown = ("axis", "setting", "measure", "n", "configurations", "tau_b", "pearson")
-        return table[[c for c in table.columns if c.split(".")[0] in shown]]
+                part = kept[level == value].reset_index(drop=True)
+                setting = ", ".join(str(part[c].iloc[0]) for c in columns)
+                head = {"axis": hyperparameter(axis), "setting": setting}
+                rows += [head | row for row in _setting(part, target, count)]
+        return pd.DataFrame(rows)
 
     method = METHOD.format(resamples=f"{resamples:,}", limit=_LIMIT)
     return stopwise(frame, one, TITLE, method, needs="a hyperparameter with two settings")
+
+
+def _setting(part: pd.DataFrame, target: str, resamples: int) -> list[dict[str, object]]:
+    """A row a measure of the networks of one setting."""
+    names = [m for m in ordered(measures(part)) if "@" not in m]
+    every = correlate_each(part, target, names, resamples)
+    rows: list[dict[str, object]] = []
+    for name, c in every.items():
+        row: dict[str, object] = {"measure": name, "n": c.n, "configurations": c.n_configurations}
+        for coefficient in ("tau_b", "pearson"):
+            bounds = c.interval(coefficient)
+            row[coefficient] = c.point[coefficient]
+            row |= {f"{coefficient}.low": bounds.low, f"{coefficient}.high": bounds.high} if resamples else {}
+        rows.append(row)
+    return rows

@@ -1,0 +1,49 @@
+"""What README claims is what the project does: its table, its files, its commands."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from analysis.load import load_study
+from analysis.render import to_markdown
+from analysis.tables.correlation import build, headline
+
+README = Path("README.md").read_text()
+
+
+@pytest.mark.slow
+def test_the_table_is_that_of_the_committed_records() -> None:
+    """Where this fails, paste the expected text between the two markers."""
+    (shown,) = re.findall(r"<!-- table: digits_mlp -->\n(.*?)<!-- end -->", README, re.DOTALL)
+    table = headline(build(load_study("digits_mlp", committed=True).records), "loss_0.01", "gap.loss")
+    assert shown == to_markdown(table)
+
+
+def test_files_that_are_named_exist() -> None:
+    named = re.findall(r"(?:`|\]\()((?:study|slurm|analysis|tests|configs|paper)/[\w./-]+)(?:`|\))", README)
+    assert len(named) > 10
+    made = ("slurm/clusters/mine.yaml", "paper/main.pdf")
+    missing = [name for name in named if name not in made and not Path(name.removesuffix("/")).exists()]
+    assert missing == []
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"```(?:sh|bash)\n(.*?)```", README, re.DOTALL)
+    lines = [line.split(" #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith("python -m ")]
+
+
+@pytest.mark.parametrize("command", sorted(set(commands())))
+def test_commands_parse(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command's arguments are known: `--help` of its subcommand lists each option that it is given."""
+    import subprocess
+    import sys
+
+    words = shlex.split(command)[2:]
+    options = [w for w in words if w.startswith("--")]
+    place = [words[0], *[w for w in words[1:2] if re.fullmatch(r"[a-z]+", w)]]
+    done = subprocess.run([sys.executable, "-m", *place, "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [o for o in options if o not in done.stdout] == []

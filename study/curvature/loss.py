@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from study.curvature.lowrank import DiagonalFactor, Factor, SoftmaxFactor
+from study.curvature.lowrank import DiagonalFactor, Factor, SoftmaxFactor, softmax
 
 LOSSES = ("cross_entropy", "binary_cross_entropy", "squared_error")
 
@@ -64,7 +64,7 @@ class Loss:
     def diagonal_and_rank_one(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """Lambda_i = diag(a_i) - b_i b_i^T for outputs (n, C): a and b, (n, C)."""
         if self.name == "cross_entropy":
-            p = outputs.detach().softmax(1)
+            p = softmax(outputs.detach())
             return self.scale * p, self.scale**0.5 * p
         if self.name == "binary_cross_entropy":
             slope = outputs.detach().sigmoid() * (-outputs.detach()).sigmoid()

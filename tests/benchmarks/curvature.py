@@ -111,7 +111,7 @@ def _status(field: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 
 
-def network_case(name: str, model: nn.Module, data: tuple[Tensor, Tensor], n_probes: int) -> Case:
+def network_case(name: str, model: nn.Module, data: tuple[Tensor, Tensor], is_small: bool) -> Case:
     """Ours, a forward and backward pass, and the peers that are installed and can go there."""
     x, y = data
     truth = peers.ours(model, x, y, dtype=torch.float64, normalized=False)()
@@ -119,15 +119,15 @@ def network_case(name: str, model: nn.Module, data: tuple[Tensor, Tensor], n_pro
         "ours, all layers": peers.ours(model, x, y),
         "forward + backward": peers.forward_backward(model, x, y),
     }
-    if n_probes:
+    if is_small:
         calls["ours, without the normalized form"] = peers.ours(model, x, y, normalized=False)
-        calls["curvlinops"] = peers.curvlinops(model, x, y, n_probes)
-        calls["PyHessian"] = peers.pyhessian(model, x, y, n_probes)
+        calls["curvlinops"] = peers.curvlinops(model, x, y)
+        calls["PyHessian"] = peers.pyhessian(model, x, y)
     if isinstance(model, nn.Sequential):
         calls["BackPACK DiagGGNExact"] = peers.backpack(model, x, y)
     installed = {"curvlinops": "curvlinops", "PyHessian": "pyhessian", "BackPACK DiagGGNExact": "backpack"}
     calls = {peer: call for peer, call in calls.items() if _is_there(installed.get(peer))}
-    return Case(name, calls, truth, most_repeats=None if n_probes else 1)
+    return Case(name, calls, truth, most_repeats=None if is_small else 1)
 
 
 def _is_there(package: str | None) -> bool:
@@ -167,18 +167,18 @@ def build(device: str) -> dict[str, Callable[[], Case]]:
         return data[0].to(device), data[1].to(device)
 
     return {
-        "lenet5": lambda: network_case("lenet5", networks.lenet5().to(device), on(networks.images(2000)), 4),
+        "lenet5": lambda: network_case("lenet5", networks.lenet5().to(device), on(networks.images(2000)), True),
         "mlp": lambda: network_case(
             "mlp 784-50-50-50-30-10",
             networks.mlp(784, 50, 50, 50, 30, 10).to(device),
             on((torch.randn(10000, 784), torch.randint(10, (10000,)))),
-            4,
+            True,
         ),
         "last": lambda: last_layer(device),
         "classes": lambda: many_classes(device),
-        "vgg": lambda: network_case("vgg without norm", networks.vgg().to(device), on(networks.images(100)), 0),
+        "vgg": lambda: network_case("vgg without norm", networks.vgg().to(device), on(networks.images(100)), False),
         "resnet18": lambda: network_case(
-            "resnet18, 32 x 32", networks.resnet18().to(device), on(networks.images(1000)), 0
+            "resnet18, 32 x 32", networks.resnet18().to(device), on(networks.images(1000)), False
         ),
     }
 

@@ -62,13 +62,23 @@ def backpack(model: nn.Module, x: Tensor, y: Tensor) -> Callable[[], dict[str, f
 
 
 class Probes:
-    """A stochastic peer: `n` probes are run, and the time for a standard error of one percent is extrapolated."""
+    """A stochastic peer: the time of `n` probes is extrapolated to a standard error of one percent.
 
-    def __init__(self, run: Callable[[int], list[float]], n: int) -> None:
-        self.run, self.n = run, n
+    The first call runs `n_spread` probes, from whose spread the number for one percent is taken.
+    """
+
+    n = 2
+    n_spread = 16
+
+    def __init__(self, run: Callable[[int], list[float]]) -> None:
+        self.run = run
+        self.values = torch.empty(0)
 
     def __call__(self) -> dict[str, float]:
-        self.values = torch.tensor(self.run(self.n), dtype=torch.float64)
+        if len(self.values):
+            self.run(self.n)
+        else:
+            self.values = torch.tensor(self.run(self.n_spread), dtype=torch.float64)
         return {"all": float(self.values.mean())}
 
     def needed(self) -> float:
@@ -76,7 +86,7 @@ class Probes:
         return max(2.0, float((self.values.std() / (0.01 * self.values.mean())) ** 2))
 
 
-def pyhessian(model: nn.Module, x: Tensor, y: Tensor, n: int) -> Probes:
+def pyhessian(model: nn.Module, x: Tensor, y: Tensor) -> Probes:
     """PyHessian: Hutchinson's estimate of the trace of the whole network's Hessian, on one batch."""
     from pyhessian import hessian
 
@@ -86,10 +96,10 @@ def pyhessian(model: nn.Module, x: Tensor, y: Tensor, n: int) -> Probes:
             parameter.grad = None
         return [float(value) for value in values]
 
-    return Probes(run, n)
+    return Probes(run)
 
 
-def curvlinops(model: nn.Module, x: Tensor, y: Tensor, n: int) -> Probes:
+def curvlinops(model: nn.Module, x: Tensor, y: Tensor) -> Probes:
     """curvlinops: Hutchinson's estimate of the trace of the whole network's Gauss-Newton matrix."""
     from curvlinops import GGNLinearOperator, hutchinson_trace
 
@@ -100,7 +110,7 @@ def curvlinops(model: nn.Module, x: Tensor, y: Tensor, n: int) -> Probes:
         operator = GGNLinearOperator(model, nn.CrossEntropyLoss(), parameters, batches, check_deterministic=False)
         return [float(hutchinson_trace(operator, 1)) for _ in range(n)]
 
-    return Probes(run, n)
+    return Probes(run)
 
 
 def hessian_loop(layer: nn.Linear, x: Tensor, y: Tensor, n_rows: int) -> Callable[[], dict[str, float]]:

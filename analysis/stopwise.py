@@ -28,10 +28,11 @@ def stopwise(
     The target is the first of `wanted` that the rows have, or each of them with `every_target`. The note is `method`
     and every stop's exclusions; a study for which nothing comes out gives an empty table that says it lacks `needs`.
     """
-    parts, notes = [], []
+    parts: list[pd.DataFrame] = []
+    notes: dict[str, str] = {}
     for stop in stops(frame):
         kept, exclusions = exclude(at_stop(frame, stop), rules)
-        notes.append(exclusions.note if stop == "ledger" else f"{stop}: {exclusions.note}")
+        notes[stop] = exclusions.note if stop == "ledger" else f"{stop}: {exclusions.note}"
         available = [t for t in targets(kept) if t in wanted]
         if len(kept) < 2:
             continue
@@ -44,7 +45,8 @@ def stopwise(
     if not parts:
         return lacking(title, needs)
     table = pd.concat(parts, ignore_index=True)
-    table.attrs |= {"title": title, "note": " ".join([method, *notes])}
+    table.attrs |= {"title": title, "note": " ".join([method, *notes.values()])}
+    table.attrs["note_at"] = {stop: f"{method} {note}" for stop, note in notes.items()}
     return table
 
 

@@ -117,11 +117,12 @@ def ordered(labels: Iterable[str]) -> list[str]:
     """Sort measures into the order of MEASURES; unknown ones behind, by name; a transform behind its measure."""
     place = {label: i for i, label in enumerate(MEASURES)}
 
-    def rank(label: str) -> tuple[str, int, str, str]:
+    def rank(label: str) -> tuple[int, str, bool, str]:
         name, _, transform = label.partition(".")[0].partition("@")
-        return ("", place.get(name, len(place)), name, transform)
+        # Drawn reparameterizations come before those by a given factor, which are a sweep.
+        return (place.get(name, len(place)), name, transform.startswith("factor"), transform)
 
-    return sorted(labels, key=lambda label: (rank(label)[1:], 0))
+    return sorted(labels, key=rank)
 
 
 def hyperparameter(column: str) -> str:

@@ -28,11 +28,16 @@ def build(frame: pd.DataFrame) -> Figure:
         grid = figure.subplots(1, len(kinds), squeeze=False, sharey=True)[0]
         for axes, kind in zip(grid, kinds, strict=True):
             part = one[one["normalization"] == kind]
-            for k, (transform, line) in enumerate(part.groupby("transform", sort=True)):
-                ordered = line.sort_values("alpha")
+            names = sorted(part["transform"].unique(), key=lambda t: (t != "none", t))
+            for k, transform in enumerate(names):
+                ordered = part[part["transform"] == transform].sort_values("alpha")
                 dashes = ("-", "--", ":", "-.")[k % 4]
                 axes.plot(
-                    ordered["alpha"], ordered["loss"], color=style.CYCLE[k], linestyle=dashes, label=str(transform)
+                    ordered["alpha"],
+                    ordered["loss"],
+                    color=style.CYCLE[k],
+                    linestyle=dashes,
+                    label={"none": "as trained"}.get(transform, str(transform)),
                 )
             axes.set(title=kind, xlabel=r"step $\alpha$")
         grid[0].set(ylabel="training loss (nats)", yscale="log")

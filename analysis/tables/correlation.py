@@ -46,7 +46,8 @@ def headline(table: pd.DataFrame, stop: str, target: str) -> pd.DataFrame:
     ]
     labels = rows["measure"].astype(str)
     short = rows.loc[~labels.str.contains("@"), columns].reset_index(drop=True)
-    short.attrs |= dict(table.attrs)
+    note = table.attrs.get("note_at", {}).get(stop, table.attrs.get("note", ""))
+    short.attrs |= dict(table.attrs) | {"note": note}
     after = rows[labels.str.contains("@")]
     if len(after):
         transform = str(after["measure"].iloc[0]).partition("@")[2]
@@ -54,7 +55,7 @@ def headline(table: pd.DataFrame, stop: str, target: str) -> pd.DataFrame:
         for end in ("", ".low", ".high"):
             values = found["tau_b" + end]
             short["tau_b_after" + end] = [values.get(f"{m}@{transform}") for m in short["measure"]]
-        short.attrs["note"] = f"{table.attrs.get('note', '')} After: every network reparameterized by {transform}."
+        short.attrs["note"] = f"{note} After: every network reparameterized by {transform}."
     place = "" if stop == "ledger" else f" at {stop}"
     short.attrs["title"] = f"Rank correlation of each measure with the {target_words(target)}{place}"
     return short

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from analysis.__main__ import main
 from analysis.correlation import tau
-from analysis.figures import Lacking
+from analysis.figures import Lacking, sweep
 from analysis.figures import slices as slices_figure
 from analysis.figures.stability import curves
 from analysis.load import Source, configurations
@@ -41,7 +41,7 @@ def loss_slices() -> pd.DataFrame:
 
 @pytest.mark.slow
 def test_a_study_with_everything_lacks_nothing(make_records, tmp_path):
-    records = make_records(transforms=("layerwise_1",))
+    records = make_records(transforms=("layerwise_1", "factor_20"))
     timings = pd.DataFrame({"key": records["key"], "stop": "", "item": "train", "seconds": 1.0})
     audit = pd.DataFrame(
         [("hessian_trace", "layerwise", 5.0, 1.0, 2.0)], columns=["measure", "transform", "factor", "before", "after"]
@@ -152,3 +152,14 @@ def test_invariance_audit_shows_the_largest_change():
     table = invariance.build(pd.DataFrame(rows, columns=["measure", "transform", "factor", "before", "after"]))
     assert table["measure"].tolist() == ["relative_flatness", "hessian_trace"] and table["layerwise"].tolist() == [0, 3]
     assert "audit.csv" in invariance.build(pd.DataFrame()).attrs["lacks"]
+
+
+def test_sweep_is_flat_for_an_invariant_measure_and_falls_for_the_trace(records):
+    for factor in ("1e-3", "20", "1e3"):
+        records[f"measure.relative_flatness@factor_{factor}"] = records["measure.relative_flatness"]
+        records[f"measure.hessian_trace@factor_{factor}"] = records["measure.hessian_trace"] / float(factor) ** 2
+    lines = sweep.ratios(records)
+    assert lines["relative_flatness"] == ([1e-3, 1.0, 20.0, 1e3], [1.0] * 4)
+    assert lines["hessian_trace"][1] == pytest.approx([1e6, 1, 1 / 400, 1e-6])
+    with pytest.raises(Lacking, match="factor_<a>"):
+        sweep.build(records.loc[:, ~records.columns.str.contains("@")])

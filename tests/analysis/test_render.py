@@ -84,11 +84,19 @@ def test_figure_bytes_do_not_depend_on_the_clock(tmp_path):
 
 
 def test_measures_have_one_look_each_and_unknown_ones_are_shown_as_they_are():
-    labels = ["zeta", "train_loss", "hessian_trace@layerwise_1", "hessian_trace", "relative_flatness"]
+    labels = [
+        "zeta",
+        "train_loss",
+        "hessian_trace@factor_20",
+        "hessian_trace@layerwise_1",
+        "hessian_trace",
+        "relative_flatness",
+    ]
     assert style.ordered(labels) == [
         "relative_flatness",
         "hessian_trace",
         "hessian_trace@layerwise_1",
+        "hessian_trace@factor_20",
         "train_loss",
         "zeta",
     ]

@@ -102,3 +102,13 @@ def test_all_runs_excluded_is_said_rather_than_a_crash(records, tmp_path):
 def test_analysis_starts_without_torch():
     code = "import sys, analysis.report, analysis.make; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_first_table_counts_only_what_its_own_stop_left_out(make_records):
+    frame = make_records(stops=("loss_0.1", "loss_0.01"))
+    late = (frame["stop"] == "loss_0.01") & (frame["hp.lr"] == 0.1)
+    frame.loc[late, "train.converged"] = False
+    table = correlation.build(frame, resamples=0)
+    note = correlation.headline(table, "loss_0.01", "gap.loss").attrs["note"]
+    assert "loss_0.01: 51 of 81 runs" in note and "loss_0.1:" not in note
+    assert "loss_0.1: 78 of 81 runs" in table.attrs["note"]

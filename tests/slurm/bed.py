@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -140,4 +139,6 @@ def is_alive(pid: int) -> bool:
 
 def sh(*command: str) -> str:
     """Output of a command that must succeed."""
-    return subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ).stdout
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stdout}{done.stderr}"
+    return done.stdout

@@ -78,7 +78,9 @@ class Chaos:
             time.sleep(0.3)
         sh("scontrol", "update", f"jobid={job}", "priority=4294960000")
         if "_" in job:
-            sh("scontrol", "update", f"jobid={job.partition('_')[0]}", "arraytaskthrottle=2")
+            # its exit status is 1 where some task of the array has ended already
+            throttle = ["scontrol", "update", f"jobid={job.partition('_')[0]}", "arraytaskthrottle=2"]
+            subprocess.run(throttle, capture_output=True, check=False)
 
     @contextlib.contextmanager
     def _frozen(self, shard: dict[str, Any]) -> Iterator[None]:

@@ -99,7 +99,7 @@ class Bed:
     def until_idle(self, node: str) -> None:
         """Wait until a node takes jobs again, for the next test."""
         end = time.monotonic() + 60
-        while "idle" not in sh("sinfo", "-h", "-n", node, "-o", "%T"):
+        while sh("sinfo", "-h", "-p", "main", "-n", node, "-o", "%T").strip() != "idle":
             assert time.monotonic() < end, f"{node} does not come back"
             time.sleep(0.5)
 

@@ -153,8 +153,9 @@ def test_a_process_that_comes_back_from_a_lost_node_writes_nothing(bed: Bed, cal
 def test_preemption_by_the_scheduler(study: Path, tmp_path: Path, calm: bytes) -> None:
     bed = Bed(study, tmp_path / "out", {"partition": "low"})
     bed.call("submit")
-    bed.until_training()
-    sh("sbatch", "-p", "main", "-N4", "--exclusive", "-t", "1", "-o", "/dev/null", "--wrap", "sleep 10")
+    shard = bed.until_training()
+    node = sh("squeue", "-h", "-j", shard["job"], "-o", "%N").strip()
+    sh("sbatch", "-p", "main", "-w", node, "--exclusive", "-t", "1", "-o", "/dev/null", "--wrap", "sleep 5")
     status = bed.until(lambda s: s["requeues"] >= 1 or s["shards"].get("done") == 2, 120)
     assert status["requeues"] >= 1
     bed.until_done()

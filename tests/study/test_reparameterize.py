@@ -52,7 +52,9 @@ def test_factors_are_those_of_the_protocol() -> None:
     assert factors("factor_1e-1", 2, 0).tolist() == [0.1, 0.1]
 
 
-@pytest.mark.parametrize("name", ["layerwise", "layerwise_0", "neuronwise_x", "factor_0", "factor_0.5", "factor_-1", "rotate_1"])
+@pytest.mark.parametrize(
+    "name", ["layerwise", "layerwise_0", "neuronwise_x", "factor_0", "factor_0.5", "factor_-1", "rotate_1"]
+)
 def test_wrong_names(name: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="allowed"):
         factors(name, 2, 0)

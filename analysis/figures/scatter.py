@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ TITLE = (
     "Each measure against the generalization gap; rugs show the margins, the line is least squares on the axes shown"
 )
 _PANELS = 4  # across both columns
+_VECTOR = 1000  # points of a panel that are drawn as vectors; ours
 
 
 def build(frame: pd.DataFrame) -> Figure:
@@ -58,15 +60,16 @@ def _panel(axes: Axes, frame: pd.DataFrame, label: str, target: str) -> None:
         axes.set_title("no values", fontsize=7)
         return
     spread = x.max() / x.min() > 30 if x.min() > 0 else False
-    axes.scatter(x, y, s=7, marker=look.marker, color=look.colour, alpha=0.65, linewidths=0)
+    # Thousands of vector markers make a file that no viewer opens quickly: those become a picture inside the PDF.
+    many: dict[str, Any] = {"rasterized": len(x) > _VECTOR, "color": look.colour}
+    axes.scatter(x, y, s=7, marker=look.marker, alpha=0.65, linewidths=0, **many)
     if spread:
         axes.set_xscale("log")
-    axes.plot(
-        x, np.full_like(x, 0.0), "|", color=look.colour, alpha=0.5, markersize=4, transform=axes.get_xaxis_transform()
-    )
-    axes.plot(
-        np.full_like(y, 0.0), y, "_", color=look.colour, alpha=0.5, markersize=4, transform=axes.get_yaxis_transform()
-    )
+    for mark, a, b, where in (
+        ("|", x, np.zeros_like(x), axes.get_xaxis_transform()),
+        ("_", np.zeros_like(y), y, axes.get_yaxis_transform()),
+    ):
+        axes.plot(a, b, mark, alpha=0.5, markersize=4, transform=where, **many)
     at = np.log(x) if spread else x
     if np.ptp(at) > 1e-12 * max(1.0, float(np.abs(at).max())):
         slope, offset = np.polyfit((at - at.mean()) / at.std(), y, 1)

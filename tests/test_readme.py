@@ -29,6 +29,14 @@ def test_files_that_are_named_exist() -> None:
     assert missing == []
 
 
+def test_the_example_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    """The worked example of measuring one's own network: run as it stands; its output is what stands below it."""
+    code, shown = re.findall(r"```python\n(import torch\n.*?)```\n+```\n(.*?)```", README, re.DOTALL)[0]
+    exec(compile(code, "README.md", "exec"), {})
+    numbers = [[float(x) for x in re.findall(r"-?\d+\.\d+", text)] for text in (capsys.readouterr().out, shown)]
+    assert numbers[0] == pytest.approx(numbers[1], rel=2e-3)
+
+
 def commands() -> list[str]:
     blocks = re.findall(r"```(?:sh|bash)\n(.*?)```", README, re.DOTALL)
     lines = [line.split(" #")[0].strip() for block in blocks for line in block.splitlines()]

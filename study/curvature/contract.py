@@ -126,14 +126,14 @@ def per_sample_gradient(phi: Tensor, delta: Tensor) -> Tensor:
 
 def _rows(phi: Tensor, delta: Tensor, inverse: Tensor | None, weight: Tensor | None) -> Sums:
     squares = phi.square()
+    n_out = delta.shape[2]
     flat = delta.flatten(0, 1)
-
-    def weighted(by_sample: Tensor) -> Tensor:
-        return ((delta * by_sample[:, None]).flatten(0, 1).T @ flat).double()
-
-    sums = Sums(weighted(squares.sum(1)))
+    by_sample = [squares.sum(1)] if inverse is None else [squares.sum(1), squares @ inverse[0].square()]
+    both = torch.cat([delta * value[:, None] for value in by_sample], 2)  # one product for T and T normalized
+    product = (both.flatten(0, 1).T @ flat).double()
+    sums = Sums(product[:n_out])
     if inverse is not None:
-        sums.normalized = weighted(squares @ inverse[0].square())
+        sums.normalized = product[n_out:]
     if weight is not None:
         along = (flat @ weight).view(*delta.shape[:2], -1).square().sum(0)
         sums.neurons = (squares * along).sum(0, dtype=torch.float64)[None]

@@ -55,12 +55,13 @@ class SoftmaxFactor:
         squares = self.p.square().flip(1).cumsum(1).flip(1)
         return pivot.square() + ratio.square() * squares[:, 1:]
 
-    def columns(self, start: int, stop: int) -> Tensor:
+    def columns(self, start: int, stop: int, dtype: torch.dtype = torch.float64) -> Tensor:
         """Columns start to stop - 1: (stop - start, n, C)."""
-        pivot, ratio = (value[:, start:stop] for value in self._pivots())
+        pivot, ratio = (value[:, start:stop].to(dtype) for value in self._pivots())
+        p = self.p.to(dtype)
         index = torch.arange(self.p.shape[1], device=self.p.device)
         chosen = index[start:stop, None]
-        rows = -ratio[:, :, None] * self.p[:, None, :] * (index > chosen) + pivot[:, :, None] * (index == chosen)
+        rows = -ratio[:, :, None] * p[:, None, :] * (index > chosen) + pivot[:, :, None] * (index == chosen)
         where = self.order[:, None, :].expand_as(rows)
         return torch.zeros_like(rows).scatter(2, where, rows).transpose(0, 1)
 
@@ -95,9 +96,9 @@ class DiagonalFactor:
         """The squared norm of each column, (n, C)."""
         return self.slope
 
-    def columns(self, start: int, stop: int) -> Tensor:
+    def columns(self, start: int, stop: int, dtype: torch.dtype = torch.float64) -> Tensor:
         """Columns start to stop - 1: (stop - start, n, C)."""
-        roots = self.slope.sqrt()[:, start:stop].T[:, :, None]
+        roots = self.slope.to(dtype).sqrt()[:, start:stop].T[:, :, None]
         empty = roots.new_zeros(stop - start, *self.slope.shape)
         return empty.scatter(2, self.order[:, start:stop].T[:, :, None], roots)
 

@@ -104,7 +104,7 @@ class Run:
         factor = factor or self.loss.factor(outputs)
         for start in range(0, n_columns, k):
             stop = min(start + k, n_columns)
-            part = factor.columns(start, stop)
+            part = factor.columns(start, stop, outputs.dtype)
             for tally, phi, delta in self._back(uses, outputs, part, done, last and stop == n_columns):
                 tally.add(phi, delta)
         return done

@@ -16,7 +16,7 @@ from study.config import RunConfig, stop_target
 from study.data import Tensors, training_labels
 from study.evaluate import mean_loss_and_error
 from study.models import build_model
-from study.optimizers import Stack, new_state, update
+from study.optimizers import Stack, new_state, update, vectors
 from study.paths import RunPaths
 from study.provenance import provenance
 from study.seeds import generator_for
@@ -74,10 +74,8 @@ class Population:
         self._set_hyperparameters()
 
     def _set_hyperparameters(self) -> None:
-        self.hp = {
-            name: torch.tensor([getattr(r.config, name) for r in self.runs], device=self.device)
-            for name in ("lr", "momentum", "weight_decay")
-        }
+        names = ("lr", "momentum", "weight_decay")
+        self.hp = vectors({name: [getattr(r.config, name) for r in self.runs] for name in names}, self.device)
 
     def train(
         self, *, should_stop: Callable[[], bool], on_epoch: Callable[[Sequence[Any]], None], save_every_seconds: float

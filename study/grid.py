@@ -119,11 +119,7 @@ def _study(content: dict[str, Any], path: Path) -> Study:
             raise ConfigError("measures", label, "unknown measure, allowed: " + ", ".join(MEASURES))
     if not measures or len(set(measures)) < len(measures):
         raise ConfigError("measures", list(measures), "allowed: at least one measure, each once")
-    transforms = _section(content, "reparameterize", list, [])
-    for transform in transforms:
-        if not isinstance(transform, str) or not is_transform(transform) or transforms.count(transform) > 1:
-            raise ConfigError("reparameterize", transform, f"allowed, each once: {ALLOWED}")
-    measures += tuple(f"{label}@{transform}" for transform in transforms for label in measures)
+    measures += tuple(_reparameterized(content.get("reparameterize", []), measures))
     shard_size = _section(content, "shard_size", int, 32)
     if shard_size < 1:
         raise ConfigError("shard_size", shard_size, "allowed: an integer > 0")
@@ -132,6 +128,23 @@ def _study(content: dict[str, Any], path: Path) -> Study:
         raise ConfigError("seconds_per_run", seconds, "allowed: a number > 0, measured, or leave it out")
     runs = tuple(_runs(content))
     return Study(name, _section(content, "title", str, name), runs, measures, shard_size, seconds, path)
+
+
+def _reparameterized(section: Any, measures: tuple[str, ...]) -> Iterable[str]:
+    """Labels `<measure>@<transform>` of a list of transforms, or of a mapping from transform to measures."""
+    if not isinstance(section, list | dict):
+        raise ConfigError("reparameterize", section, "allowed: a list of transforms, or transform: [measures]")
+    for transform in section:
+        if not isinstance(transform, str) or not is_transform(transform) or list(section).count(transform) > 1:
+            raise ConfigError("reparameterize", transform, f"allowed, each once: {ALLOWED}")
+        chosen = section[transform] if isinstance(section, dict) else measures
+        if not isinstance(chosen, list | tuple) or not chosen or len(set(map(str, chosen))) < len(chosen):
+            raise ConfigError(f"reparameterize.{transform}", chosen, "allowed: a list of measures, each once")
+        for label in chosen:
+            if label not in measures:
+                allowed = "is not measured before it, allowed: " + ", ".join(measures)
+                raise ConfigError(f"reparameterize.{transform}", label, allowed)
+            yield f"{label}@{transform}"
 
 
 def _axis(section: str, name: str, values: Any) -> list[Any]:

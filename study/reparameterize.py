@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from study.seeds import generator_for
 
@@ -46,25 +46,31 @@ def factors(name: str, n_neurons: int, seed: int) -> Tensor:
     return drawn.double().expand(n_neurons)
 
 
-def reparameterized(model: nn.Module, name: str, seed: int) -> nn.Module:
-    """A copy with the last two layers rescaled: weights and bias of the first / a, the weights that read them * a.
-
-    Raises ValueError where something between the two is not positively homogeneous.
-    """
-    import torch
+def last_two_layers(model: nn.Module) -> tuple[str, str]:
+    """Paths of the two layers that are rescaled. Raises ValueError where there are none or something is in the way."""
     from torch import nn
 
     homogeneous = (nn.ReLU, nn.LeakyReLU, nn.MaxPool2d, nn.AvgPool2d, nn.Flatten, nn.Dropout, nn.Identity)
-    other = copy.deepcopy(model)
-    leaves = [(path, m) for path, m in other.named_modules() if not list(m.children())]
+    leaves = [(path, m) for path, m in model.named_modules() if not list(m.children())]
     layers = [i for i, (_, m) in enumerate(leaves) if isinstance(m, nn.Linear | nn.Conv2d)]
     if len(layers) < 2 or not isinstance(model, nn.Sequential):
         raise ValueError(f"reparameterize: {type(model).__name__}: allowed: nn.Sequential with two or more layers")
     for path, module in leaves[layers[-2] + 1 : layers[-1]]:
         if not isinstance(module, homogeneous):
             raise ValueError(f"reparameterize: {path}: {type(module).__name__} is not positively homogeneous")
-    first, second = leaves[layers[-2]][1], leaves[layers[-1]][1]
-    a = factors(name, first.weight.shape[0], seed).to(first.weight)
+    return leaves[layers[-2]][0], leaves[layers[-1]][0]
+
+
+def reparameterized(model: nn.Module, name: str, seed: int) -> nn.Module:
+    """A copy with the last two layers rescaled: weights and bias of the first / a, the weights that read them * a.
+
+    Raises ValueError where something between the two is not positively homogeneous.
+    """
+    import torch
+
+    other = copy.deepcopy(model)
+    first, second = (cast("nn.Linear | nn.Conv2d", other.get_submodule(path)) for path in last_two_layers(model))
+    a = factors(name, len(first.weight), seed).to(first.weight)
     with torch.no_grad():
         _scale(first.weight, 1 / a, 0)
         if first.bias is not None:

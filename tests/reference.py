@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
+from study.seeds import generator_for
+
 
 @dataclass
 class Case:
@@ -101,6 +103,49 @@ def _margin(case: Case) -> float:
     return 1 / gamma**2
 
 
+def _rho(case: Case, layer: str) -> list[float]:
+    w, h = case.weight(layer).flatten(1), case.hessian(layer)
+    return [(w[:, j] @ h[:, j, :, j] @ w[:, j]).item() for j in range(w.shape[1])]
+
+
+def _lambda_max(case: Case, layer: str) -> float:
+    n = case.weight(layer).numel()
+    return torch.linalg.eigvalsh(case.hessian(layer).reshape(n, n))[-1].item()
+
+
+def _fisher_rao(case: Case) -> float:
+    """The metric in full: sum over samples of <gradient of that sample's loss, weights>^2, weight matrices only.
+
+    Without biases that is (number of layers)^2 times the squared inner product in the outputs, which is what is
+    compared here: each sample's outputs are scaled by 1 + t, and its loss is differentiated by t.
+    """
+    with torch.no_grad():
+        logits = case.model(case.x)
+    squares = []
+    for i in range(len(logits)):
+        t = torch.zeros((), dtype=logits.dtype, requires_grad=True)
+        one = Case(case.model, case.initial, case.x[i : i + 1], case.labels[i : i + 1], case.loss)
+        (slope,) = torch.autograd.grad(one.loss_of((1 + t) * logits[i : i + 1]), t)
+        squares.append(slope.item() ** 2)
+    return len(case.layers()) * (sum(squares) / len(squares)) ** 0.5
+
+
+def _pac_bayes(case: Case) -> float:
+    """The largest noise of a fine scale, from small to large, before the mean training error has risen by 0.1."""
+    generator = generator_for("0123456789ab", "measure", "pac_bayes_flatness")
+    start = {n: p.detach() for n, p in case.model.named_parameters()}
+    noise = [{n: torch.randn(p.shape, generator=generator).to(p) for n, p in start.items()} for _ in range(10)]
+
+    def error(sigma: float, u: dict[str, Tensor]) -> float:
+        logits = functional_call(case.model, {n: p + sigma * u[n] for n, p in start.items()}, (case.x,))
+        return sum(row.argmax().item() != y.item() for row, y in zip(logits, case.labels, strict=True)) / len(logits)
+
+    clean, sigma = error(0.0, noise[0]), 1e-3
+    while sum(error(sigma, u) - clean for u in noise) / 10 <= 0.1:
+        sigma *= 1.02
+    return 1 / sigma**2
+
+
 def _distance(case: Case) -> float:
     pairs = ((p.detach(), case.initial[n]) for n, p in case.model.named_parameters())
     return sum(((p - q) ** 2).sum().item() for p, q in pairs) ** 0.5
@@ -120,6 +165,11 @@ TWINS: dict[str, Callable[[Case], float | dict[str, float]]] = {
     "relative_flatness_normalized": _layers(_normalized),
     "kappa_2019": _layers(lambda c, n: _norm(c, n) * _trace(c, n)),
     "hessian_trace": _layers(_trace),
+    "rho_max": _layers(lambda c, n: max(_rho(c, n))),
+    "rho_sum": _layers(lambda c, n: sum(_rho(c, n))),
+    "lambda_max": _layers(_lambda_max),
+    "fisher_rao_norm": _fisher_rao,
+    "pac_bayes_flatness": _pac_bayes,
     "weight_norm_squared": _layers(_norm),
     "distance_from_init": _distance,
     "inverse_margin": _margin,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from study.measures.registry import MeasureContext, measure
 
+EIGENVALUE_SAMPLES = 1000  # of the training set that lambda_max is measured on; ours: 40 passes over it a layer
+
 
 @measure("relative_flatness", layerwise=True)
 def relative_flatness(ctx: MeasureContext) -> dict[str, float]:
@@ -35,6 +37,46 @@ def kappa_2019(ctx: MeasureContext) -> dict[str, float]:
     Data: training set, mean. Deterministic. Cost: shared curvature pass.
     """
     return {name: layer.kappa_2019 for name, layer in ctx.curvature.items()}
+
+
+@measure("rho_max", layerwise=True)
+def rho_max(ctx: MeasureContext) -> dict[str, float]:
+    """Neuron-wise flatness measure of 2019, the largest of each layer's input neurons.
+
+    max_j rho(j) with rho(j) = v_j^T H_jj v_j, v_j the j-th column of W and H_jj its Hessian block; for a convolution
+    j is an input channel's pixel of the kernel. Source: Petzka et al. 2019 (1912.00058), neuron-wise measure.
+    Parameters: weights of each layer. Data: training set, mean. Deterministic. Cost: shared curvature pass.
+    """
+    return {name: float(layer.neuron_wise.max()) for name, layer in ctx.curvature.items()}  # type: ignore[union-attr]
+
+
+@measure("rho_sum", layerwise=True)
+def rho_sum(ctx: MeasureContext) -> dict[str, float]:
+    """Neuron-wise flatness measure of 2019, summed over each layer's input neurons.
+
+    sum_j rho(j), see `rho_max`. Source: Petzka et al. 2019 (1912.00058), neuron-wise measure. Parameters: weights of
+    each layer. Data: training set, mean. Deterministic. Cost: shared curvature pass.
+    """
+    return {name: float(layer.neuron_wise.sum()) for name, layer in ctx.curvature.items()}  # type: ignore[union-attr]
+
+
+@measure("lambda_max", layerwise=True)
+def lambda_max(ctx: MeasureContext) -> dict[str, float]:
+    """Largest eigenvalue of the Hessian of the mean training loss in each layer's weights, on 1,000 training samples.
+
+    lambda_max(H_l) by Lanczos, H_l being the Gauss-Newton block, exact as `hessian_trace` is. Source: baseline of
+    Petzka et al. 2021 (2001.00939), section 5. Parameters: weights of each layer. Data: the first EIGENVALUE_SAMPLES
+    training samples, mean. Deterministic. Cost: about 20 products a layer, each about four passes over these samples
+    through the layers behind it.
+    """
+    from study.curvature import layer_eigenvalues
+
+    found: dict[str, float] = {}
+    for name in ctx.layers():
+        model, x = ctx.from_layer(name)
+        data = (x[:EIGENVALUE_SAMPLES], ctx.labels[:EIGENVALUE_SAMPLES])
+        found |= {name: layer_eigenvalues(model, data, ctx.loss, layers=[name])[name].lambda_max}
+    return found
 
 
 @measure("hessian_trace", layerwise=True)

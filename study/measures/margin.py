@@ -31,3 +31,23 @@ def train_loss(ctx: MeasureContext) -> float:
     from study.evaluate import sample_losses
 
     return sample_losses(ctx.logits, ctx.labels, ctx.loss).mean().item()
+
+
+@measure("fisher_rao_norm")
+def fisher_rao_norm(ctx: MeasureContext) -> float:
+    """Fisher-Rao norm: the length of the weights in the metric of the empirical loss, read off the outputs.
+
+    (L + 1) sqrt(mean_i <dloss/df(x_i), f(x_i)>^2), L the number of hidden layers; for cross-entropy the inner product
+    is <p_i, f_i> - f_i[y_i]. It is the norm of Liang et al. where no layer has a bias. Source: Liang et al. 2019
+    (1711.01530), Theorem 3.1, as used by Petzka et al. 2021 (2001.00939). Parameters: none but through the outputs and
+    the depth. Data: training set, mean. Deterministic. Cost: one forward pass, shared.
+    """
+    import torch
+
+    from study.evaluate import sample_losses
+
+    with torch.enable_grad():
+        f = ctx.logits.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(sample_losses(f, ctx.labels, ctx.loss).sum(), f)
+    n_layers = sum(p.ndim >= 2 for p in ctx.model.parameters())
+    return n_layers * float((slope * ctx.logits).sum(1).square().mean().sqrt())

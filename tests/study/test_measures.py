@@ -3,6 +3,7 @@
 import copy
 import inspect
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,9 @@ from study.measures import MEASURES, MeasureContext, compute
 from tests.reference import TWINS, Case
 
 LOSSES = ("cross_entropy", "squared_error")
+# Relative difference from the twin: Lanczos ends at a residual; 31 samples make an error curve of steps, which may pass
+# 0.1 more than once, and the twin takes the first passage of a finer scale.
+TOLERANCE = {"lambda_max": 1e-6, "pac_bayes_flatness": 0.15}
 
 
 def toy(kind: str, dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
@@ -54,15 +58,15 @@ def test_every_measure_has_a_twin_and_no_twin_is_left_over() -> None:
 def test_agrees_with_its_twin(label: str, kind: str, loss: str) -> None:
     ctx = context(kind, loss)
     expected = TWINS[label](Case(ctx.model, dict(ctx.initial), ctx.x, ctx.labels, loss))
-    found = compute(label, ctx)
+    found, rel = compute(label, ctx), TOLERANCE.get(label, 1e-9)
     if isinstance(expected, dict):
         assert found["layers"].keys() == expected.keys()
         for name, value in expected.items():
-            assert found["layers"][name] == pytest.approx(value, rel=1e-9), name
-        assert found["value"] == pytest.approx(sum(expected.values()), rel=1e-9)
+            assert found["layers"][name] == pytest.approx(value, rel=rel), name
+        assert found["value"] == pytest.approx(sum(expected.values()), rel=rel)
     else:
         assert found["layers"] is None
-        assert found["value"] == pytest.approx(expected, rel=1e-9)
+        assert found["value"] == pytest.approx(expected, rel=rel)
 
 
 @pytest.mark.parametrize("kind", ["mlp", "conv"])
@@ -94,6 +98,15 @@ def test_does_not_depend_on_the_batches(label: str, monkeypatch: pytest.MonkeyPa
     assert values[0] == pytest.approx(values[1], rel=1e-12)
 
 
+def test_sampled_values_have_a_standard_error_that_is_right() -> None:
+    """Over other noise the value scatters by what the standard error says, within a factor of 2."""
+    ctx = context("mlp")
+    found = [compute("pac_bayes_flatness", replace(ctx, key=f"{k:012x}", _values={})) for k in range(40)]
+    logs = torch.tensor([f["value"] for f in found]).double().log()
+    claimed = torch.tensor([f["standard_error"] / f["value"] for f in found]).double().square().mean().sqrt()
+    assert 0.5 < float(logs.std() / claimed) < 2
+
+
 @pytest.mark.parametrize("label", sorted(MEASURES))
 def test_docstring_says_everything(label: str) -> None:
     text = inspect.getdoc(MEASURES[label].function) or ""
@@ -117,14 +130,9 @@ def scaled(model: nn.Module, first: int, second: int, factor: torch.Tensor) -> n
     return other
 
 
-LAYERWISE_INVARIANT = {
-    "relative_flatness",
-    "relative_flatness_normalized",
-    "kappa_2019",
-    "inverse_margin",
-    "train_loss",
-}
-NEURONWISE_INVARIANT = {"relative_flatness_normalized", "inverse_margin", "train_loss"}
+FUNCTION_ONLY = {"inverse_margin", "train_loss", "fisher_rao_norm"}
+NEURONWISE_INVARIANT = FUNCTION_ONLY | {"relative_flatness_normalized", "rho_max", "rho_sum"}
+LAYERWISE_INVARIANT = NEURONWISE_INVARIANT | {"relative_flatness", "kappa_2019"}
 
 
 @pytest.mark.parametrize("label", sorted(MEASURES))

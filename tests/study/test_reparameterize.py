@@ -9,7 +9,7 @@ from torch import nn
 
 from study.config import RunConfig, run_key
 from study.grid import load_study
-from study.measures import MeasureContext, compute
+from study.measures import MEASURES, MeasureContext, compute
 from study.models import build_model
 from study.records import collect, read_table
 from study.reparameterize import factors, function_difference, reparameterized
@@ -93,8 +93,7 @@ def test_labels_reach_the_records(tmp_path: Path) -> None:
     value = {name: float(row[f"measure.{name}"]) for name in study.measures}
     assert value["relative_flatness@layerwise_1"] == pytest.approx(value["relative_flatness"], rel=1e-4)
     assert value["hessian_trace@layerwise_1"] != pytest.approx(value["hessian_trace"], rel=0.1)
-    untouched = [float(row[f"measure.relative_flatness{t}.fc1"]) for t in ("", "@neuronwise_1")]
-    assert untouched[0] == pytest.approx(untouched[1], rel=1e-4)
+    assert "measure.relative_flatness@neuronwise_1.fc1" not in row  # its weights did not change
     assert row["key"] == run_key(study.runs[0])
 
 
@@ -104,3 +103,49 @@ def test_the_difference_is_recorded() -> None:
     ctx = MeasureContext(network, {}, torch.rand(30, 64), torch.randint(10, (30,)), "cross_entropy", "k", seed=1)
     assert 0 <= compute("hessian_trace@neuronwise_1", ctx)["difference"] < 1e-5
     assert "difference" not in compute("hessian_trace", ctx)
+
+
+@pytest.mark.parametrize("model", ["mlp", "lenet5"])
+def test_layers_before_the_change_keep_their_values(model: str) -> None:
+    """Only what changed is measured again; measuring all of the rescaled network gives the same, layer by layer."""
+    torch.manual_seed(0)
+    network = build_model(RunConfig(dataset="fashion_mnist", model=model, hidden=(8, 7, 6))).double().eval()
+    ctx = MeasureContext(
+        network, {}, torch.rand(40, 1, 28, 28).double(), torch.randint(10, (40,)), "cross_entropy", "k", seed=1
+    )
+    for transform in ("layerwise_1", "neuronwise_1"):
+        whole = MeasureContext(
+            reparameterized(network, transform, 1), {}, ctx.x, ctx.labels, "cross_entropy", "k", seed=1
+        )
+        for label, kind in MEASURES.items():
+            if not kind.layerwise:
+                continue
+            expected, found = compute(label, whole), compute(f"{label}@{transform}", ctx)
+            last_two = list(expected["layers"])[-2:]
+            assert list(found["layers"]) == last_two
+            assert found["value"] == pytest.approx(expected["value"], rel=1e-8), label
+            for layer in last_two:
+                assert found["layers"][layer] == pytest.approx(expected["layers"][layer], rel=1e-8), label
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [("{layerwise_1: [hessian_trace]}", "is not measured before it"), ("{layerwise_1: []}", "a list of measures"),
+     ("{layerwise_1: train_loss}", "a list of measures"), ("{rotate_1: [train_loss]}", "allowed, each once"),
+     ("{layerwise_1: [train_loss, train_loss]}", "each once"), ("layerwise_1", "a list of transforms")],
+)  # fmt: skip
+def test_sections_that_are_refused(section: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(f"measures: [train_loss]\nreparameterize: {section}\n")
+    with pytest.raises(ValueError, match=message):
+        load_study(path)
+
+
+def test_each_transform_may_name_its_measures(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(
+        "measures: [train_loss, hessian_trace]\n"
+        "reparameterize: {layerwise_1: [hessian_trace], factor_1e3: [train_loss, hessian_trace]}\n"
+    )
+    made = load_study(path).measures[2:]
+    assert made == ("hessian_trace@layerwise_1", "train_loss@factor_1e3", "hessian_trace@factor_1e3")

@@ -44,14 +44,12 @@ MEASURES: dict[str, Look] = {
         Look("rho_max", "neuron-wise flatness, max", r"\max_j\rho_j", SKY, "v"),
         Look("rho_sum", "neuron-wise flatness, sum", r"\sum_j\rho_j", SKY, "P"),
         Look("hessian_trace", "Hessian trace", r"\mathrm{Tr}\,H", RED, "o"),
-        Look("hessian_lambda_max", "largest Hessian eigenvalue", r"\lambda_{\max}(H)", RED, "s"),
         Look("lambda_max", "largest Hessian eigenvalue", r"\lambda_{\max}(H)", RED, "D"),
-        Look("fisher_rao", "Fisher-Rao norm", r"\|\theta\|_{\mathrm{FR}}", PURPLE, "o"),
         Look("fisher_rao_norm", "Fisher-Rao norm", r"\|\theta\|_{\mathrm{FR}}", PURPLE, "o"),
-        Look("pac_bayes_flatness", "PAC-Bayes flatness", r"1/\sigma", PURPLE, "s"),
+        Look("pac_bayes_flatness", "PAC-Bayes flatness", r"1/\sigma^2", PURPLE, "s"),
         Look("weight_norm_squared", "squared weight norm", r"\|W\|^2", GREEN, "o"),
         Look("distance_from_init", "distance from init", r"\|\theta-\theta_0\|", GREEN, "s"),
-        Look("inverse_margin", "inverse margin", r"1/\gamma", ORANGE, "o"),
+        Look("inverse_margin", "inverse margin", r"1/\gamma^2", ORANGE, "o"),
         Look("train_loss", "training loss", r"L_{\mathrm{train}}", ORANGE, "s"),
     )
 }

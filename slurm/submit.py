@@ -91,7 +91,7 @@ def _say_waiting(owner: str) -> None:
 
 
 def _choose(place: Place, options: Options, wanted: plan.Plan) -> tuple[list[Shard], list[ShardStatus]]:
-    """Shards to send now, the most work first; and those left alone, each for a reason that is shown."""
+    """Shards to send now, in the order of `_turn`; and those left alone, each for a reason that is shown."""
     states = {s.shard: s for s in shard_states(place.ledger, [s.id for s in wanted.to_do], place.runs)}
     to_send, kept = [], []
     for shard in wanted.to_do:
@@ -103,16 +103,19 @@ def _choose(place: Place, options: Options, wanted: plan.Plan) -> tuple[list[Sha
             kept.append(state)
         else:
             to_send.append(shard)
-    return sorted(to_send, key=_work, reverse=True), kept
+    return sorted(to_send, key=_turn), kept
 
 
-def _work(shard: Shard) -> int:
-    """Optimizer steps at most: what is sent first takes longest, so that the cores end together."""
+def _turn(shard: Shard) -> tuple[int, int]:
+    """First seeds first, so that what is done is a complete grid of fewer seeds; of those, the most optimizer steps.
+
+    What is sent first among equals takes longest, so that the cores end together.
+    """
 
     def steps(config: RunConfig) -> int:
         return -(-(config.n_train or DATASETS[config.dataset].n_train) // config.batch_size) * config.max_epochs
 
-    return max(map(steps, shard.runs))
+    return min(config.seed for config in shard.runs), -max(map(steps, shard.runs))
 
 
 def _show(place: Place, wanted: plan.Plan, to_send: Sequence[Shard], kept: Sequence[ShardStatus]) -> None:

@@ -110,8 +110,15 @@ def _timing(key: str, stop: str, item: str, seconds: float) -> Row:
 
 
 def _stop_timings(key: str, stop: str, files: StopPaths, measures: Iterable[str]) -> list[Row]:
+    """Seconds of the evaluation, of each measure, and of all measures of a reparameterized network together."""
     found = [("evaluate", files.evaluation), *((label, files.measure(label)) for label in measures)]
-    return [_timing(key, stop, item, read_json(path)["seconds"]) for item, path in found if path.exists()]
+    seconds: dict[str, float] = {}
+    for item, path in found:
+        name, _, transform = item.partition("@")
+        if path.exists():
+            name = f"reparameterized: {transform}" if transform else name
+            seconds[name] = seconds.get(name, 0.0) + float(read_json(path)["seconds"])
+    return [_timing(key, stop, item, value) for item, value in seconds.items()]
 
 
 def write_table(path: Path, rows: list[Row]) -> None:

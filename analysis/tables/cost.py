@@ -23,6 +23,6 @@ def build(frame: pd.DataFrame) -> pd.DataFrame:
     table.attrs |= {
         "title": TITLE,
         "decimals": 3,
-        "note": "Wall clock; work shared by several measures or networks is split evenly.",
+        "note": "Wall clock. Work shared by several measures is counted under the first, that of a stack split evenly.",
     }
     return table

@@ -1,7 +1,7 @@
 """Sums over samples and columns of G G^T, by whichever of three contractions costs least; G itself is avoided if
 it can be.
 
-phi (n, g, d, P) are a layer's inputs and delta (k, n, g, o, P) the gradients in its outputs, n_out = g o.
+phi (n, g, d, P) are a layer's inputs and delta (n, k, g, o, P) the gradients in its outputs, n_out = g o.
 Multiplications for one sample and k columns, where the normalized sum doubles all terms but the first of `gradient`:
 
     rows      P = 1:       n_out^2 k                        G G^T = ||phi||^2 delta delta^T
@@ -76,7 +76,7 @@ class Sums:
 
 def contract(phi: Tensor, delta: Tensor, scale: Tensor | None, weight: Tensor | None = None) -> Sums:
     """The sums for some samples; `scale` (g, d) asks for the normalized, `weight` (n_out, d) for the neurons'."""
-    k, _, n_groups, n_rows, n_positions = delta.shape
+    _, k, n_groups, n_rows, n_positions = delta.shape
     shape = Shape(n_groups, n_groups * n_rows, phi.shape[2], n_positions)
     inverse = None if scale is None else torch.where(scale > 0, 1 / scale, 0.0).to(phi.dtype)
     method = shape.method(k, weight is not None)
@@ -118,8 +118,8 @@ def contract_last(
 
 def per_sample_gradient(phi: Tensor, delta: Tensor) -> Tensor:
     """G of each sample and column: (n, g, k, o, d)."""
-    k, n, n_groups, n_rows, n_positions = delta.shape
-    flat = delta.permute(1, 2, 0, 3, 4).reshape(n * n_groups, k * n_rows, n_positions)
+    n, k, n_groups, n_rows, n_positions = delta.shape
+    flat = delta.transpose(1, 2).reshape(n * n_groups, k * n_rows, n_positions)
     product = torch.bmm(flat, phi.reshape(n * n_groups, -1, n_positions).transpose(1, 2))
     return product.view(n, n_groups, k, n_rows, -1)
 
@@ -129,20 +129,20 @@ def _rows(phi: Tensor, delta: Tensor, inverse: Tensor | None, weight: Tensor | N
     n_out = delta.shape[2]
     flat = delta.flatten(0, 1)
     by_sample = [squares.sum(1)] if inverse is None else [squares.sum(1), squares @ inverse[0].square()]
-    both = torch.cat([delta * value[:, None] for value in by_sample], 2)  # one product for T and T normalized
+    both = torch.cat([delta * value[:, None, None] for value in by_sample], 2)  # one product for T and T normalized
     product = (both.flatten(0, 1).T @ flat).double()
     sums = Sums(product[:n_out])
     if inverse is not None:
         sums.normalized = product[n_out:]
     if weight is not None:
-        along = (flat @ weight).view(*delta.shape[:2], -1).square().sum(0)
+        along = (flat @ weight).view(*delta.shape[:2], -1).square().sum(1)
         sums.neurons = (squares * along).sum(0, dtype=torch.float64)[None]
     return sums
 
 
 def _patch(phi: Tensor, delta: Tensor, inverse: Tensor | None) -> Sums:
-    k, n, n_out, n_positions = delta.shape
-    rows = delta.permute(1, 0, 2, 3).reshape(n, k * n_out, n_positions)
+    n, k, n_out, n_positions = delta.shape
+    rows = delta.reshape(n, k * n_out, n_positions)
     flat = _by_row(rows, k)
 
     def quadratic(inputs: Tensor) -> Tensor:

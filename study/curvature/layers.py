@@ -50,15 +50,15 @@ class Layer:
         return _normalized(module, x)
 
     def deltas(self, module: nn.Module, delta: Tensor) -> Tensor:
-        """Gradients in the outputs of one use, (k, n, <output shape>), as (k, n, g, n_out / g, P)."""
-        k, n = delta.shape[:2]
+        """Gradients in the outputs of one use, (n, k, <output shape>), as (n, k, g, n_out / g, P)."""
+        n, k = delta.shape[:2]
         if isinstance(module, CONVOLUTIONS):
-            return delta.reshape(k, n, module.groups, delta.shape[2] // module.groups, -1)
+            return delta.reshape(n, k, module.groups, delta.shape[2] // module.groups, -1)
         if isinstance(module, nn.Linear):
-            return delta.reshape(k, n, 1, -1, delta.shape[-1]).transpose(3, 4)
+            return delta.reshape(n, k, 1, -1, delta.shape[-1]).transpose(3, 4)
         if isinstance(module, nn.LayerNorm):
-            return delta.reshape(k, n, -1, module.weight.numel()).transpose(2, 3).unsqueeze(3)
-        return delta.reshape(k, n, delta.shape[2], 1, -1)
+            return delta.reshape(n, k, -1, module.weight.numel()).transpose(2, 3).unsqueeze(3)
+        return delta.reshape(n, k, delta.shape[2], 1, -1)
 
     def features(self, module: nn.Module, x: Tensor) -> Tensor:
         """The input features of one use as (n, g, d / window, P): a convolution's features are its input channels."""

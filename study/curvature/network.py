@@ -94,6 +94,11 @@ class Batches:
         """From a pair (inputs, targets) or an iterable of such pairs; an iterator, which can be read once, is kept."""
         return cls(list(data) if isinstance(data, Iterator) else data)
 
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether the samples come in the same order each time: a DataLoader may shuffle."""
+        return isinstance(self.source, tuple | list)
+
     def read(self, network: Network, n: int | None = None) -> Iterator[Batch]:
         """The batches, placed for a network and cut into pieces of at most n samples."""
         for inputs, targets in self._batches():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -127,20 +128,30 @@ class Run:
             for phi, delta in uses.joined(index, self.plan.piece(index, len(columns))):
                 yield tally, phi, delta
 
-    def _passes(self, n: int) -> Iterable[tuple[Uses, Tensor]]:
+    def _passes(self, n: int) -> Iterator[tuple[Uses, Tensor]]:
         """The recorded forward pass of each chunk, the features' scales being known before the first is handed out."""
-        kept = self._first_pass(n) if self.normalized else None
-        return kept if kept is not None else (self._record(inputs) for inputs, _ in self.batches.read(self.network, n))
+        kept = self._first_pass(n) if self.normalized else []
+        n_kept = len(kept)
+        while kept:
+            yield kept.pop(0)
+        for inputs, _ in islice(self.batches.read(self.network, n), n_kept, None):
+            yield self._record(inputs)
 
-    def _first_pass(self, n: int, sizes: Sizes | None = None) -> list[tuple[Uses, Tensor]] | None:
-        """Set the scales (and count column sizes); the recorded passes if a quarter of the budget holds them all."""
+    def _first_pass(self, n: int, sizes: Sizes | None = None) -> list[tuple[Uses, Tensor]]:
+        """Set the scales (and count column sizes); the recorded passes of the first chunks, if they come first again.
+
+        As many as a quarter of the budget holds.
+        """
         moments = [Moments() for _ in self.layers]
-        kept: list[tuple[Uses, Tensor]] | None = None if sizes else []
+        kept: list[tuple[Uses, Tensor]] = []
+        is_recording = sizes is None
         with hooked(self.layers, lambda at, module, x, _: moments[at].add(self.layers[at].features(module, x))):
             for inputs, _ in self.batches.read(self.network, n):
-                if kept is not None and 4 * (self.n_samples + n) * self.plan.saved > self.plan.budget:
-                    kept, self.n_samples = None, 0
-                if kept is not None:
+                if is_recording and 4 * (self.n_samples + n) * self.plan.saved > self.plan.budget:
+                    is_recording = False
+                    if not self.batches.is_repeatable:
+                        kept, self.n_samples = [], 0
+                if is_recording:
                     kept.append(self._record(inputs))
                     continue
                 with torch.no_grad():

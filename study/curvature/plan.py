@@ -134,7 +134,7 @@ def _check_gradients(layers: Sequence[Layer], weights: list[Tensor], uses: Uses,
             ours = torch.zeros_like(layer.flatten(weights[index]))
             shapes.append(None)
         for phi, delta in parts:
-            ours = torch.einsum("kngop,ngdp->god", delta, phi).flatten(0, 1)
+            ours = torch.einsum("nkgop,ngdp->god", delta, phi).flatten(0, 1)
             shapes.append(Shape(phi.shape[1], len(ours), phi.shape[2], phi.shape[3]))
         expected = torch.zeros_like(ours) if gradient is None else layer.flatten(gradient)
         if (ours - expected).norm() > tolerance * (ours.norm() + expected.norm()):

@@ -77,11 +77,12 @@ class Tally:
 
     def add_probes(self, phi: Tensor, delta: Tensor) -> None:
         """Take in random columns, each of them an unbiased sample of all that was left out."""
-        self.probes = _added(self.probes, self._contract(phi, delta).times(1 / len(delta)))
+        self.probes = _added(self.probes, self._contract(phi, delta).times(1 / delta.shape[1]))
 
     def add_random(self, phi: Tensor, delta: Tensor) -> None:
         """Take in random columns, each of them an unbiased sample of Lambda, and the spread of what they say."""
-        each = [self._contract(phi, delta[k : k + 1]).times(1 / len(delta)) for k in range(len(delta))]
+        columns = delta.split(1, 1)
+        each = [self._contract(phi, column).times(1 / len(columns)) for column in columns]
         self.variance += len(each) * torch.stack([torch.stack(self._values(sums)) for sums in each]).var(0).cpu()
         for sums in each:
             self.probes = _added(self.probes, sums)

@@ -12,6 +12,10 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from study.curvature.layers import Layer
 
+# Numbers in a column's gradients from which columns go back one by one on a CPU: batched, autograd takes convolutions
+# and pooling one by one all the same and copies their results together; below it, calls cost more than numbers.
+_ONE_BY_ONE = 2**17
+
 
 @dataclass
 class Use:
@@ -21,7 +25,7 @@ class Use:
     x: Tensor
     edge: GradientEdge
     n_outputs: int  # numbers a sample
-    delta: Tensor | None = None  # (k, n, <output shape>), None if the outputs do not depend on it
+    delta: tuple[Tensor, ...] | None = None  # k of (n, <output shape>), None if the outputs do not depend on it
 
 
 class Uses:
@@ -52,19 +56,29 @@ class Uses:
     def backward(
         self, outputs: Tensor, columns: Tensor, keep_graph: bool = True, without: Collection[int] = ()
     ) -> None:
-        """Send the columns (k, n, C) back to the uses of all layers but some, all k in one batched backward pass."""
+        """Send the columns (k, n, C) back to the uses of all layers but some, batched unless they are large."""
         uses = [use for index, uses in enumerate(self._uses) for use in uses if index not in without]
         if not uses:
             return
         edges = [use.edge for use in uses]
-        deltas = torch.autograd.grad(
+        size = columns.shape[1] * sum(use.n_outputs for use in uses)
+        if columns.device.type == "cpu" and size >= _ONE_BY_ONE:
+            keep = [True] * (len(columns) - 1) + [keep_graph]
+            each = [
+                torch.autograd.grad(outputs, edges, column, retain_graph=kept, allow_unused=True)
+                for column, kept in zip(columns, keep, strict=True)
+            ]
+            for use, *delta in zip(uses, *each, strict=True):
+                use.delta = None if delta[0] is None else tuple(delta)
+            return
+        batched = torch.autograd.grad(
             outputs, edges, columns, is_grads_batched=True, retain_graph=keep_graph, allow_unused=True
         )
-        for use, delta in zip(uses, deltas, strict=True):
-            use.delta = delta
+        for use, delta in zip(uses, batched, strict=True):
+            use.delta = None if delta is None else delta.unbind()
 
     def joined(self, index: int, n: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """phi (n, g, d, P) and delta (k, n, g, o, P) of one layer, n samples at a time, delta being freed at the end.
+        """phi (n, g, d, P) and delta (n, k, g, o, P) of one layer, n samples at a time, delta being freed at the end.
 
         Several uses of the layer stand side by side as further positions. Nothing if the outputs do not depend on it.
         """
@@ -73,7 +87,7 @@ class Uses:
         for start in range(0, len(live[0][0].x) if live else 0, n):
             at = slice(start, start + n)
             phi = [layer.patches(use.module, use.x[at]) for use, _ in live]
-            delta = [layer.deltas(use.module, delta[:, at]) for use, delta in live]
+            delta = [layer.deltas(use.module, torch.stack([column[at] for column in delta], 1)) for use, delta in live]
             yield (phi[0], delta[0]) if len(live) == 1 else (torch.cat(phi, -1), torch.cat(delta, -1))
         for use, _ in live:
             use.delta = None

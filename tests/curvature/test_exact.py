@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from study.curvature import layer_curvature
+from study.curvature import layer_curvature, uses
 from tests.curvature import networks
 from tests.curvature.reference import gauss_newton_block, hessian_block, mean_loss, trace_matrix
 
@@ -54,3 +54,9 @@ def test_equals_the_dense_matrix_for_every_loss(name: str, loss: str) -> None:
 @pytest.mark.parametrize("budget", [25_000, 60_000, 150_000, 10**8])
 def test_is_the_same_for_every_memory_budget(budget: int) -> None:
     check(networks.case("residual"), "squared_error", memory_budget=budget)
+
+
+@pytest.mark.parametrize("name", ["residual", "siamese", "conv2d_groups", "tokens"])
+def test_columns_go_back_one_by_one_or_batched(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uses, "_ONE_BY_ONE", 0)
+    check(networks.case(name), "squared_error")

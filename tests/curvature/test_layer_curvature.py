@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from study.curvature import Loss, layer_curvature
+from study.curvature import Loss, layer_curvature, plan
 from tests.curvature import networks
 
 
@@ -48,6 +48,25 @@ def test_any_data_gives_the_same() -> None:
     assert_close(values(layer_curvature(model, (batch for batch in loader))), expected)
     assert_close(values(layer_curvature(model, [(x[:1], y[:1]), (x[1:], y[1:])])), expected)
     assert_close(values(layer_curvature(model, [x, y])), expected)
+
+
+@pytest.mark.parametrize(("budget", "from_a_loader", "from_memory"), [(10**8, 1, 1), (10**6, 2, 1.1), (10**5, 2, 1.9)])
+def test_recorded_passes_are_used_again_as_far_as_the_budget_holds_them(
+    budget: int, from_a_loader: float, from_memory: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A DataLoader may bring its samples in another order the second time, tensors do not."""
+    model, x, y = small(400)
+    monkeypatch.setattr(plan, "_SWIFT_CPU", 2**16)
+    seen: list[int] = []
+    model.register_forward_hook(lambda module, args, output: seen.append(len(output)))
+    results: list = []
+    for data in (DataLoader(TensorDataset(x, y), batch_size=400), (x, y)):
+        results.append(values(layer_curvature(model, data, memory_budget=budget)))
+        results.append(sum(seen) / 400)
+        seen.clear()
+    assert results[1] == pytest.approx(from_a_loader, abs=0.05)  # and the few samples of a first look
+    assert results[3] == pytest.approx(from_memory, abs=0.05)
+    assert_close(results[0], results[2])
 
 
 def test_several_inputs_as_tuple_or_by_name() -> None:

@@ -74,8 +74,8 @@ class Uses:
         batched = torch.autograd.grad(
             outputs, edges, columns, is_grads_batched=True, retain_graph=keep_graph, allow_unused=True
         )
-        for use, delta in zip(uses, batched, strict=True):
-            use.delta = None if delta is None else delta.unbind()
+        for use, deltas in zip(uses, batched, strict=True):
+            use.delta = None if deltas is None else deltas.unbind()
 
     def joined(self, index: int, n: int) -> Iterator[tuple[Tensor, Tensor]]:
         """phi (n, g, d, P) and delta (n, k, g, o, P) of one layer, n samples at a time, delta being freed at the end.

@@ -42,7 +42,8 @@ def layer_curvature(
         model: any module that maps inputs to outputs (n, C). It is left as it was found: mode, gradients, hooks,
             buffers, requires_grad, the global random state. It is measured in eval mode, autocast off.
         data: (inputs, targets), or an iterable of such batches (a DataLoader); inputs are a tensor, a tuple of
-            positional or a dict of keyword arguments. The curvature of these losses does not depend on the targets.
+            positional or a dict of keyword arguments. The curvature of these losses does not depend on the targets;
+            those of the first batch are checked.
         loss: "cross_entropy", "binary_cross_entropy" or "squared_error" (mean over samples, sum over outputs), a
             `Loss`, or an nn.CrossEntropyLoss.
         columns: how much of the outputs' Hessian to take. "exact": all of it. A tolerance in (0, 1): the columns that
@@ -61,6 +62,8 @@ def layer_curvature(
     Raises ValueError for a layer that cannot be treated exactly, naming it, and for outputs that are not (n, C).
     """
     loss, columns = resolve_loss(loss), _checked(columns)
+    if not isinstance(memory_budget, int) or memory_budget < 1:
+        raise ValueError(f"memory_budget {memory_budget!r} is not a whole number of bytes")
     found = find_layers(model, layers)
     batches = Batches.of(data)
     with Network(model, dtype, [layer.parameter for layer in found]) as network:
@@ -91,7 +94,9 @@ class _Job:
 
     def measured(self, layers: list[Layer]) -> Iterator[tuple[Tally, int]]:
         """Each layer's sums and the number of samples; the layers half at a time where the budget cannot hold them."""
-        plan = look(self.network, layers, self.batches.head(self.network, 2), self.memory_budget, self.neuron_wise)
+        inputs, targets = self.batches.head(self.network, 2)
+        plan = look(self.network, layers, inputs, self.memory_budget, self.neuron_wise)
+        self.loss.check(targets, plan.n_outputs)
         if not plan.fits() and len(layers) > 1:
             yield from self.measured(layers[: len(layers) // 2])
             yield from self.measured(layers[len(layers) // 2 :])

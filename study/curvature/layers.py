@@ -77,7 +77,7 @@ def find_layers(model: nn.Module, only: Iterable[str] | None = None) -> list[Lay
 
     Raises ValueError naming the path and type of a module that holds parameters of its own and is not supported.
     """
-    wanted = None if only is None else set(only)
+    wanted = _paths(model, only)
     holders: dict[int, list[tuple[str, nn.Module]]] = {}
     paths = []
     for name, module in model.named_modules():
@@ -111,17 +111,28 @@ def named_weights(model: nn.Module, only: Iterable[str] | None = None) -> dict[s
 
     A weight that several modules share belongs to the first. Raises ValueError for a path in `only` that holds none.
     """
+    wanted = _paths(model, only)
     found: dict[str, tuple[str, ...]] = {}
     for name, parameter in model.named_parameters():
         path, _, last = name.rpartition(".")
         if "bias" not in last and parameter.numel():
             found[path] = (*found.get(path, ()), name)
-    if only is None:
+    if wanted is None:
         return found
-    wanted = list(only)
-    if unknown := sorted(set(wanted) - set(found)):
+    if unknown := sorted(wanted - set(found)):
         raise ValueError(f"layers {', '.join(map(repr, unknown))} hold no weights; those that do: {', '.join(found)}")
     return {path: found[path] for path in found if path in wanted}
+
+
+def _paths(model: nn.Module, only: Iterable[str] | None) -> set[str] | None:
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"model is a {type(model).__name__}, not a torch.nn.Module")
+    if only is None:
+        return None
+    wanted = set() if isinstance(only, str) else set(only)
+    if not wanted:
+        raise ValueError(f"layers {only!r} is not a list of at least one path of a layer")
+    return wanted
 
 
 def _is_supported(module: nn.Module, own: dict[str, nn.Parameter]) -> bool:

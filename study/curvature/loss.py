@@ -38,16 +38,29 @@ class Loss:
 
     def sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of outputs (n, C), summed over the samples; divide by their number for L."""
+        self.check(targets, outputs.shape[1])
         if self.name == "cross_entropy":
             return self.scale * F.cross_entropy(
                 outputs, _as_class_target(targets, outputs), label_smoothing=self.label_smoothing, reduction="sum"
             )
-        if targets.numel() != outputs.numel():
-            raise ValueError(f"targets have shape {tuple(targets.shape)}, the outputs {tuple(outputs.shape)}")
         targets = targets.reshape(outputs.shape).to(outputs.dtype)
         if self.name == "binary_cross_entropy":
             return self.scale * F.binary_cross_entropy_with_logits(outputs, targets, reduction="sum")
         return self.scale * (outputs - targets).square().sum()
+
+    def check(self, targets: Tensor, n_outputs: int) -> None:
+        """Raise ValueError for targets that this loss cannot have with outputs (n, n_outputs)."""
+        n = len(targets)
+        if self.name == "cross_entropy" and not targets.is_floating_point():
+            if targets.shape != (n,):
+                raise ValueError(f"targets have shape {tuple(targets.shape)}; classes have shape ({n},)")
+            if n and not 0 <= int(targets.min()) <= int(targets.max()) < n_outputs:
+                found = f"{int(targets.min())} to {int(targets.max())}"
+                raise ValueError(
+                    f"targets are classes {found}; the model's {n_outputs} outputs allow 0 to {n_outputs - 1}"
+                )
+        elif targets.numel() != n * n_outputs:
+            raise ValueError(f"targets have shape {tuple(targets.shape)}, the outputs ({n}, {n_outputs})")
 
     def factor(self, outputs: Tensor) -> Factor:
         """S of Lambda_i = S_i S_i^T for outputs (n, C).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -25,6 +26,10 @@ class Network:
 
     def __init__(self, model: nn.Module, dtype: torch.dtype | None = None, train: Iterable[str] | None = None):
         """`train` names the parameters that need gradients (default: all); `dtype` converts a copy of the model."""
+        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            raise ValueError(f"model is a {type(model).__name__}; give the network inside, model.module")
+        if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise ValueError(f"dtype {dtype!r} is not a floating point type of torch, such as torch.float64")
         named = dict(model.named_parameters())
         if not named:
             raise ValueError(f"{type(model).__name__} has no parameters")
@@ -50,11 +55,15 @@ class Network:
             enter(cudnn.flags(enabled=cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=False))
         # The fused kernels of attention have no second derivative and no batched backward pass.
         enter(sdpa_kernel(SDPBackend.MATH))
+        if "torch._dynamo" in sys.modules:  # else nothing is compiled; hooks and batched passes need the plain code
+            enter(torch.compiler.set_stance("force_eager"))
         self.model.eval()
         self.parameters = {name: self._copy(value) for name, value in self.model.named_parameters()}
         for name in self._names:
             self.parameters[name].requires_grad_()
-        self._state = {**self.parameters, **{name: self._copy(value) for name, value in self.model.named_buffers()}}
+        # Buffers are copied: a forward pass may count or average in them.
+        buffers = {name: self._copy(value).clone() for name, value in self.model.named_buffers()}
+        self._state = {**self.parameters, **buffers}
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -66,6 +75,7 @@ class Network:
 
     def __call__(self, inputs: Inputs, state: Mapping[str, Tensor] | None = None) -> Tensor:
         """The outputs (n, C) for some inputs, with `state` in place of the parameters it names."""
+        inputs = apply(inputs, torch.clone)  # a forward pass may begin with an operation in place
         args = inputs if isinstance(inputs, tuple) else () if isinstance(inputs, dict) else (inputs,)
         kwargs = inputs if isinstance(inputs, dict) else {}
         outputs = functional_call(self.model, {**self._state, **(state or {})}, args, kwargs)
@@ -92,6 +102,8 @@ class Batches:
     @classmethod
     def of(cls, data: Data) -> Batches:
         """From a pair (inputs, targets) or an iterable of such pairs; an iterator, which can be read once, is kept."""
+        if isinstance(data, Tensor) or not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
+            raise _not_data(data)
         return cls(list(data) if isinstance(data, Iterator) else data)
 
     @property
@@ -110,21 +122,30 @@ class Batches:
                 piece = slice(start, start + step)
                 yield apply(select(inputs, piece), network.place), network.place(targets[piece])
 
-    def head(self, network: Network, n: int) -> Inputs:
+    def head(self, network: Network, n: int) -> Batch:
         """The first n samples (fewer if the first batch has fewer); ValueError if there is no data."""
-        for inputs, _ in self.read(network, n):
-            return inputs
-        raise ValueError("data holds no batch")
+        for batch in self.read(network, n):
+            return batch
+        raise ValueError("data holds no sample")
 
     def _batches(self) -> Iterator[Batch]:
         is_pair = isinstance(self.source, tuple | list) and len(self.source) == 2 and isinstance(self.source[1], Tensor)
         for batch in [self.source] if is_pair else self.source:
             if not (isinstance(batch, tuple | list) and len(batch) == 2 and isinstance(batch[1], Tensor)):
+                raise _not_data(batch)
+            if not batch[1].ndim:
                 raise ValueError(
-                    f"data must be (inputs, targets) or an iterable of such batches, not {type(batch).__name__}"
+                    "data gives single samples, not batches: a Dataset is read through DataLoader(dataset, batch_size)"
                 )
             inputs = tuple(batch[0]) if isinstance(batch[0], list) else batch[0]
             yield inputs, batch[1]
+
+
+def _not_data(found: object) -> ValueError:
+    return ValueError(
+        "data must be (inputs, targets), with targets a tensor, or an iterable of such batches, "
+        f"not {type(found).__name__}"
+    )
 
 
 def apply(inputs: Inputs, function: Callable[[Tensor], Tensor]) -> Inputs:

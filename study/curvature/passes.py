@@ -157,6 +157,8 @@ class Run:
                 with torch.no_grad():
                     outputs = self.network(inputs)
                 if sizes:
+                    if not outputs.isfinite().all():
+                        raise ValueError("the model's outputs are not finite: no tolerance can be kept")
                     sizes.add(self.loss.factor(outputs).sizes())
         if self.normalized:
             for tally, layer, seen in zip(self.tallies, self.layers, moments, strict=True):

@@ -112,12 +112,14 @@ def look(network: Network, layers: Sequence[Layer], inputs: Inputs, budget: int,
 
 
 def _check_independent(network: Network, inputs: Inputs, outputs: Tensor) -> None:
+    if not outputs.isfinite().all():  # a diverged network: nothing to compare, and what follows is NaN
+        return
     # Beside itself, not alone: a batch-norm without running statistics refuses a batch of one.
     alone = network(select(inputs, torch.zeros(2, dtype=torch.long, device=outputs.device)))
     if not torch.allclose(alone[:1], outputs[:1], rtol=1e-2, atol=1e-3 * float(outputs.detach().abs().max())):
         raise ValueError(
-            "the output for a sample depends on the other samples of its batch (a batch-norm without running "
-            "statistics?): the curvature of such a network has no sum over samples"
+            "the output for a sample depends on the other samples of its batch, or on chance (a batch-norm without "
+            "running statistics? dropout in eval mode?): the curvature of such a network has no sum over samples"
         )
 
 

@@ -80,10 +80,14 @@ class Curvature:
                 products = _gauss_newton(self.loss, outputs, weights, parts)
             for at, part in zip(self.slices.values(), products, strict=True):
                 total[:, at] += part.flatten(1)
+        if not n_samples:
+            raise ValueError("data holds no sample")
         return total / n_samples
 
 
 def _hessian(loss_sum: Tensor, weights: list[Tensor], vectors: list[Tensor]) -> list[Tensor]:
+    if not loss_sum.requires_grad:  # the outputs do not depend on these weights
+        return [torch.zeros_like(part) for part in vectors]
     gradient = torch.autograd.grad(loss_sum, weights, create_graph=True, materialize_grads=True)
     live = [at for at, part in enumerate(gradient) if part.requires_grad]
     if not live:  # the loss is linear in these weights
@@ -93,6 +97,8 @@ def _hessian(loss_sum: Tensor, weights: list[Tensor], vectors: list[Tensor]) -> 
 
 def _gauss_newton(loss: Loss, outputs: Tensor, weights: list[Tensor], vectors: list[Tensor]) -> list[Tensor]:
     # J v without forward mode: J^T u is linear in u, and its derivative in u along v is J v.
+    if not outputs.requires_grad:  # the outputs do not depend on these weights
+        return [torch.zeros_like(part) for part in vectors]
     free = torch.zeros_like(outputs, requires_grad=True)
     pulled = torch.autograd.grad(outputs, weights, free, create_graph=True, materialize_grads=True)
     live = [at for at, part in enumerate(pulled) if part.requires_grad]

@@ -56,11 +56,13 @@ def top_eigenvalues(matrix: Curvature, k: int = 1, *, tolerance: float = 1e-4, s
         count += 1
         return _times(matrix, vector)
 
-    if matrix.n <= max(_DENSE, k + 2):
+    start = torch.randn(matrix.n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).numpy()
+    if not apply(start).any():  # a zero matrix, with which ARPACK cannot begin
+        values, vectors = np.zeros(k), np.eye(matrix.n)[:, :k]
+    elif matrix.n <= max(_DENSE, k + 2):
         values, vectors = np.linalg.eigh(_times(matrix, np.eye(matrix.n)))
         values, vectors, count = values[-k:], vectors[:, -k:], matrix.n
     else:
-        start = torch.randn(matrix.n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).numpy()
         operator = LinearOperator((matrix.n, matrix.n), matvec=apply, dtype=np.float64)
         try:
             # A loss's largest eigenvalues stand far apart: a dozen vectors do, where ARPACK's default takes twenty.
@@ -156,4 +158,7 @@ def _lanczos(matrix: Curvature, start: Tensor, n_steps: int) -> np.ndarray:
 
 def _times(matrix: Curvature, vectors: np.ndarray) -> np.ndarray:
     rows = torch.from_numpy(np.atleast_2d(vectors).astype(np.float64, copy=False))
-    return matrix.product(rows).cpu().numpy().reshape(vectors.shape)
+    product = matrix.product(rows).cpu()
+    if not product.isfinite().all():
+        raise ValueError("a product with the matrix is not finite: weights or data hold NaN or too large numbers")
+    return product.numpy().reshape(vectors.shape)

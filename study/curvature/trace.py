@@ -81,6 +81,8 @@ def hessian_relative_flatness(
 
     Hutchinson's estimator with vectors V = W E, E a (d, d) matrix of signs: the mean of V^T H V is <W W^T, T>.
     """
+    if n_products < 2:
+        raise ValueError(f"n_products {n_products} is less than 2: a standard error needs two")
     estimates = {}
     generator = torch.Generator().manual_seed(seed)
     for layer in find_layers(model, layers):

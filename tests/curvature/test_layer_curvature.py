@@ -281,6 +281,8 @@ class Scaled(nn.Linear):
         (nn.Sequential(nn.PReLU(), nn.Linear(4, 3)), "layer '0' of type PReLU"),
         (nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 3))), "of type ParametrizedLinear"),
         (nn.Sequential(nn.ReLU()), "has no layer with a weight"),
+        (nn.DataParallel(nn.Linear(4, 3)), "give the network inside, model.module"),
+        ("a path", "model is a str, not a torch.nn.Module"),
         (Functional(), "layer 'layer' of type Linear cannot be treated exactly"),
         (nn.Sequential(Scaled(4, 3)), "layer '0' of type Scaled cannot be treated exactly"),
         (nn.Sequential(nn.BatchNorm1d(4, track_running_stats=False), nn.Linear(4, 3)), "depends on the other samples"),
@@ -291,7 +293,7 @@ def test_what_cannot_be_treated_is_named(model: nn.Module, message: str) -> None
     x, y = torch.randn(6, 4), torch.randint(3, (6,))
     with pytest.raises(ValueError, match=message):
         layer_curvature(model, (x, y))
-    assert not any(module._forward_hooks for module in model.modules())
+    assert isinstance(model, str) or not any(module._forward_hooks for module in model.modules())
 
 
 def test_a_shared_weight_is_one_layer_by_either_name() -> None:
@@ -319,6 +321,10 @@ def test_layers_can_be_chosen() -> None:
         ({"columns": 1}, "columns 1 is not"),
         ({"columns": 1.5}, "columns 1.5 is not"),
         ({"memory_budget": 1000}, "memory_budget 1000 bytes is too small"),
+        ({"memory_budget": "2GB"}, "memory_budget '2GB' is not a whole number of bytes"),
+        ({"dtype": torch.int32}, "dtype torch.int32 is not a floating point type"),
+        ({"layers": "0"}, "layers '0' is not a list"),
+        ({"layers": []}, r"layers \[\] is not a list of at least one path"),
     ],
 )
 def test_wrong_arguments_are_named(options: dict, message: str) -> None:
@@ -333,8 +339,55 @@ def test_wrong_data_is_named() -> None:
         layer_curvature(model, [x, x, x])
     with pytest.raises(ValueError, match="4 inputs and 3 targets"):
         layer_curvature(model, (x, y[:3]))
-    with pytest.raises(ValueError, match="no batch"):
+    with pytest.raises(ValueError, match="no sample"):
         layer_curvature(model, [])
+    for data in (None, x, (x, None), (x, y.tolist())):
+        with pytest.raises(ValueError, match="data must be"):
+            layer_curvature(model, data)
+    with pytest.raises(ValueError, match="a Dataset is read through DataLoader"):
+        layer_curvature(model, TensorDataset(x, y))
+    with pytest.raises(ValueError, match="targets are classes 3 to 4; the model's 3 outputs allow 0 to 2"):
+        layer_curvature(model, (x, torch.tensor([3, 4, 4, 4])))
+    with pytest.raises(ValueError, match=r"targets have shape \(2, 2\), the outputs \(2, 3\)"):
+        layer_curvature(model, (x, torch.zeros(4, 2)), "squared_error")
+    x[1, 0, 2, 2] = math.nan
+    with pytest.raises(ValueError, match="outputs are not finite"):
+        layer_curvature(model, (x, y), columns=1e-2)
+    assert math.isnan(layer_curvature(model, (x, y))["0"].trace)
+
+
+class Counting(nn.Module):
+    """Changes a buffer and its input at each forward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+        self.register_buffer("n_calls", torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.n_calls += 1
+        return self.layer(x.mul_(2))
+
+
+def test_buffers_and_data_are_left_as_they_were_found() -> None:
+    model, x, y = Counting(), torch.randn(6, 4), torch.randint(3, (6,))
+    before, data = x.clone(), (x, y)
+    expected = layer_curvature(model.layer, (2 * x, y))[""].trace
+    for _ in range(2):
+        assert layer_curvature(model, data)["layer"].trace == pytest.approx(expected)
+    assert torch.equal(x, before)
+    assert model.n_calls == 0
+
+
+@pytest.mark.slow  # torch.compile takes seconds to import
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated")
+def test_a_compiled_network_is_measured_as_the_plain_one() -> None:
+    model, x, y = small()
+    expected = values(layer_curvature(model, (x, y)))
+    measured = values(layer_curvature(torch.compile(model), (x, y)))
+    assert list(measured.values()) == list(expected.values())
+    model.compile()
+    assert values(layer_curvature(model, (x, y))) == expected
 
 
 @pytest.mark.gpu

@@ -1,5 +1,7 @@
 """Products, spectra and trace estimates against dense Hessians in float64."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -174,6 +176,31 @@ def test_wrong_arguments_are_named() -> None:
         hessian_trace(model, data, method="guess")
     with Curvature(model, data) as matrix, pytest.raises(ValueError, match="k 0 is not in"):
         top_eigenvalues(matrix, 0)
+    with pytest.raises(ValueError, match="data holds no sample"):
+        hessian_trace(model, (data[0][:0], data[1][:0]))
+    with pytest.raises(ValueError, match="not finite"):
+        layer_eigenvalues(model, (data[0] * math.nan, data[1]))
+    with pytest.raises(ValueError, match="n_products 1 is less than 2"):
+        hessian_relative_flatness(model, data, n_products=1)
+
+
+class Unused(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.unused = torch.nn.Linear(5, 3), torch.nn.Linear(7, 9)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.used(x)
+
+
+@pytest.mark.parametrize("kind", ["hessian", "gauss_newton"])
+def test_a_layer_that_the_outputs_do_not_depend_on_has_no_curvature(kind: str) -> None:
+    model, data = Unused(), (torch.randn(4, 5), torch.randint(3, (4,)))
+    for method in ("hutchinson", "hutch++", "xtrace", "exact"):
+        assert hessian_trace(model, data, method=method, n_products=9, kind=kind)["unused"].value == 0
+    found = layer_eigenvalues(model, data, kind=kind)
+    assert (found["unused"].lambda_max, found["unused"].residual) == (0, 0)
+    assert found["used"].lambda_max > 0
 
 
 def test_trace_of_a_layer_of_any_type() -> None:

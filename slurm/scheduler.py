@@ -39,15 +39,16 @@ def with_back_off(
     waits: Sequence[float] = BACK_OFF_SECONDS,
 ) -> Any:
     """Call `attempt`; when the scheduler is busy (a SchedulerError that matches BUSY) wait and call again."""
-    for seconds in (*waits, None):
+    for number, seconds in enumerate((*waits, None)):
         try:
+            if number:
+                before_retry()  # inside: a controller that was away a second ago may still be
             return attempt()
         except SchedulerError as error:
             if seconds is None or not BUSY.search(str(error)):
                 raise
             print(f"{error}; asking again in {seconds:.0f} s", file=sys.stderr, flush=True)
             time.sleep(seconds)
-            before_retry()
     raise AssertionError("not reached")
 
 

@@ -9,6 +9,10 @@ import subprocess
 from pathlib import Path
 
 
+# Only code can change a number: an edited README, a new record or a reader's own cluster file makes no run dirty.
+CODE = (":/study", ":/slurm", ":(top,exclude)slurm/clusters")
+
+
 def commit() -> str:
     """The commit of this code, with `-dirty` where the code differs from it; $STUDY_COMMIT where a job says so."""
     return os.environ.get("STUDY_COMMIT") or _commit_of_checkout()
@@ -22,8 +26,7 @@ def _commit_of_checkout() -> str:
         return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        # Only code can change a number: an edited README or a new record does not make a run dirty.
-        changed = git("status", "--porcelain", "--", ":/study", ":/slurm")
+        changed = git("status", "--porcelain", "--", *CODE)
         return git("rev-parse", "--short=12", "HEAD") + ("-dirty" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

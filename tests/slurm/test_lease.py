@@ -148,6 +148,24 @@ def test_of_many_that_want_the_same_one_holds_at_a_time(tmp_path: Path) -> None:
     assert errors == [] and tokens == sorted(tokens) and len(set(tokens)) == 24
 
 
+def test_a_claim_by_a_number_of_the_past_does_not_count(tmp_path: Path) -> None:
+    """While one waits for a holder, another takes its place and leaves, and a third takes that place."""
+    first, later = acquire(tmp_path, KEYS[:1], "first:0"), []
+
+    def meanwhile(owner: str) -> None:
+        if owner == "first:0":
+            first.release()
+            acquire(tmp_path, KEYS[:1], "second:0").release()
+            later.append(acquire(tmp_path, KEYS[:1], "third:0"))
+        else:
+            raise Impatient(owner)
+
+    with pytest.raises(Impatient, match="third:0"):
+        acquire(tmp_path, KEYS[:1], "slow:0", on_wait=meanwhile, poll_seconds=0.01)
+    later[0].check()
+    later[0].release()
+
+
 def test_an_attempt_that_is_given_up_leaves_nothing_held(tmp_path: Path) -> None:
     first = acquire(tmp_path, ["bb03"], "me:0")
     with pytest.raises(Impatient):

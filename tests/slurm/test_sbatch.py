@@ -63,6 +63,18 @@ def test_a_busy_controller_is_asked_again_and_nothing_is_sent_twice(
     assert (fake_slurm / "scancel.calls").read_text().splitlines() == 3 * [f"--name=tiny.{name}"]
 
 
+def test_a_controller_that_stays_away_for_the_clean_up_too_is_asked_again(
+    tiny: Path, fake_slurm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("time.sleep", waited.append)
+    (fake_slurm / "sbatch.fail").write_text("sbatch: error: Unable to contact slurm controller (connect failure)\n")
+    (fake_slurm / "scancel.fail").write_text(2 * "scancel: error: Unable to contact slurm controller\n")
+    assert submit.submit(Options(tiny, "testbed", allow_dirty=True)) == 0
+    assert [s for s in waited if s >= 1] == [1, 2, 4]
+    assert len((fake_slurm / "sbatch.calls").read_text().splitlines()) == 2
+
+
 def test_back_off_gives_up_after_a_minute_and_at_once_on_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
     monkeypatch.setattr("time.sleep", waited.append)

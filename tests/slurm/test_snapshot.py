@@ -59,6 +59,15 @@ def test_an_edited_file_is_named_and_refused_unless_allowed(checkout: Path) -> N
     assert take(checkout, "yes").split()[1] != folder, "two dirty trees never share a copy"
 
 
+def test_a_new_module_is_named_and_a_new_cluster_file_is_none_of_its_business(checkout: Path) -> None:
+    (checkout / "slurm/clusters/mine.yaml").write_text("kind: slurm\n")
+    commit, folder = take(checkout).split()
+    assert not commit.endswith("-dirty") and Path(folder).name == commit
+    (checkout / "study/measures/mine.py").write_text("")
+    line = take(checkout)
+    assert line.startswith("refused: ") and "differs from its commit in study/measures/mine.py;" in line
+
+
 def test_code_that_is_no_checkout_is_refused_unless_allowed(checkout: Path) -> None:
     subprocess.run(["rm", "-rf", str(checkout / ".git")], check=True)
     assert "is no git checkout" in take(checkout)

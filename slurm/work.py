@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from study.config import run_key
 if TYPE_CHECKING:
     from slurm.job import ShardJob
 
+POLL_SECONDS = 0.05
 MARK_SECONDS = 1.0  # at most one progress write a second
 WAIT_FOR_KILL_SECONDS = 900.0  # after SIGTERM: longer than most sites' grace time; then the job ends by itself
 # Causes that leave no room for a traceback: the exit status is then the errno, which sacct keeps and `status` explains.
@@ -32,8 +33,9 @@ class Work:
     """A shard under way in this process."""
 
     job: ShardJob
-    stop: threading.Event = field(default_factory=threading.Event)
-    ended: threading.Event = field(default_factory=threading.Event)
+    # Plain flags: a signal handler that waits for an event which the main thread is looking at locks up.
+    stop: bool = False
+    ended: bool = False
     terminated: bool = False
     error: BaseException | None = None
     interrupted: bool = False
@@ -61,8 +63,8 @@ class Work:
         thread = threading.Thread(target=self._run, daemon=True)
         thread.start()
         try:
-            while not self.ended.wait(0.2):
-                pass
+            while not self.ended:
+                time.sleep(POLL_SECONDS)
             if self.terminated:
                 self._wait_for_kill()
         except Exception as error:  # raised by submitit's signal handler: it could not requeue
@@ -75,16 +77,17 @@ class Work:
 
     def save(self, cause: str) -> None:
         """Ask the training to end its epoch and save; wait for that as long as the scheduler lets us."""
-        self.stop.set()
-        saved = self.ended.wait(self.job.save_seconds)
+        self.stop = True
+        end = time.monotonic() + self.job.save_seconds
+        while not (saved := self.ended) and time.monotonic() < end:
+            time.sleep(POLL_SECONDS)
         if self.error is None and self.marker.state != "done":
             self.marker.cause = cause if saved else f"{cause}, without an epoch that took too long"
             self._mark("stopped")
 
     def on_terminate(self, number: int, frame: Any) -> None:
         """SIGTERM: cancelled, or preempted by a site that sends nothing else. The scheduler kills or requeues us."""
-        self.terminated = True
-        self.stop.set()
+        self.terminated = self.stop = True
 
     def _wait_for_kill(self) -> None:
         if self.interrupted:
@@ -118,7 +121,7 @@ class Work:
             self.error = error
             traceback.print_exc()
         finally:
-            self.ended.set()
+            self.ended = True
 
     def _hold_and_run(self) -> None:
         from study.run import run_shard
@@ -152,7 +155,7 @@ class Work:
         return name == self.marker.job and restarts.isdigit() and int(restarts) < self.marker.restarts
 
     def _wait(self, owner: str) -> None:
-        if self.stop.is_set():
+        if self.stop:
             raise _Left
         if self.marker.cause != (cause := f"waiting for {owner}, which holds a run of this shard"):
             self.marker.cause = cause
@@ -163,7 +166,7 @@ class Work:
         if self.lease is not None and now - self._checked > MARK_SECONDS:
             self._checked = now
             self.lease.check()
-        return self.stop.is_set()
+        return self.stop
 
     def _progress(self, event: dict[str, Any]) -> None:
         if event["kind"] == "epoch":

@@ -122,17 +122,29 @@ def _keys(study: Study, options: argparse.Namespace) -> None:
             print(run_key(config), shard.id, config)
 
 
+def _is_newer(slices: Path, weights: Path, key: str) -> bool:
+    """Whether slices.csv is of this run, and was written after its weights; then it is not worth torch's import."""
+    if not slices.exists() or slices.stat().st_mtime_ns < weights.stat().st_mtime_ns:
+        return False
+    lines = slices.read_text().splitlines()
+    return len(lines) > 1 and lines[1].startswith(f"{key},")
+
+
 def _slice(study: Study, options: argparse.Namespace) -> int:
     from study.checkpoint import read_json
-    from study.paths import RunPaths
+    from study.paths import RunPaths, slices_file
     from study.run import run_state
-    from study.slices import write_slices
 
     for config in study.runs:
         paths = RunPaths(options.runs, run_key(config))
         done = run_state(paths, config, ()) == "done"
         if done and read_json(paths.outcome)["status"] == "finished":
-            print(write_slices(study.name, config, options.runs, options.results))
+            path = slices_file(study.name, options.results)
+            if not _is_newer(path, paths.stop(config.stops[-1]).weights, paths.key):
+                from study.slices import write_slices
+
+                write_slices(study.name, config, options.runs, options.results)
+            print(path)
             return 0
     raise ValueError(f"{options.runs}: holds no finished run of {study.name}; allowed: run the study first")
 

@@ -2,9 +2,11 @@
 
 A holder is one process, a folder `<root>/.leases/holders/<id>` with a counter that it raises every few seconds. A claim
 is a symbolic link `<root>/.leases/claims/<xx>/<key>/<token>` to its holder; the highest token counts and is never
-removed, and making a link that exists fails everywhere, on NFS too. Whoever wants a claimed key waits until its holder has left, and takes it over
-with the next token when the holder is dead: its process is gone from this very machine, or its counter has stood still
-for `expiry_seconds` of the observer's own monotonic clock. No two machines' clocks are compared, and no file is locked.
+removed, and making a link that exists fails everywhere, on NFS too. Whoever wants a claimed key waits until its holder
+has left, and takes it over with the next token when the holder is dead: its process is gone from this very machine, or
+its counter has stood still for `expiry_seconds` of the observer's own monotonic clock. No two machines' clocks are
+compared, and no file is locked.
+
 A holder that is given up is fenced: its `token` file is overwritten, which it reads before each write (`check`), so
 that a process that comes back from a lost node stops before it writes.
 
@@ -131,7 +133,7 @@ def _claim(
         except FileExistsError:
             continue  # somebody was quicker: look again
         if max(int(name) for name in os.listdir(folder)) > token:  # noqa: PTH208
-            (folder / str(token)).unlink(missing_ok=True)  # a number of the past: since our look others have come and gone
+            (folder / str(token)).unlink(missing_ok=True)  # of the past: since our look others have come and gone
             continue
         for old in found:
             (folder / str(old)).unlink(missing_ok=True)

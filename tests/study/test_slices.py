@@ -22,6 +22,14 @@ def test_slices(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with (tmp_path / "results/s/slices.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 * 2 * 41
+    path = tmp_path / "results/s/slices.csv"
+    (weights,) = (tmp_path / "runs").glob("*/*/stops/epoch_3/weights.pt")
+    written, content = path.stat().st_mtime_ns, path.read_bytes()
+    assert main(["slice", str(config), *folders]) == 0
+    assert path.stat().st_mtime_ns == written, "written again for the same weights"
+    weights.touch()
+    assert main(["slice", str(config), *folders]) == 0
+    assert path.stat().st_mtime_ns > written and path.read_bytes() == content
     curves = {}
     for row in rows:
         curves.setdefault((row["transform"], row["normalization"]), {})[float(row["alpha"])] = float(row["loss"])

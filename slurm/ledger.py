@@ -6,8 +6,8 @@ import contextlib
 import json
 import os
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ class Submission:
 
 @dataclass
 class Marker:
-    """What a shard's job last said of itself. `state`: waiting, running, done, failed, stopped."""
+    """What a shard's job last said of itself. `state`: waiting, running, done, failed, stopped; new when sent again."""
 
     shard: str
     state: str = "waiting"
@@ -52,6 +52,13 @@ class Marker:
     seconds: float = 0.0
     cause: str = ""  # why it failed or stopped, one line
     history: list[str] = field(default_factory=list)  # what earlier starts ended with
+
+    def past(self) -> list[str]:
+        """The history that the next start goes on from: this one's ending included."""
+        if self.state in ("new", "done"):
+            return self.history
+        ending = self.cause if self.state in ("failed", "stopped") else "ended without a word"
+        return [*self.history, f"job {self.job} start {self.restarts + 1}: {self.state}: {ending}"]
 
 
 class Ledger:
@@ -104,6 +111,13 @@ class Ledger:
             os.pwrite(descriptor, content, 0)
         finally:
             os.close(descriptor)
+
+    def reopen(self, shards: Iterable[str]) -> None:
+        """Let no word of an ended job count for shards that are sent again, whose runs or measures are wanting."""
+        for shard in shards:
+            before = self.marker(shard)
+            if before is not None and before.state in ("done", "failed", "stopped"):
+                self.mark(replace(before, state="new", holder="", cause="", history=before.past()))
 
     def write_plan(self, digest: str, shards: Mapping[str, Sequence[str]]) -> None:
         """Keep which runs each shard has, for `status` to read instead of expanding the study again."""

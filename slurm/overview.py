@@ -70,14 +70,18 @@ class Overview:
 def look(place: Place) -> Overview:
     """Read the ledger, the markers and the queue. Under 2 s for a thousand jobs: no run that is done is looked at."""
     ledger = place.ledger
-    runs = ledger.plan(digest(place.config)) or {s.id: [run_key(c) for c in s.runs] for s in shards(place.study)}
+    kept = ledger.plan(digest(place.config))
+    runs = kept or {s.id: [run_key(c) for c in s.runs] for s in shards(place.study)}
     statuses = shard_states(ledger, list(runs), place.runs)
     trained = {s.shard: _trained(s, runs[s.shard], place.runs) for s in statuses}
     unmarked = {s.shard for s in statuses if s.state not in ("done", *IN_FLIGHT)}
     unmarked = {shard for shard in unmarked if trained[shard] == len(runs[shard])}
-    if unmarked:  # done without the launcher, or before its marker could be written: the runs' files decide
-        complete = _complete(place, unmarked)
+    outdated = {s.shard for s in statuses if s.state == "done"} if kept is None else set()  # by a yaml that has changed
+    if unmarked | outdated:  # done without the launcher, or before its marker could be written: the runs' files decide
+        complete = _complete(place, unmarked | outdated)
         statuses = [replace(s, state="done", cause="") if s.shard in complete else s for s in statuses]
+        more = "the study asks for more since; `submit` sends it"
+        statuses = [replace(s, state="new", cause=more) if s.shard in outdated - complete else s for s in statuses]
     submissions = ledger.submissions()
     sent = Counter(shard for submission in submissions for shard in submission.shards)
     commits = list(dict.fromkeys(s.commit for s in submissions))

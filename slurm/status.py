@@ -88,7 +88,7 @@ def _first_look(
 
 
 def _local(shard: str, marker: Marker | None, runs_root: Path) -> ShardStatus:
-    if marker is None:
+    if marker is None or marker.state == "new":
         return ShardStatus(shard, "lost", "local", "", "was not started")
     if marker.state in ("failed", "stopped"):
         return ShardStatus(shard, marker.state, "local", marker.job, marker.cause, marker)

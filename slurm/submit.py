@@ -173,6 +173,7 @@ def _send(place: Place, options: Options, to_send: Sequence[Shard]) -> int:
         id = place.ledger.new_id()
         record = Submission(id, place.cluster.name, "slurm", code.commit, tuple(s.id for s in piece))
         place.ledger.write(record)
+        place.ledger.reopen(record.shards)
         job = scheduler.send(
             place.cluster, f"{place.study.name}.{id}", [_job(place, options, s) for s in piece], place.ledger.logs(id),
             _environment(place, code),
@@ -189,6 +190,7 @@ def _run_here(place: Place, options: Options, to_send: Sequence[Shard]) -> int:
     id = place.ledger.new_id()
     commit = code.commit if code else snapshot.provenance.commit()
     place.ledger.write(Submission(id, place.cluster.name, "local", commit, tuple(s.id for s in to_send)))
+    place.ledger.reopen(s.id for s in to_send)
     jobs = [_job(place, options, shard) for shard in to_send]
     try:
         if code is None:

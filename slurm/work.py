@@ -49,7 +49,7 @@ class Work:
             requeues = before.requeues + max(0, requeues - (before.restarts if before.job == job_name() else 0))
         self.marker = Marker(
             job.shard, job=job_name(), restarts=restart_count(), requeues=requeues, host=socket.gethostname(),
-            runs=len(job.runs), history=[*before.history, *_ending(before)] if before else [],
+            runs=len(job.runs), history=before.past() if before else [],
         )  # fmt: skip
         self.lease: lease.Lease | None = None
         self._begin = self._marked = time.monotonic()
@@ -218,13 +218,6 @@ def job_name() -> str:
 def restart_count() -> int:
     """How often SLURM has requeued this job."""
     return int(os.environ.get("SLURM_RESTART_COUNT", "0"))
-
-
-def _ending(before: Marker) -> list[str]:
-    if before.state == "done":
-        return []
-    ending = before.cause if before.state in ("failed", "stopped") else "ended without a word"
-    return [f"job {before.job} start {before.restarts + 1}: {before.state}: {ending}"]
 
 
 def _last_line(error: BaseException) -> str:

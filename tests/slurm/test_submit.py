@@ -104,6 +104,21 @@ def test_deleted_measures_are_computed_again_and_nothing_else(tiny: Path, tmp_pa
     assert sorted(changed) == sorted(deleted) and len(deleted) == 12
 
 
+def test_a_measure_that_is_added_is_sent_once(tiny: Path, fake_slurm: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["submit", str(tiny), "--cluster", "inline", "--wandb", "off"]) == 0
+    tiny.write_text(tiny.read_text().replace("train_loss]", "train_loss, inverse_margin]"))
+    capsys.readouterr()
+    assert main(["status", str(tiny)]) == 1
+    assert "shards    6: 6 new" in (shown := capsys.readouterr().out) and "asks for more" in shown
+    assert main(["submit", str(tiny), *SEND]) == 0
+    id = Ledger("tiny").submissions()[-1].id
+    (fake_slurm / "squeue.out").write_text("".join(f"tiny.{id}|7_{k}|PENDING|(Priority)\n" for k in range(6)))
+    assert main(["submit", str(tiny), *SEND]) == 0, "their markers say done, but of the study as it was"
+    assert sent() == [6, 6]
+    assert main(["status", str(tiny)]) == 1
+    assert "6: 6 pending" in capsys.readouterr().out
+
+
 def test_cancel_names_the_jobs(tiny: Path, fake_slurm: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["submit", str(tiny), *SEND]) == 0
     queued(fake_slurm, "RUNNING", range(2))

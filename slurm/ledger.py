@@ -27,7 +27,7 @@ class Submission:
     commit: str
     shards: tuple[str, ...]
     job: str = ""  # the scheduler's id of the array; empty while it is being sent, and for inline and local
-    cancelled: bool = False
+    cancelled: bool = False  # a local submitter that reads this starts nothing more
 
     def task(self, shard: str) -> str:
         """The scheduler's id of a shard's job: an array of one is a plain job."""
@@ -87,6 +87,12 @@ class Ledger:
                 content = json.loads(file.read_text())
                 found.append(Submission(**{**content, "shards": tuple(content["shards"])}))
         return found
+
+    def is_cancelled(self, submission: str) -> bool:
+        """Whether `cancel` was said since a submission was written."""
+        with contextlib.suppress(OSError, ValueError):
+            return bool(json.loads((self.folder / "submissions" / f"{submission}.json").read_bytes())["cancelled"])
+        return False
 
     def latest(self) -> dict[str, Submission]:
         """Shard id -> the last submission that holds it."""

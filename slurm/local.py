@@ -57,6 +57,8 @@ class Pool:
             executor.update_parameters(timeout_min=60 * 24 * 365)
             try:
                 while any(not task.ended for task in self._tasks):
+                    if self.ledger.is_cancelled(self.logs.name):
+                        raise KeyboardInterrupt
                     self._look(executor)
                     display.show()
                     time.sleep(POLL_SECONDS)
@@ -174,9 +176,10 @@ class _Progress:
 
     def _line(self) -> str:
         now = [task for task in self.tasks if task.process is not None or task.elsewhere]
-        markers = [m for task in now if (m := self.ledger.marker(task.job.shard)) and m.state in ("running", "waiting")]
+        found = [m for task in now if (m := self.ledger.marker(task.job.shard))]
+        markers = [m for m in found if m.state in ("running", "waiting")]
         done = sum(len(task.job.runs) for task in self.tasks if task.ended == "done")
-        done += sum(m.runs_done for m in markers)
+        done += sum(m.runs_done for m in found if m.state != "new")  # ended ones too, until their process has left
         n_ended = sum(bool(task.ended) for task in self.tasks)
         rate = sum(m.epochs_per_second for m in markers)
         parts = [

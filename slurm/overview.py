@@ -176,6 +176,9 @@ def cancel(place: Place) -> int:
     """End all jobs of the study that are queued or running; what they have saved stays."""
     import signal
 
+    for submission in place.ledger.submissions():  # a submitter on this machine, which would start the next shards
+        if submission.kind == "local" and not submission.cancelled:
+            place.ledger.write(replace(submission, cancelled=True))
     overview = look(place)
     found = [s for s in overview.statuses if s.state in ("running", "pending")]
     scheduler.cancel([s.job for s in found if s.kind == "slurm" and s.job])

@@ -139,14 +139,11 @@ _QUEUED = {"PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "REQU
 
 
 def history(jobs: Iterable[str]) -> dict[str, tuple[str, str, str]]:
-    """Job or array task id -> (state, exit code, nodes) by the accounting. One call; nothing where there is none."""
+    """Job or array task id -> (state, exit code, nodes) by the accounting. One call. Raises SchedulerError."""
     ids = sorted({job.partition("_")[0] for job in jobs if job})
-    if not ids or shutil.which("sacct") is None:
+    if not ids:
         return {}
-    try:
-        output = run("sacct", "-n", "-P", "-X", "-o", "JobID,State,ExitCode,NodeList", "-j", ",".join(ids))
-    except SchedulerError:
-        return {}
+    output = run("sacct", "-n", "-P", "-X", "-o", "JobID,State,ExitCode,NodeList", "-j", ",".join(ids))
     rows = [line.split("|") for line in output.splitlines()]
     return {row[0]: (row[1].split()[0], row[2], row[3]) for row in rows if len(row) == 4 and row[1]}
 

@@ -48,8 +48,11 @@ def shard_states(ledger: Ledger, shard_ids: Sequence[str], runs_root: Path) -> l
     found = [_first_look(ledger, shard, mine.get(shard), markers[shard], queued, unreachable, runs_root)
              for shard in shard_ids]  # fmt: skip
     open_jobs = [status.job for status in found if status.state == "lost" and status.kind == "slurm"]
-    accounts = scheduler.history(open_jobs)
-    return [_with_account(status, accounts) if status.state == "lost" else status for status in found]
+    try:
+        accounts, silence = scheduler.history(open_jobs), "the accounting knows nothing of it"
+    except scheduler.SchedulerError as error:  # or there is none at this site
+        accounts, silence = {}, f"the accounting cannot be asked: {error}"
+    return [_with_account(status, accounts, silence) if status.state == "lost" else status for status in found]
 
 
 def _job_name(ledger: Ledger, submission: Submission) -> str:
@@ -97,10 +100,10 @@ def _local(shard: str, marker: Marker | None, runs_root: Path) -> ShardStatus:
     return ShardStatus(shard, "lost", "local", marker.job, "its process is gone", marker)
 
 
-def _with_account(status: ShardStatus, accounts: dict[str, tuple[str, str, str]]) -> ShardStatus:
+def _with_account(status: ShardStatus, accounts: dict[str, tuple[str, str, str]], silence: str) -> ShardStatus:
     state, exit_code, nodes = accounts.get(status.job, ("", "", ""))
     if not state:
-        cause = status.cause or "its job is not in the queue, and the accounting knows nothing of it"
+        cause = status.cause or f"its job is not in the queue, and {silence}"
         return ShardStatus(status.shard, "lost", status.kind, status.job, cause, status.marker)
     where = f" on {nodes}" if nodes and nodes != "None assigned" else ""
     why = f", {scheduler.explain_exit(exit_code)}" if state == "FAILED" else ""

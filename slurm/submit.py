@@ -82,7 +82,7 @@ def submit(options: Options) -> int:
         if cluster.kind == "slurm":
             return _send(place, options, to_send)
         if to_send and not options.wait and cluster is not INLINE:
-            return _detach(options)
+            return _detach(place)
     return _run_here(place, options, to_send) if to_send else _end_status(kept)
 
 
@@ -226,10 +226,9 @@ def _inline(jobs: Sequence[ShardJob]) -> dict[str, str]:
     return failures
 
 
-def _detach(options: Options) -> int:
+def _detach(place: Place) -> int:
     """Go on in the background: the same command again, in a session of its own, with its output in a file."""
-    results = options.results or Path(os.environ.get("STUDY_RESULTS", "results"))
-    log = Path(results) / f"{options.config.stem}-submit.log"
+    log = place.ledger.folder / "submit.log"
     command = [argument for argument in sys.argv[1:] if argument != "--no-wait"]
     with log.open("ab") as file:
         process = subprocess.Popen(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,10 @@ from study.config import RunConfig, config_to_dict, run_key
 from study.paths import RunPaths
 
 SAVE_EVERY_SECONDS = 20.0  # at most this much training is done again after a kill; ours
+# Messages of torch's that tell of the machine (memory of GPU and CPU, a broken GPU, its libraries), not of the network.
+OF_THE_MACHINE = re.compile(
+    r"out of memory|can't allocate memory|not enough memory|CUDA error|CUBLAS_|CUDNN_|CUSOLVER_"
+)
 State = Literal["new", "partial", "done"]
 
 
@@ -163,8 +168,8 @@ def _measure_stop(
         try:
             result = compute(label, context)
         except (ValueError, ArithmeticError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "out of memory" in str(error):
-                raise  # the machine's failure, not the measure's
+            if isinstance(error, RuntimeError) and OF_THE_MACHINE.search(str(error)):
+                raise  # to be tried again elsewhere, not recorded as a missing value
             report.failed.append(f"{paths.key} {stop} {label}: {error}")
             guard()
             write_bytes(files.error(label), f"{type(error).__name__}: {error}\n".encode())

@@ -148,6 +148,23 @@ def test_an_interrupt_leaves_no_process_behind(number: signal.Signals, tmp_path:
     ]
 
 
+@pytest.mark.slow
+def test_cancel_ends_the_shards_that_run_and_those_to_come(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = tmp_path / "longer.yaml"
+    study.write_text(LONGER.replace("40", "4000"))
+    here = str(tmp_path / "out")
+    ledger = Ledger("longer", here)
+    process = start(study, "--runs", here, "--results", here)
+    deadline = time.monotonic() + 60
+    while not (running := workers(ledger)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert main(["cancel", str(study), "--runs", here, "--results", here]) == 0
+    assert "jobs cancelled" in capsys.readouterr().out
+    assert process.wait(60) == 130
+    assert running and not any(map(is_alive, running))
+    assert len(list((ledger.folder / "shards").glob("*.json"))) < 6, "it went on with the other shards"
+
+
 def test_a_failing_shard_is_reported_with_its_last_line_and_the_others_go_on(
     tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -75,6 +75,20 @@ def test_a_queue_that_cannot_be_asked_makes_nothing_lost(
     assert {state for state, _ in found} == {"unknown"} and "Unable to contact" in found[0][1]
 
 
+def test_an_accounting_that_cannot_be_asked_is_told_from_one_that_knows_nothing(
+    ledger: Ledger, fake_slurm: Path, tmp_path: Path
+) -> None:
+    assert states(ledger, tmp_path)[0] == (
+        "lost",
+        "its job is not in the queue, and the accounting knows nothing of it",
+    )
+    (fake_slurm / "sacct.fail").write_text("sacct: error: Slurm accounting storage is disabled\n")
+    state, cause = states(ledger, tmp_path)[0]
+    assert state == "lost" and cause.endswith(
+        "cannot be asked: sacct: sacct: error: Slurm accounting storage is disabled"
+    )
+
+
 def test_a_submission_without_an_answer_is_lost_not_pending(fake_slurm: Path, tmp_path: Path) -> None:
     ledger = Ledger("tiny", tmp_path / "results")
     ledger.write(Submission("0001-abc", "testbed", "slurm", "c0ffee", tuple(SHARDS)))

@@ -1,5 +1,6 @@
 """From runs to rows: same bytes whatever happened on the way, nothing retrained, nothing published twice or wrongly."""
 
+import contextlib
 import csv
 import json
 import os
@@ -177,6 +178,24 @@ def test_killed_five_times_the_records_are_the_same_bytes(tmp_path: Path) -> Non
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     assert (tmp_path / "cut/results/tiny/records.csv").read_bytes() == undisturbed
     assert not list((tmp_path / "cut/runs").rglob("state.pt"))
+
+
+@pytest.mark.parametrize(
+    ("message", "recorded"),
+    [("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes", False),
+     ("CUDA error: an illegal memory access was encountered", False), ("Cholesky: the input is singular", True)],
+)  # fmt: skip
+def test_a_failure_of_the_machine_is_no_missing_value(
+    message: str, recorded: bool, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(label: str, context: object) -> None:
+        raise RuntimeError(message)
+
+    study = load_study(tiny)
+    monkeypatch.setattr("study.measures.compute", fail)
+    with contextlib.nullcontext() if recorded else pytest.raises(RuntimeError, match=message[:10]):
+        run_shard(study.runs[:1], study.measures, runs_root=tmp_path / "runs")
+    assert bool(list((tmp_path / "runs").rglob(f"{study.measures[0]}.json"))) is recorded
 
 
 def test_publish_merges_refuses_and_remembers(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

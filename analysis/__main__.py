@@ -94,7 +94,7 @@ def _print_headline(source: Source, made: Made) -> None:
     available = targets(at_stop(source.records))
     table = made.tables["correlation"]
     if available:
-        table = headline(table, main_stop(source.records), available[0])
+        table = headline(table, main_stop(source.records), available[0], made.tables["reparameterization"])
     print(to_text(table, width=_width(), colour=sys.stdout.isatty()), end="")
     for name, reason in made.lacking.items():
         print(f"not shown: {name}: needs {reason}")

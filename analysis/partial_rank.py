@@ -43,7 +43,7 @@ def partial(
     """Partial tau-b of every measure with `target`, given each control and given both; a records frame of one stop.
 
     Columns: measure, given, n, configurations, tau_b (of the same runs, nothing held fixed), partial_tau with .low and
-    .high, note. Rows only for the controls that the frame has.
+    .high, note. Rows only for the controls that the frame has; a layer alone is held against its own norm.
     """
     check_frame(frame, target)
     gap, group, found = values(frame, target), configurations(frame), controls(frame)
@@ -53,10 +53,11 @@ def partial(
     for label in measures(frame) if labels is None else labels:
         x = values(frame, f"measure.{label}")
         for names in given:
-            columns = [x, gap, *(values(frame, found[name]) for name in names)]
+            held = [_of_layer(frame, found[name], label) for name in names]
+            columns = [x, gap, *(values(frame, column) for column in held)]
             there = ~np.isnan(np.stack(columns)).any(axis=0)
             row = _row([c[there] for c in columns], group[there], resamples, seed, level)
-            own = f"measure.{label}" in [found[name] for name in names]
+            own = f"measure.{label}" in held
             note = "the measure is what is held fixed" if own else row.pop("note")
             rows.append({"measure": label, "given": " and ".join(names), **row, "note": note})
     head = ["measure", "given", "n", "configurations", "tau_b", "partial_tau"]
@@ -70,6 +71,12 @@ def controls(frame: pd.DataFrame) -> dict[str, str]:
         for words, names in CONTROLS.items()
         if any(c in frame.columns for c in names)
     }
+
+
+def _of_layer(frame: pd.DataFrame, control: str, label: str) -> str:
+    """The control's column for the layer that `label` names, where there is one; else the control of the network."""
+    column = f"{control}.{label.partition('.')[2]}"
+    return column if column in frame.columns else control
 
 
 def _prepare(

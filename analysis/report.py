@@ -83,7 +83,11 @@ def provenance(source: Source) -> pd.DataFrame:
 def _study(source: Source, made: Made) -> dict[str, Any]:
     stop = main_stop(source.records)
     available = targets(at_stop(source.records))
-    first = headline(made.tables["correlation"], stop, available[0]) if available else made.tables["correlation"]
+    first = (
+        headline(made.tables["correlation"], stop, available[0], made.tables.get("reparameterization"))
+        if available
+        else made.tables["correlation"]
+    )
 
     return {
         "name": source.name,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 Floats = NDArray[np.float64]
+_ROUNDING = 1e-12  # of a coefficient in [-1, 1]
 _TOO_MANY = 0.01  # share of resamples without a value above which there is no interval; ours
 
 
@@ -52,7 +53,9 @@ def bca(estimate: float, replicates: Floats, jackknife: Floats, level: float = 0
     if reason:
         return Interval(np.nan, np.nan, reason)
     usable = np.sort(replicates[np.isfinite(replicates)])
-    below = (np.searchsorted(usable, estimate, "left") + np.searchsorted(usable, estimate, "right")) / (2 * len(usable))
+    # A resample that equals the estimate but for rounding counts half: on a small grid many do.
+    ties = np.searchsorted(usable, [estimate - _ROUNDING, estimate + _ROUNDING])
+    below = ties.sum() / (2 * len(usable))
     bias = float(ndtri(below))
     if not np.isfinite(bias):
         return Interval(np.nan, np.nan, "the estimate lies outside all its resamples")
@@ -75,6 +78,6 @@ def _degenerate(estimate: float, replicates: Floats, jackknife: Floats) -> str:
     if undefined > _TOO_MANY:
         return f"undefined in {undefined:.0%} of the resamples"
     usable = replicates[np.isfinite(replicates)]
-    if usable.max() - usable.min() <= 1e-12:
+    if usable.max() - usable.min() <= _ROUNDING:
         return "the same in every resample"
     return ""

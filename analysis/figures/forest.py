@@ -10,8 +10,9 @@ from analysis import style
 from analysis.correlation import correlate
 from analysis.exclude import exclude
 from analysis.figures import Lacking
-from analysis.load import at_stop, measures
+from analysis.load import at_stop
 from analysis.stopwise import targets
+from analysis.subject import with_last_layer
 
 TITLE = "Kendall rank correlation of each measure with the generalization gap, 95% intervals by configuration"
 
@@ -22,7 +23,7 @@ def build(frame: pd.DataFrame) -> Figure:
     available = targets(kept)
     if len(kept) < 2 or not available:
         raise Lacking("two networks with a gap at the main stop")
-    table = correlate(kept, available[0], style.ordered(measures(kept)))
+    table = correlate(kept, available[0], with_last_layer(kept))
     return draw(table, available[0])
 
 

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from analysis import style
 from analysis.exclude import exclude
 from analysis.figures import Lacking
-from analysis.load import at_stop, axes, measures
+from analysis.load import at_stop, axes
 from analysis.psi import granulated
 from analysis.stopwise import targets
+from analysis.subject import trained
 
 TITLE = "Granulated rank correlation: agreement with the gap along each hyperparameter (ψ) and on average (Ψ)"
 
@@ -23,7 +24,7 @@ def build(frame: pd.DataFrame) -> Figure:
     available, across = targets(kept), axes(kept)
     if not available or not across:
         raise Lacking("a gap and a hyperparameter with two values among the networks kept")
-    names = [m for m in style.ordered(measures(kept)) if "@" not in m]
+    names = trained(kept)
     table = granulated(kept, available[0], names).pivot_table(
         index="measure", columns="axis", values="psi", dropna=False
     )

@@ -10,8 +10,9 @@ from analysis import style
 from analysis.correlation import correlate
 from analysis.exclude import exclude
 from analysis.figures import Lacking
-from analysis.load import at_stop, layers, measures
+from analysis.load import at_stop, layers
 from analysis.stopwise import targets
+from analysis.subject import trained
 
 TITLE = "Rank correlation with the gap, layer by layer; bars are 95% intervals by configuration"
 
@@ -19,7 +20,7 @@ TITLE = "Rank correlation with the gap, layer by layer; bars are 95% intervals b
 def build(frame: pd.DataFrame) -> Figure:
     """One line a measure (no transformed ones) over the layers; at the main stop, first target."""
     kept, _ = exclude(at_stop(frame))
-    names = [m for m in style.ordered(measures(kept)) if layers(kept, m) and "@" not in m]
+    names = [m for m in trained(kept) if layers(kept, m)]
     available = targets(kept)
     if len(kept) < 2 or not available or not names:
         raise Lacking("a measure with a column a layer (measure.<label>.<layer>) and two networks with a gap")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,30 +15,37 @@ from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.load import at_stop, values
 from analysis.stopwise import targets
-from analysis.tables.reparameterization import NEEDS, transformed
+from analysis.subject import transforms
+from analysis.tables.reparameterization import NEEDS
 
 TITLE = "Each measure against the gap before (top) and after (bottom) a function-preserving reparameterization"
-_PANELS = 5
+# In the order in which they are asked for: what is claimed to be invariant, then what is known not to be.
+_SHOWN = ("relative_flatness", "relative_flatness_normalized", "kappa_2019", "hessian_trace", "weight_norm_squared")
 
 
 def build(frame: pd.DataFrame) -> Figure:
     """Two rows of scatters, a column a measure, its first transform; at the main stop, first target."""
     kept, _ = exclude(at_stop(frame))
-    found, available = transformed(kept), targets(kept)
+    found, available = transforms(kept), targets(kept)
     if not found or not available:
         raise Lacking(NEEDS)
-    names = list(found)[:_PANELS]
+    names = [m for m in _SHOWN if m in found] or list(found)[: len(_SHOWN)]
+    return draw(kept, {m: f"{m}@{found[m][0]}" for m in names}, available[0])
+
+
+def draw(frame: pd.DataFrame, pairs: Mapping[str, str], target: str) -> Figure:
+    """A column a pair of labels: the measure as trained above, the same reparameterized below."""
     with style.paper_style():
-        width = style.PAGE if len(names) > 2 else style.COLUMN
-        figure = Figure(figsize=(width, 2 * width / max(len(names), 3)))
-        grid = figure.subplots(2, len(names), squeeze=False, sharey=True)
-        for column, name in enumerate(names):
-            for row, label in enumerate((name, f"{name}@{found[name][0]}")):
-                _panel(grid[row, column], kept, label, available[0])
-            grid[1, column].set_xlabel(style.look(name).words)
-        grid[0, 0].set_ylabel("before")
-        grid[1, 0].set_ylabel("after")
-        figure.supylabel(style.target_axis(available[0]), fontsize=8)
+        width = style.PAGE if len(pairs) > 2 else style.COLUMN
+        figure = Figure(figsize=(width, 2 * min(width / max(len(pairs), 3), 1.5)))
+        grid = figure.subplots(2, len(pairs), squeeze=False, sharey=True)
+        for column, (before, after) in enumerate(pairs.items()):
+            for row, label in enumerate((before, after)):
+                _panel(grid[row, column], frame, label, target)
+            grid[1, column].set_xlabel(style.look(before).words)
+        grid[0, 0].set_ylabel("as trained")
+        grid[1, 0].set_ylabel("reparameterized")
+        figure.supylabel(style.target_axis(target), fontsize=8)
     return figure
 
 

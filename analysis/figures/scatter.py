@@ -14,8 +14,9 @@ from analysis import style
 from analysis.correlation import coefficients
 from analysis.exclude import exclude
 from analysis.figures import Lacking
-from analysis.load import at_stop, measures, values
+from analysis.load import at_stop, values
 from analysis.stopwise import targets
+from analysis.subject import trained
 
 TITLE = (
     "Each measure against the generalization gap; rugs show the margins, the line is least squares on the axes shown"
@@ -28,7 +29,7 @@ def build(frame: pd.DataFrame) -> Figure:
     """One panel a measure (no transformed ones) at the main stop, first target. Raises Lacking without two networks."""
     kept, _ = exclude(at_stop(frame))
     available = targets(kept)
-    labels = [m for m in style.ordered(measures(kept)) if "@" not in m]
+    labels = trained(kept)
     if len(kept) < 2 or not available or not labels:
         raise Lacking("two networks with a gap and a measure at the main stop")
     return panels(kept, labels[:20], available[0])

@@ -11,8 +11,9 @@ from scipy.stats import kendalltau
 from analysis import style
 from analysis.exclude import exclude
 from analysis.figures import Lacking
-from analysis.load import at_stop, configurations, measures, values
+from analysis.load import at_stop, configurations, values
 from analysis.stopwise import targets
+from analysis.subject import trained
 
 TITLE = (
     "Rank stability: τ_b against the number of networks (median and central 80% of 40 random sets of configurations)"
@@ -26,7 +27,7 @@ def build(frame: pd.DataFrame) -> Figure:
     """Lines for the first measures; at the main stop, first target; seeded, so the same frame gives the same figure."""
     kept, _ = exclude(at_stop(frame))
     available = targets(kept)
-    names = [m for m in style.ordered(measures(kept)) if "@" not in m][:_MEASURES]
+    names = trained(kept)[:_MEASURES]
     group = configurations(kept) if len(kept) else np.zeros(0, dtype=np.int64)
     if not available or len(set(group.tolist())) < 8:
         raise Lacking("a gap and eight configurations")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -11,10 +9,11 @@ from matplotlib.figure import Figure
 from analysis import style
 from analysis.exclude import exclude
 from analysis.figures import Lacking
-from analysis.load import at_stop, measures, values
+from analysis.load import at_stop
+from analysis.subject import transforms
+from analysis.tables.sweep import NEEDS, factor_of, median_ratio
 
 TITLE = "Each measure after rescaling by a factor, over its value before (median over networks)"
-_FACTOR = re.compile(r"factor_(\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
 
 
 def build(frame: pd.DataFrame) -> Figure:
@@ -22,7 +21,7 @@ def build(frame: pd.DataFrame) -> Figure:
     kept, _ = exclude(at_stop(frame))
     lines = ratios(kept)
     if not lines:
-        raise Lacking("measures of networks rescaled by given factors (columns measure.<label>@factor_<a>)")
+        raise Lacking(NEEDS)
     with style.paper_style():
         figure = Figure(figsize=(style.COLUMN, 2.4))
         axes = figure.subplots()
@@ -37,13 +36,9 @@ def build(frame: pd.DataFrame) -> Figure:
 def ratios(frame: pd.DataFrame) -> dict[str, tuple[list[float], list[float]]]:
     """Measure -> (factors in order, median over networks of after / before); the factor 1 is before itself."""
     found: dict[str, list[tuple[float, float]]] = {}
-    for label in style.ordered(measures(frame)):
-        name, _, transform = label.partition("@")
-        match = _FACTOR.fullmatch(transform)
-        before = values(frame, f"measure.{name}")
-        with np.errstate(invalid="ignore", divide="ignore"):
-            ratio = values(frame, f"measure.{label}") / before
-        known = ratio[np.isfinite(ratio) & (ratio > 0)]
-        if match and len(known):
-            found.setdefault(name, [(1.0, 1.0)]).append((float(match[1]), float(np.median(known))))
+    for name, factors in transforms(frame, sweep=True).items():
+        for transform in factors:
+            ratio = median_ratio(frame, f"measure.{name}", f"measure.{name}@{transform}")
+            if np.isfinite(ratio):
+                found.setdefault(name, [(1.0, 1.0)]).append((factor_of(transform), ratio))
     return {name: ([f for f, _ in sorted(p)], [r for _, r in sorted(p)]) for name, p in found.items()}

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.correlation import RESAMPLES
-from analysis.load import measures
 from analysis.significance import differences
 from analysis.stopwise import stopwise
-from analysis.style import ordered
+from analysis.subject import last_layer, trained
 
 TITLE = "Difference of τ_b between relative flatness and each other measure, and power"
 METHOD = (
     "Paired bootstrap over configurations ({resamples} resamples, 95% BCa); networks needed: how many networks of this "
-    "grid's kind would show a difference of 0.1 with power 0.8 at the 0.05 level."
+    "grid's kind would show a difference of 0.1 with power 0.8 at the 0.05 level. A sum over layers is compared with "
+    "sums, the last layer with last layers."
 )
 
 
@@ -21,7 +21,10 @@ def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
     """Columns: stop, target, measure (the first), than, n, configurations, delta_tau_b, se, networks_needed, note."""
 
     def one(kept: pd.DataFrame, target: str) -> pd.DataFrame:
-        names = ordered(measures(kept))
-        return differences(kept, target, names[0], names, resamples) if len(names) > 1 else pd.DataFrame()
+        totals = trained(kept)
+        last = [last_layer(kept, m) or m for m in totals]
+        alike = [totals, last] if totals and last[0] != totals[0] else [totals]
+        parts = [differences(kept, target, names[0], names, resamples) for names in alike if len(names) > 1]
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
     return stopwise(frame, one, TITLE, METHOD.format(resamples=f"{resamples:,}"), needs="two measures")

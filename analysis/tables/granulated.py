@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.load import axes, measures
+from analysis.load import axes
 from analysis.psi import granulated
 from analysis.stopwise import stopwise
-from analysis.style import hyperparameter, ordered
+from analysis.style import hyperparameter
+from analysis.subject import with_last_layer
 
 TITLE = "Granulated rank correlation ψ along each hyperparameter, and Ψ"
 METHOD = (
@@ -23,7 +24,7 @@ def build(frame: pd.DataFrame) -> pd.DataFrame:
     def one(kept: pd.DataFrame, target: str) -> pd.DataFrame:
         if not axes(kept):
             return pd.DataFrame()
-        names = ordered(measures(kept))
+        names = with_last_layer(kept)
         table = granulated(kept, target, names)
         with_ties = granulated(kept, target, names, variant="b")
         table["psi_b"], table["nan_cells_b"] = with_ties["psi"], with_ties["nan_cells"]

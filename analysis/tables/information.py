@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.load import axes, measures
+from analysis.load import axes
 from analysis.mutual_information import information
 from analysis.stopwise import stopwise
-from analysis.style import ordered
+from analysis.subject import trained
 
 TITLE = "Conditional mutual information of the signs of differences: K and the PGDL score"
 METHOD = (
@@ -21,7 +21,7 @@ def build(frame: pd.DataFrame) -> pd.DataFrame:
     """Columns: stop, target, measure, n, K, K_given, pgdl, pgdl_given."""
 
     def one(kept: pd.DataFrame, target: str) -> pd.DataFrame:
-        table = information(kept, target, ordered(measures(kept))) if axes(kept) else pd.DataFrame()
+        table = information(kept, target, trained(kept)) if axes(kept) else pd.DataFrame()
         return table.rename(columns={"K_given": "K given", "pgdl": "PGDL", "pgdl_given": "PGDL given"})
 
     needs = "a hyperparameter with two values among the networks kept"

@@ -5,27 +5,27 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.correlation import RESAMPLES, correlate
-from analysis.exclude import exclude
-from analysis.load import at_stop, layers, measures
-from analysis.render import lacking
-from analysis.style import ordered, target_words
-from analysis.tables.correlation import METHOD, targets
+from analysis.load import layers
+from analysis.stopwise import stopwise
+from analysis.subject import trained
+from analysis.tables.correlation import METHOD
 
 TITLE = "Correlation with the gap, layer by layer"
+NEEDS = "a measure with a column a layer (measure.<label>.<layer>) and two networks with a gap"
 
 
 def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
-    """Columns: measure, layer ("all": the sum), n, configurations, tau_b, pearson with bounds; at the main stop."""
-    kept, exclusions = exclude(at_stop(frame))
-    found = [(m, layer) for m in ordered(measures(kept)) for layer in ("", *layers(kept, m)) if layers(kept, m)]
-    available = targets(kept)
-    if not found or not available or len(kept) < 2:
-        return lacking(TITLE, "a measure with a column a layer (measure.<label>.<layer>) and two networks with a gap")
-    table = correlate(kept, available[0], [f"{m}.{layer}" if layer else m for m, layer in found], resamples)
-    table = table[[c for c in table.columns if c.split(".")[0] in ("n", "configurations", "tau_b", "pearson", "note")]]
-    table.insert(0, "measure", [m for m, _ in found])
-    table.insert(1, "layer", [layer or "all" for _, layer in found])
-    against = f"At {kept['stop'].iloc[0]}, against the {target_words(available[0])}."
-    note = f"{against} {METHOD.format(resamples=f'{resamples:,}')} {exclusions.note}"
-    table.attrs |= {"title": TITLE, "note": note}
-    return table
+    """Columns: stop, target, measure, layer ("all": the sum), n, configurations, tau_b, pearson with bounds."""
+
+    def one(kept: pd.DataFrame, target: str) -> pd.DataFrame:
+        found = [(m, layer) for m in trained(kept) for layer in ("", *layers(kept, m)) if layers(kept, m)]
+        if not found:
+            return pd.DataFrame()
+        table = correlate(kept, target, [f"{m}.{layer}" if layer else m for m, layer in found], resamples)
+        shown = ("n", "configurations", "tau_b", "pearson", "note")
+        table = table[[c for c in table.columns if c.split(".")[0] in shown]]
+        table.insert(0, "measure", [m for m, _ in found])
+        table.insert(1, "layer", [layer or "all" for _, layer in found])
+        return table
+
+    return stopwise(frame, one, TITLE, METHOD.format(resamples=f"{resamples:,}"), needs=NEEDS)

@@ -5,50 +5,66 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.correlation import RESAMPLES, coefficients
-from analysis.load import configurations, measures, values
+from analysis.correlation import RESAMPLES, coefficients_of_many
+from analysis.load import configurations, layers, values
 from analysis.stopwise import stopwise
-from analysis.style import ordered
+from analysis.subject import transforms
 
 TITLE = "Correlation with the gap before and after reparameterization"
 METHOD = (
-    "After: every network's weights are rescaled without changing its function, and measured again. Largest change is "
-    "the largest relative change of the measure over the networks; 95% BCa intervals from {resamples} resamples of "
-    "configurations."
+    "After: every network's weights are rescaled without changing its function, and measured again; all: the sum over "
+    "layers. Largest change is the largest relative change of the measure over the networks; 95% BCa intervals from "
+    "{resamples} resamples of configurations."
 )
 NEEDS = "measures of reparameterized networks (columns measure.<label>@<transform>)"
 
 
 def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
-    """Columns: stop, target, measure, transform ("none" first), n, configurations, tau_b, pearson, largest_change."""
+    """Columns: stop, target, measure, layer ("all": the sum), transform ("none" first), n, configurations, tau_b,
+    pearson with bounds, largest_change; against the loss gap and the error gap."""
 
     def one(kept: pd.DataFrame, target: str) -> pd.DataFrame:
-        rows = [_row(kept, target, m, t, resamples) for m in transformed(kept) for t in ("", *transformed(kept)[m])]
-        return pd.DataFrame(rows)
+        return before_and_after(kept, target, transforms(kept), resamples)
 
-    return stopwise(frame, one, TITLE, METHOD.format(resamples=f"{resamples:,}"), needs=NEEDS)
-
-
-def transformed(frame: pd.DataFrame) -> dict[str, list[str]]:
-    """The measures that were taken again after a transform: label -> transforms, in order."""
-    found: dict[str, list[str]] = {}
-    for label in ordered(measures(frame)):
-        name, _, transform = label.partition("@")
-        if transform and f"measure.{name}" in frame.columns:
-            found.setdefault(name, []).append(transform)
-    return found
+    method = METHOD.format(resamples=f"{resamples:,}")
+    wanted = ("gap.loss", "gap.error", "gen.gap")
+    return stopwise(frame, one, TITLE, method, wanted=wanted, every_target=True, needs=NEEDS)
 
 
-def _row(kept: pd.DataFrame, target: str, label: str, transform: str, resamples: int) -> dict[str, object]:
-    before = values(kept, f"measure.{label}")
-    after = values(kept, f"measure.{label}@{transform}") if transform else before
-    c = coefficients(after, values(kept, target), configurations(kept), resamples)
-    row: dict[str, object] = {"measure": label, "transform": transform or "none", "n": c.n}
-    row["configurations"] = c.n_configurations
-    for name in ("tau_b", "pearson"):
-        interval = c.interval(name)
-        row |= {name: c.point[name], f"{name}.low": interval.low, f"{name}.high": interval.high}
+def before_and_after(
+    kept: pd.DataFrame, target: str, taken: dict[str, list[str]], resamples: int = RESAMPLES
+) -> pd.DataFrame:
+    """A row a measure, layer and transform of `taken` (label -> transforms), as trained first."""
+    rows = [
+        (label, layer, transform)
+        for label, names in taken.items()
+        for layer in ("all", *layers(kept, f"{label}@{names[0]}"))
+        for transform in ("none", *names)
+    ]
+    gap = values(kept, target)
+    columns = [values(kept, column_of(*row)) for row in rows]
+    every = coefficients_of_many([(x, gap) for x in columns], configurations(kept), resamples)
+    found = []
+    for (label, layer, transform), after, c in zip(rows, columns, every, strict=True):
+        row: dict[str, object] = {"measure": label, "layer": layer, "transform": transform, "n": c.n}
+        row["configurations"] = c.n_configurations
+        for name in ("tau_b", "pearson"):
+            bounds = c.interval(name)
+            row[name] = c.point[name]
+            row |= {f"{name}.low": bounds.low, f"{name}.high": bounds.high} if resamples else {}
+        row["largest_change"] = _largest_change(values(kept, column_of(label, layer, "none")), after)
+        found.append(row)
+    return pd.DataFrame(found)
+
+
+def column_of(label: str, layer: str, transform: str) -> str:
+    """The records' column of a measure, layer ("all": the sum) and transform ("none": as trained)."""
+    name = f"measure.{label}" + ("" if transform == "none" else f"@{transform}")
+    return name if layer == "all" else f"{name}.{layer}"
+
+
+def _largest_change(before: np.ndarray, after: np.ndarray) -> float:
     with np.errstate(invalid="ignore", divide="ignore"):
         change = np.abs(after - before) / np.abs(before)
     known = change[~np.isnan(change)]
-    return row | {"largest_change": float(known.max()) if len(known) else float("nan")}
+    return float(known.max()) if len(known) else float("nan")

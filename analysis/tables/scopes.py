@@ -5,10 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.correlation import RESAMPLES
-from analysis.load import measures
 from analysis.scope import by_scope
 from analysis.stopwise import stopwise
-from analysis.style import ordered
+from analysis.subject import trained
 
 TITLE = "Pooled and coupled rank correlation, over all and within each data set and model"
 METHOD = (
@@ -21,6 +20,6 @@ def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
     """Columns: stop, target, measure, scope, n, configurations, tau_b, tau_a, coupled_tau_a, coupled_pairs."""
 
     def one(kept: pd.DataFrame, target: str) -> pd.DataFrame:
-        return by_scope(kept, target, ordered(measures(kept)), resamples)
+        return by_scope(kept, target, trained(kept), resamples)
 
     return stopwise(frame, one, TITLE, METHOD.format(resamples=f"{resamples:,}"))

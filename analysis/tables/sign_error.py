@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.load import measures
 from analysis.robustness import DEFAULT_N_TEST, MIN_SAMPLES, sign_error
 from analysis.stopwise import stopwise
-from analysis.style import ordered
+from analysis.subject import trained
 from analysis.tables.granulated import axis_words
 
 TITLE = "Sign error over environments: mean, 90th percentile and maximum"
@@ -23,7 +22,7 @@ def build(frame: pd.DataFrame) -> pd.DataFrame:
     """Columns: stop, target, measure, axis, environments, used, mean, p90, max, unweighted; against the error gap."""
 
     def one(kept: pd.DataFrame, target: str) -> pd.DataFrame:
-        table = sign_error(kept, target, ordered(measures(kept)))
+        table = sign_error(kept, target, trained(kept))
         table["axis"] = ["all" if axis == "all" else axis_words(axis) for axis in table["axis"]]
         return table[table["environments"] > 0].reset_index(drop=True)
 

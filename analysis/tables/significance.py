@@ -5,10 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.correlation import RESAMPLES
-from analysis.load import measures
 from analysis.significance import permutation
 from analysis.stopwise import stopwise
-from analysis.style import ordered
+from analysis.subject import trained
 
 TITLE = "Permutation p of each measure's rank correlation, and q over all measures"
 METHOD = (
@@ -21,7 +20,7 @@ def build(frame: pd.DataFrame, permutations: int = RESAMPLES) -> pd.DataFrame:
     """Columns: stop, target, measure, n, p_permutation, q_bh, note."""
 
     def one(kept: pd.DataFrame, target: str) -> pd.DataFrame:
-        return permutation(kept, target, ordered(measures(kept)), permutations=permutations)
+        return permutation(kept, target, trained(kept), permutations=permutations)
 
     table = stopwise(frame, one, TITLE, METHOD.format(permutations=f"{permutations:,}"))
     table.attrs["decimals"] = 4

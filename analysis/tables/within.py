@@ -5,9 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.correlation import RESAMPLES, correlate_each
-from analysis.load import axes, axis_columns, codes, measures
+from analysis.load import axes, axis_columns, codes
 from analysis.stopwise import stopwise
-from analysis.style import hyperparameter, ordered
+from analysis.style import hyperparameter
+from analysis.subject import with_last_layer
 
 TITLE = "Correlation with the gap within each setting of one hyperparameter"
 METHOD = (
@@ -40,8 +41,7 @@ def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
 
 def _setting(part: pd.DataFrame, target: str, resamples: int) -> list[dict[str, object]]:
     """A row a measure of the networks of one setting."""
-    names = [m for m in ordered(measures(part)) if "@" not in m]
-    every = correlate_each(part, target, names, resamples)
+    every = correlate_each(part, target, with_last_layer(part), resamples)
     rows: list[dict[str, object]] = []
     for name, c in every.items():
         row: dict[str, object] = {"measure": name, "n": c.n, "configurations": c.n_configurations}

@@ -75,3 +75,72 @@ def synthetic_ledger(n_rows: int = 10_000, n_measures: int = 40, n_seeds: int = 
     frame["is.converged"] = r.random(len(frame)) > 0.03
     columns = {f"complexity.m{k:02d}": gap + 0.01 * (k + 1) * r.normal(size=len(frame)) for k in range(n_measures)}
     return pd.concat([frame, pd.DataFrame(columns)], axis=1)
+
+
+CONVOLUTIONAL = ("conv1", "conv2", "fc1", "fc2", "fc3")
+LENET_STOPS = ("loss_0.1", "loss_0.01", "epoch_10", "epoch_20", "epoch_40", "epoch_60")
+TRANSFORMS = ("layerwise_1", "layerwise_2", "layerwise_3", "neuronwise_1")
+SWEEP = ("1e-3", "1e-2", "1e-1", "5", "10", "25", "1e3")
+
+
+def synthetic_lenet(n_seeds: int = 9, stops: tuple[str, ...] = LENET_STOPS, seed: int = 0) -> pd.DataFrame:
+    """Records of the LeNet5 study's shape: 4 inits x 4 zipped (batch, lr) pairs x seeds x stops, 5 layers.
+
+    The 2019 and 2021 measures of a layer follow the gap, the trace less; reparameterized networks have the columns of
+    their last two layers and the total over all. One network diverges, one does not reach a loss of 0.01.
+    """
+    r = np.random.default_rng(seed)
+    inits, pairs = ("xavier_normal", "kaiming_uniform", "uniform", "normal"), zip(BATCHES, RATES, strict=True)
+    rows = []
+    for i, (init, (batch, lr), run) in enumerate(itertools.product(inits, list(pairs), range(n_seeds))):
+        base = 1.0 + 0.2 * inits.index(init) - 0.15 * np.log10(batch) + 0.1 * r.normal()
+        status = "diverged" if i == 7 else "not_converged" if i == 11 else "finished"
+        for place, stop in enumerate(stops):
+            late = -np.log10(float(stop.removeprefix("loss_"))) if stop.startswith("loss") else place
+            loss = 10**-late * (1 + 0.1 * r.random()) if stop.startswith("loss") else float(np.exp(-place - r.normal()))
+            gap = base * (0.5 + 0.3 * late) + 0.05 * r.normal()
+            row = {
+                "key": f"{i:012x}", "stop": stop, "hp.dataset": "cifar10", "hp.n_train": 10000, "hp.model": "lenet5",
+                "hp.init": init, "hp.lr": lr, "hp.weight_decay": 0.0, "hp.batch_size": batch, "hp.seed": run,
+                "train.status": status,
+                "train.converged": status == "finished" or (status == "not_converged" and stop != "loss_0.01"),
+                "train.epoch": 10 * place, "train.loss": loss, "train.error": 0.01 * place,
+                "test.loss": gap + loss, "test.error": round(0.3 + gap / 9, 4), "gap.loss": gap,
+                "gap.error": round(0.29 + gap / 9, 4), "n.train": 10000, "n.test": 10000, "n.parameters": 62006,
+            }  # fmt: skip
+            row |= _lenet_measures(r, gap, loss)
+            row |= {"prov.commit": "0" * 12, "prov.torch": "2.13.0", "prov.device": "cpu", "prov.mode": "stacked"}
+            if status == "diverged":
+                row |= {c: np.nan for c in row if c.startswith(("measure.", "gap.", "test.", "train.loss"))}
+            rows.append(row)
+    return pd.DataFrame(rows).sort_values(["key", "stop"], ignore_index=True)
+
+
+BATCHES, RATES = (4, 32, 64, 512), (0.001, 0.008, 0.02, 0.1)
+# Label -> (noise of its logarithm, what a factor a does to fc2's and to fc3's value: its power of a).
+_LAYERWISE = {
+    "relative_flatness": (0.2, 0), "relative_flatness_normalized": (0.25, 0), "kappa_2019": (0.2, 0),
+    "rho_max": (0.3, 0), "rho_sum": (0.3, 0), "hessian_trace": (0.6, 2), "lambda_max": (0.7, 2),
+    "weight_norm_squared": (0.3, -2),
+}  # fmt: skip
+_SCALAR = ("fisher_rao_norm", "pac_bayes_flatness", "distance_from_init", "inverse_margin", "train_loss")
+
+
+def _lenet_measures(r: np.random.Generator, gap: float, loss: float) -> dict[str, float]:
+    row: dict[str, float] = {}
+    factors = {t: float(r.integers(5, 26)) for t in TRANSFORMS} | {f"factor_{a}": float(a) for a in SWEEP}
+    for label, (sigma, power) in _LAYERWISE.items():
+        parts = {k: float(np.exp(gap + sigma * r.normal()) * (j + 1)) for j, k in enumerate(CONVOLUTIONAL)}
+        row |= {f"measure.{label}": sum(parts.values())} | {f"measure.{label}.{k}": v for k, v in parts.items()}
+        for name, a in factors.items():
+            changed = parts | {"fc2": parts["fc2"] * a**power, "fc3": parts["fc3"] * a**-power}
+            row[f"measure.{label}@{name}"] = sum(changed.values())
+            row |= {f"measure.{label}@{name}.{k}": changed[k] for k in ("fc2", "fc3")}
+    for label in _SCALAR:
+        value = loss if label == "train_loss" else float(np.exp(0.5 * gap + 0.4 * r.normal()))
+        row[f"measure.{label}"] = value
+        if label == "pac_bayes_flatness":
+            row["measure.pac_bayes_flatness.se"] = 0.05 * value
+        if label in ("pac_bayes_flatness", "distance_from_init"):
+            row |= {f"measure.{label}@{name}": value * a for name, a in factors.items()}
+    return row

@@ -19,7 +19,8 @@ from analysis.figures import slices as slices_figure
 from analysis.figures.stability import curves
 from analysis.load import Source, configurations
 from analysis.make import make, parts, write
-from analysis.tables import invariance, within
+from analysis.tables import invariance, reparameterization, within
+from analysis.tables import sweep as sweep_table
 
 
 def source(records: pd.DataFrame, **frames: pd.DataFrame) -> Source:
@@ -70,8 +71,9 @@ def test_every_part_survives_one_network(records):
 
 
 def test_reparameterization_leaves_the_invariant_measure_and_moves_the_trace(make_records):
-    table = make(source(make_records(transforms=("layerwise_1",)))).tables["reparameterization"]
-    table = table.set_index(["measure", "transform"])
+    table = reparameterization.build(make_records(transforms=("layerwise_1",)), resamples=0)
+    assert table["layer"].unique().tolist() == ["all", "fc1", "fc2", "fc3"]
+    table = table[(table["layer"] == "all") & (table["target"] == "gap.loss")].set_index(["measure", "transform"])
     assert table.loc[("relative_flatness", "layerwise_1"), "largest_change"] == 0
     before, after = (table.loc[("hessian_trace", t), "tau_b"] for t in ("none", "layerwise_1"))
     assert table.loc[("hessian_trace", "layerwise_1"), "largest_change"] > 1 and abs(after) < abs(before)
@@ -161,5 +163,8 @@ def test_sweep_is_flat_for_an_invariant_measure_and_falls_for_the_trace(records)
     lines = sweep.ratios(records)
     assert lines["relative_flatness"] == ([1e-3, 1.0, 20.0, 1e3], [1.0] * 4)
     assert lines["hessian_trace"][1] == pytest.approx([1e6, 1, 1 / 400, 1e-6])
+    table = sweep_table.build(records).set_index(["measure", "layer", "factor"])
+    assert table.loc[("hessian_trace", "all", 20.0), "ratio"] == pytest.approx(1 / 400)
+    assert table.loc[("hessian_trace", "all", 20.0), "tau_b"] == table.loc[("hessian_trace", "all", 1.0), "tau_b"]
     with pytest.raises(Lacking, match="factor_<a>"):
         sweep.build(records.loc[:, ~records.columns.str.contains("@")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from synthetic import synthetic_lenet
 
 from analysis.__main__ import main
 from analysis.correlation import correlate
@@ -12,7 +13,7 @@ from analysis.verify import EXPECTED, Claim, Expectation, compare, read_expectat
 
 
 def expectation(*claims: Claim) -> Expectation:
-    return Expectation("toy", "a source", "gap.loss", "default", claims)
+    return Expectation("toy", "a source", "gap.loss", ("default",), claims)
 
 
 def test_a_number_in_the_interval_agrees_and_one_outside_does_not(records):
@@ -28,13 +29,15 @@ def test_phrases_are_read_as_the_file_says(records):
     claims = (
         Claim("weak", "distance_from_init", "pearson", "very weak", at_most=0.3),
         Claim("weak", "relative_flatness", "pearson", "very weak", at_most=0.3),
-        Claim("first", "relative_flatness", "pearson", "highest", highest=True),
-        Claim("first", "hessian_trace", "pearson", "highest", highest=True),
+        Claim("first", "relative_flatness", "pearson", "highest", above=("hessian_trace", "absent")),
+        Claim("first", "hessian_trace", "pearson", "highest", above=("relative_flatness",)),
         Claim("absent", "sharpness", "pearson", 0.5),
     )
     verdicts = [r["verdict"] for r in compare(expectation(*claims), records, resamples=50)]
     assert verdicts[0] == "agrees" and verdicts[1].startswith("differs: above")
-    assert verdicts[2] == "agrees" and verdicts[3].startswith("differs: relative_flatness has 0.")
+    assert verdicts[2] == "agrees (of those measured; without absent)" and verdicts[3].startswith(
+        "differs: relative_flatness has 0."
+    )
     assert verdicts[4] == "not measured: sharpness"
 
 
@@ -55,8 +58,20 @@ def test_each_stop_is_a_row_of_its_own(make_records, tmp_path):
     make_records(stops=("loss_0.1", "loss_0.01")).to_csv(tmp_path / "mnist_mlp_layers.csv", index=False)
     table = verify(records=tmp_path, resamples=50)
     table = table[table["study"] == "mnist_mlp_layers"]
-    assert table["stop"].tolist() == ["loss_0.1"] * 4 + ["loss_0.01"] * 4
+    assert table["stop"].tolist() == ["loss_0.1"] * 8 + ["loss_0.01"] * 8
+    assert table["rules"].tolist() == (["default"] * 4 + ["mnist_2019"] * 4) * 2
     assert table["verdict"].iloc[3] == "not measured: kappa_2019.fc4" and np.isfinite(table["ours"].iloc[0])
+
+
+def test_the_authors_exclusions_are_a_variant_beside_ours(tmp_path):
+    synthetic_lenet(n_seeds=2).to_csv(tmp_path / "lenet5_cifar10.csv", index=False)
+    table = verify(records=tmp_path, resamples=50)
+    table = table[table["study"] == "lenet5_cifar10"].set_index(["stop", "rules", "item"])
+    kappa = table.xs("Pearson of gap and kappa", level="item")["n"].unstack()
+    assert (kappa["default"] - kappa["authors_2021"] == 3).all() and len(kappa) == 6
+    trace = table.loc[("loss_0.01", "default", "Pearson of gap and Hessian trace, reparameterized")]
+    assert trace["verdict"] == ("agrees" if abs(trace["ours"]) <= 0.3 else "differs: above 0.3 in size")
+    assert not table["verdict"].str.contains("not measured").any()
 
 
 def test_every_expectation_has_a_source_and_readable_claims():

@@ -1,0 +1,56 @@
+"""The last layer alone at every stop, as the source papers measured it: as trained, reparameterized, at one loss, at one
+norm."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis.correlation import RESAMPLES, correlate
+from analysis.partial_rank import partial
+from analysis.stopwise import stopwise
+from analysis.subject import last_layer, trained, transforms
+
+TITLE = "The last layer alone at every stop"
+METHOD = (
+    "Pearson's r and τ_b of the last layer's measure with the loss gap, with 95% BCa intervals from {resamples} "
+    "resamples of configurations; after: every network reparameterized (first draw); partial: τ_b with the training "
+    "loss, or the layer's squared weight norm, held fixed. Loss stops compare networks that fit equally well, epoch "
+    "stops those that trained equally long."
+)
+_GIVEN = {"training loss": "partial_given_loss", "squared weight norm": "partial_given_norm"}
+
+
+def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
+    """Columns: stop, target, measure, n, configurations, pearson, pearson_after, tau_b, tau_b_after,
+    partial_given_loss, partial_given_norm; each with .low and .high. A row a stop and layerwise measure."""
+
+    def one(kept: pd.DataFrame, target: str) -> pd.DataFrame:
+        names = {last_layer(kept, m): m for m in trained(kept) if last_layer(kept, m)}
+        if not names:
+            return pd.DataFrame()
+        table = correlate(kept, target, list(names), resamples).set_index("measure", drop=False)
+        head = [c for c in table.columns if c.split(".")[0] in ("measure", "n", "configurations", "pearson", "tau_b")]
+        again = {_after(name, transforms(kept).get(m)): name for name, m in names.items()}
+        after = correlate(kept, target, [a for a in again if a], resamples) if any(again) else table.iloc[:0]
+        after.index = pd.Index([again[a] for a in after["measure"]])
+        held = partial(kept, target, list(names), resamples).set_index("measure")
+        parts = [table[head], _renamed(after, "pearson", "pearson_after"), _renamed(after, "tau_b", "tau_b_after")]
+        for words, column in _GIVEN.items():
+            parts.append(_renamed(held[held["given"] == words], "partial_tau", column))
+        order = ["measure", "n", "configurations", "pearson", "pearson_after", "tau_b", "tau_b_after", *_GIVEN.values()]
+        joined = pd.concat(parts, axis=1)
+        shown = [c for name in order for c in (name, f"{name}.low", f"{name}.high") if c in joined.columns]
+        return joined[shown].dropna(axis=1, how="all").reset_index(drop=True)
+
+    return stopwise(frame, one, TITLE, METHOD.format(resamples=f"{resamples:,}"), needs="measures of several layers")
+
+
+def _after(name: str, drawn: list[str] | None) -> str:
+    """The label of a last layer, reparameterized by the first of the drawn transforms; empty without any."""
+    label, _, layer = name.partition(".")
+    return f"{label}@{drawn[0]}.{layer}" if drawn else ""
+
+
+def _renamed(table: pd.DataFrame, column: str, name: str) -> pd.DataFrame:
+    ends = ("", ".low", ".high")
+    return table[[column + end for end in ends]].rename(columns={column + end: name + end for end in ends})

@@ -1,0 +1,110 @@
+"""Records of the LeNet5 study's shape: loss stops and epoch stops apart, the last layer alone, before and after."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import CONVOLUTIONAL, LENET_STOPS, TRANSFORMS, synthetic_lenet
+
+from analysis.correlation import coefficients, correlate, tau
+from analysis.exclude import exclude
+from analysis.figures import last_layer as scatter
+from analysis.load import at_stop, axes, configurations, measures
+from analysis.partial_rank import partial_tau
+from analysis.subject import trained, transforms, with_last_layer
+from analysis.tables import correlation, last_layer, partial, reparameterization, variants, within
+
+
+@pytest.fixture(scope="module")
+def lenet() -> pd.DataFrame:
+    return synthetic_lenet()
+
+
+@pytest.fixture(scope="module")
+def kept(lenet) -> pd.DataFrame:
+    return exclude(at_stop(lenet))[0]
+
+
+def test_the_shape_is_that_of_the_study(lenet):
+    assert len(lenet) == 144 * 6 and len(lenet.columns) > 300
+    assert axes(at_stop(lenet)) == ["hp.init", "hp.lr+hp.batch_size"]
+    assert len(trained(lenet)) == 13 and len(measures(lenet)) > 100
+    assert with_last_layer(lenet)[:2] == ["relative_flatness", "relative_flatness.fc3"]
+    assert transforms(lenet)["kappa_2019"] == list(TRANSFORMS) and len(transforms(lenet, sweep=True)["kappa_2019"]) == 7
+
+
+def test_tables_of_trained_networks_hold_no_reparameterized_ones(lenet):
+    few = lenet[lenet["stop"].isin(["loss_0.01", "epoch_20"])]
+    for table in (correlation.build(few, 0), partial.build(few, 0), within.build(few, 0), variants.build(few, 0)):
+        assert not table["measure"].str.contains("@").any() and "kappa_2019.fc3" in set(table["measure"])
+
+
+def test_loss_stops_come_first_and_epoch_stops_after_each_with_its_own_networks(lenet):
+    table = last_layer.build(lenet, 0)
+    assert table["stop"].unique().tolist() == list(LENET_STOPS)
+    n = table.drop_duplicates("stop").set_index("stop")["n"]
+    assert n["loss_0.1"] == 143 and n["loss_0.01"] == 142  # one diverged; one did not reach the lower loss
+    assert "loss_0.01: 142 of 144 runs" in table.attrs["note"]
+
+
+def test_the_last_layer_is_correlated_as_trained_reparameterized_and_with_others_held_fixed(lenet, kept):
+    table = last_layer.build(lenet, 200).set_index(["stop", "measure"])
+    row = table.loc[("loss_0.01", "hessian_trace.fc3")]
+    gap, group = kept["gap.loss"], configurations(kept)
+    before = coefficients(kept["measure.hessian_trace.fc3"], gap, group, 200)
+    after = coefficients(kept["measure.hessian_trace@layerwise_1.fc3"], gap, group, 200)
+    assert row["pearson"] == pytest.approx(before.point["pearson"]) and row["tau_b.low"] == before.interval("tau_b").low
+    assert row["pearson_after"] == pytest.approx(after.point["pearson"]) and abs(row["pearson_after"]) < row["pearson"]
+    held = [kept["train.loss"]]
+    given_loss = partial_tau(kept["measure.hessian_trace.fc3"], gap, held)
+    given_norm = partial_tau(kept["measure.hessian_trace.fc3"], gap, [kept["measure.weight_norm_squared.fc3"]])
+    assert row["partial_given_loss"] == pytest.approx(given_loss)
+    assert row["partial_given_norm"] == pytest.approx(given_norm)
+    kappa = table.loc[("loss_0.01", "kappa_2019.fc3")]
+    assert kappa["pearson_after"] == kappa["pearson"] > 0.5
+
+
+def test_before_and_after_of_every_draw_for_both_gaps_and_for_the_layers_that_change(lenet, kept):
+    table = reparameterization.build(lenet, 0)
+    assert set(table["target"]) == {"gap.loss", "gap.error"} and set(table["layer"]) == {"all", "fc2", "fc3"}
+    assert table["transform"].unique().tolist() == ["none", *TRANSFORMS]
+    rows = table[(table["stop"] == "loss_0.01") & (table["target"] == "gap.error")]
+    rows = rows.set_index(["measure", "layer", "transform"])
+    for transform in ("none", "layerwise_2"):
+        column = "measure.lambda_max" + ("" if transform == "none" else f"@{transform}") + ".fc3"
+        assert rows.loc[("lambda_max", "fc3", transform), "tau_b"] == pytest.approx(
+            tau(kept[column], kept["gap.error"])
+        )
+    assert rows.loc[("rho_max", "all", "neuronwise_1"), "largest_change"] == 0
+
+
+def test_within_each_pair_and_within_each_init(lenet, kept):
+    table = within.build(lenet, 0)
+    table = table[table["stop"] == "loss_0.01"]
+    assert table.groupby("axis")["setting"].nunique().to_dict() == {"init": 4, "learning rate & batch size": 4}
+    one = table[(table["setting"] == "0.008, 32") & (table["measure"] == "kappa_2019.fc3")].iloc[0]
+    rows = kept[kept["hp.lr"] == 0.008]
+    assert one["n"] == len(rows) == 35 or one["n"] == len(rows) == 36
+    assert one["tau_b"] == pytest.approx(tau(rows["measure.kappa_2019.fc3"], rows["gap.loss"]))
+
+
+def test_the_authors_exclusions_are_a_named_variant_that_drops_the_three_smallest_gaps(lenet, kept):
+    table = variants.build(lenet, 0).set_index(["stop", "rules", "measure"])
+    smaller = kept.drop(kept["gap.loss"].nsmallest(3).index)
+    ours = correlate(smaller, labels=["kappa_2019.fc3"], resamples=0).iloc[0]
+    theirs = table.loc[("loss_0.01", "authors_2021", "kappa_2019.fc3")]
+    assert theirs["n"] == ours["n"] == 139 and theirs["pearson"] == pytest.approx(ours["pearson"])
+    assert table.loc[("loss_0.01", "all", "kappa_2019.fc3"), "n"] == 143  # the one that diverged has no values
+    assert "authors_2021" not in correlation.build(lenet, 0).attrs["note"]
+
+
+def test_the_source_papers_scatter_shows_three_measures_before_and_after(lenet, kept):
+    figure = scatter.build(lenet)
+    panels = [a for a in figure.axes if a.get_title()]
+    assert [a.get_xlabel() for a in panels[3:]] == [
+        "relative flatness, fc3", "kappa 2019, fc3", "Hessian trace, fc3",
+    ]  # fmt: skip
+    points = [np.sort(a.collections[0].get_offsets()[:, 0]) for a in panels]
+    assert np.array_equal(points[1], np.sort(kept["measure.kappa_2019.fc3"])) and np.array_equal(points[1], points[4])
+    assert np.array_equal(points[5], np.sort(kept["measure.hessian_trace@layerwise_1.fc3"]))

@@ -16,6 +16,7 @@ import pandas as pd
 
 from analysis import render, style, verify
 from analysis.exclude import exclude
+from analysis.finding import findings
 from analysis.load import InputError, Source, at_stop, committed_studies, configurations, load_study, main_stop, varying
 from analysis.make import Made, Progress, make, parts
 from analysis.stopwise import targets
@@ -23,6 +24,7 @@ from analysis.tables.correlation import headline
 
 PAPER = Path("paper")
 _ROWS = 44  # of a table on one page
+_CLAIMED = ("relative_flatness", "relative_flatness_normalized", "kappa_2019", "hessian_trace", "weight_norm_squared")
 
 
 def generate(folder: Path = PAPER, progress: Progress = lambda done, total, name: None) -> list[Path]:
@@ -70,9 +72,11 @@ def study_numbers(source: Source, made: Made) -> dict[str, str]:
     available = targets(kept)
     if available:
         found["target"] = style.target_words(available[0])
-        found |= _coefficients(headline(made.tables["correlation"], main_stop(frame), available[0]), "")
+        found |= _coefficients(_headline(source, made))
     for table, row_name in (("layers", "layer"), ("differences", "than"), ("partial", "given"), ("granulated", "axis")):
         found |= _table_numbers(made.tables[table], table, row_name, main_stop(frame))
+    found |= _last_layer_numbers(made.tables["last_layer"], main_stop(frame))
+    found |= {key: render.escape(words) for key, words in findings(made.tables).items()}
     if "seconds" in source.timings.columns:
         found["minutes"] = render.number(float(source.timings["seconds"].sum()) / 60, 1)
     return found
@@ -104,7 +108,9 @@ def complaints(log: str) -> list[str]:
 
 def _write_study(source: Source, made: Made, folder: Path) -> list[Path]:
     written = []
-    for name, table in {**made.tables, "headline": _headline(source, made)}.items():
+    short = {"headline": _headline(source, made), "last_layer_short": _last_layer(made.tables["last_layer"])}
+    printed = {name: excerpt(table, source) for name, table in made.tables.items()}
+    for name, table in {**printed, **short}.items():
         for number, part in enumerate(pieces(table)):
             path = folder / "tables" / f"{source.name}-{name}{_suffix(number)}.tex"
             written.append(_put(path, render.to_latex(part)))
@@ -121,7 +127,32 @@ def _headline(source: Source, made: Made) -> pd.DataFrame:
     table = made.tables["correlation"]
     if not available:
         return table
-    return headline(table, main_stop(source.records), available[0]).drop(columns=["note"], errors="ignore")
+    short = headline(table, main_stop(source.records), available[0], made.tables["reparameterization"])
+    return short.drop(columns=["note"], errors="ignore")
+
+
+def _last_layer(table: pd.DataFrame) -> pd.DataFrame:
+    """What a page of the text has room for: the measures that the source papers are about, without tau-b."""
+    if table.attrs.get("lacks"):
+        return table
+    rows = table[table["measure"].str.partition(".")[0].isin(_CLAIMED)]
+    short = rows[[c for c in rows.columns if not c.startswith(("tau_b", "target"))]].reset_index(drop=True)
+    short.attrs = dict(table.attrs)
+    return short
+
+
+def excerpt(table: pd.DataFrame, source: Source, most: int = 2 * _ROWS) -> pd.DataFrame:
+    """What the appendix prints of a table with more than `most` rows: the main stop and first target, cut at `most`."""
+    if len(table) <= most:
+        return table
+    rows = table[table["stop"] == main_stop(source.records)] if "stop" in table.columns else table
+    if len(rows) > most and "target" in rows.columns:
+        rows = rows[rows["target"] == rows["target"].iloc[0]]
+    short = rows.iloc[:most].reset_index(drop=True)
+    command = f"python -m analysis make {source.name} --committed"
+    cut = f"{len(short)} of {len(table)} rows; all are in the CSV that {command} writes."
+    short.attrs = dict(table.attrs) | {"note": f"{table.attrs.get('note', '')} {cut}".strip()}
+    return short
 
 
 def pieces(table: pd.DataFrame, rows: int = _ROWS) -> list[pd.DataFrame]:
@@ -144,7 +175,7 @@ def _appendix(source: Source, made: Made) -> list[str]:
         if lacks:
             lines.append(rf"\paragraph{{{render.escape(title)}}} Not available: it needs {render.escape(lacks)}.\par")
             continue
-        for number in range(len(pieces(table))):
+        for number in range(len(pieces(excerpt(table, source)))):
             path = f"tables/{source.name}-{name}{_suffix(number)}"
             shown = caption(title + (" (continued)" if number else ""))
             lines.append(rf"\begin{{table}}[htbp]{shown}\centering\input{{{path}}}\end{{table}}")
@@ -159,10 +190,10 @@ def _suffix(number: int) -> str:
     return f"-{number + 1}" if number else ""
 
 
-def _coefficients(table: pd.DataFrame, suffix: str) -> dict[str, str]:
+def _coefficients(table: pd.DataFrame) -> dict[str, str]:
     found = {}
     for row in table.to_dict("records"):
-        name = f"{row['measure']}{suffix}"
+        name = str(row["measure"])
         found[f"{name}.n"] = str(row["n"])
         for coefficient in ("tau_b", "tau_a", "pearson"):
             found |= _value(f"{name}.{coefficient}", row, coefficient)
@@ -180,6 +211,17 @@ def _table_numbers(table: pd.DataFrame, name: str, row_name: str, stop: str) -> 
         for column in ("tau_b", "pearson", "delta_tau_b", "partial_tau", "psi", "networks_needed"):
             if column in row:
                 found |= _value(f"{name}.{row['measure']}.{row[row_name]}.{column}", row, column)
+    return found
+
+
+def _last_layer_numbers(table: pd.DataFrame, stop: str) -> dict[str, str]:
+    """`last.<measure>.<column>` at the main stop, the measure without its layer; `last.layer`, the layer."""
+    if table.attrs.get("lacks"):
+        return {}
+    found = {"last.layer": render.escape(str(table["measure"].iloc[0]).partition(".")[2])}
+    for row in table[table["stop"] == stop].to_dict("records"):
+        for column in [c for c in table.columns if f"{c}.low" in table.columns]:
+            found |= _value(f"last.{str(row['measure']).partition('.')[0]}.{column}", row, column)
     return found
 
 

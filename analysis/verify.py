@@ -75,7 +75,7 @@ def read_expectation(path: Path) -> Expectation:
 def verify(expected: Path = EXPECTED, records: Path | None = None, resamples: int = RESAMPLES) -> pd.DataFrame:
     """Compare everything published with `records` (default: the committed ones); one row a claim, stop and rules.
 
-    Columns: study, item, stop, rules, published, ours with .low and .high, n, configurations, verdict, source.
+    Columns: study, item, measure, stop, rules, published, ours with .low and .high, n, configurations, verdict, source.
     """
     rows: list[dict[str, object]] = []
     for path in sorted(expected.glob("*.yaml")):
@@ -83,7 +83,7 @@ def verify(expected: Path = EXPECTED, records: Path | None = None, resamples: in
         file = (records or COMMITTED) / f"{expectation.study}.csv"
         frame = read_records(file) if file.is_file() else None
         rows += compare(expectation, frame, resamples)
-    columns = ["study", "item", "stop", "rules", "published", "ours", "ours.low", "ours.high", "n", "configurations"]
+    columns = ["study", "item", "measure", "stop", "rules", "published", "ours", "ours.low", "ours.high", "n", "configurations"]
     table = pd.DataFrame(rows, columns=[*columns, "verdict", "source"])
     table.attrs |= {"title": TITLE, "note": NOTE}
     return table
@@ -115,6 +115,7 @@ def compare(
             about = {
                 "study": expectation.study,
                 "item": claim.item,
+                "measure": claim.measure,
                 "stop": stop or "n/a",
                 "rules": rules or "n/a",
                 "published": str(claim.published),

@@ -144,3 +144,13 @@ def _lenet_measures(r: np.random.Generator, gap: float, loss: float) -> dict[str
         if label in ("pac_bayes_flatness", "distance_from_init"):
             row |= {f"measure.{label}@{name}": value * a for name, a in factors.items()}
     return row
+
+
+def synthetic_mnist(n_seeds: int = 20) -> pd.DataFrame:
+    """Records of the MNIST study's shape: 4 zipped pairs x seeds x 5 stops, five layers, nothing reparameterized."""
+    stops = ("loss_0.1", "loss_0.07", "epoch_50", "epoch_100", "epoch_200")
+    frame = synthetic_lenet(n_seeds, stops, seed=1)
+    frame = frame[frame["hp.init"] == "xavier_normal"].assign(**{"hp.dataset": "mnist", "hp.model": "mlp"})
+    frame = frame[[c for c in frame.columns if "@" not in c]]
+    names = {f"measure.{m}.{old}": f"measure.{m}.fc{k + 1}" for m in _LAYERWISE for k, old in enumerate(CONVOLUTIONAL)}
+    return frame.rename(columns=names).reset_index(drop=True)

@@ -43,6 +43,12 @@ class Exclusions:
         each = "; ".join(f"{name} ({RULES[name].reason}): {count}" for name, count in self.counts.items())
         return f"{self.kept} of {self.total} runs; excluded by rule: {each or 'no rule asked'}."
 
+    @property
+    def counted(self) -> str:
+        """The counts alone, where the rules' reasons stand elsewhere."""
+        each = ", ".join(f"{name} {count}" for name, count in self.counts.items() if count)
+        return f"{self.kept} of {self.total} runs" + (f" ({each})." if each else ".")
+
     def table(self) -> pd.DataFrame:
         """One row a rule: rule, reason, excluded; then the runs that are left."""
         rows = [{"rule": n, "reason": RULES[n].reason, "runs": c} for n, c in self.counts.items()]

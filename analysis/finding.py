@@ -1,5 +1,4 @@
-"""What held and what did not, in words made of the tables: at which stops an interval lies above zero, or holds what was
-published.
+"""What held and what did not, in words made of the tables: at which stops an interval lies above zero, or holds a number.
 
 The paper's sentences are written once, by hand, around these words; no sentence says more than its table.
 """
@@ -17,9 +16,9 @@ Tables = Mapping[str, pd.DataFrame]
 def findings(tables: Tables) -> dict[str, str]:
     """Quantity -> words, of one study's tables: lists of stops, and the largest change that the exclusions make.
 
-    `zero.<measure>.<column>.<where>`: stops at which the interval of the last layer's coefficient lies above zero, holds
-    it, or lies below; `ahead.<measure>.<other>.<where>`: the same for the difference of two measures' tau-b, of the first
-    measure alone; `claim.<measure>.<where>`: stops at which the published number agrees, or ours is lower, higher, or
+    `zero.<measure>.<column>.<where>`: stops at which the interval of the last layer's coefficient lies above zero,
+    holds it, or lies below. `ahead.<measure>.<other>.<where>`: the same for the difference of the first measure's and
+    another's tau-b. `claim.<measure>.<where>`: stops at which the published number agrees, or ours is lower, higher, or
     otherwise differs. A list is "every stop", "no stop", or the stops.
     """
     return (

@@ -96,7 +96,7 @@ def _least(scores: Mapping[tuple[str, ...], float]) -> tuple[float, str]:
     if not defined:
         return float("nan"), ""
     best = min(defined, key=lambda s: scores[s])
-    return scores[best], " & ".join(name.removeprefix("hp.") for name in best) or "nothing"
+    return scores[best], " & ".join(name.replace("hp.", "") for name in best) or "nothing"
 
 
 def _xlogx(p: Floats) -> Floats:

@@ -85,6 +85,15 @@ def tie_form(ranks: NDArray[np.int64], weights: NDArray[np.floating]) -> Floats:
     return np.einsum("gb,gb->b", groups, groups, dtype=np.float64, casting="unsafe")
 
 
+def pairs_tied(rank: NDArray[np.int64], member: NDArray[np.float32]) -> Floats:
+    """Ordered pairs (self-pairs included) of equal rank, by group of the first and of the second; (G, G)."""
+    n_ranks = int(rank.max()) + 1
+    if n_ranks == len(rank):
+        return np.diag(member.sum(axis=0, dtype=np.float64))
+    counts = np.stack([np.bincount(rank, weights=column, minlength=n_ranks) for column in member.T], axis=1)
+    return np.asarray(counts.T @ counts, dtype=np.float64)
+
+
 def _order(n: int) -> NDArray[np.float32]:
     index = np.arange(n)
     return np.sign(index[:, None] - index[None, :]).astype(np.float32)

@@ -11,7 +11,6 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from analysis import render, style, verify
@@ -42,7 +41,7 @@ def generate(folder: Path = PAPER, progress: Progress = lambda done, total, name
         appendix += _appendix(source, made)
     published = verify.verify()
     numbers |= _published_numbers(published)
-    written.append(_put(folder / "tables" / "published.tex", render.to_latex(published.drop(columns=["source"]))))
+    written.append(_put(folder / "tables" / "published.tex", render.to_latex(_of_our_rules(published))))
     written.append(
         _put(folder / "numbers.tex", "".join(f"\\setval{{{k}}}{{{v}}}\n" for k, v in sorted(numbers.items())))
     )
@@ -151,7 +150,8 @@ def excerpt(table: pd.DataFrame, source: Source, most: int = 2 * _ROWS) -> pd.Da
     short = rows.iloc[:most].reset_index(drop=True)
     command = f"python -m analysis make {source.name} --committed"
     cut = f"{len(short)} of {len(table)} rows; all are in the CSV that {command} writes."
-    short.attrs = dict(table.attrs) | {"note": f"{table.attrs.get('note', '')} {cut}".strip()}
+    note = table.attrs.get("note_at", {}).get(main_stop(source.records), table.attrs.get("note", ""))
+    short.attrs = dict(table.attrs) | {"note": f"{note} {cut}".strip()}
     return short
 
 
@@ -238,13 +238,16 @@ def _math(value: object) -> str:
     return "n/a" if text == "n/a" else f"${text.replace('−', '-').replace('∞', chr(92) + 'infty')}$"
 
 
+def _of_our_rules(table: pd.DataFrame) -> pd.DataFrame:
+    """What the text prints of `verify`: the claims under the default rules (or without records), item by item."""
+    rows = table[table["rules"].isin(["default", "n/a"])].reset_index(drop=True)
+    short = rows.drop(columns=["source", "measure", "rules"])
+    short.attrs = dict(table.attrs)
+    return short
+
+
 def _published_numbers(table: pd.DataFrame) -> dict[str, str]:
-    verdicts = table["verdict"]
-    return {
-        "published.claims": str(len(table.drop_duplicates(["study", "item"]))),
-        "published.agree": str(int((verdicts == "agrees").sum())),
-        "published.compared": str(int(np.isfinite(table["ours"].astype(float)).sum())),
-    }
+    return {"published.claims": str(len(table.drop_duplicates(["study", "item"])))}
 
 
 def _put(path: Path, content: str) -> Path:

@@ -89,6 +89,9 @@ def to_latex(table: pd.DataFrame) -> str:
     head, body = cells(table, latex=True)
     columns = "".join("r" if _is_numeric(table, i, body) else "l" for i in range(len(head)))
     rows = [" & ".join(row) + r" \\" for row in body]
+    stops = table["stop"].tolist() if "stop" in table.columns else []
+    for at in reversed([i for i in range(1, len(stops)) if stops[i] != stops[i - 1]]):
+        rows.insert(at, r"\addlinespace")
     tabular = [rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}", r"\toprule", " & ".join(head) + r" \\", r"\midrule", *rows]
     lines = [r"\begin{fittable}", *tabular, r"\bottomrule", r"\end{tabular}", r"\end{fittable}"]
     if table.attrs.get("note"):

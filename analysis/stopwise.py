@@ -30,9 +30,11 @@ def stopwise(
     """
     parts: list[pd.DataFrame] = []
     notes: dict[str, str] = {}
+    counts: list[str] = []
     for stop in stops(frame):
         kept, exclusions = exclude(at_stop(frame, stop), rules)
         notes[stop] = exclusions.note if stop == "ledger" else f"{stop}: {exclusions.note}"
+        counts.append(f"{stop}: {exclusions.counted}" if counts else notes[stop])
         available = [t for t in targets(kept) if t in wanted]
         if len(kept) < 2:
             continue
@@ -45,7 +47,7 @@ def stopwise(
     if not parts:
         return lacking(title, needs)
     table = pd.concat(parts, ignore_index=True)
-    table.attrs |= {"title": title, "note": " ".join([method, *notes.values()])}
+    table.attrs |= {"title": title, "note": " ".join([method, *counts])}
     table.attrs["note_at"] = {stop: f"{method} {note}" for stop, note in notes.items()}
     return table
 

@@ -6,12 +6,17 @@ of its own, so that a figure also reads in grey. Sizes are those of a two-column
 
 from __future__ import annotations
 
+import math
+import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 COLUMN, PAGE = 3.3, 6.9  # inches: one column, and both
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, GREY = (
@@ -90,6 +95,9 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "partial_given_norm": ("τ_b given norm", r"$\tau_b$ given norm"),
     "configurations": ("configs", "configs"),
     "psi": ("ψ", r"$\psi$"),
+    "psi_b": ("ψ_b", r"$\psi_b$"),
+    "nan_cells": ("NaN cells", "NaN cells"),
+    "nan_cells_b": ("NaN cells (ψ_b)", r"NaN cells ($\psi_b$)"),
     "Psi": ("Ψ", r"$\Psi$"),
     "p_permutation": ("p (permutation)", r"$p$ (perm.)"),
     "q_bh": ("q (BH)", r"$q$ (BH)"),
@@ -141,6 +149,22 @@ def target_words(column: str) -> str:
 def target_axis(column: str) -> str:
     """Axis label of a target, with its unit."""
     return TARGETS.get(column, (column, column))[1]
+
+
+def panel_words(label: str) -> str:
+    """A measure's words, broken into lines that fit below a panel of a row of five."""
+    return textwrap.fill(look(label).words, 19)
+
+
+def logarithmic(axes: Axes) -> None:
+    """A logarithmic x axis that labels decades alone, or 1 and 3 where there is no second decade."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    decades = math.floor(math.log10(high)) - math.ceil(math.log10(low)) + 1
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if decades > 1 else (1.0, 3.0), numticks=5))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """What a table has rows of: the measures of networks as they were trained, the last layer alone, reparameterized ones.
 
 `measure.<label>@<transform>` is the measure of the same network after its weights were rescaled without changing its
-function. It stands beside `<label>` in the tables that compare the two, and nowhere else: a network measured three times
-is not three networks, nor three measures.
+function. It stands beside `<label>` in the tables that compare the two, and nowhere else: a network measured three
+times is not three networks, nor three measures.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def last_layer(frame: pd.DataFrame, label: str) -> str:
 
 
 def with_last_layer(frame: pd.DataFrame) -> list[str]:
-    """`trained`, each layerwise measure (its sum over layers) followed by its last layer alone, as the papers had it."""
+    """`trained`, each layerwise measure (its sum over layers) followed by its last layer alone."""
     both = [(label, last_layer(frame, label)) for label in trained(frame)]
     return [name for pair in both for name in pair if name]
 

@@ -83,7 +83,19 @@ def verify(expected: Path = EXPECTED, records: Path | None = None, resamples: in
         file = (records or COMMITTED) / f"{expectation.study}.csv"
         frame = read_records(file) if file.is_file() else None
         rows += compare(expectation, frame, resamples)
-    columns = ["study", "item", "measure", "stop", "rules", "published", "ours", "ours.low", "ours.high", "n", "configurations"]
+    columns = [
+        "study",
+        "item",
+        "measure",
+        "stop",
+        "rules",
+        "published",
+        "ours",
+        "ours.low",
+        "ours.high",
+        "n",
+        "configurations",
+    ]
     table = pd.DataFrame(rows, columns=[*columns, "verdict", "source"])
     table.attrs |= {"title": TITLE, "note": NOTE}
     return table

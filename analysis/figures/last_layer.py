@@ -1,4 +1,4 @@
-"""The source papers' scatter: the last layer's measures against the gap, as trained (top) and reparameterized (bottom)."""
+"""The source papers' scatter: the last layer's measures against the gap, as trained and reparameterized."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def draw(frame: pd.DataFrame, pairs: Mapping[str, str], target: str) -> Figure:
         for column, (before, after) in enumerate(pairs.items()):
             for row, label in enumerate((before, after)):
                 _panel(grid[row, column], frame, label, target)
-            grid[1, column].set_xlabel(style.look(before).words)
+            grid[1, column].set_xlabel(style.panel_words(before))
         grid[0, 0].set_ylabel("as trained")
         grid[1, 0].set_ylabel("reparameterized")
         figure.supylabel(style.target_axis(target), fontsize=8)
@@ -57,8 +57,8 @@ def _panel(axes: Axes, frame: pd.DataFrame, label: str, target: str) -> None:
         axes.set_title("no values", fontsize=7)
         return
     x, y = x[there], y[there]
-    if x.min() > 0 and x.max() / x.min() > 30:
-        axes.set_xscale("log")
     axes.scatter(x, y, s=6, marker=look.marker, color=look.colour, alpha=0.65, linewidths=0)
+    if x.min() > 0 and x.max() / x.min() > 30:
+        style.logarithmic(axes)
     c = coefficients(x, y, resamples=0).point
     axes.set_title(rf"$\tau_b$ {c['tau_b']:.2f}   $r$ {c['pearson']:.2f}", fontsize=7)

@@ -56,7 +56,7 @@ def _panel(axes: Axes, frame: pd.DataFrame, label: str, target: str) -> None:
     x, y = values(frame, f"measure.{label}"), values(frame, target)
     there = np.isfinite(x) & np.isfinite(y)
     x, y = x[there], y[there]
-    axes.set_xlabel(f"{look.words}")
+    axes.set_xlabel(style.panel_words(label) if len(look.words) > 28 else look.words)
     if len(x) < 2:
         axes.set_title("no values", fontsize=7)
         return
@@ -65,7 +65,7 @@ def _panel(axes: Axes, frame: pd.DataFrame, label: str, target: str) -> None:
     many: dict[str, Any] = {"rasterized": len(x) > _VECTOR, "color": look.colour}
     axes.scatter(x, y, s=7, marker=look.marker, alpha=0.65, linewidths=0, **many)
     if spread:
-        axes.set_xscale("log")
+        style.logarithmic(axes)
     for mark, a, b, where in (
         ("|", x, np.zeros_like(x), axes.get_xaxis_transform()),
         ("_", np.zeros_like(y), y, axes.get_yaxis_transform()),

@@ -1,5 +1,4 @@
-"""The last layer alone at every stop, as the source papers measured it: as trained, reparameterized, at one loss, at one
-norm."""
+"""The last layer alone at every stop, as the papers measured it: as trained, reparameterized, others held fixed."""
 
 from __future__ import annotations
 

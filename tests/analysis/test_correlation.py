@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis import correlate, kendall
+from analysis import correlate, correlation, kendall
 from analysis.correlation import coefficients, more_coefficients, tau
 from analysis.pairs import PairSigns
 from analysis.resample import bca, multiplicities
@@ -43,8 +43,12 @@ def test_taus_and_pearson_equal_loops_over_pairs(seed):
         assert c.point[name] == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
 
+@pytest.mark.parametrize("few", [0, 256])
 @pytest.mark.parametrize("seed", range(20))
-def test_replicates_and_jackknife_equal_samples_written_out(seed):
+def test_replicates_and_jackknife_equal_samples_written_out(seed, few, monkeypatch):
+    """Both by sums between configurations, for few of them, and by sums over runs, for many."""
+    monkeypatch.setattr("analysis.weighted._FEW", few)
+    correlation._coefficients.cache_clear()
     x, y, groups = awkward(seed)
     c = coefficients(x, y, groups, resamples=15, seed=3)
     left, right, kept = brute.complete(x, y, groups)

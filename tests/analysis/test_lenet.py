@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import CONVOLUTIONAL, LENET_STOPS, TRANSFORMS, synthetic_lenet
+from synthetic import LENET_STOPS, TRANSFORMS, synthetic_lenet
 
 from analysis.correlation import coefficients, correlate, tau
 from analysis.exclude import exclude

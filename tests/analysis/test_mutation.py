@@ -10,7 +10,7 @@ from synthetic import synthetic_records
 
 from analysis.make import parts
 
-# The statistics that a change of one target or of one measure may move; everything else in a table is a count or a name.
+# Names of rows, and counts of networks, which a change of a number does not move.
 NAMES = (
     "stop",
     "target",

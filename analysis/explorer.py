@@ -23,8 +23,9 @@ def explorer_data(sources: list[Source]) -> Markup:
 
 def _study(source: Source) -> dict[str, Any]:
     frame = source.records
-    labels = [(m, f"{m}.{layer}") for m in style.ordered(measures(frame)) for layer in layers(frame, m)]
-    every = [name for m in style.ordered(measures(frame)) for name in (m, *(f for of, f in labels if of == m))]
+    # A sweep of given factors has a table and a figure of its own; it would fill the list of measures.
+    shown = [m for m in style.ordered(measures(frame)) if "@factor_" not in m]
+    every = [name for m in shown for name in (m, *(f"{m}.{layer}" for layer in layers(frame, m)))]
     across = varying(frame)
     columns = ["key", "stop", *across, *([SEED] if SEED in frame else []), *targets(frame)]
     columns += [f"measure.{name}" for name in every]

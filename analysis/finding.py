@@ -1,4 +1,4 @@
-"""What held and what did not, in words made of the tables: at which stops an interval lies above zero, or holds a number.
+"""What held and what did not, in words made of the tables: where an interval lies above zero, or holds a number.
 
 The paper's sentences are written once, by hand, around these words; no sentence says more than its table.
 """

@@ -18,6 +18,7 @@ from analysis.make import Made, parts
 from analysis.stopwise import targets
 from analysis.tables.correlation import headline
 
+_FIRST = "last_layer"  # the figure that the source papers' claim rests on
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -99,7 +100,7 @@ def _study(source: Source, made: Made) -> dict[str, Any]:
         "tables": [{"name": n, "title": t.attrs["title"], "table": table_html(t)} for n, t in made.tables.items()],
         "figures": [
             {"name": p.name, "title": p.title, "data": picture_data(made.png(p.name))}
-            for p in parts("figures")
+            for p in sorted(parts("figures"), key=lambda p: p.name != _FIRST)
             if p.name in made.figures
         ],
         "provenance": table_html(provenance(source)),

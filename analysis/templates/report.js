@@ -219,7 +219,7 @@ function tableColumns() {
   const fixed = [["key", "key"], ...(chosen.length > 1 ? [["study", "study"]] : [])];
   const seed = chosen.some((s) => s.columns["hp.seed"]) ? [["hp.seed", "seed"]] : [];
   return [...fixed, ...union(chosen.flatMap((s) => s.axes)), ...seed, ...union(chosen.flatMap((s) => s.targets)),
-    ...union(chosen.flatMap((s) => s.measures)).filter(([name]) => !name.slice(8).includes("."))];
+    ...union(chosen.flatMap((s) => s.measures)).filter(([name]) => !/[.@]/.test(name.slice(8)))];
 }
 
 function drawTable() {

@@ -1,4 +1,7 @@
-"""A headless Chromium driven over the WebDriver protocol, with nothing but the standard library."""
+"""A headless Chromium driven over the WebDriver protocol, with nothing but the standard library.
+
+python tests/analysis/chromium.py results/digits_mlp/report.html paper/readme/report.png    the README's picture
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import json
 import shutil
 import socket
 import subprocess
+import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -108,3 +113,20 @@ class Browser:
             except (urllib.error.URLError, ConnectionError):
                 time.sleep(0.05)
         raise RuntimeError("chromedriver did not start within 10 s")
+
+
+def main(arguments: list[str]) -> None:
+    """`chromium.py PAGE.html PICTURE.png`: the page's explorer as a picture, for the README."""
+    page, picture = map(Path, arguments)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        browser = Browser(Path(profile))
+        try:
+            browser.open(page.resolve())
+            browser.run("document.getElementById('explorer').scrollIntoView(); point(60)")
+            picture.write_bytes(browser.picture())
+        finally:
+            browser.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

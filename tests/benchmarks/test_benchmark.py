@@ -8,7 +8,16 @@ import pytest
 import torch
 from torch import nn
 
-from tests.benchmarks import curvature, networks, peers
+from tests.benchmarks import curvature, networks, peers, statistics_scale
+
+
+def test_statistics_benchmark_equals_its_peer(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path))
+    statistics_scale.main(["--rows", "200", "--measures", "6", "--resamples", "20"])
+    rows = json.loads((tmp_path / "bench" / "statistics.json").read_text())
+    assert [row["case"] for row in rows[-2:]] == ["all statistics", "tau-b bootstrap of one measure"]
+    assert all({"case", "peer", "time_ratio", "memory_ratio", "error"} <= row.keys() for row in rows)
+    assert rows[-1]["error"] < 1e-12
 
 
 def test_rows_of_a_case(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -37,7 +37,7 @@ def _verify(options: argparse.Namespace) -> int:
 
     table = verify()
     sources = table["source"].unique()
-    shown = table.drop(columns="source")
+    shown = table.drop(columns=["source", "measure"])
     shown.attrs |= table.attrs
     print(to_text(shown, width=_width(), colour=sys.stdout.isatty()), end="")
     print("\n".join(f"source: {source}" for source in sources))

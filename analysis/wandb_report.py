@@ -16,10 +16,12 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.load import InputError, Source, at_stop, axes, load_study, main_stop, measures
+from analysis.load import InputError, Source, at_stop, axes, load_study, main_stop
 from analysis.make import parts
+from analysis.paper import excerpt
 from analysis.render import to_markdown
-from analysis.style import hyperparameter, look, ordered, target_axis
+from analysis.style import hyperparameter, look, target_axis
+from analysis.subject import trained
 from analysis.tables.correlation import targets
 from study.checkpoint import read_json, write_json
 from study.paths import results_folder
@@ -41,7 +43,7 @@ def build(source: Source, entity: str, project: str = PROJECT) -> Any:
     """
     wr = _reports()
     frame = at_stop(source.records)
-    labels, wanted = ordered(measures(frame)), targets(frame)
+    labels, wanted = trained(frame), targets(frame)
     if not labels or not wanted:
         raise InputError(f"{source.path}: columns: no measure with a target: needed are measure.* and gap.* columns")
     runs = wr.Runset(
@@ -55,7 +57,7 @@ def build(source: Source, entity: str, project: str = PROJECT) -> Any:
         wr.H2("Each measure against the gap"),
         wr.PanelGrid(runsets=[runs], panels=_scatters(wr, labels, wanted)),
         wr.H2("Tables"),
-        *[wr.MarkdownBlock(to_markdown(table)) for table in _tables(source)],
+        *[wr.MarkdownBlock(to_markdown(excerpt(table, source))) for table in _tables(source)],
         wr.H2("Hyperparameters, gap and measures together"),
         wr.PanelGrid(runsets=[runs], panels=[_parallel(wr, frame, labels, wanted)]),
         wr.H2("Training curves, and runs side by side"),

@@ -102,7 +102,7 @@ def test_the_authors_exclusions_are_a_named_variant_that_drops_the_three_smalles
 def test_the_source_papers_scatter_shows_three_measures_before_and_after(lenet, kept):
     figure = scatter.build(lenet)
     panels = [a for a in figure.axes if a.get_title()]
-    assert [a.get_xlabel() for a in panels[3:]] == [
+    assert [a.get_xlabel().replace("\n", " ") for a in panels[3:]] == [
         "relative flatness, fc3", "kappa 2019, fc3", "Hessian trace, fc3",
     ]  # fmt: skip
     points = [np.sort(a.collections[0].get_offsets()[:, 0]) for a in panels]

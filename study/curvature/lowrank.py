@@ -57,7 +57,8 @@ class SoftmaxFactor:
 
     def columns(self, start: int, stop: int, dtype: torch.dtype = torch.float64) -> Tensor:
         """Columns start to stop - 1: (stop - start, n, C)."""
-        pivot, ratio = (value[:, start:stop].to(dtype) for value in self._pivots())
+        largest = torch.finfo(dtype).max  # a ratio beyond it goes with p of 0 in this dtype: 0, not infinity times 0
+        pivot, ratio = (value[:, start:stop].clamp_max(largest).to(dtype) for value in self._pivots())
         p = self.p.to(dtype)
         index = torch.arange(self.p.shape[1], device=self.p.device)
         chosen = index[start:stop, None]

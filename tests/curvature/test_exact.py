@@ -60,3 +60,17 @@ def test_is_the_same_for_every_memory_budget(budget: int) -> None:
 def test_columns_go_back_one_by_one_or_batched(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uses, "_ONE_BY_ONE", 0)
     check(networks.case(name), "squared_error")
+
+
+def test_a_saturated_softmax_in_float32_is_that_of_float64() -> None:
+    """Logits hundreds apart, as of a network that has diverged in part: most probabilities are 0 in float32."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 5))
+    with torch.no_grad():
+        model[2].weight *= 400
+    inputs, y = torch.randn(40, 6), torch.randint(5, (40,))
+    assert float((model(inputs).softmax(1) == 0).float().mean()) > 0.2
+    found = layer_curvature(model, (inputs, y))
+    for name, truth in layer_curvature(model.double(), (inputs.double(), y)).items():
+        assert found[name].trace == pytest.approx(truth.trace, rel=1e-3)
+        assert found[name].relative_flatness == pytest.approx(truth.relative_flatness, rel=1e-3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,9 +114,11 @@ def _study(content: dict[str, Any], path: Path) -> Study:
     name = _section(content, "name", str, path.stem)
     if name != path.stem:
         raise ConfigError("name", name, f"allowed: the file's own name, {path.stem!r}")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.\-]*", name):  # it names folders, jobs and wandb's runs
+        raise ConfigError("name", name, "allowed in a study's name: letters, digits, . _ -")
     measures = tuple(_section(content, "measures", list, []))
     for label in measures:
-        if label not in MEASURES:
+        if not isinstance(label, str) or label not in MEASURES:
             raise ConfigError("measures", label, "unknown measure, allowed: " + ", ".join(MEASURES))
     if not measures or len(set(measures)) < len(measures):
         raise ConfigError("measures", list(measures), "allowed: at least one measure, each once")
@@ -124,7 +127,8 @@ def _study(content: dict[str, Any], path: Path) -> Study:
     if shard_size < 1:
         raise ConfigError("shard_size", shard_size, "allowed: an integer > 0")
     seconds = content.get("seconds_per_run")
-    if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0):
+    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if seconds is not None and not (number and 0 < seconds < 1e9):
         raise ConfigError("seconds_per_run", seconds, "allowed: a number > 0, measured, or leave it out")
     runs = tuple(_runs(content))
     return Study(name, _section(content, "title", str, name), runs, measures, shard_size, seconds, path)

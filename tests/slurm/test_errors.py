@@ -48,6 +48,8 @@ STUDIES = {
     "all excluded": (HEAD + "exclude: [{lr: 0.1}]\n", ["empty grid"]),
     "excludes nothing": (HEAD + "exclude: [{lr: 0.2}]\n", ["exclude", "excludes no run"]),
     "shard of none": (HEAD + "shard_size: 0\n", ["shard_size", "0"]),
+    "measures in a list": (HEAD.replace("train_loss", "[train_loss]"), ["measures", "allowed"]),
+    "endless runs": (HEAD + "seconds_per_run: .inf\n", ["seconds_per_run", "inf"]),
     "another name": (HEAD + "name: other\n", ["name", "other"]),
     "no text": ("\x00\x01", ["yaml"]),
 }  # fmt: skip
@@ -123,6 +125,14 @@ def test_study(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], mo
     line = only_line(capsys)
     assert line.startswith("error: s.yaml: ") and all(word in line for word in words), line
     assert [p.name for p in tmp_path.iterdir()] == ["s.yaml"]
+
+
+@pytest.mark.parametrize("name", ["a,b", "a|b", "a b", "a%j", "-a", ".a"])
+def test_a_name_that_the_scheduler_would_misread(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(HEAD)
+    assert main(["submit", str(path), "--cluster", "inline"]) == 2
+    assert f"name: {name!r}: allowed in a study's name" in only_line(capsys)
 
 
 @pytest.mark.parametrize("name", CLUSTERS)

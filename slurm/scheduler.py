@@ -54,10 +54,11 @@ def with_back_off(
 
 def run(*command: str, waits: Sequence[float] = BACK_OFF_SECONDS[:1]) -> str:
     """Output of a scheduler command. Raises SchedulerError, one line, when it is missing or fails for good."""
+    environment = {**os.environ, "SLURM_BITSTR_LEN": "0"}  # lists of tasks are not cut at 64 characters
 
     def attempt() -> str:
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=QUERY_SECONDS)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=QUERY_SECONDS, env=environment)
         except FileNotFoundError:
             raise SchedulerError(
                 f"{command[0]}: no such command here; allowed: a machine that submits to SLURM"
@@ -145,7 +146,21 @@ def history(jobs: Iterable[str]) -> dict[str, tuple[str, str, str]]:
         return {}
     output = run("sacct", "-n", "-P", "-X", "-o", "JobID,State,ExitCode,NodeList", "-j", ",".join(ids))
     rows = [line.split("|") for line in output.splitlines()]
-    return {row[0]: (row[1].split()[0], row[2], row[3]) for row in rows if len(row) == 4 and row[1]}
+    whole = [row for row in rows if len(row) == 4 and row[1]]
+    return {task: (row[1].split()[0], row[2], row[3]) for row in whole for task in _tasks(row[0])}
+
+
+def _tasks(id: str) -> list[str]:
+    """One line of sacct stands for all tasks of an array that never started.
+
+    >>> _tasks("7_[0,4-6%2]"), _tasks("7_3")
+    (['7_0', '7_4', '7_5', '7_6'], ['7_3'])
+    """
+    job, bracket, pieces = id.partition("_[")
+    if not bracket:
+        return [id]
+    ends = [piece.partition("-") for piece in pieces.rstrip("]").partition("%")[0].split(",")]
+    return [f"{job}_{k}" for first, _, last in ends for k in range(int(first), int(last or first) + 1)]
 
 
 def cancel(jobs: Sequence[str]) -> None:

@@ -180,7 +180,10 @@ def _send(place: Place, options: Options, to_send: Sequence[Shard]) -> int:
         )  # fmt: skip
         place.ledger.write(replace(record, job=job))
         print(f"sent      job {job}: {len(piece)} shards, code {code.commit}, logs {place.ledger.logs(id)}")
-    print(f"next      python -m slurm watch {place.study.path}")
+    folders = [
+        f" --{name} {folder}" for name, folder in (("runs", options.runs), ("results", options.results)) if folder
+    ]
+    print(f"next      python -m slurm watch {options.config} --cluster {options.cluster}{''.join(folders)}")
     return 0
 
 

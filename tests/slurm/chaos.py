@@ -57,6 +57,7 @@ class Chaos:
         raise AssertionError(f"not done after five retries\n{self.bed.logs()}")
 
     def _note(self, fault: str, seen: str) -> None:
+        seen = seen.replace(str(self.bed.folder), "results")
         self.table.append((fault, seen))
         print(f"{time.strftime('%X')}  {fault}: {seen}", flush=True)
 
@@ -176,7 +177,8 @@ class Chaos:
     def freeze_process(self, shard: dict[str, Any]) -> None:
         with self._frozen(shard):
             time.sleep(3)
-        self._note("a process frozen for 3 s", self._seen(shard["shard"], lambda s: s["state"] in ("running", "done")))
+        seen = self._seen(shard["shard"], lambda s: s["state"] in ("running", "done"))
+        self._note("a process frozen for 3 s", seen.partition(":")[0])
 
     def restart_controller(self, shard: dict[str, Any]) -> None:
         folder = Path(os.environ["SLURM_CONF"]).parent

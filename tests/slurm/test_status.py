@@ -39,7 +39,12 @@ def test_the_queue_comes_first_then_markers_then_the_accounting(
 ) -> None:
     queue = [f"{NAME}|7_0|RUNNING|n1", f"{NAME}|7_1|PENDING|(Priority)", f"{NAME}|7_2|COMPLETED|n1"]
     (fake_slurm / "squeue.out").write_text("\n".join(queue) + "\n")
-    accounts = ["7_2|COMPLETED|0:0|n1", "7_3|FAILED|28:0|n2", "7_4|NODE_FAIL|1:0|n3", "7_5|CANCELLED by 0|0:0|n1"]
+    accounts = [
+        "7_2|COMPLETED|0:0|n1",
+        "7_3|FAILED|28:0|n2",
+        "7_4|NODE_FAIL|1:0|n3",
+        "7_[5,8-9%4]|CANCELLED by 0|0:0|None assigned",
+    ]
     (fake_slurm / "sacct.out").write_text("\n".join(accounts) + "\n")
     ledger.mark(Marker(SHARDS[1], "stopped", job="7_1", cause="saved, requeued"))
     assert states(ledger, tmp_path) == [
@@ -48,7 +53,7 @@ def test_the_queue_comes_first_then_markers_then_the_accounting(
         ("failed", "SLURM says COMPLETED on n1"),
         ("failed", "SLURM says FAILED on n2, No space left on device"),
         ("lost", "SLURM says NODE_FAIL on n3"),
-        ("lost", "SLURM says CANCELLED on n1"),
+        ("lost", "SLURM says CANCELLED"),
     ]
     assert len((fake_slurm / "squeue.calls").read_text().splitlines()) == 1
     assert len((fake_slurm / "sacct.calls").read_text().splitlines()) == 1

@@ -40,6 +40,7 @@ class Network:
         self._names = set(named if train is None else train)
         self._cast = dtype
         self._contexts = contextlib.ExitStack()
+        self._overwrites: bool | None = None  # its inputs: a forward pass may begin in place; known after the first
 
     def __enter__(self) -> Network:
         enter = self._contexts.enter_context
@@ -75,10 +76,13 @@ class Network:
 
     def __call__(self, inputs: Inputs, state: Mapping[str, Tensor] | None = None) -> Tensor:
         """The outputs (n, C) for some inputs, with `state` in place of the parameters it names."""
-        inputs = apply(inputs, torch.clone)  # a forward pass may begin with an operation in place
+        if self._overwrites is not False:
+            inputs = apply(inputs, torch.clone)
         args = inputs if isinstance(inputs, tuple) else () if isinstance(inputs, dict) else (inputs,)
         kwargs = inputs if isinstance(inputs, dict) else {}
         outputs = functional_call(self.model, {**self._state, **(state or {})}, args, kwargs)
+        if self._overwrites is None:
+            self._overwrites = any(value._version for value in (*args, *kwargs.values()))
         if not isinstance(outputs, Tensor):
             raise ValueError(f"the model returned {type(outputs).__name__}; a tensor (n, C) of outputs is needed")
         n_samples = _n_samples(inputs)

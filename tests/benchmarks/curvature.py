@@ -2,10 +2,11 @@
 
     python -m tests.benchmarks.curvature [--repeats 5] [--threads 2] [--device cpu] [--only lenet5,mlp]
 
-Prints a table and writes results/bench/curvature.json. Peers that are not installed are named and left
-out, see tests/benchmarks/requirements.txt. time_ratio and memory_ratio are the peer's figure over ours in the same
-case, error the largest relative error of a layer's trace against our float64 value, which the tests hold to autograd's
-Hessian.
+Prints a table and writes results/bench/curvature.json, after each case; the README shows the copy of it beside this
+file. With one thread on a CPU times are of the processor, so that what else runs there adds little. Peers that are not
+installed are named and left out, see tests/benchmarks/requirements.txt. time_ratio and memory_ratio are the peer's
+figure over ours in the same case, error the largest relative error of a layer's trace against our float64 value, which
+the tests hold to autograd's Hessian.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import ctypes
 import importlib.util
 import json
 import os
+import platform
 import statistics
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -27,6 +30,7 @@ from torch import Tensor, nn
 from tests.benchmarks import networks, peers
 
 _TARGETS = {
+    ("lenet5", "forward + backward"): ("ours at most 6 of its time", 1 / 6),
     ("lenet5", "BackPACK DiagGGNExact"): ("ours at most 0.7 of its time", 1 / 0.7),
     ("lenet5", "PyHessian, 1% standard error"): ("at least 50 times faster", 50.0),
     ("last layer, N = 50000", "Hessian by a loop"): ("at least 1000 times faster", 1000.0),
@@ -43,7 +47,7 @@ class Case:
         self.name, self.calls, self.truth, self.most_repeats = name, calls, truth, most_repeats
         self.times: dict[str, float] = {}
 
-    def measure(self, repeats: int) -> list[dict[str, object]]:
+    def measure(self, repeats: int, clock: Callable[[], float] = time.perf_counter) -> list[dict[str, object]]:
         """Run all calls in turn, repeats times; the first round, which warms up, gives memory and errors."""
         seconds: dict[str, list[float]] = {peer: [] for peer in self.calls}
         memory, results = {}, {}
@@ -51,10 +55,10 @@ class Case:
             results[peer], memory[peer] = peak_bytes(call)
         for _ in range(min(repeats, self.most_repeats or repeats)):
             for peer, call in self.calls.items():
-                start = time.perf_counter()
+                start = clock()
                 call()
                 synchronize()
-                seconds[peer].append(time.perf_counter() - start)
+                seconds[peer].append(clock() - start)
         ours = next(iter(self.calls))
         rows = []
         for peer, call in self.calls.items():
@@ -198,15 +202,41 @@ def main() -> None:
         print(f"not installed, left out: {', '.join(missing)} (see tests/benchmarks/requirements.txt)")
     warnings.simplefilter("ignore")  # the peers' own
     cases = build(options.device)
-    rows = []
-    for name in options.only.split(",") if options.only else cases:
-        for row in cases[name]().measure(options.repeats):
-            rows.append(row)
-            print(line(row), flush=True)
+    one = options.threads == 1 and options.device == "cpu"
     target = Path(os.environ.get("STUDY_RESULTS", "results")) / "bench" / "curvature.json"
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(rows, indent=1) + "\n")
+    rows: list[dict[str, object]] = []
+    for name in options.only.split(",") if options.only else cases:
+        for row in cases[name]().measure(options.repeats, time.process_time if one else time.perf_counter):
+            rows.append(row)
+            print(line(row), flush=True)
+        measured = {"command": " ".join(sys.argv[1:]), "machine": machine(options), "rows": rows}
+        target.write_text(json.dumps(measured, indent=1) + "\n")
     print(f"wrote {target}")
+
+
+def machine(options: argparse.Namespace) -> str:
+    """What it ran on, in words."""
+    if options.device == "cuda":
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    model = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.machine(),
+    )
+    return f"{options.threads} of {os.cpu_count()} cores of {model}, torch {torch.__version__}"
+
+
+def table(rows: list[dict]) -> str:
+    """The rows as Markdown: times and memory as multiples of ours."""
+    lines = ["| case | | seconds | time | memory | error |", "|---|---|---:|---:|---:|---:|"]
+    for row in rows:
+        error = "" if row["error"] is None or row["error"] != row["error"] else f"{row['error']:.0e}"
+        extrapolated = " (extrapolated)" if row["note"] else ""
+        lines.append(
+            f"| {row['case']} | {row['peer']}{extrapolated} | {row['seconds']:.3g} | {row['time_ratio']:.3g} x "
+            f"| {row['peak_bytes'] / 2**20:.0f} MB | {error} |"
+        )
+    return "\n".join(lines) + "\n"
 
 
 def line(row: dict) -> str:

@@ -32,7 +32,10 @@ def test_rows_of_a_case(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:  # t
 
     monkeypatch.setattr(curvature, "build", tiny)
     curvature.main()
-    rows = json.loads((tmp_path / "bench" / "curvature.json").read_text())
+    measured = json.loads((tmp_path / "bench" / "curvature.json").read_text())
+    rows = measured["rows"]
+    assert measured["command"] == "--repeats 1 --threads 1 --only tiny"
+    assert curvature.table(rows).count("| tiny |") == 2
     assert [row["peer"] for row in rows] == ["ours", "Hessian by a loop"]
     assert all({"case", "peer", "time_ratio", "memory_ratio", "error"} <= row.keys() for row in rows)
     assert all(row["error"] < 1e-5 and row["seconds"] > 0 for row in rows)
@@ -47,6 +50,7 @@ def test_networks_have_the_shapes_of_their_data() -> None:
     assert int(labels.max()) < 100
 
 
+@pytest.mark.filterwarnings("ignore:Full backward hook is firing")  # BackPACK's own
 def test_backpack_finds_the_same_traces() -> None:
     pytest.importorskip("backpack", reason="an optional peer, see tests/benchmarks/requirements.txt")
     torch.manual_seed(0)

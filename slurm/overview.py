@@ -200,4 +200,6 @@ def collect(place: Place) -> int:
     print(f"{path}: {n - missing} of {n} runs" + (f", {missing} not done" if missing else ""))
     if missing:
         show(look(place), lines=18)
+    else:
+        print(f"next      python -m analysis report {place.study_name} --results {place.results}")
     return 1 if missing else 0

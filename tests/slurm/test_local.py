@@ -69,6 +69,8 @@ def test_all_shards_are_done_and_a_second_time_nothing_is_sent(tiny: Path, capsy
     modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert not modules & {"torch", "submitit", "wandb"}
     assert main(["status", str(tiny)]) == 0 and "12 of 12 runs trained" in capsys.readouterr().out
+    assert main(["collect", str(tiny)]) == 0
+    assert f"analysis report tiny --results {ledger.folder.parents[1]}" in capsys.readouterr().out
 
 
 @pytest.mark.slow

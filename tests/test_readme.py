@@ -1,5 +1,6 @@
 """What README claims is what the project does: its table, its files, its commands."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -10,6 +11,7 @@ from analysis.load import load_study
 from analysis.render import to_markdown
 from analysis.tables import reparameterization
 from analysis.tables.correlation import build, headline
+from tests.benchmarks.curvature import table
 
 README = Path("README.md").read_text()
 
@@ -21,6 +23,14 @@ def test_the_table_is_that_of_the_committed_records() -> None:
     records = load_study("digits_mlp", committed=True).records
     table = headline(build(records), "loss_0.01", "gap.loss", reparameterization.build(records))
     assert shown == to_markdown(table)
+
+
+def test_the_benchmark_is_the_committed_one() -> None:
+    """Where this fails, paste the expected text between the two markers."""
+    (shown,) = re.findall(r"<!-- table: curvature -->\n(.*?)<!-- end -->", README, re.DOTALL)
+    measured = json.loads(Path("tests/benchmarks/curvature.json").read_text())
+    command = f"`python -m tests.benchmarks.curvature {measured['command']}` on {measured['machine']}:"
+    assert shown == f"{command}\n\n{table(measured['rows'])}"
 
 
 def test_files_that_are_named_exist() -> None:

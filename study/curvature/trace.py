@@ -44,9 +44,9 @@ def hessian_trace(
     xtrace: the mean of all such splits of one set of vectors; n_products a layer. Epperly, Tropp and Webber 2024.
     exact: as many products as the layer has weights: for small layers.
 
-    All but the last are unbiased; xtrace and hutch++ gain where the spectrum falls off. The splits of xtrace share their
-    vectors, so its standard error, their spread, is too small: .6 to .8 of the true one in tests; that of the other two
-    is right within a few percent. See Curvature for the cost.
+    All but the last are unbiased; xtrace and hutch++ gain where the spectrum falls off. The splits of xtrace share
+    their vectors, so its standard error is too small, .6 to .8 of the true one in tests; that of the other
+    two is within a tenth of it. See Curvature for the cost.
     """
     if method not in METHODS:
         raise ValueError(f"method {method!r} is not one of {', '.join(METHODS)}")

@@ -231,12 +231,16 @@ def table(rows: list[dict]) -> str:
     lines = ["| case | | seconds | time | memory | error |", "|---|---|---:|---:|---:|---:|"]
     for row in rows:
         error = "" if row["error"] is None or row["error"] != row["error"] else f"{row['error']:.0e}"
-        extrapolated = " (extrapolated)" if row["note"] else ""
+        peer = f"{row['peer']} (extrapolated)" if row["note"] else row["peer"]
         lines.append(
-            f"| {row['case']} | {row['peer']}{extrapolated} | {row['seconds']:.3g} | {row['time_ratio']:.3g} x "
+            f"| {row['case']} | {peer} | {_digits(row['seconds'])} | {_digits(row['time_ratio'])} x "
             f"| {row['peak_bytes'] / 2**20:.0f} MB | {error} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _digits(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def line(row: dict) -> str:

@@ -19,7 +19,8 @@ class Loss:
 
     cross_entropy: softmax, int class targets (n,) or probabilities (n, C), optional label smoothing.
     binary_cross_entropy: sigmoid of each output, summed over outputs and multiplied by `scale`.
-    squared_error: squared differences, summed over outputs and multiplied by `scale`.
+    squared_error: squared differences, summed over outputs and multiplied by `scale`; targets (n, C), or int class
+        targets (n,), which stand for their one-hot vectors.
     """
 
     name: str
@@ -43,6 +44,8 @@ class Loss:
             return self.scale * F.cross_entropy(
                 outputs, _as_class_target(targets, outputs), label_smoothing=self.label_smoothing, reduction="sum"
             )
+        if self._takes_classes(targets, outputs.shape[1]):
+            targets = F.one_hot(targets.long(), outputs.shape[1])
         targets = targets.reshape(outputs.shape).to(outputs.dtype)
         if self.name == "binary_cross_entropy":
             return self.scale * F.binary_cross_entropy_with_logits(outputs, targets, reduction="sum")
@@ -51,7 +54,7 @@ class Loss:
     def check(self, targets: Tensor, n_outputs: int) -> None:
         """Raise ValueError for targets that this loss cannot have with outputs (n, n_outputs)."""
         n = len(targets)
-        if self.name == "cross_entropy" and not targets.is_floating_point():
+        if self._takes_classes(targets, n_outputs):
             if targets.shape != (n,):
                 raise ValueError(f"targets have shape {tuple(targets.shape)}; classes have shape ({n},)")
             if n and not 0 <= int(targets.min()) <= int(targets.max()) < n_outputs:
@@ -61,6 +64,12 @@ class Loss:
                 )
         elif targets.numel() != n * n_outputs:
             raise ValueError(f"targets have shape {tuple(targets.shape)}, the outputs ({n}, {n_outputs})")
+
+    def _takes_classes(self, targets: Tensor, n_outputs: int) -> bool:
+        """Whether targets are classes: ints, for a softmax, or for a squared error of more than one output a sample."""
+        if targets.is_floating_point() or self.name == "binary_cross_entropy":
+            return False
+        return self.name == "cross_entropy" or (n_outputs > 1 and targets.ndim == 1)
 
     def factor(self, outputs: Tensor) -> Factor:
         """S of Lambda_i = S_i S_i^T for outputs (n, C).

@@ -350,10 +350,21 @@ def test_wrong_data_is_named() -> None:
         layer_curvature(model, (x, torch.tensor([3, 4, 4, 4])))
     with pytest.raises(ValueError, match=r"targets have shape \(2, 2\), the outputs \(2, 3\)"):
         layer_curvature(model, (x, torch.zeros(4, 2)), "squared_error")
+    with pytest.raises(ValueError, match="targets are classes 0 to 3; the model's 3 outputs allow 0 to 2"):
+        layer_curvature(model, (x, torch.arange(4)), "squared_error")
     x[1, 0, 2, 2] = math.nan
     with pytest.raises(ValueError, match="outputs are not finite"):
         layer_curvature(model, (x, y), columns=1e-2)
     assert math.isnan(layer_curvature(model, (x, y))["0"].trace)
+
+
+def test_classes_stand_for_one_hot_vectors() -> None:
+    outputs, y = torch.randn(5, 3, dtype=torch.float64), torch.tensor([0, 2, 1, 1, 0])
+    one_hot = torch.nn.functional.one_hot(y, 3)
+    for targets in (y, one_hot, one_hot.double()):
+        assert Loss("squared_error").sum(outputs, targets) == (outputs - one_hot).square().sum()
+    single = torch.tensor([2, 5])  # of one output a sample, whole numbers are values, not classes
+    assert Loss("squared_error").sum(torch.ones(2, 1), single) == 17
 
 
 class Counting(nn.Module):

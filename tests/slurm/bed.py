@@ -100,7 +100,7 @@ class Bed:
         """Wait until a node takes jobs again, for the next test."""
         end = time.monotonic() + 60
         while sh("sinfo", "-h", "-p", "main", "-n", node, "-o", "%T").strip() != "idle":
-            assert time.monotonic() < end, f"{node} does not come back"
+            assert time.monotonic() < end, f"{node} does not come back: {sh('scontrol', 'show', 'node', node)}"
             time.sleep(0.5)
 
     def pid(self, shard: str) -> int:

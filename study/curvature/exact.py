@@ -94,9 +94,9 @@ class _Job:
 
     def measured(self, layers: list[Layer]) -> Iterator[tuple[Tally, int]]:
         """Each layer's sums and the number of samples; the layers half at a time where the budget cannot hold them."""
-        inputs, targets = self.batches.head(self.network, 2)
+        inputs, _ = self.batches.head(self.network, 2)
         plan = look(self.network, layers, inputs, self.memory_budget, self.neuron_wise)
-        self.loss.check(targets, plan.n_outputs)
+        self.loss.check(self.batches.first_targets(), plan.n_outputs)
         if not plan.fits() and len(layers) > 1:
             yield from self.measured(layers[: len(layers) // 2])
             yield from self.measured(layers[len(layers) // 2 :])

@@ -132,6 +132,10 @@ class Batches:
             return batch
         raise ValueError("data holds no sample")
 
+    def first_targets(self) -> Tensor:
+        """All targets of the first batch."""
+        return next(targets for _, targets in self._batches())
+
     def _batches(self) -> Iterator[Batch]:
         is_pair = isinstance(self.source, tuple | list) and len(self.source) == 2 and isinstance(self.source[1], Tensor)
         for batch in [self.source] if is_pair else self.source:

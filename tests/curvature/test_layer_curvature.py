@@ -348,7 +348,7 @@ def test_wrong_data_is_named() -> None:
         layer_curvature(model, TensorDataset(x, y))
     with pytest.raises(ValueError, match="targets are classes 3 to 4; the model's 3 outputs allow 0 to 2"):
         layer_curvature(model, (x, torch.tensor([3, 4, 4, 4])))
-    with pytest.raises(ValueError, match=r"targets have shape \(2, 2\), the outputs \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"targets have shape \(4, 2\), the outputs \(4, 3\)"):
         layer_curvature(model, (x, torch.zeros(4, 2)), "squared_error")
     with pytest.raises(ValueError, match="targets are classes 0 to 3; the model's 3 outputs allow 0 to 2"):
         layer_curvature(model, (x, torch.arange(4)), "squared_error")

@@ -67,25 +67,45 @@ def _paper(options: argparse.Namespace) -> int:
 
 
 def _write(sources: list[Source], options: argparse.Namespace) -> int:
-    """Build and write everything; print each study's first table and, last, the path of the page (of all studies)."""
-    from analysis.make import make, write
-    from analysis.report import write_report
+    """Write everything; print each study's first table and, last, the path of the page (of all studies).
 
-    built = []
-    for source in sources:
-        made = make(source, progress=_progress)
-        folder = _results(options) / source.name
-        write(made, folder)
-        path = write_report([(source, made)], folder / "report.html")
-        built.append((source, made))
-        _print_headline(source, made)
-    if len(built) > 1:
-        path = write_report(built, _results(options) / "report.html")
+    What was already made of the same records by the same code is not made again.
+    """
+    from analysis import built
+
+    root = _results(options)
+    path = (root / sources[0].name if len(sources) == 1 else root) / "report.html"
+    note = path.with_name("report.made.json")
+    mark = built.fingerprint(sources, _width(), sys.stdout.isatty())
+    printed = built.recall(note, mark)
+    if printed is None:
+        files, printed = _build(sources, root, path)
+        built.remember(note, mark, files, printed)
+    else:
+        print("nothing has changed since these were made; to make them again, remove the page", file=sys.stderr)
+    print(printed, end="")
     print(path)
     return 0
 
 
-def _print_headline(source: Source, made: Made) -> None:
+def _build(sources: list[Source], root: Path, path: Path) -> tuple[list[Path], str]:
+    """Make all files of the studies and the page at `path`; the files and what is to be printed."""
+    from analysis.make import make, write
+    from analysis.report import write_report
+
+    pairs, files, printed = [], [path], ""
+    for source in sources:
+        made = make(source, progress=_progress)
+        files += write(made, root / source.name)
+        if len(sources) > 1:
+            files.append(write_report([(source, made)], root / source.name / "report.html"))
+        pairs.append((source, made))
+        printed += _headline(source, made)
+    write_report(pairs, path)
+    return files, printed
+
+
+def _headline(source: Source, made: Made) -> str:
     from analysis.load import at_stop, main_stop
     from analysis.render import to_text
     from analysis.stopwise import targets
@@ -95,9 +115,8 @@ def _print_headline(source: Source, made: Made) -> None:
     table = made.tables["correlation"]
     if available:
         table = headline(table, main_stop(source.records), available[0], made.tables["reparameterization"])
-    print(to_text(table, width=_width(), colour=sys.stdout.isatty()), end="")
-    for name, reason in made.lacking.items():
-        print(f"not shown: {name}: needs {reason}")
+    lines = [f"not shown: {name}: needs {reason}\n" for name, reason in made.lacking.items()]
+    return to_text(table, width=_width(), colour=sys.stdout.isatty()) + "".join(lines)
 
 
 def _progress(done: int, total: int, name: str) -> None:

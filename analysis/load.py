@@ -52,6 +52,10 @@ class Source:
             raise ValueError(f"frame: {kind}: allowed are records, {', '.join(EXTRA)}")
         return getattr(self, kind)
 
+    def frames(self) -> list[pd.DataFrame]:
+        """All frames, records first."""
+        return [self.records, *(self.frame(kind) for kind in EXTRA)]
+
 
 def read_records(path: Path) -> pd.DataFrame:
     """Read a records file, sorted by key and stop; numbers as float64 or int64, an empty cell as NaN.

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from synthetic import synthetic_records
 
+import analysis.__main__ as command_line
+from analysis import built
 from analysis.__main__ import main
-from analysis.load import load_study
+from analysis.load import Source, load_study
 from analysis.make import make, parts
 from analysis.tables import correlation
 
@@ -33,7 +37,9 @@ def reported(tmp_path_factory):
     """The results folder after one report by the command line, and what it printed."""
     results = put(synthetic_records(), tmp_path_factory.mktemp("reported"))
     command = [sys.executable, "-m", "analysis", "report", "toy", "--results", str(results)]
-    return results, subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    return results, subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "120"}
+    ).stdout.splitlines()
 
 
 def test_report_prints_the_table_and_last_the_page(reported):
@@ -65,13 +71,64 @@ def test_page_holds_everything_and_asks_the_network_for_nothing(reported):
 
 
 @pytest.mark.slow
-def test_the_same_records_give_the_same_bytes(reported, tmp_path):
+def test_the_same_records_give_the_same_bytes(reported, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
     again = put(synthetic_records(), tmp_path)
     main(["report", "toy", "--results", str(again)])
     first, second = (
         {p.relative_to(r): p.read_bytes() for p in r.rglob("*") if p.is_file()} for r in (reported[0], again)
     )
-    assert first == second
+    assert first.keys() == second.keys()
+    for name, content in first.items():
+        assert content == second[name], name
+
+
+def test_nothing_is_made_again_unless_something_changed(tmp_path, capsys, monkeypatch):
+    results = put(synthetic_records(), tmp_path)
+    picture, page = results / "toy" / "figures" / "forest.png", results / "toy" / "report.html"
+    builds = []
+
+    def build(sources: list[Source], root: Path, path: Path) -> tuple[list[Path], str]:
+        builds.append(len(sources[0].records))
+        picture.parent.mkdir(exist_ok=True)
+        picture.write_bytes(b"a picture")
+        path.write_text("a page")
+        return [picture, path], f"{len(sources[0].records)} rows \u03c4\n"
+
+    monkeypatch.setattr(command_line, "_build", build)
+
+    def again() -> tuple[str, int]:
+        builds.clear()
+        assert main(["report", "toy", "--results", str(results)]) == 0
+        return capsys.readouterr().out, len(builds)
+
+    printed, made = again()
+    assert made == 1 and printed.endswith(f"rows \u03c4\n{page}\n")
+    assert again() == (printed, 0)
+    picture.write_bytes(b"scribbled over")
+    assert again() == (printed, 1) and picture.read_bytes() == b"a picture"
+    page.unlink()
+    assert again() == (printed, 1) and page.is_file()
+    for broken in ("{", "[]", '{"fingerprint": 1}'):
+        (results / "toy" / "report.made.json").write_text(broken)
+        assert again() == (printed, 1)
+    records = pd.read_csv(results / "toy" / "records.csv")
+    records.loc[0, "gap.loss"] *= 1.5
+    records.to_csv(results / "toy" / "records.csv", index=False)
+    assert again() == (printed, 1)
+    assert again() == (printed, 0)
+
+
+def test_the_mark_knows_the_code_the_frames_and_the_options(records, tmp_path, monkeypatch):
+    source = Source("toy", "Toy", records, tmp_path / "records.csv")
+    mark = built.fingerprint([source], 120)
+    assert mark == built.fingerprint([replace(source, records=records.copy())], 120)
+    others = [replace(source, title="Another"), replace(source, timings=records), replace(source, committed=True)]
+    marks = [built.fingerprint([other], 120) for other in others] + [built.fingerprint([source], 80)]
+    (tmp_path / "code.py").write_text("pass")
+    monkeypatch.setattr(built, "PACKAGE", tmp_path)
+    marks.append(built.fingerprint([source], 120))
+    assert len({mark, *marks}) == 1 + len(marks)
 
 
 def test_what_a_study_lacks_is_printed(reported):

@@ -28,6 +28,7 @@ class Submission:
     shards: tuple[str, ...]
     job: str = ""  # the scheduler's id of the array; empty while it is being sent, and for inline and local
     cancelled: bool = False  # a local submitter that reads this starts nothing more
+    holder: str = ""  # a local submitter's lease in the jobs folder: while it lives, shards that wait for a core start
 
     def task(self, shard: str) -> str:
         """The scheduler's id of a shard's job: an array of one is a plain job."""

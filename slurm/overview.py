@@ -182,11 +182,11 @@ def cancel(place: Place) -> int:
     overview = look(place)
     found = [s for s in overview.statuses if s.state in ("running", "pending")]
     scheduler.cancel([s.job for s in found if s.kind == "slurm" and s.job])
-    for status in found:
-        if status.kind == "local" and status.marker and status.marker.host == os.uname().nodename:
-            os.kill(
-                int(status.job.rpartition("/")[2]), signal.SIGTERM
-            )  # alive, and this very process: its lease says so
+    here = os.uname().nodename
+    for status in found:  # those that wait for a core end with their submitter
+        if status.kind == "local" and status.state == "running" and status.marker and status.marker.host == here:
+            pid = int(status.job.rpartition("/")[2])  # alive, and this very process: its lease says so
+            os.kill(pid, signal.SIGTERM)
     print(f"{place.study_name}: {len(found)} jobs cancelled")
     return 0
 

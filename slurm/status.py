@@ -74,7 +74,7 @@ def _first_look(
     if submission is None:
         return ShardStatus(shard, "new", marker=marker)
     if submission.kind == "local":
-        return _local(shard, marker, runs_root)
+        return _local(shard, marker, runs_root, lease.alive(ledger.folder, submission.holder))
     job = submission.task(shard) if submission.job else ""
     if queued is None:
         return ShardStatus(shard, "unknown", "slurm", job, f"the queue cannot be asked: {unreachable}", marker)
@@ -90,8 +90,10 @@ def _first_look(
     return ShardStatus(shard, "lost", "slurm", job, cause, marker)
 
 
-def _local(shard: str, marker: Marker | None, runs_root: Path) -> ShardStatus:
+def _local(shard: str, marker: Marker | None, runs_root: Path, submitter_lives: bool) -> ShardStatus:
     if marker is None or marker.state == "new":
+        if submitter_lives:
+            return ShardStatus(shard, "pending", "local", "", "waits for a core")
         return ShardStatus(shard, "lost", "local", "", "was not started")
     if marker.state in ("failed", "stopped"):
         return ShardStatus(shard, marker.state, "local", marker.job, marker.cause, marker)

@@ -75,7 +75,7 @@ def submit(options: Options) -> int:
         _show(place, wanted, to_send, kept)
         return 0
     # Two submitters at once: the second waits here until the first has sent its jobs, and then finds them.
-    with lease.acquire(place.ledger.folder, ["submit"], f"{socket.gethostname()}/{os.getpid()}", on_wait=_say_waiting):
+    with lease.acquire(place.ledger.folder, ["submit"], _me(), on_wait=_say_waiting):
         wanted = plan.make(study, runs, skip_published=options.skip_published)
         to_send, kept = _choose(place, options, wanted)
         _show(place, wanted, to_send, kept)
@@ -84,6 +84,10 @@ def submit(options: Options) -> int:
         if to_send and not options.wait and cluster is not INLINE:
             return _detach(place)
     return _run_here(place, options, to_send) if to_send else _end_status(kept)
+
+
+def _me() -> str:
+    return f"{socket.gethostname()}/{os.getpid()}"
 
 
 def _say_waiting(owner: str) -> None:
@@ -192,21 +196,23 @@ def _run_here(place: Place, options: Options, to_send: Sequence[Shard]) -> int:
     _keep_plan(place)
     id = place.ledger.new_id()
     commit = code.commit if code else snapshot.provenance.commit()
-    place.ledger.write(Submission(id, place.cluster.name, "local", commit, tuple(s.id for s in to_send)))
-    place.ledger.reopen(s.id for s in to_send)
     jobs = [_job(place, options, shard) for shard in to_send]
-    try:
-        if code is None:
-            failures = _inline(jobs)
-        else:
-            from slurm.local import Pool
+    record = Submission(id, place.cluster.name, "local", commit, tuple(s.id for s in to_send))
+    with lease.acquire(place.ledger.folder, [id], _me()) as held:
+        place.ledger.write(replace(record, holder=held.id))
+        place.ledger.reopen(record.shards)
+        try:
+            if code is None:
+                failures = _inline(jobs)
+            else:
+                from slurm.local import Pool
 
-            environment = {**place.cluster.environment, **_environment(place, code)}
-            logs = place.ledger.logs(id)
-            failures = Pool(jobs, place.ledger, logs, n_workers(place.cluster), environment, place.cluster.python).run()
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
-        return 130
+                environment = {**place.cluster.environment, **_environment(place, code)}
+                logs, n_at_once = place.ledger.logs(id), n_workers(place.cluster)
+                failures = Pool(jobs, place.ledger, logs, n_at_once, environment, place.cluster.python).run()
+        except KeyboardInterrupt:
+            print("\nstopped; the same command goes on from here", file=sys.stderr)
+            return 130
     _mirror(place, options)
     for shard, reason in failures.items():
         print(f"failed    shard {shard}: {reason}", file=sys.stderr)

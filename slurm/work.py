@@ -170,8 +170,10 @@ class Work:
 
     def _progress(self, event: dict[str, Any]) -> None:
         if event["kind"] == "epoch":
-            self._first_epoch = self._first_epoch or time.monotonic()
-            self._epochs += event["running"]
+            if self._first_epoch:
+                self._epochs += event["running"]
+            else:  # the rate is of the epochs that end after this one
+                self._first_epoch = time.monotonic()
             self.marker.epoch = max(self.marker.epoch, event["epoch"])
             self.marker.runs_done = self._trained + event["of"] - event["running"]
         elif event["kind"] == "trained":

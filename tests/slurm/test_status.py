@@ -110,6 +110,10 @@ def test_local_processes_are_told_by_their_lease(fake_slurm: Path, tmp_path: Pat
         ledger.mark(Marker(SHARDS[0], "running", job=me, holder=held.id))
         assert states(ledger, tmp_path)[:2] == [("running", ""), ("lost", "was not started")]
     assert states(ledger, tmp_path)[0] == ("lost", "its process is gone")
+    with lease.acquire(ledger.folder, ["0001-abc"], me) as submitter:
+        ledger.write(Submission("0001-abc", "local", "local", "c0ffee", tuple(SHARDS), holder=submitter.id))
+        assert states(ledger, tmp_path)[:2] == [("lost", "its process is gone"), ("pending", "waits for a core")]
+    assert states(ledger, tmp_path)[1] == ("lost", "was not started")
     assert not (fake_slurm / "squeue.calls").exists()
 
 

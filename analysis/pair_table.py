@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.pairs import PairSigns, dense_ranks, pairs_tied
+from analysis.pairs import PairSigns, dense_ranks
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -39,7 +39,7 @@ def pair_tables(x: Floats, y: Floats, groups: Sequence[Ints]) -> list[Floats]:
         part = slice(at, at + group.shape[1])
         at = part.stop
         sums = {name: group.T.astype(np.float64) @ applied[:, part] for name, applied in operators.items()}
-        ties = {name: pairs_tied(rank, group) for name, rank in (("x", rank_x), ("y", rank_y), ("xy", both))}
+        ties = {name: _pairs_tied(rank, group) for name, rank in (("x", rank_x), ("y", rank_y), ("xy", both))}
         tables.append(_table(sums, ties, group.sum(axis=0).astype(np.float64)))
     return tables
 
@@ -92,3 +92,12 @@ def _table(sums: dict[str, Floats], ties: dict[str, Floats], size: Floats) -> Fl
         table[..., 1, b + 1] = (b2 + b * sums["b"]) / 2 - table[..., ::2, b + 1].sum(-1)
     table[..., 1, 1] = tied["xy"]
     return table
+
+
+def _pairs_tied(rank: NDArray[np.int64], member: NDArray[np.float32]) -> Floats:
+    """Ordered pairs (self-pairs included) of equal rank, by group of the first and of the second; (G, G)."""
+    n_ranks = int(rank.max()) + 1
+    if n_ranks == len(rank):
+        return np.diag(member.sum(axis=0, dtype=np.float64))
+    counts = np.stack([np.bincount(rank, weights=column, minlength=n_ranks) for column in member.T], axis=1)
+    return np.asarray(counts.T @ counts, dtype=np.float64)

@@ -45,8 +45,7 @@ class PairSigns:
 
     def apply(self, weights: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return s @ weights for weights (n, B) of small non-negative integers; shape (n, B)."""
-        if weights.sum(axis=0).max(initial=0) >= _LARGEST:
-            raise ValueError(f"weights: sum {weights.sum(axis=0).max()}: below {_LARGEST} is exact and allowed")
+        _check_exact(weights)
         weights = weights.astype(np.float32, copy=False)
         out = self._between(weights)
         for rows, signs in self._dense:
@@ -55,7 +54,7 @@ class PairSigns:
 
     def form(self, weights: NDArray[np.floating]) -> Floats:
         """Return w^T s w for each column w of weights (n, B); shape (B,)."""
-        return np.einsum("nb,nb->b", weights, self.apply(weights), dtype=np.float64, casting="unsafe")
+        return _dot(weights, self.apply(weights))
 
     def _signs(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         x, y = self._x[rows], self._y[rows]
@@ -85,13 +84,62 @@ def tie_form(ranks: NDArray[np.int64], weights: NDArray[np.floating]) -> Floats:
     return np.einsum("gb,gb->b", groups, groups, dtype=np.float64, casting="unsafe")
 
 
-def pairs_tied(rank: NDArray[np.int64], member: NDArray[np.float32]) -> Floats:
-    """Ordered pairs (self-pairs included) of equal rank, by group of the first and of the second; (G, G)."""
-    n_ranks = int(rank.max()) + 1
-    if n_ranks == len(rank):
-        return np.diag(member.sum(axis=0, dtype=np.float64))
-    counts = np.stack([np.bincount(rank, weights=column, minlength=n_ranks) for column in member.T], axis=1)
-    return np.asarray(counts.T @ counts, dtype=np.float64)
+class GroupSigns:
+    """The matrix S_gh = sum of s_ij over the runs i of group g and j of group h: (G, G), for weights on groups alone.
+
+    Built from all n^2 / 2 signs, a few rows at a time; then `form` does not know the runs any more. Cost: O(n^2) once,
+    and O(G^2 B / 2) for B weight vectors; memory 4 G^2 bytes. Exact, as `PairSigns` is.
+    """
+
+    def __init__(self, x: ArrayLike, y: ArrayLike, group: NDArray[np.int64], rows: int = 64) -> None:
+        order = np.argsort(group, kind="stable")
+        of_run = group[order]
+        n_groups = int(group.max()) + 1
+        starts = np.searchsorted(of_run, np.arange(n_groups + 1))
+        ranks = [dense_ranks(v)[order].astype(np.int32) for v in (x, y)]
+        is_small = float(np.diff(starts).max()) ** 2 < _LARGEST
+        self.sums = np.zeros((n_groups, n_groups), dtype=np.float32 if is_small else np.float64)
+        first = 0
+        while first < n_groups:
+            last = max(first + 1, int(np.searchsorted(starts, starts[first] + rows, "right")) - 1)
+            own, all_before = slice(starts[first], starts[last]), slice(0, starts[last])
+            signs = _signs_of(ranks[0][own], ranks[0][all_before])
+            signs *= _signs_of(ranks[1][own], ranks[1][all_before])
+            by_row = np.empty((last - first, starts[last]), dtype=np.int32)
+            for g in range(first, last):  # numpy's reduceat along the rows takes ten times as long
+                of_group = signs[starts[g] - starts[first] : starts[g + 1] - starts[first]]
+                of_group.sum(axis=0, dtype=np.int32, out=by_row[g - first])
+            piece = np.add.reduceat(by_row, starts[:last], axis=1)
+            self.sums[first:last, :last], self.sums[:last, first:last] = piece, piece.T
+            first = last
+
+    def form(self, weights: NDArray[np.floating], block: int = 256) -> Floats:
+        """Return w^T S w for each column w of weights (G, B) of small non-negative integers; shape (B,)."""
+        largest = float(np.abs(self.sums).max(initial=0)) * float(weights.sum(axis=0).max(initial=0))
+        weights = weights.astype(np.float32 if largest < _LARGEST else np.float64, copy=False)
+        sums = self.sums.astype(weights.dtype, copy=False)
+        total = np.zeros(weights.shape[1])
+        for start in range(0, len(weights), block):
+            own = slice(start, start + block)
+            total += _dot(weights[own], sums[own, own] @ weights[own])
+            if start:
+                total += 2 * _dot(weights[own], sums[own, :start] @ weights[:start])
+        return total
+
+
+def _signs_of(a: NDArray[np.int32], b: NDArray[np.int32]) -> NDArray[np.int8]:
+    greater = np.greater(a[:, None], b[None, :]).view(np.int8)
+    greater -= np.less(a[:, None], b[None, :]).view(np.int8)
+    return greater
+
+
+def _dot(a: NDArray[np.floating], b: NDArray[np.floating]) -> Floats:
+    return np.einsum("nb,nb->b", a, b, dtype=np.float64, casting="unsafe")
+
+
+def _check_exact(weights: NDArray[np.floating]) -> None:
+    if weights.sum(axis=0).max(initial=0) >= _LARGEST:
+        raise ValueError(f"weights: sum {weights.sum(axis=0).max()}: below {_LARGEST} is exact and allowed")
 
 
 def _order(n: int) -> NDArray[np.float32]:

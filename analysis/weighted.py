@@ -9,12 +9,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.pairs import PairSigns, dense_ranks, pairs_tied, tie_form
+from analysis.pairs import GroupSigns, PairSigns, dense_ranks, tie_form
 from analysis.resample import multiplicities
 
 Floats = NDArray[np.float64]
 WITH_INTERVAL = ("tau_b", "tau_a", "pearson")
-_FEW = 256  # configurations up to which all sums are first taken between configurations: (G, G) instead of (n, n); ours
+# With so few configurations, and this share of the runs, signs are first summed between configurations; ours.
+_FEW, _SHARE = 4096, 0.5
 _CHUNK = 250  # resamples at a time: keeps the working set of 10,000 runs near 10 MB an array; ours
 
 
@@ -41,31 +42,23 @@ class WeightedSums:
     """What tau-a, tau-b and Pearson are made of, under any weights on configurations."""
 
     def __init__(self, x: Floats, y: Floats, group: NDArray[np.int64]) -> None:
-        self.signs, self.group = PairSigns(x, y), group
-        self.ranks = (dense_ranks(x), dense_ranks(y))
+        self.group, self.ranks = group, (dense_ranks(x), dense_ranks(y))
         self.n_groups = int(group.max()) + 1
+        is_few = self.n_groups <= min(_FEW, max(_SHARE * len(x), 256))
+        self.between = GroupSigns(x, y, group) if is_few else None
+        self.signs = None if is_few else PairSigns(x, y)
         columns = np.stack([_standard(x), _standard(y)], axis=1)
         products = [np.ones(len(x)), *columns.T, *(columns**2).T, columns[:, 0] * columns[:, 1]]
         self.moments = np.stack([self._by_group(p) for p in products])
-        self.between = self._between() if self.n_groups <= _FEW else []
-
-    def _between(self) -> list[Floats]:
-        """Sums over pairs of runs by their configurations: of s_ij, of [x tied], of [y tied]; each (G, G)."""
-        member = (self.group[:, None] == np.arange(self.n_groups)).astype(np.float32)
-        return [
-            member.T.astype(np.float64) @ self.signs.apply(member),
-            *(pairs_tied(ranks, member) for ranks in self.ranks),
-        ]
 
     def all_rows(self) -> dict[str, Floats]:
         """Each coefficient of all rows; shape (1,)."""
-        return self._under(np.ones((self.n_groups, 1), dtype=np.float32))
+        ones = np.ones((self.n_groups, 1), dtype=np.float32)
+        return self._under(ones, [tie_form(ranks, ones[self.group]) for ranks in self.ranks])
 
     def resampled(self, resamples: int, seed: int) -> dict[str, Floats]:
         """Each coefficient in every bootstrap resample of configurations; shape (resamples,)."""
         counts = multiplicities(self.n_groups, resamples, seed)
-        if self.between:
-            return self._under(counts)
         ties = [
             _tie_forms(_Ties(r.tobytes() + self.group.tobytes(), r, self.group, resamples, seed)) for r in self.ranks
         ]
@@ -73,31 +66,33 @@ class WeightedSums:
         parts = [self._under(counts[:, c], [t[c] for t in ties]) for c in chunks]
         return {name: np.concatenate([p[name] for p in parts]) for name in WITH_INTERVAL}
 
-    def _under(self, counts: NDArray[np.float32], ties: Sequence[Floats] = ()) -> dict[str, Floats]:
-        exact = counts.astype(np.float64)
-        moments = self.moments @ exact
-        if self.between:
-            forms = [np.einsum("gb,gb->b", exact, sums @ exact) for sums in self.between]
-            return _taus(forms[0], moments[0], *forms[1:]) | {"pearson": _pearson(moments)}
-        rows = counts[self.group]
-        tied = ties or [tie_form(ranks, rows) for ranks in self.ranks]
-        return _taus(self.signs.form(rows), moments[0], *tied) | {"pearson": _pearson(moments)}
+    def _under(self, counts: NDArray[np.float32], ties: Sequence[Floats]) -> dict[str, Floats]:
+        moments = self.moments @ counts.astype(np.float64)
+        return _taus(self._form(counts), moments[0], *ties) | {"pearson": _pearson(moments)}
+
+    def _form(self, counts: NDArray[np.float32]) -> Floats:
+        if self.between is not None:
+            return self.between.form(counts)
+        assert self.signs is not None
+        return self.signs.form(counts[self.group])
+
+    def _row_sums(self) -> Floats:
+        """Each configuration's sum of s_ij over its runs i and all j; (configurations,)."""
+        if self.between is not None:
+            return self.between.sums.sum(axis=1, dtype=np.float64)
+        assert self.signs is not None
+        return self._by_group(self.signs.apply(np.ones((len(self.group), 1), dtype=np.float32))[:, 0])
 
     def leave_one_out(self) -> dict[str, Floats]:
         """Each coefficient without configuration c; shape (configurations,). From row sums, so O(n), not O(n^2)."""
         moments = self.moments.sum(axis=1, keepdims=True) - self.moments
-        if self.between:
-            forms = [sums.sum() - 2 * sums.sum(axis=1) + np.diag(sums) for sums in self.between]
-            return _taus(forms[0], moments[0], *forms[1:]) | {"pearson": _pearson(moments)}
-        ones = np.ones((len(self.group), 1), dtype=np.float32)
-        total = float(self.signs.form(ones)[0])
         inside = _within(self.ranks, self.group, self.n_groups)
-        rows = self._by_group(self.signs.apply(ones)[:, 0])
+        rows = self._row_sums()
         ties = []
         for ranks, own in zip(self.ranks, inside[1:], strict=True):
             size = np.bincount(ranks).astype(np.float64)
             ties.append((size**2).sum() - 2 * self._by_group(size[ranks]) + own)
-        return _taus(total - 2 * rows + inside[0], moments[0], *ties) | {"pearson": _pearson(moments)}
+        return _taus(rows.sum() - 2 * rows + inside[0], moments[0], *ties) | {"pearson": _pearson(moments)}
 
     def _by_group(self, each: NDArray[np.floating]) -> Floats:
         return np.bincount(self.group, weights=each, minlength=self.n_groups).astype(np.float64)

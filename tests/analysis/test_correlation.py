@@ -11,8 +11,9 @@ from scipy import stats
 
 from analysis import correlate, correlation, kendall
 from analysis.correlation import coefficients, more_coefficients, tau
-from analysis.pairs import PairSigns
+from analysis.pairs import GroupSigns, PairSigns
 from analysis.resample import bca, multiplicities
+from analysis.weighted import WeightedSums
 
 
 def awkward(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -91,6 +92,46 @@ def test_blocks_of_any_size_give_the_same_sums(block):
     x, y, w = r.integers(0, 9, 40), r.integers(0, 30, 40), r.integers(0, 4, (40, 3)).astype(np.float32)
     s = np.sign(x[:, None] - x) * np.sign(y[:, None] - y)
     assert np.array_equal(PairSigns(x, y, block).apply(w), s @ w)
+
+
+@pytest.mark.parametrize("n_groups", [1, 2, 9, 40])
+@pytest.mark.parametrize("rows", [1, 5, 64])
+def test_signs_summed_between_groups_give_the_same_sums(n_groups, rows):
+    r = np.random.default_rng(n_groups)
+    x, y = r.integers(0, 9, 60), r.integers(0, 30, 60)
+    group = np.concatenate([np.arange(n_groups), r.integers(0, n_groups, 60 - n_groups)])
+    w = r.integers(0, 4, (n_groups, 3)).astype(np.float32)
+    s = np.sign(x[:, None] - x) * np.sign(y[:, None] - y)
+    sums = GroupSigns(x, y, group, rows)
+    member = np.eye(n_groups)[group]
+    assert np.array_equal(sums.sums, member.T @ s @ member)
+    for block in (1, 4, 256):
+        assert np.array_equal(sums.form(w, block), np.einsum("ib,ij,jb->b", w[group], s, w[group]))
+
+
+def test_sums_beyond_float32_stay_exact():
+    x, group = np.arange(9000), np.repeat([0, 1], [8999, 1])
+    weights = np.array([[4000.0], [1.0]])
+    sums = GroupSigns(x, x, group)
+    assert sums.sums.tolist() == [[8999 * 8998, 8999], [8999, 0]]
+    assert sums.form(weights).tolist() == [4000.0**2 * 8999 * 8998 + 2 * 4000 * 8999]
+
+
+@pytest.mark.parametrize("n_groups", [500, 700])
+def test_few_configurations_and_many_go_different_ways_to_the_same_numbers(n_groups, monkeypatch):
+    r = np.random.default_rng(0)
+    x, y = r.integers(0, 90, 1200).astype(float), r.normal(size=1200)
+    group = np.concatenate([np.arange(n_groups), r.integers(0, n_groups, 1200 - n_groups)])
+    found = []
+    for few in (0, 4096):
+        monkeypatch.setattr("analysis.weighted._FEW", few)
+        monkeypatch.setattr("analysis.weighted._SHARE", 1.0)
+        sums = WeightedSums(x, y, group)
+        assert (sums.between is None) == (few == 0)
+        found.append({**sums.all_rows(), **{f"{k}*": v for k, v in sums.resampled(300, 1).items()}})
+        found[-1] |= {f"{k}-": v for k, v in sums.leave_one_out().items()}
+    for name, values in found[0].items():
+        np.testing.assert_array_equal(values, found[1][name], err_msg=name)
 
 
 def test_constant_measure_scores_zero_in_tau_a_and_is_undefined_in_tau_b():

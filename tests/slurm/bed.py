@@ -99,8 +99,8 @@ class Bed:
     def until_idle(self, node: str) -> None:
         """Wait until a node takes jobs again, for the next test."""
         end = time.monotonic() + 60
-        while sh("sinfo", "-h", "-p", "main", "-n", node, "-o", "%T").strip() != "idle":
-            assert time.monotonic() < end, f"{node} does not come back: {sh('scontrol', 'show', 'node', node)}"
+        while (state := sh("sinfo", "-h", "-p", "main", "-n", node, "-o", "%T").strip()) != "idle":
+            assert time.monotonic() < end, f"{node} is {state!r}: {sh('scontrol', 'show', 'node', node)}"
             time.sleep(0.5)
 
     def pid(self, shard: str) -> int:

@@ -97,10 +97,13 @@ class Bed:
         return marker(self.until(lambda s: marker(s)["restarts"] >= restarts, seconds, every=0.3))
 
     def until_idle(self, node: str) -> None:
-        """Wait until a node takes jobs again, for the next test."""
+        """Wait until a node takes jobs again, for the next test.
+
+        Asked of scontrol: sinfo was seen to say something else of a node that scontrol had called idle for a minute.
+        """
         end = time.monotonic() + 60
-        while (state := sh("sinfo", "-h", "-p", "main", "-n", node, "-o", "%T").strip()) != "idle":
-            assert time.monotonic() < end, f"{node} is {state!r}: {sh('scontrol', 'show', 'node', node)}"
+        while "State=IDLE " not in (found := sh("scontrol", "show", "node", node)):
+            assert time.monotonic() < end, f"{node} does not come back: {found}"
             time.sleep(0.5)
 
     def pid(self, shard: str) -> int:

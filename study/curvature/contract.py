@@ -106,7 +106,7 @@ def contract_last(
     def weighted(by_sample: Tensor) -> Tensor:
         return (by_sample @ a).diag().double() - ((b * by_sample[:, None]).T @ b).double()
 
-    sums = Sums(weighted(torch.linalg.vecdot(phi, phi)))
+    sums = Sums(weighted(torch.linalg.vector_norm(phi, dim=1).square_()))  # half the time of vecdot
     if scale is not None:
         inverse = torch.where(scale > 0, 1 / scale, 0.0).to(phi.dtype)[0]
         sums.normalized = weighted(phi.square() @ inverse.square())

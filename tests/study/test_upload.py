@@ -150,9 +150,11 @@ def test_rows_that_arrived_unconfirmed_or_from_elsewhere_are_not_sent_again(
     received = server.runs
     server.lose_answers = True
     assert len(deliver(runs, results, rate=6000).failed) == 2
-    assert [run.lines_received for run in received.values()] == [5, 5]
+    # A slow client sends its rows in pieces, and ends at the first refusal.
+    assert all(1 <= run.lines_received <= 5 for run in received.values())
     server.lose_answers = False
     assert len(deliver(runs, results, rate=6000).sent) == 2
+    assert [run.lines_received for run in received.values()] == [5, 5]
     shutil.rmtree(results)  # another checkout, which knows nothing of the first; the server lost two rows of one run
     partial = received[runs[0].id]
     partial.history = {i: row for i, row in partial.history.items() if i < 3}

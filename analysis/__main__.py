@@ -76,7 +76,7 @@ def _write(sources: list[Source], options: argparse.Namespace) -> int:
     root = _results(options)
     path = (root / sources[0].name if len(sources) == 1 else root) / "report.html"
     note = path.with_name("report.made.json")
-    mark = built.fingerprint(sources, _width(), sys.stdout.isatty())
+    mark = built.fingerprint(sources)
     printed = built.recall(note, mark)
     if printed is None:
         files, printed = _build(sources, root, path)
@@ -116,7 +116,7 @@ def _headline(source: Source, made: Made) -> str:
     if available:
         table = headline(table, main_stop(source.records), available[0], made.tables["reparameterization"])
     lines = [f"not shown: {name}: needs {reason}\n" for name, reason in made.lacking.items()]
-    return to_text(table, width=_width(), colour=sys.stdout.isatty()) + "".join(lines)
+    return to_text(table, width=_width()) + "".join(lines)
 
 
 def _progress(done: int, total: int, name: str) -> None:

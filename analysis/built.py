@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import platform
@@ -17,19 +18,19 @@ PACKAGE = Path(__file__).parent
 LIBRARIES = ("jinja2", "matplotlib", "numpy", "pandas", "rich", "scikit-learn", "scipy", "seaborn")
 
 
-def fingerprint(sources: Iterable[Source], *options: object) -> str:
-    """SHA-256 of all that decides what is made: the frames, this package's files, the libraries and some options.
+def fingerprint(sources: Iterable[Source]) -> str:
+    """SHA-256 of all that decides what is made: the frames, this package's files and the libraries.
 
     Cost: one pass over the frames; milliseconds for a study of hundreds of runs.
     """
-    digest = hashlib.sha256(repr((options, platform.python_version(), [version(name) for name in LIBRARIES])).encode())
+    digest = hashlib.sha256(repr((platform.python_version(), [version(name) for name in LIBRARIES])).encode())
     for path in sorted(PACKAGE.rglob("*")):
         if path.is_file() and path.parent != COMMITTED and path.suffix != ".pyc":
             digest.update(f"{path.relative_to(PACKAGE)} {_sha(path)} ".encode())
     for source in sources:
         digest.update(repr((source.name, source.title, source.path.name, source.committed)).encode())
         for frame in source.frames():
-            digest.update(repr(list(frame.columns)).encode())
+            digest.update(repr([(name, str(kind)) for name, kind in frame.dtypes.items()]).encode())
             digest.update(pd.util.hash_pandas_object(frame).to_numpy().tobytes())
     return digest.hexdigest()
 
@@ -47,10 +48,14 @@ def recall(note: Path, mark: str) -> str | None:
 
 
 def remember(note: Path, mark: str, files: Iterable[Path], printed: str) -> None:
-    """Write down what was made (files in the folder of `note`, by their SHA-256) and what was printed about it."""
+    """Write down what was made (files in the folder of `note`, by their SHA-256) and what was printed about it.
+
+    Where it cannot be written, all will be made again, which is no reason to fail.
+    """
     made = {path.relative_to(note.parent).as_posix(): _sha(path) for path in sorted(files)}
     content = {"fingerprint": mark, "files": made, "printed": printed}
-    note.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    with contextlib.suppress(OSError):
+        note.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _sha(path: Path) -> str:

@@ -87,8 +87,9 @@ def tie_form(ranks: NDArray[np.int64], weights: NDArray[np.floating]) -> Floats:
 class GroupSigns:
     """The matrix S_gh = sum of s_ij over the runs i of group g and j of group h: (G, G), for weights on groups alone.
 
-    Built from all n^2 / 2 signs, a few rows at a time; then `form` does not know the runs any more. Cost: O(n^2) once,
-    and O(G^2 B / 2) for B weight vectors; memory 4 G^2 bytes. Exact, as `PairSigns` is.
+    Built from all n^2 / 2 signs, a group or more at a time; then `form` does not know the runs any more. Cost: O(n^2)
+    once, and O(G^2 B / 2) for B weight vectors; memory 4 G^2 + 3 n max(rows, largest group) bytes. Exact, as
+    `PairSigns` is.
     """
 
     def __init__(self, x: ArrayLike, y: ArrayLike, group: NDArray[np.int64], rows: int = 64) -> None:
@@ -96,6 +97,8 @@ class GroupSigns:
         of_run = group[order]
         n_groups = int(group.max()) + 1
         starts = np.searchsorted(of_run, np.arange(n_groups + 1))
+        if (np.diff(starts) == 0).any():
+            raise ValueError("group: numbers with a gap: every number from 0 to the largest needs a run")
         ranks = [dense_ranks(v)[order].astype(np.int32) for v in (x, y)]
         is_small = float(np.diff(starts).max()) ** 2 < _LARGEST
         self.sums = np.zeros((n_groups, n_groups), dtype=np.float32 if is_small else np.float64)

@@ -14,8 +14,8 @@ from analysis.resample import multiplicities
 
 Floats = NDArray[np.float64]
 WITH_INTERVAL = ("tau_b", "tau_a", "pearson")
-# With so few configurations, and this share of the runs, signs are first summed between configurations; ours.
-_FEW, _SHARE = 4096, 0.5
+# With so few configurations, this share of the runs, and so few runs each, signs are first summed between them; ours.
+_FEW, _SHARE, _LARGEST = 4096, 0.5, 64
 _CHUNK = 250  # resamples at a time: keeps the working set of 10,000 runs near 10 MB an array; ours
 
 
@@ -44,7 +44,7 @@ class WeightedSums:
     def __init__(self, x: Floats, y: Floats, group: NDArray[np.int64]) -> None:
         self.group, self.ranks = group, (dense_ranks(x), dense_ranks(y))
         self.n_groups = int(group.max()) + 1
-        is_few = self.n_groups <= min(_FEW, max(_SHARE * len(x), 256))
+        is_few = self.n_groups <= min(_FEW, max(_SHARE * len(x), 256)) and np.bincount(group).max() <= _LARGEST
         self.between = GroupSigns(x, y, group) if is_few else None
         self.signs = None if is_few else PairSigns(x, y)
         columns = np.stack([_standard(x), _standard(y)], axis=1)
@@ -84,7 +84,7 @@ class WeightedSums:
         return self._by_group(self.signs.apply(np.ones((len(self.group), 1), dtype=np.float32))[:, 0])
 
     def leave_one_out(self) -> dict[str, Floats]:
-        """Each coefficient without configuration c; shape (configurations,). From row sums, so O(n), not O(n^2)."""
+        """Each coefficient without configuration c; shape (configurations,). From row sums, so without n^2 signs."""
         moments = self.moments.sum(axis=1, keepdims=True) - self.moments
         inside = _within(self.ranks, self.group, self.n_groups)
         rows = self._row_sums()
@@ -127,6 +127,12 @@ def _standard(x: Floats) -> Floats:
 
 def _within(ranks: tuple[NDArray[np.int64], ...], group: NDArray[np.int64], n_groups: int) -> tuple[Floats, ...]:
     """Sums over ordered pairs inside one configuration: of s_ij, of [x tied], of [y tied] (a run ties with itself)."""
+    if np.bincount(group).max() > _LARGEST:
+        rows = [np.flatnonzero(group == g) for g in range(n_groups)]
+        ones = [np.ones((len(r), 1), dtype=np.float32) for r in rows]
+        inside = [PairSigns(ranks[0][r], ranks[1][r]).form(w)[0] for r, w in zip(rows, ones, strict=True)]
+        ties = [[tie_form(dense_ranks(of[r]), w)[0] for r, w in zip(rows, ones, strict=True)] for of in ranks]
+        return np.array(inside), np.array(ties[0]), np.array(ties[1])
     order = np.argsort(group, kind="stable")
     x, y, g = ranks[0][order], ranks[1][order], group[order]
     signs = np.zeros(n_groups)

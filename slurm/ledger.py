@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from study import lease
 from study.checkpoint import write_json
 from study.paths import results_folder
 
@@ -84,10 +85,19 @@ class Ledger:
         """All that was ever submitted, oldest first."""
         found = []
         for file in sorted((self.folder / "submissions").glob("*.json")):
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError, TypeError):  # TypeError: fields of a later version
                 content = json.loads(file.read_text())
                 found.append(Submission(**{**content, "shards": tuple(content["shards"])}))
         return found
+
+    def waiting_locally(self) -> set[str]:
+        """Shards that a submitter on some machine, alive as far as can be told, will start when a core is free."""
+        return {
+            shard
+            for submission in self.submissions()
+            if submission.kind == "local" and not submission.cancelled and lease.alive(self.folder, submission.holder)
+            for shard in submission.shards
+        }
 
     def is_cancelled(self, submission: str) -> bool:
         """Whether `cancel` was said since a submission was written."""

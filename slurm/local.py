@@ -185,7 +185,7 @@ class _Progress:
         parts = [
             f"{done} of {self.n_runs} runs trained",
             f"shards: {n_ended} ended, {len(now)} running, {len(self.tasks) - n_ended - len(now)} to come",
-            f"{rate:.3g} epochs/s" if rate else "starting",
+            f"{rate:.{0 if rate >= 100 else 2}f} epochs/s" if rate else "starting",
             f"{time.monotonic() - self.begin:.0f} s",
         ]
         waiting = [m.cause for m in markers if m.state == "waiting" and m.cause]

@@ -36,7 +36,7 @@ def shard_states(ledger: Ledger, shard_ids: Sequence[str], runs_root: Path) -> l
     raised an error, ran out of time or memory); stopped (saved and left, not requeued); lost (its job is gone without a
     word: killed, cancelled, node failure); new (no job yet).
     """
-    latest = ledger.latest()
+    latest, waiting = ledger.latest(), ledger.waiting_locally()
     markers = {shard: ledger.marker(shard) for shard in shard_ids}
     mine = {shard: latest[shard] for shard in shard_ids if shard in latest}
     asked = [s for shard, s in mine.items() if s.kind == "slurm" and not _is_done(markers[shard])]
@@ -45,8 +45,12 @@ def shard_states(ledger: Ledger, shard_ids: Sequence[str], runs_root: Path) -> l
         unreachable = ""
     except scheduler.SchedulerError as error:
         queued, unreachable = None, str(error)
-    found = [_first_look(ledger, shard, mine.get(shard), markers[shard], queued, unreachable, runs_root)
-             for shard in shard_ids]  # fmt: skip
+    found = [
+        _local(shard, markers[shard], runs_root, shard in waiting)
+        if shard in mine and mine[shard].kind == "local" and not _is_done(markers[shard])
+        else _first_look(ledger, shard, mine.get(shard), markers[shard], queued, unreachable)
+        for shard in shard_ids
+    ]
     open_jobs = [status.job for status in found if status.state == "lost" and status.kind == "slurm"]
     try:
         accounts, silence = scheduler.history(open_jobs), "the accounting knows nothing of it"
@@ -65,7 +69,7 @@ def _is_done(marker: Marker | None) -> bool:
 
 def _first_look(
     ledger: Ledger, shard: str, submission: Submission | None, marker: Marker | None,
-    queued: dict[str, tuple[str, str, str]] | None, unreachable: str, runs_root: Path,
+    queued: dict[str, tuple[str, str, str]] | None, unreachable: str,
 ) -> ShardStatus:  # fmt: skip
     if _is_done(marker):
         return ShardStatus(
@@ -73,8 +77,6 @@ def _first_look(
         )
     if submission is None:
         return ShardStatus(shard, "new", marker=marker)
-    if submission.kind == "local":
-        return _local(shard, marker, runs_root, lease.alive(ledger.folder, submission.holder))
     job = submission.task(shard) if submission.job else ""
     if queued is None:
         return ShardStatus(shard, "unknown", "slurm", job, f"the queue cannot be asked: {unreachable}", marker)
@@ -99,6 +101,8 @@ def _local(shard: str, marker: Marker | None, runs_root: Path, submitter_lives: 
         return ShardStatus(shard, marker.state, "local", marker.job, marker.cause, marker)
     if lease.alive(runs_root, marker.holder):
         return ShardStatus(shard, "running", "local", marker.job, marker.cause, marker)
+    if submitter_lives and marker.state == "waiting":  # it waits for the runs that another process holds
+        return ShardStatus(shard, "pending", "local", marker.job, marker.cause, marker)
     return ShardStatus(shard, "lost", "local", marker.job, "its process is gone", marker)
 
 

@@ -109,9 +109,14 @@ def acquire(
 
 
 def alive(root: Path, holder: str) -> bool:
-    """Whether a holder has not left, and is not known to be dead (its process gone from this machine)."""
+    """Whether a holder has not left, and is not known to be dead: its process gone from this machine, or this machine
+    started anew. For people to read; whoever wants the keys waits for silence (`acquire`)."""
     folder = Path(root) / ".leases" / "holders" / holder
-    return bool(holder) and _text(folder / "token") == "held" and not _process_is_gone(folder)
+    if not holder or _text(folder / "token") != "held" or _process_is_gone(folder):
+        return False
+    who, me = _who(folder), _process()
+    boots = [str(known.get("machine", "")).partition(" ")[0] for known in (who, me)]
+    return not (who.get("host") == socket.gethostname() and all(boots) and boots[0] != boots[1])
 
 
 def _claim(

@@ -108,7 +108,9 @@ class Batches:
         """From a pair (inputs, targets) or an iterable of such pairs; an iterator, which can be read once, is kept."""
         if isinstance(data, Tensor) or not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
             raise _not_data(data)
-        return cls(list(data) if isinstance(data, Iterator) else data)
+        if isinstance(data, Iterator) or _is_used_up(data):
+            return cls(list(data))  # type: ignore[arg-type]  # a pair is neither
+        return cls(data)
 
     @property
     def is_repeatable(self) -> bool:
@@ -147,6 +149,11 @@ class Batches:
                 )
             inputs = tuple(batch[0]) if isinstance(batch[0], list) else batch[0]
             yield inputs, batch[1]
+
+
+def _is_used_up(data: Data) -> bool:
+    """Whether reading twice gives the same iterator, which the first reading exhausts."""
+    return not hasattr(data, "__getitem__") and not hasattr(data, "__len__") and iter(data) is iter(data)
 
 
 def _not_data(found: object) -> ValueError:

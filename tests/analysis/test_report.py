@@ -117,17 +117,23 @@ def test_nothing_is_made_again_unless_something_changed(tmp_path, capsys, monkey
     records.to_csv(results / "toy" / "records.csv", index=False)
     assert again() == (printed, 1)
     assert again() == (printed, 0)
+    (results / "toy" / "report.made.json").unlink()
+    (results / "toy" / "report.made.json").mkdir()  # where no note can be kept, all is made again
+    assert again() == (printed, 1)
 
 
 def test_the_mark_knows_the_code_the_frames_and_the_options(records, tmp_path, monkeypatch):
     source = Source("toy", "Toy", records, tmp_path / "records.csv")
-    mark = built.fingerprint([source], 120)
-    assert mark == built.fingerprint([replace(source, records=records.copy())], 120)
+    mark = built.fingerprint([source])
+    assert mark == built.fingerprint([replace(source, records=records.copy())])
     others = [replace(source, title="Another"), replace(source, timings=records), replace(source, committed=True)]
-    marks = [built.fingerprint([other], 120) for other in others] + [built.fingerprint([source], 80)]
+    others.append(
+        replace(source, records=records.assign(**{"train.converged": records["train.converged"].astype(int)}))
+    )
+    marks = [built.fingerprint([other]) for other in others]
     (tmp_path / "code.py").write_text("pass")
     monkeypatch.setattr(built, "PACKAGE", tmp_path)
-    marks.append(built.fingerprint([source], 120))
+    marks.append(built.fingerprint([source]))
     assert len({mark, *marks}) == 1 + len(marks)
 
 

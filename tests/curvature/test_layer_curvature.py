@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -365,6 +366,21 @@ def test_classes_stand_for_one_hot_vectors() -> None:
         assert Loss("squared_error").sum(outputs, targets) == (outputs - one_hot).square().sum()
     single = torch.tensor([2, 5])  # of one output a sample, whole numbers are values, not classes
     assert Loss("squared_error").sum(torch.ones(2, 1), single) == 17
+
+
+def test_data_that_can_be_read_once_is_kept() -> None:
+    model, x, y = small(6)
+
+    class Once:
+        def __init__(self) -> None:
+            self.batches = iter([(x[:2], y[:2]), (x[2:4], y[2:4]), (x[4:], y[4:])])
+
+        def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+            return self.batches
+
+    expected = layer_curvature(model, (x, y))["0"].trace
+    for data in (Once(), Once().batches):
+        assert layer_curvature(model, data)["0"].trace == pytest.approx(expected, rel=1e-5)
 
 
 class Counting(nn.Module):

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,28 @@ def test_local_processes_are_told_by_their_lease(fake_slurm: Path, tmp_path: Pat
         assert states(ledger, tmp_path)[:2] == [("lost", "its process is gone"), ("pending", "waits for a core")]
     assert states(ledger, tmp_path)[1] == ("lost", "was not started")
     assert not (fake_slurm / "squeue.calls").exists()
+
+
+def test_a_local_submitter_counts_while_it_lives_and_nobody_cancelled_it(fake_slurm: Path, tmp_path: Path) -> None:
+    ledger = Ledger("tiny", tmp_path / "results")
+    me, first = f"{socket.gethostname()}/{os.getpid()}", Submission("0001-a", "local", "local", "c0ffee", tuple(SHARDS))
+    waits = ("pending", "waits for a core")
+    with lease.acquire(ledger.folder, ["0001-a"], me) as held:
+        ledger.write(replace(first, holder=held.id))
+        with lease.acquire(ledger.folder, ["0002-b"], me) as second:
+            ledger.write(replace(first, id="0002-b", holder=second.id))
+            assert states(ledger, tmp_path)[0] == waits
+        assert states(ledger, tmp_path)[0] == waits, "the first is still there to start it"
+        ledger.mark(Marker(SHARDS[0], "waiting", job=me, cause="waiting for another study"))
+        assert states(ledger, tmp_path)[0] == ("pending", "waiting for another study")
+        who = ledger.folder / ".leases" / "holders" / held.id / "who"
+        here = who.read_text()
+        who.write_text(json.dumps({**json.loads(here), "machine": "an-earlier-boot pid:[1]"}))
+        assert states(ledger, tmp_path)[1] == ("lost", "was not started"), "this machine was started anew since"
+        who.write_text(here)
+        assert states(ledger, tmp_path)[1] == waits
+        ledger.write(replace(first, holder=held.id, cancelled=True))
+        assert states(ledger, tmp_path)[1] == ("lost", "was not started")
 
 
 def test_a_marker_keeps_its_size_so_that_a_full_disk_can_take_it(ledger: Ledger) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 TRANSFORM = re.compile(r"(layerwise|neuronwise)_([1-9]\d*)|factor_(\d+(?:e[+-]?\d+)?)")
-ALLOWED = "layerwise_<draw>, neuronwise_<draw> (factors 5 to 25 from the run's seed), factor_<20 or 1e-3, no point>"
+ALLOWED = "layerwise_<draw>, neuronwise_<draw> (factors 5 to 25 from the run's key), factor_<20 or 1e-3, no point>"
 FACTORS = (5, 25)  # integers, both ends included, as in the published code
 TOLERANCE = 1e-3  # of the largest output: beyond it the function was not preserved, in float32 too
 
@@ -28,10 +28,11 @@ def is_transform(name: str) -> bool:
     return bool(match) and (match[3] is None or float(match[3]) > 0)  # type: ignore[index]  # matched
 
 
-def factors(name: str, n_neurons: int, seed: int) -> Tensor:
+def factors(name: str, n_neurons: int, key: str) -> Tensor:
     """The factor of each neuron of the first of the two layers, shape (n_neurons,), float64.
 
-    `layerwise_k` draws one factor, `neuronwise_k` one a neuron, from the run's seed and k; `factor_a` is a itself.
+    `layerwise_k` draws one factor, `neuronwise_k` one a neuron, from the run's key and k, so that every network has its
+    own as in the published code (networks that share a seed would be rescaled alike); `factor_a` is a itself.
     Raises ValueError for another name.
     """
     import torch
@@ -42,7 +43,7 @@ def factors(name: str, n_neurons: int, seed: int) -> Tensor:
     if match[3]:
         return torch.full((n_neurons,), float(match[3]), dtype=torch.float64)
     n = n_neurons if match[1] == "neuronwise" else 1
-    drawn = torch.randint(FACTORS[0], FACTORS[1] + 1, (n,), generator=generator_for(seed, "reparameterize", name))
+    drawn = torch.randint(FACTORS[0], FACTORS[1] + 1, (n,), generator=generator_for(key, "reparameterize", name))
     return drawn.double().expand(n_neurons)
 
 
@@ -61,7 +62,7 @@ def last_two_layers(model: nn.Module) -> tuple[str, str]:
     return leaves[layers[-2]][0], leaves[layers[-1]][0]
 
 
-def reparameterized(model: nn.Module, name: str, seed: int) -> nn.Module:
+def reparameterized(model: nn.Module, name: str, key: str) -> nn.Module:
     """A copy with the last two layers rescaled: weights and bias of the first / a, the weights that read them * a.
 
     Raises ValueError where something between the two is not positively homogeneous.
@@ -70,7 +71,7 @@ def reparameterized(model: nn.Module, name: str, seed: int) -> nn.Module:
 
     other = copy.deepcopy(model)
     first, second = (cast("nn.Linear | nn.Conv2d", other.get_submodule(path)) for path in last_two_layers(model))
-    a = factors(name, len(first.weight), seed).to(first.weight)
+    a = factors(name, len(first.weight), key).to(first.weight)
     with torch.no_grad():
         _scale(first.weight, 1 / a, 0)
         if first.bias is not None:

@@ -159,9 +159,7 @@ def _measure_stop(
         result: dict[str, Any] = evaluate(model, data, labels, config.loss)
         guard()
         write_json(files.evaluation, {**result, "seconds": time.perf_counter() - begin})
-    context = MeasureContext(
-        model, read_tensors(paths.init, device), data.train_x, labels, config.loss, paths.key, config.seed
-    )
+    context = MeasureContext(model, read_tensors(paths.init, device), data.train_x, labels, config.loss, paths.key)
     for label in missing:
         begin = time.perf_counter()
         result = {"label": label, "value": None, "layers": None}

@@ -70,7 +70,7 @@ def write_slices(study: str, config: RunConfig, runs_root: Path, results_root: P
     labels = training_labels(config, data.train_y)
     rows = []
     for transform, normalization in itertools.product(("none", "layerwise_1"), ("raw", "per layer")):
-        other = model if transform == "none" else reparameterized(model, transform, config.seed)
+        other = model if transform == "none" else reparameterized(model, transform, run_key(config))
         values = loss_along(other, directions(other, normalization, config.seed), data, labels, config.loss)
         place = {"key": paths.key, "transform": transform, "normalization": normalization}
         rows += [{**place, "alpha": repr(a), "loss": repr(v)} for a, v in zip(ALPHAS, values, strict=True)]

@@ -34,7 +34,6 @@ class MeasureContext:
     labels: Tensor
     loss: str
     key: str = ""
-    seed: int = 0
     before: MeasureContext | None = None
     changed: tuple[str, ...] = ()
     difference: float | None = None
@@ -122,8 +121,8 @@ class MeasureContext:
 
         if transform not in self._reparameterized:
             other = MeasureContext(
-                reparameterized(self.model, transform, self.seed), self.initial, self.x, self.labels, self.loss,
-                self.key, self.seed, before=self, changed=last_two_layers(self.model),
+                reparameterized(self.model, transform, self.key), self.initial, self.x, self.labels, self.loss,
+                self.key, before=self, changed=last_two_layers(self.model),
             )  # fmt: skip
             other.difference = function_difference(self.logits, other.logits)
             self._reparameterized[transform] = other

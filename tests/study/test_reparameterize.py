@@ -21,7 +21,7 @@ from study.run import run_shard
 def test_outputs_stay_and_weights_move(model: str, name: str) -> None:
     network = build_model(RunConfig(dataset="fashion_mnist", model=model)).double()
     before = copy.deepcopy(network.state_dict())
-    other = reparameterized(network, name, seed=3)
+    other = reparameterized(network, name, "3")
     torch.manual_seed(0)
     x = torch.randn(20, 1, 28, 28, dtype=torch.float64)
     torch.testing.assert_close(other(x), network(x), rtol=1e-10, atol=1e-12)
@@ -29,7 +29,7 @@ def test_outputs_stay_and_weights_move(model: str, name: str) -> None:
     last = max(n for n in before if n.endswith("weight") and n.startswith("fc"))
     previous = f"fc{int(last[2]) - 1}"
     state = other.state_dict()
-    a = factors(name, len(before[f"{previous}.weight"]), 3)
+    a = factors(name, len(before[f"{previous}.weight"]), "3")
     torch.testing.assert_close(state[f"{previous}.weight"] * a[:, None], before[f"{previous}.weight"])
     torch.testing.assert_close(state[f"{previous}.bias"] * a, before[f"{previous}.bias"])
     torch.testing.assert_close(state[last] / a, before[last])
@@ -39,17 +39,17 @@ def test_a_channel_scales_all_its_pixels() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(12, 4)).double()
     x = torch.randn(5, 1, 6, 6, dtype=torch.float64)
-    torch.testing.assert_close(reparameterized(network, "neuronwise_1", 0)(x), network(x))
+    torch.testing.assert_close(reparameterized(network, "neuronwise_1", "0")(x), network(x))
 
 
 def test_factors_are_those_of_the_protocol() -> None:
-    drawn = torch.cat([factors(f"neuronwise_{k}", 100, seed) for k in range(1, 6) for seed in range(5)])
+    drawn = torch.cat([factors(f"neuronwise_{k}", 100, str(seed)) for k in range(1, 6) for seed in range(5)])
     assert (drawn.min(), drawn.max()) == (5, 25)
     assert torch.equal(drawn, drawn.round())
-    assert len(factors("layerwise_1", 9, 0).unique()) == 1
-    assert torch.equal(factors("layerwise_1", 9, 0), factors("layerwise_1", 9, 0))
-    assert len({factors("layerwise_1", 1, seed).item() for seed in range(30)}) > 5
-    assert factors("factor_1e-1", 2, 0).tolist() == [0.1, 0.1]
+    assert len(factors("layerwise_1", 9, "0").unique()) == 1
+    assert torch.equal(factors("layerwise_1", 9, "0"), factors("layerwise_1", 9, "0"))
+    assert len({factors("layerwise_1", 1, str(seed)).item() for seed in range(30)}) > 5
+    assert factors("factor_1e-1", 2, "0").tolist() == [0.1, 0.1]
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_factors_are_those_of_the_protocol() -> None:
 )
 def test_wrong_names(name: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="allowed"):
-        factors(name, 2, 0)
+        factors(name, 2, "0")
     path = tmp_path / "s.yaml"
     path.write_text(f"measures: [train_loss]\nreparameterize: [{name}]\n")
     with pytest.raises(ValueError, match=f"reparameterize: '{name}'"):
@@ -68,9 +68,9 @@ def test_networks_that_cannot_be_rescaled() -> None:
     for middle in (nn.Tanh(), nn.BatchNorm1d(3)):
         network = nn.Sequential(nn.Linear(2, 3), middle, nn.Linear(3, 2))
         with pytest.raises(ValueError, match="positively homogeneous"):
-            reparameterized(network, "layerwise_1", 0)
+            reparameterized(network, "layerwise_1", "0")
     with pytest.raises(ValueError, match="two or more layers"):
-        reparameterized(nn.Sequential(nn.Linear(2, 3)), "layerwise_1", 0)
+        reparameterized(nn.Sequential(nn.Linear(2, 3)), "layerwise_1", "0")
 
 
 def test_a_changed_function_is_refused() -> None:
@@ -100,9 +100,22 @@ def test_labels_reach_the_records(tmp_path: Path) -> None:
 def test_the_difference_is_recorded() -> None:
     network = build_model(RunConfig(hidden=(8, 6)))
     torch.manual_seed(0)
-    ctx = MeasureContext(network, {}, torch.rand(30, 64), torch.randint(10, (30,)), "cross_entropy", "k", seed=1)
+    ctx = MeasureContext(network, {}, torch.rand(30, 64), torch.randint(10, (30,)), "cross_entropy", "k")
     assert 0 <= compute("hessian_trace@neuronwise_1", ctx)["difference"] < 1e-5
     assert "difference" not in compute("hessian_trace", ctx)
+
+
+@pytest.mark.parametrize("model", ["mlp", "lenet5"])
+def test_networks_of_one_seed_are_rescaled_each_by_its_own_factor(model: str) -> None:
+    network = build_model(RunConfig(dataset="fashion_mnist", model=model)).eval()
+    x, y = torch.rand(4, 1, 28, 28), torch.randint(10, (4,))
+    keys = [run_key(RunConfig(dataset="fashion_mnist", model=model, lr=lr)) for lr in (0.1, 0.2, 0.3, 0.4, 0.5)]
+    each = [MeasureContext(network, {}, x, y, "cross_entropy", key).reparameterized("layerwise_1") for key in keys]
+    scales = [
+        float(ctx.model.state_dict()["fc2.weight"].norm() / network.state_dict()["fc2.weight"].norm()) for ctx in each
+    ]
+    assert len({round(1 / scale) for scale in scales}) > 1
+    assert all(1 / scale == pytest.approx(round(1 / scale)) and 4.9 < 1 / scale < 25.1 for scale in scales)
 
 
 @pytest.mark.parametrize("model", ["mlp", "lenet5"])
@@ -111,12 +124,10 @@ def test_layers_before_the_change_keep_their_values(model: str) -> None:
     torch.manual_seed(0)
     network = build_model(RunConfig(dataset="fashion_mnist", model=model, hidden=(8, 7, 6))).double().eval()
     ctx = MeasureContext(
-        network, {}, torch.rand(40, 1, 28, 28).double(), torch.randint(10, (40,)), "cross_entropy", "k", seed=1
+        network, {}, torch.rand(40, 1, 28, 28).double(), torch.randint(10, (40,)), "cross_entropy", "k"
     )
     for transform in ("layerwise_1", "neuronwise_1"):
-        whole = MeasureContext(
-            reparameterized(network, transform, 1), {}, ctx.x, ctx.labels, "cross_entropy", "k", seed=1
-        )
+        whole = MeasureContext(reparameterized(network, transform, "k"), {}, ctx.x, ctx.labels, "cross_entropy", "k")
         for label, kind in MEASURES.items():
             if not kind.layerwise:
                 continue

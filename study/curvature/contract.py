@@ -104,6 +104,7 @@ def contract_last(
     a, b = lambda_
 
     def weighted(by_sample: Tensor) -> Tensor:
+        by_sample = by_sample.to(a.dtype)
         return (by_sample @ a).diag().double() - ((b * by_sample[:, None]).T @ b).double()
 
     sums = Sums(weighted(torch.linalg.vector_norm(phi, dim=1).square_()))  # half the time of vecdot
@@ -111,6 +112,7 @@ def contract_last(
         inverse = torch.where(scale > 0, 1 / scale, 0.0).to(phi.dtype)[0]
         sums.normalized = weighted(phi.square() @ inverse.square())
     if weight is not None:
+        weight = weight.to(a.dtype)
         along = a @ weight.square() - (b @ weight).square()
         sums.neurons = (phi.square() * along).sum(0, dtype=torch.float64)[None]
     return sums

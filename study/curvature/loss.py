@@ -84,9 +84,12 @@ class Loss:
         return DiagonalFactor.of(torch.full_like(wide, 2 * self.scale))
 
     def diagonal_and_rank_one(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Lambda_i = diag(a_i) - b_i b_i^T for outputs (n, C): a and b, (n, C)."""
+        """Lambda_i = diag(a_i) - b_i b_i^T for outputs (n, C): a and b, (n, C).
+
+        In float64 for the softmax: where p is nearly one, p - p^2 in float32 keeps no digit.
+        """
         if self.name == "cross_entropy":
-            p = softmax(outputs.detach())
+            p = softmax(outputs.detach().double())
             return self.scale * p, self.scale**0.5 * p
         if self.name == "binary_cross_entropy":
             slope = outputs.detach().sigmoid() * (-outputs.detach()).sigmoid()

@@ -368,6 +368,19 @@ def test_classes_stand_for_one_hot_vectors() -> None:
     assert Loss("squared_error").sum(torch.ones(2, 1), single) == 17
 
 
+def test_a_saturated_softmax_keeps_its_digits() -> None:
+    """A network that is all but certain has a tiny trace, which a difference of numbers near one would lose."""
+    torch.manual_seed(0)
+    model, x, y = nn.Sequential(nn.Linear(5, 4)), 9 * torch.randn(40, 5), torch.randint(4, (40,))
+    with torch.no_grad():
+        model[0].weight.mul_(20)
+    for options in ({}, {"neuron_wise": True}):
+        found, true = (layer_curvature(model, (x, y), dtype=d, **options)["0"] for d in (None, torch.float64))
+        assert found.trace == pytest.approx(true.trace, rel=1e-4)
+        if found.neuron_wise is not None:
+            torch.testing.assert_close(found.neuron_wise, true.neuron_wise, rtol=1e-4, atol=0)
+
+
 def test_data_that_can_be_read_once_is_kept() -> None:
     model, x, y = small(6)
 

@@ -110,7 +110,7 @@ def acquire(
 
 def alive(root: Path, holder: str) -> bool:
     """Whether a holder has not left, and is not known to be dead: its process gone from this machine, or this machine
-    started anew. For people to read; whoever wants the keys waits for silence (`acquire`)."""
+    started anew. A quick look: `acquire` itself gives no key up before its holder is silent."""
     folder = Path(root) / ".leases" / "holders" / holder
     if not holder or _text(folder / "token") != "held" or _process_is_gone(folder):
         return False

@@ -107,7 +107,7 @@ def contract_last(
         by_sample = by_sample.to(a.dtype)
         return (by_sample @ a).diag().double() - ((b * by_sample[:, None]).T @ b).double()
 
-    sums = Sums(weighted(torch.linalg.vector_norm(phi, dim=1).square_()))  # half the time of vecdot
+    sums = Sums(weighted(torch.linalg.vector_norm(phi, dim=1).square_()))  # no temporary, unlike vecdot
     if scale is not None:
         inverse = torch.where(scale > 0, 1 / scale, 0.0).to(phi.dtype)[0]
         sums.normalized = weighted(phi.square() @ inverse.square())

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from slurm.__main__ import main
-from slurm.ledger import Ledger
+from slurm.ledger import Ledger, Marker
 from slurm.status import shard_states
+from study import lease
 from study.grid import load_study
 from study.records import collect
 
@@ -40,8 +41,13 @@ def start(study: Path, *more: str) -> subprocess.Popen[bytes]:
 
 def workers(ledger: Ledger) -> list[int]:
     """Pids of the processes that say they are at a shard."""
-    markers = [ledger.marker(file.stem) for file in (ledger.folder / "shards").glob("*.json")]
-    return [int(m.job.rpartition("/")[2]) for m in markers if m and m.state in ("waiting", "running")]
+    return [int(m.job.rpartition("/")[2]) for m in markers(ledger) if m.state in ("waiting", "running")]
+
+
+def markers(ledger: Ledger) -> list[Marker]:
+    """What every shard's job last said."""
+    found = [ledger.marker(file.stem) for file in (ledger.folder / "shards").glob("*.json")]
+    return [marker for marker in found if marker]
 
 
 def is_alive(pid: int) -> bool:
@@ -87,7 +93,7 @@ def test_submitter_and_workers_killed_at_random_instants_give_the_bytes_of_an_un
         process = start(study, "--runs", rough, "--results", rough)
         if attempt < 6:
             time.sleep(chance.uniform(2, 9))
-            victims = [pid for pid in workers(ledger) if is_alive(pid)]
+            victims = [int(m.job.rpartition("/")[2]) for m in markers(ledger) if lease.alive(Path(rough), m.holder)]
             if chance.random() < 0.6 and victims:
                 with contextlib.suppress(ProcessLookupError):  # it may have come to its end by itself
                     os.kill(chance.choice(victims), signal.SIGKILL)  # a worker dies, the others are left behind

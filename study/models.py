@@ -48,16 +48,18 @@ def _lenet5(shape: tuple[int, ...], n_classes: int, config: RunConfig) -> nn.Mod
 
     from torch import nn
 
+    from study.pooling import HalvingPool
+
     channels, height, width = shape
     side = [((n - 4) // 2 - 4) // 2 for n in (height, width)]
     features = 16 * side[0] * side[1]
     return nn.Sequential(
         OrderedDict(
             conv1=nn.Conv2d(channels, 6, 5),
-            pool1=nn.MaxPool2d(2),
+            pool1=HalvingPool(),
             relu1=nn.ReLU(),
             conv2=nn.Conv2d(6, 16, 5),
-            pool2=nn.MaxPool2d(2),
+            pool2=HalvingPool(),
             relu2=nn.ReLU(),
             flatten=nn.Flatten(),
             fc1=nn.Linear(features, 120),

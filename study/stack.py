@@ -12,6 +12,7 @@ from study.config import RunConfig
 from study.evaluate import sample_losses
 from study.models import build_model
 from study.optimizers import Stack
+from study.pooling import HalvingPool
 
 
 def execution_mode(config: RunConfig, device: str) -> str:
@@ -52,6 +53,9 @@ class StackedForward:
                 f"model: {type(template).__name__}: has buffers, allowed: models whose state is parameters only"
             )
         self.template, self.loss, self.mode = template, loss, mode
+        for module in template.modules():
+            if isinstance(module, HalvingPool):
+                module.first_order = mode == "sequential"
         self.own = dict(template.named_parameters())
 
     def __call__(self, parameters: Stack, x: Tensor, *, shared: bool) -> Tensor:

@@ -90,6 +90,25 @@ class Network:
             raise ValueError(f"the model's output has shape {tuple(outputs.shape)}; ({n_samples}, C) is needed")
         return outputs[:, None] if outputs.ndim == 1 else outputs
 
+    def saved_bytes(self, make: Callable[[], object]) -> int:
+        """Bytes that the autograd graphs made by a call hold for the backward pass, each storage once, weights aside.
+
+        Of a call on few samples: under these hooks graphs are not what they are without.
+        """
+        known = {value.untyped_storage().data_ptr() for value in self.parameters.values()}
+        sizes: dict[int, int] = {}
+
+        def pack(value: Tensor) -> Tensor:
+            where = value.untyped_storage().data_ptr()
+            if where not in known:  # the tensor's own size: the storage of an input may be that of the whole data set
+                sizes[where] = max(sizes.get(where, 0), value.numel() * value.element_size())
+            return value
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
+            made = make()  # held while the storages are told apart
+        del made
+        return sum(sizes.values())
+
     def place(self, value: Tensor) -> Tensor:
         """Data on the network's device and in its dtype; integers keep theirs."""
         if value.is_inference():

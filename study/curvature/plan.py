@@ -94,7 +94,7 @@ def look(network: Network, layers: Sequence[Layer], inputs: Inputs, budget: int,
     weights = [network.parameters[layer.parameter] for layer in layers]
     exact = hessian_is_gauss_newton(outputs, weights)
     shapes = _check_gradients(layers, weights, uses, outputs)
-    saved = _saved_bytes(network, inputs) // len(outputs)
+    saved = network.saved_bytes(lambda: network(inputs)) // len(outputs)
     sizes = tuple(sum(use.n_outputs for use in uses.of(index)) for index in range(len(layers)))
     is_cpu = outputs.device.type == "cpu"
     return Plan(
@@ -145,20 +145,3 @@ def _check_gradients(layers: Sequence[Layer], weights: list[Tensor], uses: Uses,
                 f"acts on the output otherwise than through the module (used functionally, or a forward of its own)"
             )
     return shapes
-
-
-def _saved_bytes(network: Network, inputs: Inputs) -> int:
-    """Bytes that the forward pass keeps for the backward one, each storage once, weights aside."""
-    known = {value.untyped_storage().data_ptr() for value in network.parameters.values()}
-    sizes: dict[int, int] = {}
-
-    def pack(value: Tensor) -> Tensor:
-        where = value.untyped_storage().data_ptr()
-        if where not in known:  # the tensor's own size: the storage of an input may be that of the whole data set
-            sizes[where] = max(sizes.get(where, 0), value.numel() * value.element_size())
-        return value
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
-        outputs = network(inputs)
-    del outputs
-    return sum(sizes.values())

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from types import TracebackType
 
 import torch
 from torch import Tensor, nn
 
 from study.curvature.loss import Loss, resolve_loss
-from study.curvature.network import Batches, Data, Network
+from study.curvature.network import Batches, Data, Inputs, Network, select
 
 KINDS = ("hessian", "gauss_newton")
 
@@ -22,8 +24,8 @@ class Curvature:
     parameters one after another as `slices` says; products are float64 sums over batches of products in the model's
     dtype. "hessian" is the true second derivative, "gauss_newton" drops the residual term sum_c dloss/df_c d2f_c/dw2.
 
-    Cost of a product: for a batch of data one forward and one backward pass (Gauss-Newton: one forward and two), and
-    for each vector about two (Gauss-Newton: two and a half) backward passes.
+    Cost of a product: for each vector about two (Gauss-Newton: two and a half) backward passes; and for batches of data
+    whose graph `memory_budget` does not hold, each time one forward and one backward pass.
     """
 
     def __init__(
@@ -36,8 +38,12 @@ class Curvature:
         kind: str = "hessian",
         chunk: int = 256,
         dtype: torch.dtype | None = None,
+        memory_budget: int = 2**30,
     ) -> None:
-        """`parameters` names what to differentiate by (default: all); `chunk` bounds the samples taken at once."""
+        """`parameters` names what to differentiate by (default: all); `chunk` bounds the samples taken at once.
+
+        `memory_budget`, in bytes, is for the graphs of chunks that are kept from one product to the next.
+        """
         if kind not in KINDS:
             raise ValueError(f"kind {kind!r} is not one of {', '.join(KINDS)}")
         named = dict(model.named_parameters())
@@ -53,6 +59,9 @@ class Curvature:
             self.slices[name] = slice(start, start + named[name].numel())
             start += named[name].numel()
         self.n = start
+        self.memory_budget = memory_budget
+        self._kept: list[_Piece] = []  # the first chunks
+        self._room: int | None = None  # for so many more samples, negative once one chunk did not fit
 
     def __enter__(self) -> Curvature:
         self.network.__enter__()
@@ -61,6 +70,7 @@ class Curvature:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._kept, self._room = [], None
         self.network.__exit__(kind, error, trace)
 
     def product(self, vectors: Tensor) -> Tensor:
@@ -71,41 +81,77 @@ class Curvature:
         parts = [part.reshape(len(part), *weight.shape) for part, weight in zip(parts, weights, strict=True)]
         total = torch.zeros(vectors.shape, dtype=torch.float64, device=network.device)
         n_samples = 0
-        for inputs, targets in self.batches.read(network, self.chunk):
-            outputs = network(inputs)
-            n_samples += len(outputs)
-            if self.kind == "hessian":
-                products = _hessian(self.loss.sum(outputs, targets), weights, parts)
-            else:
-                products = _gauss_newton(self.loss, outputs, weights, parts)
-            for at, part in zip(self.slices.values(), products, strict=True):
+        for piece in self._pieces(weights):
+            n_samples += piece.n_samples
+            for at, part in zip(self.slices.values(), piece.times(parts), strict=True):
                 total[:, at] += part.flatten(1)
         if not n_samples:
             raise ValueError("data holds no sample")
         return total / n_samples
 
+    def _pieces(self, weights: list[Tensor]) -> Iterator[_Piece]:
+        """The chunks of the data, each with its graph; as many of the first as the budget holds are kept."""
+        yield from self._kept
+        for inputs, targets in islice(self.batches.read(self.network, self.chunk), len(self._kept), None):
+            if self._room is None:
+                self._room = self._n_kept(select(inputs, slice(2)), targets[:2], weights)
+            piece = self._piece(inputs, targets, weights)
+            self._room -= piece.n_samples
+            if self._room >= 0:
+                self._kept.append(piece)
+            yield piece
 
-def _hessian(loss_sum: Tensor, weights: list[Tensor], vectors: list[Tensor]) -> list[Tensor]:
+    def _n_kept(self, inputs: Inputs, targets: Tensor, weights: list[Tensor]) -> int:
+        """For how many samples like these the graphs may be kept."""
+        if not self.batches.is_repeatable:
+            return 0
+        held = self.network.saved_bytes(lambda: self._piece(inputs, targets, weights)) // len(targets)
+        return self.memory_budget // max(held, 1)
+
+    def _piece(self, inputs: Inputs, targets: Tensor, weights: list[Tensor]) -> _Piece:
+        outputs = self.network(inputs)
+        if self.kind == "hessian":
+            return _hessian(self.loss.sum(outputs, targets), len(outputs), weights)
+        return _gauss_newton(self.loss, outputs, weights)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """One chunk of the data: its products with vectors (m, *shape) of each weight, from a graph that is held."""
+
+    n_samples: int
+    times: Callable[[list[Tensor]], list[Tensor]]
+
+
+def _zeros(vectors: list[Tensor]) -> list[Tensor]:
+    return [torch.zeros_like(part) for part in vectors]
+
+
+def _hessian(loss_sum: Tensor, n: int, weights: list[Tensor]) -> _Piece:
     if not loss_sum.requires_grad:  # the outputs do not depend on these weights
-        return [torch.zeros_like(part) for part in vectors]
+        return _Piece(n, _zeros)
     gradient = torch.autograd.grad(loss_sum, weights, create_graph=True, materialize_grads=True)
     live = [at for at, part in enumerate(gradient) if part.requires_grad]
     if not live:  # the loss is linear in these weights
-        return [torch.zeros_like(part) for part in vectors]
-    return _batched([gradient[at] for at in live], weights, [vectors[at] for at in live])
+        return _Piece(n, _zeros)
+    return _Piece(n, lambda vectors: _batched([gradient[at] for at in live], weights, [vectors[at] for at in live]))
 
 
-def _gauss_newton(loss: Loss, outputs: Tensor, weights: list[Tensor], vectors: list[Tensor]) -> list[Tensor]:
+def _gauss_newton(loss: Loss, outputs: Tensor, weights: list[Tensor]) -> _Piece:
     # J v without forward mode: J^T u is linear in u, and its derivative in u along v is J v.
     if not outputs.requires_grad:  # the outputs do not depend on these weights
-        return [torch.zeros_like(part) for part in vectors]
+        return _Piece(len(outputs), _zeros)
     free = torch.zeros_like(outputs, requires_grad=True)
     pulled = torch.autograd.grad(outputs, weights, free, create_graph=True, materialize_grads=True)
     live = [at for at, part in enumerate(pulled) if part.requires_grad]
     if not live:  # the outputs do not depend on these weights
-        return [torch.zeros_like(part) for part in vectors]
-    (pushed,) = _batched([pulled[at] for at in live], [free], [vectors[at] for at in live])
-    return _batched([outputs], weights, [loss.curvature(outputs.detach(), pushed)])
+        return _Piece(len(outputs), _zeros)
+
+    def times(vectors: list[Tensor]) -> list[Tensor]:
+        (pushed,) = _batched([pulled[at] for at in live], [free], [vectors[at] for at in live])
+        return _batched([outputs], weights, [loss.curvature(outputs.detach(), pushed)])
+
+    return _Piece(len(outputs), times)
 
 
 def _batched(of: list[Tensor], by: list[Tensor], vectors: list[Tensor]) -> list[Tensor]:

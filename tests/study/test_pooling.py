@@ -1,0 +1,66 @@
+"""HalvingPool is nn.MaxPool2d(2) to the bit, values and gradients, wherever it goes another way."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from study.pooling import LARGE, HalvingPool
+
+SHAPES = [(2, 3, 4, 6), (16, 6, 28, 28), (64, 16, 10, 10), (3, 5, 7, 9), (1, 2, 2, 2)]
+VALUES = {"distinct": lambda x: x, "ties": lambda x: x.round(), "all equal": torch.zeros_like}
+
+
+@pytest.mark.parametrize("values", VALUES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_values_are_those_of_torch(shape: tuple[int, ...], values: str) -> None:
+    x = VALUES[values](torch.randn(shape, generator=torch.Generator().manual_seed(0)))
+    with torch.no_grad():
+        assert torch.equal(HalvingPool()(x), F.max_pool2d(x, 2))
+
+
+@pytest.mark.parametrize("values", VALUES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("first_order", [False, True])
+def test_gradients_are_those_of_torch(shape: tuple[int, ...], values: str, first_order: bool) -> None:
+    generator = torch.Generator().manual_seed(1)
+    x = VALUES[values](torch.randn(shape, generator=generator)).requires_grad_()
+    pool = HalvingPool()
+    pool.first_order = first_order
+    ours, theirs = pool(x), F.max_pool2d(x, 2)
+    slope = torch.randn(theirs.shape, generator=generator)
+    assert torch.equal(ours, theirs)
+    assert torch.equal(torch.autograd.grad(ours, x, slope)[0], torch.autograd.grad(theirs, x, slope)[0])
+
+
+def test_both_ways_were_taken() -> None:
+    numels = [torch.Size(shape).numel() for shape in SHAPES]
+    assert min(numels) < LARGE <= max(n for n, s in zip(numels, SHAPES, strict=True) if s[-1] % 2 == 0)
+
+
+@pytest.mark.parametrize("first_order", [False, True])
+def test_nan_stays_nan(first_order: bool) -> None:
+    pool = HalvingPool()
+    pool.first_order = first_order
+    x = torch.zeros(64, 8, 8, 8)
+    x[0, 0, 1, 1] = float("nan")
+    assert pool(x.requires_grad_())[0, 0, 0, 0].isnan()
+    with torch.no_grad():
+        assert pool(x)[0, 0, 0, 0].isnan()
+
+
+def test_a_second_derivative_is_refused_not_wrong() -> None:
+    pool = HalvingPool()
+    x = torch.randn(64, 8, 8, 8, requires_grad=True)
+    (gradient,) = torch.autograd.grad(pool(x).square().sum(), x, create_graph=True)
+    assert torch.equal(torch.autograd.grad(gradient.sum(), x)[0].unique(), torch.tensor([0.0, 2.0]))  # torch's own
+    pool.first_order = True
+    (gradient,) = torch.autograd.grad(pool(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+def test_it_is_a_max_pooling_to_whoever_asks() -> None:
+    pool = HalvingPool()
+    assert isinstance(pool, nn.MaxPool2d)
+    assert (pool.kernel_size, pool.stride, pool.padding, pool.dilation) == (2, 2, 0, 1)

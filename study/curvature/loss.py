@@ -89,8 +89,8 @@ class Loss:
         In float64 for the softmax: where p is nearly one, p - p^2 in float32 keeps no digit.
         """
         if self.name == "cross_entropy":
-            p = softmax(outputs.detach().double())
-            return self.scale * p, self.scale**0.5 * p
+            p = softmax(outputs.detach())
+            return (p, p) if self.scale == 1 else (self.scale * p, self.scale**0.5 * p)
         if self.name == "binary_cross_entropy":
             slope = outputs.detach().sigmoid() * (-outputs.detach()).sigmoid()
             return self.scale * slope, torch.zeros_like(slope)

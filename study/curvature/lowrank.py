@@ -15,8 +15,8 @@ CONFIDENCE = 0.99
 
 
 def softmax(logits: Tensor) -> Tensor:
-    """The softmax of each row, along the long axis: on a CPU 17 times faster than along rows of ten."""
-    return logits.T.contiguous().softmax(0).T
+    """The softmax of each row in float64, along the long axis: on a CPU 17 times faster than along rows of ten."""
+    return logits.T.contiguous().double().softmax(0).T
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class SoftmaxFactor:
     def of(cls, logits: Tensor, scale: float = 1.0) -> SoftmaxFactor:
         """From the outputs (n, C) of the network."""
         order = logits.float().argsort(dim=1, descending=True, stable=True)  # any order gives a factor of all Lambda
-        return cls(softmax(logits.double()).gather(1, order), order, scale)
+        return cls(softmax(logits).gather(1, order), order, scale)
 
     def part(self, index: Tensor) -> SoftmaxFactor:
         """Of some of the samples."""

@@ -20,6 +20,12 @@ from study.curvature.uses import Uses, hooked
 
 # With a tolerance, samples are sorted by the columns that they need within this many chunks.
 _SORTED_CHUNKS = 16
+# Columns that samples which need fewer may be given for going along: a group of their own would cost as much.
+_SPARE = 600
+# So many samples of a chunk say which column sizes there are: a first guess, which the bound then holds to account.
+_COUNTED = 100
+# The guess, as a share of what would do if a layer saw the columns as the outputs do: over the tolerance costs a pass.
+_MARGIN = 0.9
 
 
 @dataclass
@@ -63,7 +69,7 @@ class Run:
         """The columns over a threshold, which falls until the bound on the rest is within every layer's tolerance."""
         sizes = Sizes()
         self._first_pass(self.plan.chunk(1)[0], sizes)
-        share = tolerance / certificate()  # what the bound would be if a layer saw the outputs' columns as they are
+        share = _MARGIN * tolerance / certificate()
         while True:
             self._over(sizes.threshold(share), n_columns)
             worst = max(tally.bound_share() for tally in self.tallies)
@@ -86,6 +92,8 @@ class Run:
             while len(order):
                 most = int(needed[order[0]])
                 n_now, k = self.plan.chunk(most + N_PROBES)
+                spare = (most - needed[order[:n_now]]).cumsum(0)
+                n_now = min(n_now, max(1, int((spare <= _SPARE).sum())))
                 uses, outputs = self._record(select(piece, order[:n_now]))
                 factor = whole.part(order[:n_now])
                 done = self._take(uses, outputs, most, k, last=False, factor=factor)
@@ -159,7 +167,7 @@ class Run:
                 if sizes:
                     if not outputs.isfinite().all():
                         raise ValueError("the model's outputs are not finite: no tolerance can be kept")
-                    sizes.add(self.loss.factor(outputs).sizes())
+                    sizes.add(self.loss.factor(outputs[:: 1 + len(outputs) // _COUNTED]).sizes())
         if self.normalized:
             for tally, layer, seen in zip(self.tallies, self.layers, moments, strict=True):
                 tally.scale = seen.deviation().repeat_interleave(layer.window, 1) if seen.count else None

@@ -1,0 +1,77 @@
+"""Few columns in place of all: tolerances are kept, standard errors are honest, and the same twice."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from study.curvature import layer_curvature
+from tests.curvature.comparison import values
+
+
+def many_classes(confidence: float) -> tuple[nn.Module, Tensor, Tensor]:
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(30, 40), nn.ReLU(), nn.Linear(40, 50)).double()
+    model[2].weight.data *= confidence
+    return model, torch.randn(200, 30, dtype=torch.float64), torch.randint(50, (200,))
+
+
+@pytest.mark.parametrize("confidence", [0.1, 5.0, 50.0])
+@pytest.mark.parametrize("tolerance", [1e-1, 1e-3])
+def test_a_tolerance_is_kept_and_its_bound_holds(confidence: float, tolerance: float) -> None:
+    model, x, y = many_classes(confidence)
+    truth = layer_curvature(model, (x, y))
+    for seed in range(3):
+        close = layer_curvature(model, (x, y), columns=tolerance, seed=seed)
+        for name, layer in close.items():
+            error = abs(layer.trace - truth[name].trace)
+            assert error <= layer.error_bound + 1e-12 * layer.trace
+            assert layer.error_bound <= tolerance * layer.trace
+            assert layer.relative_flatness == pytest.approx(truth[name].relative_flatness, rel=tolerance)
+            assert layer.standard_error is None
+
+
+@pytest.mark.parametrize("confidence", [0.1, 5.0])
+def test_random_columns_are_unbiased_with_an_honest_standard_error(confidence: float) -> None:
+    model, x, y = many_classes(confidence)
+    truth = layer_curvature(model, (x, y))
+    runs = [layer_curvature(model, (x, y), columns=3, seed=seed) for seed in range(30)]
+    for name in truth:
+        for field in ("trace", "relative_flatness", "relative_flatness_normalized", "kappa_2019"):
+            found = torch.tensor([getattr(run[name], field) for run in runs], dtype=torch.float64)
+            stated = torch.tensor([run[name].standard_error[field] for run in runs]).double().square().mean().sqrt()
+            error = abs(float(found.mean()) - getattr(truth[name], field))
+            if name == "2":  # gives the outputs: in closed form
+                assert error <= 1e-12 * found.mean()
+                assert stated == 0
+            else:
+                assert error < 4 * float(found.std()) / math.sqrt(30)
+                assert 0.5 < float(stated / found.std()) < 2
+        assert runs[0][name].error_bound == 0 if name == "2" else math.isnan(runs[0][name].error_bound)
+
+
+def test_as_many_random_columns_as_there_are_is_exact() -> None:
+    model, x, y = many_classes(1.0)
+    assert values(layer_curvature(model, (x, y), columns=49)) == values(layer_curvature(model, (x, y)))
+
+
+def test_twice_the_same() -> None:
+    model, x, y = many_classes(5.0)
+    for columns in ("exact", 1e-2, 3):
+        first, second = (layer_curvature(model, (x, y), columns=columns) for _ in range(2))
+        assert values(first) == values(second)
+        assert all(torch.equal(first[name].trace_matrix, second[name].trace_matrix) for name in first)
+
+
+def test_a_saturated_softmax_keeps_its_digits() -> None:
+    """A network that is all but certain has a tiny trace, which a difference of numbers near one would lose."""
+    torch.manual_seed(0)
+    model, x, y = nn.Sequential(nn.Linear(5, 4)), 9 * torch.randn(40, 5), torch.randint(4, (40,))
+    with torch.no_grad():
+        model[0].weight.mul_(20)
+    for options in ({}, {"neuron_wise": True}):
+        found, true = (layer_curvature(model, (x, y), dtype=d, **options)["0"] for d in (None, torch.float64))
+        assert found.trace == pytest.approx(true.trace, rel=1e-4)
+        if found.neuron_wise is not None:
+            torch.testing.assert_close(found.neuron_wise, true.neuron_wise, rtol=1e-4, atol=0)

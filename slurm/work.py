@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from slurm.ledger import Ledger, Marker
 from study import lease
 from study.config import run_key
+from study.run import keep_memory
 
 if TYPE_CHECKING:
     from slurm.job import ShardJob
@@ -60,6 +61,7 @@ class Work:
     def follow(self) -> str:
         """Run the shard on a thread and wait for it, while signals are served."""
         self._mark("waiting")
+        keep_memory()
         thread = threading.Thread(target=self._run, daemon=True)
         thread.start()
         try:

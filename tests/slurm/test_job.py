@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
+import pickle
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -205,3 +209,34 @@ def test_a_wandb_that_hangs_or_fails_holds_up_neither_lease_nor_shard(
     job.wandb = "online"
     assert job() == "done"
     assert seen == [("done", 0)]
+
+
+LARGE_BLOCKS = """
+import ctypes, pickle, resource, sys
+import study.run
+
+malloc, free = ctypes.CDLL(None).malloc, ctypes.CDLL(None).free
+malloc.restype, malloc.argtypes, free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+
+def work(runs, measures, **more):  # in the training thread
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        block = malloc(100_000_000)
+        ctypes.memset(block, 1, 100_000_000)
+        free(block)
+    print("pages", resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    return study.run.ShardReport()
+
+study.run.run_shard = work
+print(pickle.load(open(sys.argv[1], "rb"))())
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc")
+def test_the_training_thread_uses_freed_blocks_again(job: ShardJob, tmp_path: Path) -> None:
+    """20 blocks of 100 MB, one after another, are mapped once; a thread with a heap of its own maps each anew."""
+    (tmp_path / "job.pkl").write_bytes(pickle.dumps(job))
+    command = [sys.executable, "-c", LARGE_BLOCKS, str(tmp_path / "job.pkl")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    pages = int(done.stdout.split("pages ")[1].split()[0])
+    assert pages < 2 * 100_000_000 / os.sysconf("SC_PAGE_SIZE"), done.stdout

@@ -19,13 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What is known about a data set before it is loaded; `shape` is that of one input."""
+    """What is known about a data set before it is loaded; `shape` is that of one input.
+
+    `load` takes the number of training inputs to load, the first ones.
+    """
 
     n_train: int
     n_test: int
     n_classes: int
     shape: tuple[int, ...]
-    load: Callable[[], Tensors]
+    load: Callable[[int], Tensors]
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Tensors:
         return Tensors(*(t.to(device) for t in (self.train_x, self.train_y, self.test_x, self.test_y)))
 
 
-def _digits() -> Tensors:
+def _digits(n_train: int) -> Tensors:
     """scikit-learn's 1,797 8x8 digits, scaled to [0, 1]; 300 to train on. RandomState's stream is frozen for good."""
     import numpy as np
     import torch
@@ -56,10 +59,10 @@ def _digits() -> Tensors:
     order = np.random.RandomState(0).permutation(len(labels))
     x = torch.from_numpy(images[order] / 16.0).float()
     y = torch.from_numpy(labels[order]).long()
-    return Tensors(x[:300], y[:300], x[300:], y[300:])
+    return Tensors(x[:n_train], y[:n_train], x[300:], y[300:])
 
 
-def _from_torchvision(name: str) -> Tensors:
+def _from_torchvision(name: str, n_train: int) -> Tensors:
     """A torchvision data set under $STUDY_DATA (default .data/), as (x / 255 - 0.5) / 0.5 with channels first."""
     import numpy as np
     import torch
@@ -81,28 +84,27 @@ def _from_torchvision(name: str) -> Tensors:
                 raise ValueError(f"STUDY_DATA: {str(root)!r}: holds no {name} ({reason}); allowed: {allowed}") from None
         images = torch.from_numpy(np.asarray(part.data))
         images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
-        parts += [(images.float() / 255 - 0.5) / 0.5, torch.as_tensor(part.targets, dtype=torch.int64)]
+        labels = torch.as_tensor(part.targets, dtype=torch.int64)
+        if train:  # as floats they are four times larger: no more of them than are wanted
+            images = images[:n_train].to(torch.float32, memory_format=torch.contiguous_format)
+            labels = labels[:n_train].clone()
+        parts += [images.float().div_(255).sub_(0.5).div_(0.5), labels]
     return Tensors(*parts)
 
 
 DATASETS: dict[str, Dataset] = {
     "digits": Dataset(300, 1497, 10, (64,), _digits),
-    "mnist": Dataset(60_000, 10_000, 10, (1, 28, 28), lambda: _from_torchvision("MNIST")),
-    "fashion_mnist": Dataset(60_000, 10_000, 10, (1, 28, 28), lambda: _from_torchvision("FashionMNIST")),
-    "cifar10": Dataset(50_000, 10_000, 10, (3, 32, 32), lambda: _from_torchvision("CIFAR10")),
+    "mnist": Dataset(60_000, 10_000, 10, (1, 28, 28), lambda n: _from_torchvision("MNIST", n)),
+    "fashion_mnist": Dataset(60_000, 10_000, 10, (1, 28, 28), lambda n: _from_torchvision("FashionMNIST", n)),
+    "cifar10": Dataset(50_000, 10_000, 10, (3, 32, 32), lambda n: _from_torchvision("CIFAR10", n)),
 }
 
 
 @functools.lru_cache(maxsize=1)
-def _whole(name: str) -> Tensors:
-    return DATASETS[name].load()
-
-
 def load(dataset: str, n_train: int = 0) -> Tensors:
     """The data set with its first `n_train` training images (0: all); the test set is always whole."""
-    whole = _whole(dataset)
-    n = n_train or len(whole.train_y)
-    return Tensors(whole.train_x[:n].contiguous(), whole.train_y[:n].contiguous(), whole.test_x, whole.test_y)
+    known = DATASETS[dataset]
+    return known.load(n_train or known.n_train)
 
 
 def training_labels(config: RunConfig, clean: torch.Tensor) -> torch.Tensor:

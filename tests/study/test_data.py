@@ -39,7 +39,7 @@ def test_images_are_what_their_entry_says(name: str, image_root: Path, monkeypat
 def test_missing_images_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import study.data
 
-    study.data._whole.cache_clear()
+    study.data.load.cache_clear()
     monkeypatch.setenv("STUDY_DATA", str(tmp_path))
     from study.vision import torchvision
 

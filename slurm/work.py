@@ -61,7 +61,8 @@ class Work:
     def follow(self) -> str:
         """Run the shard on a thread and wait for it, while signals are served."""
         self._mark("waiting")
-        keep_memory()
+        if self.job.device == "cpu":
+            keep_memory()
         thread = threading.Thread(target=self._run, daemon=True)
         thread.start()
         try:

@@ -59,7 +59,7 @@ def _digits(n_train: int) -> Tensors:
     order = np.random.RandomState(0).permutation(len(labels))
     x = torch.from_numpy(images[order] / 16.0).float()
     y = torch.from_numpy(labels[order]).long()
-    return Tensors(x[:n_train], y[:n_train], x[300:], y[300:])
+    return Tensors(x[:300][:n_train], y[:300][:n_train], x[300:], y[300:])
 
 
 def _from_torchvision(name: str, n_train: int) -> Tensors:

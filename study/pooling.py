@@ -1,4 +1,4 @@
-"""Max-pooling over 2 x 2 pixels without branches, equal to torch's to the bit, for the training loop on a CPU.
+"""Max-pooling over 2 x 2 pixels without branches, equal to torch's for all numbers, for the training loop on a CPU.
 
 torch's own kernel asks of every pixel whether it is the largest so far, and a processor cannot guess the answer.
 """
@@ -15,7 +15,7 @@ LARGE = 2**15  # numbers from which the gradient is faster here, too: for less, 
 
 
 class HalvingPool(nn.MaxPool2d):
-    """nn.MaxPool2d(2): the same values and gradients.
+    """nn.MaxPool2d(2): the same values and gradients, but that the gradient of a NaN may reach another of its pixels.
 
     Measured on one core, 64 x 6 x 28 x 28: 0.06 ms in place of 1.2 where no gradient is wanted. With a gradient it is
     torch's own, unless `first_order` is set by who takes one plain gradient of it (0.5 ms in place of 1.3, both ways):
@@ -28,11 +28,11 @@ class HalvingPool(nn.MaxPool2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Inputs (..., height, width) to (..., height // 2, width // 2)."""
-        if x.device.type != "cpu" or x.shape[-1] % 2 or x.shape[-2] % 2:
+        if x.device.type != "cpu" or x.ndim not in (3, 4) or not x.numel() or x.shape[-1] % 2 or x.shape[-2] % 2:
             return super().forward(x)
         if not torch.is_grad_enabled():
             return _largest(x)
-        if self.first_order and x.numel() >= LARGE:
+        if self.first_order and x.numel() >= LARGE and x.dtype == torch.float32:
             pooled: Tensor = _Halving.apply(x)
             return pooled
         return super().forward(x)
@@ -55,10 +55,12 @@ class _Halving(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         """The first pixel that holds the maximum takes the gradient, row by row, as in torch."""
         x, largest = ctx.saved_tensors
-        result, taken = torch.empty_like(x), torch.zeros_like(largest, dtype=torch.bool)
+        result, free = torch.empty_like(x), torch.ones_like(largest, dtype=torch.bool)
+        # Bits and a mask of all ones or none: a product would make NaN of infinities, where() takes three times longer.
+        bits, places = gradient.view(torch.int32), result.view(torch.int32)
         for row, column in ((0, 0), (0, 1), (1, 0)):
-            holds = (x[..., row::2, column::2] == largest) & ~taken
-            torch.mul(gradient, holds, out=result[..., row::2, column::2])
-            taken |= holds
-        torch.mul(gradient, ~taken, out=result[..., 1::2, 1::2])
+            holds = (x[..., row::2, column::2] == largest) & free
+            torch.bitwise_and(bits, -holds.int(), out=places[..., row::2, column::2])
+            free &= ~holds
+        torch.bitwise_and(bits, -free.int(), out=places[..., 1::2, 1::2])
         return result

@@ -202,9 +202,9 @@ def _settings(device: str) -> Iterator[None]:
 def keep_memory() -> None:
     """Have glibc reuse freed blocks instead of returning them: each step's batches were mapped and zeroed anew.
 
-    Measured 1.6 times faster for MNIST at batch 8,000. Call it before a thread that runs a shard is started, too: a
-    thread that has allocated already stays with a heap of its own, which cannot hold large blocks (the curvature of
-    LeNet5 took 2.3 times longer there). Nothing happens where the C library is another one.
+    Measured 1.6 times faster for MNIST at batch 8,000. Where a shard runs on a thread of its own, call it before any
+    other thread has allocated: one that has stays with a heap of its own, which cannot hold large blocks (the curvature
+    of LeNet5 took 2.3 times longer there). Nothing happens where the C library is another one.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

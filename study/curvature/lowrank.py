@@ -53,7 +53,7 @@ class SoftmaxFactor:
         """The squared norm of each column, (n, C - 1); they add up to the trace of Lambda."""
         pivot, ratio = self._pivots()
         squares = self.p.square().flip(1).cumsum(1).flip(1)
-        return pivot.square() + ratio.square() * squares[:, 1:]
+        return pivot.square() + (ratio * squares[:, 1:].sqrt()).square()  # ratio^2 alone may be infinite
 
     def columns(self, start: int, stop: int, dtype: torch.dtype = torch.float64) -> Tensor:
         """Columns start to stop - 1: (stop - start, n, C)."""
@@ -128,8 +128,14 @@ class Sizes:
         self.mass.index_add_(0, bins, sizes)
 
     def threshold(self, tolerance: float) -> float:
-        """The largest size under which all columns together hold at most this share of the trace of Lambda."""
-        share = self.mass.cumsum(0) / self.mass.sum().clamp_min(torch.finfo(torch.float64).tiny)
+        """The largest size under which all columns together hold at most this share of the trace of Lambda.
+
+        0 where all columns that were counted are empty.
+        """
+        total = self.mass.sum()
+        if not total:
+            return 0.0
+        share = self.mass.cumsum(0) / total
         below = int((share <= tolerance).sum())
         return 10.0 ** (self._SMALLEST + below / self._BINS_A_DECADE) if below else 0.0
 

@@ -91,23 +91,29 @@ class Network:
         return outputs[:, None] if outputs.ndim == 1 else outputs
 
     def saved_bytes(self, make: Callable[[], object]) -> int:
-        """Bytes that the autograd graphs made by a call hold for the backward pass, each storage once, weights aside.
+        """Bytes that the autograd graphs made by a call hold for the backward pass, each place once, weights aside.
 
         Of a call on few samples: under these hooks graphs are not what they are without.
         """
         known = {value.untyped_storage().data_ptr() for value in self.parameters.values()}
         sizes: dict[int, int] = {}
+        views: dict[
+            int, dict[int, int]
+        ] = {}  # by storage, then place: the storage of an input may be the whole data set
 
         def pack(value: Tensor) -> Tensor:
-            where = value.untyped_storage().data_ptr()
-            if where not in known:  # the tensor's own size: the storage of an input may be that of the whole data set
-                sizes[where] = max(sizes.get(where, 0), value.numel() * value.element_size())
+            storage = value.untyped_storage()
+            where, at = storage.data_ptr(), value.data_ptr()
+            if where not in known:
+                sizes[where] = storage.nbytes()
+                seen = views.setdefault(where, {})
+                seen[at] = max(seen.get(at, 0), value.nbytes)
             return value
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
             made = make()  # held while the storages are told apart
         del made
-        return sum(sizes.values())
+        return sum(min(sizes[where], sum(seen.values())) for where, seen in views.items())
 
     def place(self, value: Tensor) -> Tensor:
         """Data on the network's device and in its dtype; integers keep theirs."""

@@ -70,12 +70,15 @@ class Run:
         sizes = Sizes()
         self._first_pass(self.plan.chunk(1)[0], sizes)
         share = _MARGIN * tolerance / certificate()
+        threshold = sizes.threshold(share)
         while True:
-            self._over(sizes.threshold(share), n_columns)
+            self._over(threshold, n_columns)
             worst = max(tally.bound_share() for tally in self.tallies)
             if worst <= tolerance:
                 return
             share *= tolerance / worst / 2
+            # The columns that were counted say nothing of those which are smaller than all of them.
+            threshold = min(sizes.threshold(share), threshold * tolerance / worst / 2)
             for tally in self.tallies:
                 tally.clear()
 
@@ -167,7 +170,8 @@ class Run:
                 if sizes:
                     if not outputs.isfinite().all():
                         raise ValueError("the model's outputs are not finite: no tolerance can be kept")
-                    sizes.add(self.loss.factor(outputs[:: 1 + len(outputs) // _COUNTED]).sizes())
+                    some = torch.randperm(len(outputs), generator=self.generator)[:_COUNTED]
+                    sizes.add(self.loss.factor(outputs[some.to(outputs.device)]).sizes())
         if self.normalized:
             for tally, layer, seen in zip(self.tallies, self.layers, moments, strict=True):
                 tally.scale = seen.deviation().repeat_interleave(layer.window, 1) if seen.count else None

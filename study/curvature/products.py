@@ -15,6 +15,7 @@ from study.curvature.loss import Loss, resolve_loss
 from study.curvature.network import Batches, Data, Inputs, Network, select
 
 KINDS = ("hessian", "gauss_newton")
+KEPT_BYTES = 2**30  # ours: a few thousand CIFAR images through a LeNet5
 
 
 class Curvature:
@@ -24,6 +25,7 @@ class Curvature:
     parameters one after another as `slices` says; products are float64 sums over batches of products in the model's
     dtype. "hessian" is the true second derivative, "gauss_newton" drops the residual term sum_c dloss/df_c d2f_c/dw2.
 
+    The weights and the data must stand still meanwhile: graphs of the data are kept from one product to the next.
     Cost of a product: for each vector about two (Gauss-Newton: two and a half) backward passes; and for batches of data
     whose graph `memory_budget` does not hold, each time one forward and one backward pass.
     """
@@ -38,7 +40,7 @@ class Curvature:
         kind: str = "hessian",
         chunk: int = 256,
         dtype: torch.dtype | None = None,
-        memory_budget: int = 2**30,
+        memory_budget: int = KEPT_BYTES,
     ) -> None:
         """`parameters` names what to differentiate by (default: all); `chunk` bounds the samples taken at once.
 
@@ -46,6 +48,8 @@ class Curvature:
         """
         if kind not in KINDS:
             raise ValueError(f"kind {kind!r} is not one of {', '.join(KINDS)}")
+        if not isinstance(memory_budget, int) or memory_budget < 0:
+            raise ValueError(f"memory_budget {memory_budget!r} is not a whole number of bytes")
         named = dict(model.named_parameters())
         self.names = list(named if parameters is None else parameters)
         if unknown := sorted(set(self.names) - set(named)):
@@ -61,16 +65,18 @@ class Curvature:
         self.n = start
         self.memory_budget = memory_budget
         self._kept: list[_Piece] = []  # the first chunks
-        self._room: int | None = None  # for so many more samples, negative once one chunk did not fit
+        self._room = 0.0  # bytes, negative once a chunk did not fit
+        self._is_whole = False  # all chunks are kept
 
     def __enter__(self) -> Curvature:
         self.network.__enter__()
+        self._room = self.memory_budget if self.batches.is_repeatable else -1
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._kept, self._room = [], None
+        self._kept, self._room, self._is_whole = [], -1, False
         self.network.__exit__(kind, error, trace)
 
     def product(self, vectors: Tensor) -> Tensor:
@@ -92,21 +98,23 @@ class Curvature:
     def _pieces(self, weights: list[Tensor]) -> Iterator[_Piece]:
         """The chunks of the data, each with its graph; as many of the first as the budget holds are kept."""
         yield from self._kept
+        if self._is_whole:
+            return
+        held = 0.0
         for inputs, targets in islice(self.batches.read(self.network, self.chunk), len(self._kept), None):
-            if self._room is None:
-                self._room = self._n_kept(select(inputs, slice(2)), targets[:2], weights)
+            if not held and self._room >= 0:
+                held = self._held(select(inputs, slice(2)), targets[:2], weights)
             piece = self._piece(inputs, targets, weights)
-            self._room -= piece.n_samples
+            # Each chunk's gradient is as large as the weights.
+            self._room -= held * piece.n_samples + sum(weight.nbytes for weight in weights)
             if self._room >= 0:
                 self._kept.append(piece)
             yield piece
+        self._is_whole = self._room >= 0
 
-    def _n_kept(self, inputs: Inputs, targets: Tensor, weights: list[Tensor]) -> int:
-        """For how many samples like these the graphs may be kept."""
-        if not self.batches.is_repeatable:
-            return 0
-        held = self.network.saved_bytes(lambda: self._piece(inputs, targets, weights)) // len(targets)
-        return self.memory_budget // max(held, 1)
+    def _held(self, inputs: Inputs, targets: Tensor, weights: list[Tensor]) -> float:
+        """Bytes that the graphs of one sample hold, those of the loss and its gradient."""
+        return self.network.saved_bytes(lambda: self._piece(inputs, targets, weights)) / len(targets)
 
     def _piece(self, inputs: Inputs, targets: Tensor, weights: list[Tensor]) -> _Piece:
         outputs = self.network(inputs)

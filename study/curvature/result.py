@@ -142,8 +142,9 @@ class Tally:
 
     def bound_share(self) -> float:
         """The bound on the error of the trace as a share of the trace; 0 if nothing was left out."""
-        missing = certificate() * float(self.probes.raw.trace()) if self.probes else 0.0
-        return missing / (missing + float(self.sums.raw.trace()) if self.sums else missing) if missing else 0.0
+        probed = float(self.probes.raw.trace()) if self.probes else 0.0
+        kept = float(self.sums.raw.trace()) if self.sums else 0.0
+        return certificate() * probed / (probed + kept) if probed else 0.0
 
     def _error_bound(self, n_samples: int) -> float:
         # The truth is between the sum of the columns kept and that plus the bound, and so is the value given.

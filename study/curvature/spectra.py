@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from study.curvature.layers import find_layers
 from study.curvature.loss import Loss
 from study.curvature.network import Data
-from study.curvature.products import Curvature
+from study.curvature.products import KEPT_BYTES, Curvature
 
 # Below this size ARPACK has no room for its basis, and a dense matrix costs less anyway.
 _DENSE = 24
@@ -87,11 +87,17 @@ def layer_eigenvalues(
     layers: Iterable[str] | None = None,
     tolerance: float = 1e-4,
     seed: int = 0,
+    memory_budget: int = KEPT_BYTES,
 ) -> dict[str, LayerEigenvalue]:
-    """lambda_max of the block of each layer's weight, by the layer's path; see `top_eigenvalues` for the cost."""
+    """lambda_max of the block of each layer's weight, by the layer's path; see `top_eigenvalues` for the cost.
+
+    `memory_budget` as in `Curvature`.
+    """
     results = {}
     for layer in find_layers(model, layers):
-        with Curvature(model, data, loss, parameters=[layer.parameter], kind=kind) as matrix:
+        with Curvature(
+            model, data, loss, parameters=[layer.parameter], kind=kind, memory_budget=memory_budget
+        ) as matrix:
             top = top_eigenvalues(matrix, tolerance=tolerance, seed=seed)
             norm = float(matrix.network.parameters[layer.parameter].detach().double().square().sum())
         results[layer.name] = LayerEigenvalue(

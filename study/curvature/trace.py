@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from study.curvature.layers import find_layers, named_weights
 from study.curvature.loss import Loss
 from study.curvature.network import Data
-from study.curvature.products import Curvature
+from study.curvature.products import KEPT_BYTES, Curvature
 
 METHODS = ("hutchinson", "hutch++", "xtrace", "exact")
 
@@ -36,6 +36,7 @@ def hessian_trace(
     n_products: int = 30,
     kind: str = "hessian",
     seed: int = 0,
+    memory_budget: int = KEPT_BYTES,
 ) -> dict[str, Estimate]:
     """Tr(H_l) of the weights of each layer, of whatever type, by the layer's path; biases are left out.
 
@@ -46,7 +47,7 @@ def hessian_trace(
 
     All but the last are unbiased; xtrace and hutch++ gain where the spectrum falls off. The splits of xtrace share
     their vectors, so its standard error is too small, .6 to .8 of the true one in tests; that of the other
-    two is within a tenth of it. See Curvature for the cost.
+    two is within a tenth of it. See Curvature for the cost and `memory_budget`.
     """
     if method not in METHODS:
         raise ValueError(f"method {method!r} is not one of {', '.join(METHODS)}")
@@ -56,11 +57,11 @@ def hessian_trace(
     generator = torch.Generator().manual_seed(seed)
     if method == "hutchinson":
         every = [name for names in weights.values() for name in names]
-        with Curvature(model, data, loss, parameters=every, kind=kind) as matrix:
+        with Curvature(model, data, loss, parameters=every, kind=kind, memory_budget=memory_budget) as matrix:
             return _hutchinson(matrix, weights, n_products, generator)
     estimates = {}
     for path, names in weights.items():
-        with Curvature(model, data, loss, parameters=names, kind=kind) as matrix:
+        with Curvature(model, data, loss, parameters=names, kind=kind, memory_budget=memory_budget) as matrix:
             if method == "exact" or n_products >= matrix.n:
                 trace = sum(float(block.diagonal(start).sum()) for start, block in _rows(matrix))
                 estimates[path] = Estimate(trace, 0.0, matrix.n)
@@ -78,6 +79,7 @@ def hessian_relative_flatness(
     n_products: int = 30,
     kind: str = "hessian",
     seed: int = 0,
+    memory_budget: int = KEPT_BYTES,
 ) -> dict[str, Estimate]:
     """sum_{s,s'} <w_s, w_s'> Tr(H_{s,s'}) of each layer with the true Hessian; n_products a layer, unbiased.
 
@@ -88,7 +90,9 @@ def hessian_relative_flatness(
     estimates = {}
     generator = torch.Generator().manual_seed(seed)
     for layer in find_layers(model, layers):
-        with Curvature(model, data, loss, parameters=[layer.parameter], kind=kind) as matrix:
+        with Curvature(
+            model, data, loss, parameters=[layer.parameter], kind=kind, memory_budget=memory_budget
+        ) as matrix:
             weight = layer.flatten(matrix.network.parameters[layer.parameter].detach()).double().cpu()
             values = []
             for _ in range(n_products):
@@ -105,10 +109,11 @@ def hessian_trace_matrix(
     *,
     layer: str,
     kind: str = "hessian",
+    memory_budget: int = KEPT_BYTES,
 ) -> Tensor:
     """T^l of one small layer with the true Hessian, (n_out, n_out) float64, from as many products as it has weights."""
     (found,) = find_layers(model, [layer])
-    with Curvature(model, data, loss, parameters=[found.parameter], kind=kind) as matrix:
+    with Curvature(model, data, loss, parameters=[found.parameter], kind=kind, memory_budget=memory_budget) as matrix:
         n_out, d = found.flatten(matrix.network.parameters[found.parameter]).shape
         total = torch.zeros(n_out, n_out, dtype=torch.float64)
         for start, rows in _rows(matrix):

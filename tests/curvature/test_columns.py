@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from study.curvature import layer_curvature
+from study.curvature import layer_curvature, passes
+from study.curvature.lowrank import SoftmaxFactor
 from tests.curvature.comparison import values
 
 
@@ -75,3 +76,59 @@ def test_a_saturated_softmax_keeps_its_digits() -> None:
         assert found.trace == pytest.approx(true.trace, rel=1e-4)
         if found.neuron_wise is not None:
             torch.testing.assert_close(found.neuron_wise, true.neuron_wise, rtol=1e-4, atol=0)
+
+
+def outliers(n: int, counted: int) -> tuple[nn.Module, Tensor, Tensor]:
+    """Samples of which most have no curvature worth counting, with one that has among the first `counted`."""
+    torch.manual_seed(2)
+    model = nn.Sequential(nn.Linear(20, 16), nn.ReLU(), nn.Linear(16, 2)).double()
+    x = torch.randn(n, 20, dtype=torch.float64)
+    x[counted // 2 :: n // 10] *= 30
+    return model, x, torch.randint(2, (n,))
+
+
+@pytest.mark.parametrize("counted", [1, 5, 100])
+@pytest.mark.parametrize("columns", [1e-1, 1e-2, 1e-4])
+def test_a_bad_first_guess_costs_passes_not_the_bound(
+    counted: int, columns: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sizes of a few samples say little of the others: the threshold falls until the bound is kept."""
+    n_passes = 0
+    over = passes.Run._over
+
+    def counting(self: passes.Run, threshold: float, n_columns: int) -> None:
+        nonlocal n_passes
+        n_passes += 1
+        assert n_passes < 20, f"no end: threshold {threshold}"
+        over(self, threshold, n_columns)
+
+    monkeypatch.setattr(passes, "_COUNTED", counted)
+    monkeypatch.setattr(passes, "_SPARE", 0)
+    monkeypatch.setattr(passes.Run, "_over", counting)
+    model, x, y = outliers(300, counted)
+    truth = layer_curvature(model, (x, y))
+    for seed in range(5):
+        n_passes = 0
+        for name, layer in layer_curvature(model, (x, y), columns=columns, seed=seed).items():
+            assert layer.error_bound <= columns * layer.trace
+            assert abs(layer.trace - truth[name].trace) <= layer.error_bound + 1e-12 * layer.trace
+
+
+@pytest.mark.parametrize("some", [1.0, 0.0])
+def test_outputs_without_any_curvature_are_no_obstacle(some: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of most samples Lambda is 0 to the last digit, of all those that are counted, or of all samples."""
+    monkeypatch.setattr(passes, "_COUNTED", 3)
+    model, x, y = many_classes(1e6)
+    x[0] *= 1e-7 * some
+    curvature = layer_curvature(model, (x, y), columns=1e-2)
+    assert all(layer.error_bound <= 1e-2 * layer.trace for layer in curvature.values())
+    assert all((layer.trace > 0) == bool(some) for layer in curvature.values()) or not some
+
+
+@pytest.mark.parametrize("margin", [1.0, 40.0, 354.0, 720.0, 745.0, 800.0])
+def test_column_sizes_are_finite_and_add_up_to_the_trace(margin: float) -> None:
+    logits = torch.tensor([[margin, 0.0, -1.0], [0.0, margin, margin]], dtype=torch.float64)
+    factor = SoftmaxFactor.of(logits)
+    p = logits.softmax(1)
+    expected = (p * torch.stack([1 - p[:, 0], 1 - p[:, 1], 1 - p[:, 2]], 1)).sum(1)
+    assert torch.allclose(factor.sizes().sum(1), expected, rtol=1e-12, atol=1e-15)

@@ -20,6 +20,7 @@ from study.curvature import (
     spectral_density,
     top_eigenvalues,
 )
+from study.curvature.network import Network
 from tests.curvature import networks
 from tests.curvature.reference import gauss_newton_block, hessian_block, mean_loss, trace_matrix
 
@@ -230,10 +231,6 @@ def test_trace_of_a_layer_of_any_type() -> None:
         layer_curvature(model, data, layers=["attention.out_proj"])
 
 
-def weights_of(matrix: Curvature) -> list[Tensor]:
-    return [matrix.network.parameters[name] for name in matrix.names]
-
-
 @pytest.mark.parametrize("kind", ["hessian", "gauss_newton"])
 @pytest.mark.parametrize("n_kept", [0, 1, 2, 4])
 def test_what_is_kept_between_products_changes_no_bit(kind: str, n_kept: int) -> None:
@@ -245,8 +242,10 @@ def test_what_is_kept_between_products_changes_no_bit(kind: str, n_kept: int) ->
     with Curvature(model, data, kind=kind, chunk=2) as matrix:
         first = matrix.product(vectors)
         assert len(matrix._kept) == 4
-        held = matrix.network.saved_bytes(lambda: matrix._piece(data[0][:2], data[1][:2], weights_of(matrix))) // 2
-    budget = held * 2 * n_kept
+        used = matrix.memory_budget - matrix._room  # of three chunks of two samples and one of one
+        weights = 4 * matrix.n
+        held = (used - 4 * weights) / 7
+    budget = math.ceil(n_kept * (2 * held + weights))
     with Curvature(model, data, kind=kind, chunk=2, memory_budget=budget) as matrix:
         assert torch.equal(matrix.product(vectors), first)
         assert len(matrix._kept) == n_kept
@@ -257,3 +256,37 @@ def test_what_is_kept_between_products_changes_no_bit(kind: str, n_kept: int) ->
     with Curvature(model, loader, kind=kind) as matrix:
         assert torch.allclose(matrix.product(vectors), first)
         assert not matrix._kept
+
+
+@pytest.mark.parametrize("kind", ["hessian", "gauss_newton"])
+def test_what_is_kept_counts_a_gradient_of_every_chunk(kind: str) -> None:
+    """Many small chunks of a wide layer: each holds a gradient as large as the weight."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(200, 300), nn.Tanh(), nn.Linear(300, 2))
+    data = torch.randn(30, 200), torch.randint(2, (30,))
+    budget = 3_000_000
+    with Curvature(model, data, kind=kind, chunk=1, memory_budget=budget) as matrix:
+        matrix.product(torch.randn(1, matrix.n, dtype=torch.float64))
+        assert 0 < len(matrix._kept) <= budget // (4 * matrix.n)
+    matrix.product(torch.randn(1, matrix.n, dtype=torch.float64))
+    assert not matrix._kept, "after the end nothing is kept"
+
+
+@pytest.mark.parametrize("budget", ["2GB", -1, 1.5e9])
+def test_a_budget_is_a_number_of_bytes(budget: object) -> None:
+    model = nn.Linear(3, 2)
+    with pytest.raises(ValueError, match=r"memory_budget .* is not a whole number of bytes"):
+        layer_eigenvalues(model, (torch.randn(4, 3), torch.randint(2, (4,))), memory_budget=budget)
+
+
+def test_saved_bytes_counts_every_view_of_a_storage_once() -> None:
+    model = nn.Linear(6, 6, bias=False)
+    with Network(model) as network:
+
+        def make() -> Tensor:
+            first, second = network(torch.ones(4, 6)).chunk(2, 1)  # two halves of one storage, both saved
+            return first * second
+
+        # x (4, 6) for the weight's gradient and the two halves (4, 3); the second half's storage is the first's
+        assert network.saved_bytes(make) == 4 * (24 + 12 + 12)
+        assert network.saved_bytes(lambda: network(torch.ones(100, 6)[:4])) == 4 * 24

@@ -20,6 +20,7 @@ def test_digits_split_is_fixed() -> None:
     digest = hashlib.sha256(data.train_x.numpy().tobytes() + data.train_y.numpy().tobytes()).hexdigest()
     assert digest[:16] == "66d8d480fc2ac0b5"
     assert torch.equal(load("digits", 50).train_x, data.train_x[:50])
+    assert torch.equal(load("digits", 500).train_x, data.train_x), "no test image is trained on"
     together = torch.cat([data.train_x, data.test_x])
     assert len({row.numpy().tobytes() for row in together}) == 1797
 

@@ -151,6 +151,12 @@ def target_axis(column: str) -> str:
     return TARGETS.get(column, (column, column))[1]
 
 
+def stop_words(stop: str) -> str:
+    """A stop in words: "loss_0.1" is "training loss 0.1", "epoch_60" is "end of epoch 60"."""
+    kind, _, value = stop.partition("_")
+    return {"loss": "training loss {}", "epoch": "end of epoch {}"}.get(kind, stop).format(value)
+
+
 def panel_words(label: str) -> str:
     """A measure's words, broken into lines that fit below a panel of a row of five."""
     return textwrap.fill(look(label).words, 19)

@@ -5,23 +5,43 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis import style
 from analysis.exclude import exclude
 from analysis.figures import Lacking
-from analysis.figures.reparameterization import draw
-from analysis.load import at_stop
+from analysis.figures.reparameterization import fill, row_height
+from analysis.load import at_stop, stops
 from analysis.stopwise import targets
 from analysis.subject import last_layer, transforms
 
-TITLE = "The last layer alone against the gap, as trained (top) and after every network is reparameterized (bottom)"
+TITLE = (
+    "The last layer alone against the gap, as trained and after every network is reparameterized: the last stop of "
+    "each kind"
+)
 _SHOWN = ("relative_flatness", "kappa_2019", "hessian_trace")
 
 
 def build(frame: pd.DataFrame) -> Figure:
-    """Two rows of scatters, a column a measure of the last layer; first transform, main stop, first target."""
-    kept, _ = exclude(at_stop(frame))
+    """The last stop of each kind: two rows of scatters, a column a measure; first transform, first target."""
+    last = {stop.partition("_")[0]: stop for stop in stops(frame)}  # of each kind: a training loss, an epoch
+    parts = [part for part in (_part(frame, stop) for stop in last.values()) if part]
+    if not parts:
+        raise Lacking("relative_flatness, kappa_2019 or hessian_trace of the last layer, also reparameterized")
+    n_columns = max(len(pairs) for _, pairs, _, _ in parts)
+    height = 2 * row_height(n_columns) + (0.25 if len(parts) > 1 else 0)
+    with style.paper_style():
+        figure = Figure(figsize=(style.PAGE if n_columns > 2 else style.COLUMN, height * len(parts)))
+        places = figure.subfigures(len(parts), 1, squeeze=False)[:, 0]
+        for place, (kept, pairs, target, stop) in zip(places, parts, strict=True):
+            fill(place, kept, pairs, target)
+            if len(parts) > 1:
+                place.suptitle(f"{style.stop_words(stop)}: {len(kept)} networks", fontsize=8, fontweight="bold")
+    return figure
+
+
+def _part(frame: pd.DataFrame, stop: str) -> tuple[pd.DataFrame, dict[str, str], str, str] | None:
+    """The networks of one stop, the labels before and after, the target; None where there is nothing to show."""
+    kept, _ = exclude(at_stop(frame, stop))
     found, available = transforms(kept), targets(kept)
     pairs = {last_layer(kept, m): last_layer(kept, f"{m}@{found[m][0]}") for m in _SHOWN if m in found}
     pairs = {before: after for before, after in pairs.items() if before and after}
-    if not pairs or not available:
-        raise Lacking("relative_flatness, kappa_2019 or hessian_trace of the last layer, also reparameterized")
-    return draw(kept, pairs, available[0])
+    return (kept, pairs, available[0], stop) if pairs and available else None

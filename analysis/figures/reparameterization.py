@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 
 from analysis import style
 from analysis.correlation import coefficients
@@ -36,17 +36,26 @@ def build(frame: pd.DataFrame) -> Figure:
 def draw(frame: pd.DataFrame, pairs: Mapping[str, str], target: str) -> Figure:
     """A column a pair of labels: the measure as trained above, the same reparameterized below."""
     with style.paper_style():
-        width = style.PAGE if len(pairs) > 2 else style.COLUMN
-        figure = Figure(figsize=(width, 2 * min(width / max(len(pairs), 3), 1.5)))
-        grid = figure.subplots(2, len(pairs), squeeze=False, sharey=True)
-        for column, (before, after) in enumerate(pairs.items()):
-            for row, label in enumerate((before, after)):
-                _panel(grid[row, column], frame, label, target)
-            grid[1, column].set_xlabel(style.panel_words(before))
-        grid[0, 0].set_ylabel("as trained")
-        grid[1, 0].set_ylabel("reparameterized")
-        figure.supylabel(style.target_axis(target), fontsize=8)
+        figure = Figure(figsize=(style.PAGE if len(pairs) > 2 else style.COLUMN, 2 * row_height(len(pairs))))
+        fill(figure, frame, pairs, target)
     return figure
+
+
+def row_height(n_columns: int) -> float:
+    """The height in inches of a row of so many scatters."""
+    return min((style.PAGE if n_columns > 2 else style.COLUMN) / max(n_columns, 3), 1.5)
+
+
+def fill(figure: FigureBase, frame: pd.DataFrame, pairs: Mapping[str, str], target: str) -> None:
+    """`draw` into a figure or a part of one."""
+    grid = figure.subplots(2, len(pairs), squeeze=False, sharey=True)
+    for column, (before, after) in enumerate(pairs.items()):
+        for row, label in enumerate((before, after)):
+            _panel(grid[row, column], frame, label, target)
+        grid[1, column].set_xlabel(style.panel_words(before))
+    grid[0, 0].set_ylabel("as trained")
+    grid[1, 0].set_ylabel("reparameterized")
+    figure.supylabel(style.target_axis(target), fontsize=8)
 
 
 def _panel(axes: Axes, frame: pd.DataFrame, label: str, target: str) -> None:

@@ -101,7 +101,12 @@ def test_the_authors_exclusions_are_a_named_variant_that_drops_the_three_smalles
 
 def test_the_source_papers_scatter_shows_three_measures_before_and_after(lenet, kept):
     figure = scatter.build(lenet)
-    panels = [a for a in figure.axes if a.get_title()]
+    every = [a for a in figure.axes if a.get_title()]
+    assert len(every) == 12, "two rows at the lowest loss, two at the last epoch"
+    assert [part.get_suptitle() for part in figure.subfigs] == [
+        "training loss 0.01: 142 networks", "end of epoch 60: 143 networks",
+    ]  # fmt: skip
+    panels = every[:6]
     assert [a.get_xlabel().replace("\n", " ") for a in panels[3:]] == [
         "relative flatness, fc3", "kappa 2019, fc3", "Hessian trace, fc3",
     ]  # fmt: skip

@@ -5,11 +5,12 @@ import re
 import shlex
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from analysis.load import load_study
 from analysis.render import to_markdown
-from analysis.tables import reparameterization
+from analysis.tables import last_layer, reparameterization
 from analysis.tables.correlation import build, headline
 from tests.benchmarks.curvature import table
 
@@ -23,6 +24,23 @@ def test_the_table_is_that_of_the_committed_records() -> None:
     records = load_study("digits_mlp", committed=True).records
     table = headline(build(records), "loss_0.01", "gap.loss", reparameterization.build(records))
     assert shown == to_markdown(table)
+
+
+@pytest.mark.slow
+def test_the_table_of_lenet5_is_that_of_the_committed_records() -> None:
+    """Where this fails, paste the expected text between the two markers, and make the picture beside it again."""
+    (shown,) = re.findall(r"<!-- table: lenet5_cifar10 -->\n(.*?)<!-- end -->", README, re.DOTALL)
+    assert shown == to_markdown(of_last_layer(load_study("lenet5_cifar10", committed=True).records))
+
+
+def of_last_layer(records: pd.DataFrame) -> pd.DataFrame:
+    """Four measures of the last layer at every stop, as README shows them."""
+    table = last_layer.build(records)
+    few = ["relative_flatness.fc3", "kappa_2019.fc3", "hessian_trace.fc3", "weight_norm_squared.fc3"]
+    columns = [c for c in table.columns if c.partition(".")[0] not in ("target", "configurations", "tau_b_after")]
+    chosen = table.loc[table["measure"].isin(few), columns].reset_index(drop=True)
+    chosen.attrs |= table.attrs
+    return chosen
 
 
 def test_the_benchmark_is_the_committed_one() -> None:

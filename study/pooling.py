@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-LARGE = 2**15  # numbers from which the gradient is faster here, too: for less, its seven calls cost more; measured
+LARGE = 2**15  # numbers from which the gradient is faster here, too: for less, its calls cost more; measured
 
 
 class HalvingPool(nn.MaxPool2d):

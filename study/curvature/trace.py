@@ -84,6 +84,7 @@ def hessian_relative_flatness(
     """sum_{s,s'} <w_s, w_s'> Tr(H_{s,s'}) of each layer with the true Hessian; n_products a layer, unbiased.
 
     Hutchinson's estimator with vectors V = W E, E a (d, d) matrix of signs: the mean of V^T H V is <W W^T, T>.
+    `memory_budget` as in `Curvature`.
     """
     if n_products < 2:
         raise ValueError(f"n_products {n_products} is less than 2: a standard error needs two")

@@ -83,7 +83,7 @@ def test_all_shards_are_done_and_a_second_time_nothing_is_sent(tiny: Path, capsy
 @pytest.mark.slow
 def test_submitter_and_workers_killed_at_random_instants_give_the_bytes_of_an_undisturbed_run(tmp_path: Path) -> None:
     study = tmp_path / "longer.yaml"
-    study.write_text(LONGER)
+    study.write_text(LONGER.replace("40", "160"))  # a fast machine, too, is not done before the fifth kill
     calm = str(tmp_path / "calm")
     assert main(["submit", str(study), "--cluster", "inline", "--wandb", "off", "--runs", calm, "--results", calm]) == 0
     rough = str(tmp_path / "rough")
@@ -92,7 +92,7 @@ def test_submitter_and_workers_killed_at_random_instants_give_the_bytes_of_an_un
     for attempt in range(12):
         process = start(study, "--runs", rough, "--results", rough)
         if attempt < 6:
-            time.sleep(chance.uniform(2, 7))
+            time.sleep(chance.uniform(2, 9))
             victims = [int(m.job.rpartition("/")[2]) for m in markers(ledger) if lease.alive(Path(rough), m.holder)]
             if chance.random() < 0.6 and victims:
                 with contextlib.suppress(ProcessLookupError):  # it may have come to its end by itself
@@ -103,7 +103,7 @@ def test_submitter_and_workers_killed_at_random_instants_give_the_bytes_of_an_un
             break
     else:
         pytest.fail("not done after twelve attempts")
-    assert kills >= 3  # a fast machine comes to the end between two of them
+    assert kills >= 5
     assert records(study, rough, rough) == records(study, calm, calm)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import time
@@ -130,6 +131,27 @@ def undisturbed(study: Path, folder: Path) -> bytes:
     places = ["--runs", str(folder / "runs"), "--results", str(folder)]
     subprocess.run([*command, *places], cwd=ROOT, check=True, capture_output=True)
     return Bed(study, folder).records()
+
+
+def epochs_lasting(seconds: float, text: str, folder: Path) -> int:
+    """How many EPOCHS make the study of `text` train for so long inline on this machine, start-up apart.
+
+    Two runs of different length are timed; the longer one is made longer until the difference is no matter of chance.
+    """
+    folder.mkdir()
+
+    def spent(epochs: int) -> float:
+        study = folder / f"pace{epochs}.yaml"
+        study.write_text(text.replace("EPOCHS", str(epochs)))
+        begin = time.monotonic()
+        undisturbed(study, folder / str(epochs))
+        return time.monotonic() - begin
+
+    few, short = 20, spent(20)
+    many = 5 * few
+    while (more := spent(many) - short) < 2:
+        many *= 4
+    return math.ceil(seconds * (many - few) / more)
 
 
 def is_alive(pid: int) -> bool:

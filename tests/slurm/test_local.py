@@ -21,11 +21,12 @@ from slurm.status import shard_states
 from study import lease
 from study.grid import load_study
 from study.records import collect
+from tests.slurm.bed import epochs_lasting
 
 ROOT = Path(__file__).parents[2]
 LONGER = """\
 title: Six shards of a few seconds
-fixed: {dataset: digits, hidden: [32], momentum: 0.9, stops: [epoch_40], max_epochs: 40}
+fixed: {dataset: digits, hidden: [32], momentum: 0.9, stops: [epoch_EPOCHS], max_epochs: EPOCHS}
 grid: {lr: [0.01, 0.1], batch_size: [10, 30, 100]}
 seeds: 2
 measures: [weight_norm_squared, train_loss]
@@ -83,7 +84,8 @@ def test_all_shards_are_done_and_a_second_time_nothing_is_sent(tiny: Path, capsy
 @pytest.mark.slow
 def test_submitter_and_workers_killed_at_random_instants_give_the_bytes_of_an_undisturbed_run(tmp_path: Path) -> None:
     study = tmp_path / "longer.yaml"
-    study.write_text(LONGER.replace("40", "400"))  # a fast machine, too, is not done before the fifth kill
+    seconds = 25 * min(6, os.cpu_count() or 1)  # a fast machine, too, is not done before the fifth kill
+    study.write_text(LONGER.replace("EPOCHS", str(epochs_lasting(seconds, LONGER, tmp_path / "pace"))))
     calm = str(tmp_path / "calm")
     assert main(["submit", str(study), "--cluster", "inline", "--wandb", "off", "--runs", calm, "--results", calm]) == 0
     rough = str(tmp_path / "rough")
@@ -110,7 +112,7 @@ def test_submitter_and_workers_killed_at_random_instants_give_the_bytes_of_an_un
 @pytest.mark.slow
 def test_workers_that_outlive_their_submitter_are_waited_for_not_doubled(tmp_path: Path) -> None:
     study = tmp_path / "longer.yaml"
-    study.write_text(LONGER.replace("40", "4000"))  # no shard comes to its end meanwhile, on any machine
+    study.write_text(LONGER.replace("EPOCHS", "4000"))  # no shard comes to its end meanwhile, on any machine
     here = str(tmp_path / "out")
     ledger = Ledger("longer", here)
     process = start(study, "--runs", here, "--results", here)
@@ -134,7 +136,7 @@ def test_workers_that_outlive_their_submitter_are_waited_for_not_doubled(tmp_pat
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_leaves_no_process_behind(number: signal.Signals, tmp_path: Path) -> None:
     study = tmp_path / "longer.yaml"
-    study.write_text(LONGER.replace("40", "4000"))
+    study.write_text(LONGER.replace("EPOCHS", "4000"))
     here = str(tmp_path / "out")
     ledger = Ledger("longer", here)
     process = start(study, "--runs", here, "--results", here)
@@ -161,7 +163,7 @@ def test_an_interrupt_leaves_no_process_behind(number: signal.Signals, tmp_path:
 @pytest.mark.slow
 def test_cancel_ends_the_shards_that_run_and_those_to_come(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = tmp_path / "longer.yaml"
-    study.write_text(LONGER.replace("40", "4000"))
+    study.write_text(LONGER.replace("EPOCHS", "4000"))
     here = str(tmp_path / "out")
     ledger = Ledger("longer", here)
     process = start(study, "--runs", here, "--results", here)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.bed import ROOT, Bed, is_alive, sh, undisturbed
+from tests.slurm.bed import ROOT, Bed, epochs_lasting, is_alive, sh, undisturbed
 
 pytestmark = pytest.mark.slurm
 
@@ -29,7 +29,8 @@ shard_size: 6
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("study") / "short.yaml"
-    path.write_text(TEXT.replace("EPOCHS", "150"))
+    epochs = epochs_lasting(20, TEXT, path.parent / "pace")  # a fast machine, too, is met while it trains
+    path.write_text(TEXT.replace("EPOCHS", str(epochs)))
     return path
 
 
@@ -78,7 +79,8 @@ def test_preemption_signal_saves_requeues_and_resumes(bed: Bed, calm: bytes) -> 
 
 def test_time_limit(bed: Bed, tmp_path: Path) -> None:
     path = tmp_path / "long.yaml"
-    path.write_text(TEXT.replace("EPOCHS", "800").replace("seeds: 4", "seeds: 1"))
+    text = TEXT.replace("seeds: 4", "seeds: 1")
+    path.write_text(text.replace("EPOCHS", str(epochs_lasting(80, text, tmp_path / "pace"))))
     slow = Bed(path, tmp_path / "slow", {"minutes": 1, "signal_seconds": 20})
     slow.call("submit")
     expected = undisturbed(path, tmp_path / "calm")

@@ -17,9 +17,10 @@ def findings(tables: Tables) -> dict[str, str]:
     """Quantity -> words, of one study's tables: lists of stops, and the largest change that the exclusions make.
 
     `zero.<measure>.<column>.<where>`: stops at which the interval of the last layer's coefficient lies above zero,
-    holds it, or lies below. `ahead.<measure>.<other>.<where>`: the same for the difference of the first measure's and
-    another's tau-b. `claim.<measure>.<where>`: stops at which the published number agrees, or ours is lower, higher, or
-    otherwise differs. A list is "every stop", "no stop", or the stops.
+    holds it, or lies below (`zero.error.<measure>`: with the error gap). `ahead.<measure>.<other>.<where>`: the same
+    for the difference of the first measure's and another's tau-b. `claim.<measure>.<where>`: stops at which the
+    published number agrees, or ours is lower, higher, or otherwise differs. A list is "every stop", "no stop", or the
+    stops.
     """
     return (
         _against_zero(tables["last_layer"])
@@ -57,9 +58,9 @@ def _against_zero(table: pd.DataFrame) -> dict[str, str]:
     if table.attrs.get("lacks"):
         return found
     columns = [c.removesuffix(".low") for c in table.columns if c.endswith(".low")]
-    for label, rows in table.groupby("measure", sort=False):
+    for (target, label), rows in table.groupby(["target", "measure"], sort=False):
         for column in columns:
-            found |= _sides(rows, column, f"zero.{label}.{column}")
+            found |= _sides(rows, column, f"zero.{'error.' if target == 'gap.error' else ''}{label}.{column}")
     return found
 
 

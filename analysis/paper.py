@@ -18,7 +18,7 @@ from analysis.exclude import exclude
 from analysis.finding import findings
 from analysis.load import InputError, Source, at_stop, committed_studies, configurations, load_study, main_stop, varying
 from analysis.make import Made, Progress, make, parts
-from analysis.stopwise import targets
+from analysis.stopwise import first_target, targets
 from analysis.tables.correlation import headline
 
 PAPER = Path("paper")
@@ -131,11 +131,12 @@ def _headline(source: Source, made: Made) -> pd.DataFrame:
 
 
 def _last_layer(table: pd.DataFrame) -> pd.DataFrame:
-    """What a page of the text has room for: the measures that the source papers are about, without tau-b."""
+    """What a page of the text has room for: the measures that the source papers are about, without tau-b's."""
     if table.attrs.get("lacks"):
         return table
-    rows = table[table["measure"].str.partition(".")[0].isin(_CLAIMED)]
-    short = rows[[c for c in rows.columns if not c.startswith(("tau_b", "target"))]].reset_index(drop=True)
+    rows = first_target(table)
+    rows = rows[rows["measure"].str.partition(".")[0].isin(_CLAIMED)]
+    short = rows[[c for c in rows.columns if not c.startswith(("tau_b", "partial", "target"))]].reset_index(drop=True)
     short.attrs = dict(table.attrs)
     return short
 
@@ -208,20 +209,25 @@ def _table_numbers(table: pd.DataFrame, name: str, row_name: str, stop: str) -> 
         rows = rows[rows["target"] == rows["target"].iloc[0]]
     found: dict[str, str] = {}
     for row in rows.to_dict("records"):
-        for column in ("tau_b", "pearson", "delta_tau_b", "partial_tau", "psi", "networks_needed"):
+        for column in ("tau_b", "pearson", "delta_tau_b", "partial_tau", "partial_spearman", "psi", "networks_needed"):
             if column in row:
                 found |= _value(f"{name}.{row['measure']}.{row[row_name]}.{column}", row, column)
     return found
 
 
 def _last_layer_numbers(table: pd.DataFrame, stop: str) -> dict[str, str]:
-    """`last.<measure>.<column>` at the main stop, the measure without its layer; `last.layer`, the layer."""
+    """`last.<measure>.<column>` at the main stop, the measure without its layer; `last.layer`, the layer.
+
+    Another stop stands before the measure, and before that `error` for the error gap: `last.error.epoch_40.<measure>`.
+    """
     if table.attrs.get("lacks"):
         return {}
     found = {"last.layer": render.escape(str(table["measure"].iloc[0]).partition(".")[2])}
-    for row in table[table["stop"] == stop].to_dict("records"):
-        for column in [c for c in table.columns if f"{c}.low" in table.columns]:
-            found |= _value(f"last.{str(row['measure']).partition('.')[0]}.{column}", row, column)
+    columns = [c for c in table.columns if f"{c}.low" in table.columns]
+    for row in table.to_dict("records"):
+        at = {"gap.error": "error."}.get(row["target"], "") + ("" if row["stop"] == stop else f"{row['stop']}.")
+        for column in columns:
+            found |= _value(f"last.{at}{str(row['measure']).partition('.')[0]}.{column}", row, column)
     return found
 
 

@@ -3,6 +3,10 @@ fixed.
 
 Kendall's partial tau, (t_xy - t_xz t_yz) / sqrt((1 - t_xz^2)(1 - t_yz^2)), with tau-b throughout; for two controls the
 same formula on the taus that are partial in the first. It needs only taus, so its bootstrap is theirs.
+
+It is not 0 where measure and gap have nothing in common but the control: for normal variables that both have tau = .6
+with it, it is .15. Spearman's partial coefficient, the same formula on correlations of ranks, is .01 there (ranks of
+all runs; a resample keeps them). So whether something is left is read from that one.
 """
 
 from __future__ import annotations
@@ -12,10 +16,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from analysis.correlation import RESAMPLES, check_frame, coefficients, coefficients_of_many
 from analysis.load import configurations, measures, values
-from analysis.resample import bca
+from analysis.resample import Interval, bca, multiplicities
 
 Floats = NDArray[np.float64]
 # What is held fixed, by the names it goes under in records and in the field's ledgers.
@@ -42,8 +47,9 @@ def partial(
 ) -> pd.DataFrame:
     """Partial tau-b of every measure with `target`, given each control and given both; a records frame of one stop.
 
-    Columns: measure, given, n, configurations, tau_b (of the same runs, nothing held fixed), partial_tau with .low and
-    .high, note. Rows only for the controls that the frame has; a layer alone is held against its own norm.
+    Columns: measure, given, n, configurations, tau_b (of the same runs, nothing held fixed), partial_tau and
+    partial_spearman with .low and .high, note. Rows only for the controls that the frame has; a layer alone is held
+    against its own norm.
     """
     check_frame(frame, target)
     gap, group, found = values(frame, target), configurations(frame), controls(frame)
@@ -60,8 +66,9 @@ def partial(
             own = f"measure.{label}" in held
             note = "the measure is what is held fixed" if own else row.pop("note")
             rows.append({"measure": label, "given": " and ".join(names), **row, "note": note})
-    head = ["measure", "given", "n", "configurations", "tau_b", "partial_tau"]
-    return pd.DataFrame(rows, columns=[*head, "partial_tau.low", "partial_tau.high", "note"])
+    ends = ("", ".low", ".high")
+    shown = [f"{name}{end}" for name in ("partial_tau", "partial_spearman") for end in ends]
+    return pd.DataFrame(rows, columns=["measure", "given", "n", "configurations", "tau_b", *shown, "note"])
 
 
 def controls(frame: pd.DataFrame) -> dict[str, str]:
@@ -99,13 +106,44 @@ def _prepare(
 
 def _row(columns: list[Floats], group: NDArray[np.int64], resamples: int, seed: int, level: float) -> dict[str, object]:
     point, replicates, jackknife = _combined(columns, group, resamples, seed)
-    row: dict[str, object] = {"n": len(group), "configurations": len(np.unique(group))}
-    if resamples:
-        interval = bca(float(point[0]), replicates, jackknife, level)
-        bounds = {"partial_tau.low": interval.low, "partial_tau.high": interval.high, "note": interval.reason}
-    else:
-        bounds = {"partial_tau.low": np.nan, "partial_tau.high": np.nan, "note": ""}
-    return row | {"tau_b": float(point[1]), "partial_tau": float(point[0])} | bounds
+    row: dict[str, object] = {"n": len(group), "configurations": len(np.unique(group)), "tau_b": float(point[1])}
+    each = {"partial_tau": (float(point[0]), replicates, jackknife)}
+    each["partial_spearman"] = _of_ranks(columns, group, resamples, seed)
+    for name, (value, drawn, without) in each.items():
+        bounds = bca(value, drawn, without, level) if resamples else Interval(np.nan, np.nan)
+        row |= {name: value, f"{name}.low": bounds.low, f"{name}.high": bounds.high}
+        row.setdefault("note", bounds.reason)
+    return row
+
+
+def _of_ranks(
+    columns: list[Floats], group: NDArray[np.int64], resamples: int, seed: int
+) -> tuple[float, Floats, Floats]:
+    """Partial Spearman of columns x, y, z[, w]: value, replicates, leave-one-out values; (n,) of finite or infinite."""
+    if len(group) < 2:
+        return np.nan, np.zeros(0), np.zeros(0)
+    ranks = np.stack([stats.rankdata(c) for c in columns])
+    ranks = (ranks - ranks.mean(axis=1, keepdims=True)) / len(group)
+    own = np.unique(group, return_inverse=True)[1].reshape(-1)
+    n = int(own.max()) + 1
+
+    def under(counts: Floats) -> Floats:
+        def total(each: Floats) -> Floats:
+            return np.bincount(own, weights=each, minlength=n) @ counts
+
+        size = total(np.ones(len(own)))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = [total(r) / size for r in ranks]
+            k = range(len(ranks))
+            spread = {(i, j): total(ranks[i] * ranks[j]) / size - mean[i] * mean[j] for i in k for j in range(i + 1)}
+            enough = np.all([spread[i, i] > 1e-12 for i in k], axis=0)
+            r = {(i, j): spread[i, j] / np.sqrt(spread[i, i] * spread[j, j]) for i in k for j in range(i)}
+        return np.where(enough, _given(r, len(ranks)), np.nan)
+
+    value = float(under(np.ones((n, 1)))[0])
+    if not resamples or n < 2:
+        return value, np.zeros(0), np.zeros(0)
+    return value, under(multiplicities(n, resamples, seed).astype(np.float64)), under(1 - np.eye(n))
 
 
 def _combined(columns: list[Floats], group: ArrayLike, resamples: int, seed: int) -> tuple[Floats, Floats, Floats]:

@@ -52,6 +52,14 @@ def stopwise(
     return table
 
 
+def first_target(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a stopwise table about its first target: the loss gap where there is one. All where it lacks."""
+    rows = table if table.attrs.get("lacks") else table[table["target"] == table["target"].iloc[0]]
+    rows = rows.reset_index(drop=True)
+    rows.attrs = dict(table.attrs)
+    return rows
+
+
 def targets(frame: pd.DataFrame) -> list[str]:
     """The targets that the frame has values of, in the order of load.TARGETS."""
     return [t for t in TARGETS if t in frame.columns and bool(pd.notna(values(frame, t)).any())]

@@ -86,7 +86,7 @@ def _row(config: RunConfig, paths: RunPaths, stop: str, outcome: Mapping[str, An
     for name in ("loss", "error"):
         cells[f"gap.{name}"] = test[name] - train[name] if evaluation else None
     cells |= {"n.train": train.get("n"), "n.test": test.get("n"), "n.parameters": outcome["n_parameters"]}
-    commits = set()
+    commits, differences = set(), {}
     for label in measures:
         stored = {"value": None} if diverged else read_json(files.measure(label))
         commits.add(stored.get("commit"))
@@ -94,6 +94,9 @@ def _row(config: RunConfig, paths: RunPaths, stop: str, outcome: Mapping[str, An
         cells |= {f"measure.{label}.{layer}": v for layer, v in (stored.get("layers") or {}).items()}
         if stored.get("standard_error") is not None:
             cells[f"measure.{label}.se"] = stored["standard_error"]
+        if stored.get("difference") is not None:
+            differences[label.partition("@")[2]] = stored["difference"]
+    cells |= {f"reparameterized.{transform}.difference": v for transform, v in differences.items()}
     cells |= {f"prov.{name}": value for name, value in outcome["provenance"].items()}
     cells["prov.measured"] = "+".join(sorted(c for c in commits if c))
     return {name: _text(value) for name, value in cells.items()}

@@ -2,7 +2,8 @@
 
 In a network that is positively homogeneous between two consecutive layers (ReLU, leaky ReLU, pooling, flatten), the
 weights and bias of neuron i of the first may be divided by any a_i > 0 if the second's weights that read it are
-multiplied by a_i. Here the two are the network's last two layers, as in the published code of Petzka et al. 2021.
+multiplied by a_i. Here the two are the network's last two layers, as in the published code of Petzka et al. 2021; where
+a norm layer stands before the last one, its scale and shift are the first of the two.
 """
 
 from __future__ import annotations
@@ -48,18 +49,29 @@ def factors(name: str, n_neurons: int, key: str) -> Tensor:
 
 
 def last_two_layers(model: nn.Module) -> tuple[str, str]:
-    """Paths of the two layers that are rescaled. Raises ValueError where there are none or something is in the way."""
+    """Paths of the two layers that are rescaled: the last nn.Linear or nn.Conv2d, and the layer or norm layer before.
+
+    Raises ValueError where there are none or something that is not positively homogeneous is in the way.
+    """
     from torch import nn
 
     homogeneous = (nn.ReLU, nn.LeakyReLU, nn.MaxPool2d, nn.AvgPool2d, nn.Flatten, nn.Dropout, nn.Identity)
+    norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
     leaves = [(path, m) for path, m in model.named_modules() if not list(m.children())]
-    layers = [i for i, (_, m) in enumerate(leaves) if isinstance(m, nn.Linear | nn.Conv2d)]
-    if len(layers) < 2 or not isinstance(model, nn.Sequential):
+    weighted = [i for i, (_, m) in enumerate(leaves) if isinstance(m, nn.Linear | nn.Conv2d)]
+    last = weighted[-1] if weighted else 0
+    scaled = [i for i in range(last) if i in weighted or (isinstance(leaves[i][1], norms) and _is_vector(leaves[i][1]))]
+    if not scaled or not isinstance(model, nn.Sequential):
         raise ValueError(f"reparameterize: {type(model).__name__}: allowed: nn.Sequential with two or more layers")
-    for path, module in leaves[layers[-2] + 1 : layers[-1]]:
+    for path, module in leaves[scaled[-1] + 1 : last]:
         if not isinstance(module, homogeneous):
             raise ValueError(f"reparameterize: {path}: {type(module).__name__} is not positively homogeneous")
-    return leaves[layers[-2]][0], leaves[layers[-1]][0]
+    return leaves[scaled[-1]][0], leaves[last][0]
+
+
+def _is_vector(norm: nn.Module) -> bool:
+    """Whether a norm layer has a scale of one number a channel or feature."""
+    return getattr(norm, "weight", None) is not None and cast("Tensor", norm.weight).ndim == 1
 
 
 def reparameterized(model: nn.Module, name: str, key: str) -> nn.Module:

@@ -10,6 +10,7 @@ import pytest
 
 from analysis.load import load_study
 from analysis.render import to_markdown
+from analysis.stopwise import first_target
 from analysis.tables import last_layer, reparameterization
 from analysis.tables.correlation import build, headline
 from tests.benchmarks.curvature import table
@@ -37,10 +38,11 @@ def test_the_table_of_lenet5_is_that_of_the_committed_records() -> None:
 
 def of_last_layer(records: pd.DataFrame) -> pd.DataFrame:
     """Four measures of the last layer at every stop, as README shows them."""
-    table = last_layer.build(records)
-    few = ["relative_flatness.fc3", "kappa_2019.fc3", "hessian_trace.fc3", "weight_norm_squared.fc3"]
-    columns = [c for c in table.columns if c.partition(".")[0] not in ("target", "configurations", "tau_b_after")]
-    chosen = table.loc[table["measure"].isin(few), columns].reset_index(drop=True)
+    table = first_target(last_layer.build(records))
+    few = ("relative_flatness", "relative_flatness_normalized", "kappa_2019", "hessian_trace", "weight_norm_squared")
+    left_out = ("target", "configurations", "tau_b_after", "partial_given_loss", "partial_given_norm")
+    columns = [c for c in table.columns if c.partition(".")[0] not in left_out]
+    chosen = table.loc[table["measure"].isin([f"{label}.fc3" for label in few]), columns].reset_index(drop=True)
     chosen.attrs |= table.attrs
     return chosen
 

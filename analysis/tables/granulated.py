@@ -31,7 +31,8 @@ def build(frame: pd.DataFrame) -> pd.DataFrame:
         table["axis"] = [axis_words(axis) for axis in table["axis"]]
         return table
 
-    return stopwise(frame, one, TITLE, METHOD, needs="a hyperparameter with two values among the networks kept")
+    needs = "a hyperparameter with two values among the networks kept"
+    return stopwise(frame, one, TITLE, METHOD, every_target=True, needs=needs)
 
 
 def axis_words(axis: str) -> str:

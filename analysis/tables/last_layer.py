@@ -11,17 +11,20 @@ from analysis.subject import last_layer, trained, transforms
 
 TITLE = "The last layer alone at every stop"
 METHOD = (
-    "Pearson's r and τ_b of the last layer's measure with the loss gap, with 95% BCa intervals from {resamples} "
-    "resamples of configurations; after: every network reparameterized (first draw); partial: τ_b with the training "
-    "loss, or the layer's squared weight norm, held fixed. Loss stops compare networks that fit equally well, epoch "
-    "stops those that trained equally long."
+    "Pearson's r and τ_b of the last layer's measure with the gap, with 95% BCa intervals from {resamples} "
+    "resamples of configurations; after: every network reparameterized (first draw); given: partial τ_b and "
+    "Spearman's partial ρ with the training loss, or the layer's squared weight norm, held fixed (a partial τ_b is not "
+    "0 where only what is held fixed is shared, ρ about 0). Loss stops compare networks first seen below one training "
+    "loss, epoch stops those that trained equally long."
 )
-_GIVEN = {"training loss": "partial_given_loss", "squared weight norm": "partial_given_norm"}
+_GIVEN = {"training loss": "given_loss", "squared weight norm": "given_norm"}
+_PARTIAL = {"partial_tau": "partial", "partial_spearman": "spearman"}
 
 
 def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
     """Columns: stop, target, measure, n, configurations, pearson, pearson_after, tau_b, tau_b_after,
-    partial_given_loss, partial_given_norm; each with .low and .high. A row a stop and layerwise measure."""
+    partial_given_loss and _norm (tau-b), spearman_given_loss and _norm; each with .low and .high. A row a stop, target
+    (loss gap, error gap) and layerwise measure."""
 
     def one(kept: pd.DataFrame, target: str) -> pd.DataFrame:
         names = {last_layer(kept, m): m for m in trained(kept) if last_layer(kept, m)}
@@ -34,14 +37,16 @@ def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
         after.index = pd.Index([again[a] for a in after["measure"]])
         held = partial(kept, target, list(names), resamples).set_index("measure")
         parts = [table[head], _renamed(after, "pearson", "pearson_after"), _renamed(after, "tau_b", "tau_b_after")]
-        for words, column in _GIVEN.items():
-            parts.append(_renamed(held[held["given"] == words], "partial_tau", column))
-        order = ["measure", "n", "configurations", "pearson", "pearson_after", "tau_b", "tau_b_after", *_GIVEN.values()]
+        given = {f"{name}_{end}": (of, words) for of, name in _PARTIAL.items() for words, end in _GIVEN.items()}
+        for column, (of, words) in given.items():
+            parts.append(_renamed(held[held["given"] == words], of, column))
+        order = ["measure", "n", "configurations", "pearson", "pearson_after", "tau_b", "tau_b_after", *given]
         joined = pd.concat(parts, axis=1)
         shown = [c for name in order for c in (name, f"{name}.low", f"{name}.high") if c in joined.columns]
         return joined[shown].dropna(axis=1, how="all").reset_index(drop=True)
 
-    return stopwise(frame, one, TITLE, METHOD.format(resamples=f"{resamples:,}"), needs="measures of several layers")
+    method = METHOD.format(resamples=f"{resamples:,}")
+    return stopwise(frame, one, TITLE, method, every_target=True, needs="measures of several layers")
 
 
 def _after(name: str, drawn: list[str] | None) -> str:

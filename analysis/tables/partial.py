@@ -11,17 +11,20 @@ from analysis.subject import with_last_layer
 
 TITLE = "Partial rank correlation given training loss and given the squared weight norm"
 METHOD = (
-    "Kendall's partial τ_b, with 95% BCa intervals from {resamples} resamples of configurations; τ_b beside it is of "
-    "the same networks with nothing held fixed. Relative flatness factors into a norm and a confidence term, so both "
-    "are held fixed, apart and together; for one layer alone, the norm is that layer's."
+    "Kendall's partial τ_b and Spearman's partial ρ, with 95% BCa intervals from {resamples} resamples of "
+    "configurations; τ_b beside them is of the same networks with nothing held fixed. Where a measure and the gap "
+    "share what is held fixed and nothing else, ρ is about 0 and τ_b is not. Relative flatness factors into a norm and "
+    "a confidence term, so norm and loss are held fixed, apart and together; for one layer alone, the norm is that "
+    "layer's."
 )
 
 
 def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
-    """Columns: stop, target, measure, given, n, configurations, tau_b, partial_tau with bounds, note."""
+    """Columns: stop, target, measure, given, n, configurations, tau_b, partial_tau and partial_spearman with bounds,
+    note."""
 
     def one(kept: pd.DataFrame, target: str) -> pd.DataFrame:
         return partial(kept, target, with_last_layer(kept), resamples) if controls(kept) else pd.DataFrame()
 
     needs = "train.loss or measure.weight_norm_squared (in a ledger: complexity.cross_entropy, complexity.l2)"
-    return stopwise(frame, one, TITLE, METHOD.format(resamples=f"{resamples:,}"), needs=needs)
+    return stopwise(frame, one, TITLE, METHOD.format(resamples=f"{resamples:,}"), every_target=True, needs=needs)

@@ -28,7 +28,17 @@ def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
 
     method = METHOD.format(resamples=f"{resamples:,}")
     wanted = ("gap.loss", "gap.error", "gen.gap")
-    return stopwise(frame, one, TITLE, method, wanted=wanted, every_target=True, needs=NEEDS)
+    return stopwise(frame, one, TITLE, method + _checked(frame), wanted=wanted, every_target=True, needs=NEEDS)
+
+
+def _checked(frame: pd.DataFrame) -> str:
+    """What the records say of the outputs before and after; nothing where they are older than that column."""
+    columns = [c for c in frame.columns if c.startswith("reparameterized.") and c.endswith(".difference")]
+    seen = frame[columns].max(axis=1)
+    if not seen.notna().any():
+        return ""
+    runs = f"{frame['key'][seen.notna()].nunique()} of {frame['key'].nunique()} networks"
+    return f" Outputs moved by at most {float(seen.max()):.1g} of the largest (recorded for {runs})."
 
 
 def before_and_after(

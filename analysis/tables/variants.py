@@ -6,24 +6,33 @@ import pandas as pd
 
 from analysis.correlation import RESAMPLES, correlate
 from analysis.exclude import VARIANTS
+from analysis.partial_rank import partial
 from analysis.stopwise import stopwise
 from analysis.subject import with_last_layer
 
 TITLE = "The same correlations under other exclusion rules"
 METHOD = (
     "default: this study's rules; authors_2021 and mnist_2019: those of the source papers' code and protocol, never "
-    "used elsewhere; all: nothing left out. 95% BCa intervals from {resamples} resamples of configurations."
+    "used elsewhere; all: nothing left out. ρ given training loss is Spearman's partial coefficient. 95% BCa intervals "
+    "from {resamples} resamples of configurations."
 )
 NEEDS = "two networks with a gap at one stop"
 
 
 def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
-    """Columns: stop, target, rules, measure, n, configurations, tau_b and pearson with bounds."""
+    """Columns: stop, target, rules, measure, n, configurations, tau_b, pearson and, where there is a training loss,
+    spearman_given_loss (partial) with bounds."""
 
     def one(kept: pd.DataFrame, target: str) -> pd.DataFrame:
-        table = correlate(kept, target, with_last_layer(kept), resamples)
+        names = with_last_layer(kept)
+        table = correlate(kept, target, names, resamples)
         shown = ("measure", "n", "configurations", "tau_b", "pearson")
-        return table[[c for c in table.columns if c.split(".")[0] in shown]]
+        table = table[[c for c in table.columns if c.split(".")[0] in shown]]
+        held = partial(kept, target, names, resamples)
+        held = held[held["given"] == "training loss"].set_index("measure")
+        for end in ("", ".low", ".high") if len(held) else ():
+            table[f"spearman_given_loss{end}"] = held[f"partial_spearman{end}"].reindex(table["measure"]).to_numpy()
+        return table
 
     tables = {rules: stopwise(frame, one, TITLE, "", needs=NEEDS, rules=rules) for rules in VARIANTS}
     built = {rules: table for rules, table in tables.items() if not table.attrs.get("lacks")}

@@ -36,7 +36,7 @@ def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
         return pd.DataFrame(rows)
 
     method = METHOD.format(resamples=f"{resamples:,}", limit=_LIMIT)
-    return stopwise(frame, one, TITLE, method, needs="a hyperparameter with two settings")
+    return stopwise(frame, one, TITLE, method, every_target=True, needs="a hyperparameter with two settings")
 
 
 def _setting(part: pd.DataFrame, target: str, resamples: int) -> list[dict[str, object]]:

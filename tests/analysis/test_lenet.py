@@ -11,7 +11,9 @@ from analysis.correlation import coefficients, correlate, tau
 from analysis.exclude import exclude
 from analysis.figures import last_layer as scatter
 from analysis.load import at_stop, axes, configurations, measures
+from analysis.partial_rank import partial as partial_rank
 from analysis.partial_rank import partial_tau
+from analysis.stopwise import first_target
 from analysis.subject import trained, transforms, with_last_layer
 from analysis.tables import correlation, last_layer, partial, reparameterization, variants, within
 
@@ -49,7 +51,8 @@ def test_loss_stops_come_first_and_epoch_stops_after_each_with_its_own_networks(
 
 
 def test_the_last_layer_is_correlated_as_trained_reparameterized_and_with_others_held_fixed(lenet, kept):
-    table = last_layer.build(lenet, 200).set_index(["stop", "measure"])
+    every = last_layer.build(lenet, 200)
+    table = first_target(every).set_index(["stop", "measure"])
     row = table.loc[("loss_0.01", "hessian_trace.fc3")]
     gap, group = kept["gap.loss"], configurations(kept)
     before = coefficients(kept["measure.hessian_trace.fc3"], gap, group, 200)
@@ -61,8 +64,15 @@ def test_the_last_layer_is_correlated_as_trained_reparameterized_and_with_others
     given_norm = partial_tau(kept["measure.hessian_trace.fc3"], gap, [kept["measure.weight_norm_squared.fc3"]])
     assert row["partial_given_loss"] == pytest.approx(given_loss)
     assert row["partial_given_norm"] == pytest.approx(given_norm)
+    ranked = partial_rank(kept, "gap.loss", ["hessian_trace.fc3"], 200).set_index("given")["partial_spearman"]
+    assert row["spearman_given_loss"] == ranked["training loss"]
+    assert row["spearman_given_norm"] == ranked["squared weight norm"]
     kappa = table.loc[("loss_0.01", "kappa_2019.fc3")]
     assert kappa["pearson_after"] == kappa["pearson"] > 0.5
+    (error,) = every[
+        (every["stop"] == "loss_0.01") & (every["measure"] == "kappa_2019.fc3") & (every["target"] == "gap.error")
+    ].to_dict("records")
+    assert error["tau_b"] == pytest.approx(tau(kept["measure.kappa_2019.fc3"], kept["gap.error"]))
 
 
 def test_before_and_after_of_every_draw_for_both_gaps_and_for_the_layers_that_change(lenet, kept):
@@ -81,7 +91,8 @@ def test_before_and_after_of_every_draw_for_both_gaps_and_for_the_layers_that_ch
 
 def test_within_each_pair_and_within_each_init(lenet, kept):
     table = within.build(lenet, 0)
-    table = table[table["stop"] == "loss_0.01"]
+    assert set(table["target"]) == {"gap.loss", "gap.error"}
+    table = table[(table["stop"] == "loss_0.01") & (table["target"] == "gap.loss")]
     assert table.groupby("axis")["setting"].nunique().to_dict() == {"init": 4, "learning rate & batch size": 4}
     one = table[(table["setting"] == "0.008, 32") & (table["measure"] == "kappa_2019.fc3")].iloc[0]
     rows = kept[kept["hp.lr"] == 0.008]
@@ -95,6 +106,8 @@ def test_the_authors_exclusions_are_a_named_variant_that_drops_the_three_smalles
     ours = correlate(smaller, labels=["kappa_2019.fc3"], resamples=0).iloc[0]
     theirs = table.loc[("loss_0.01", "authors_2021", "kappa_2019.fc3")]
     assert theirs["n"] == ours["n"] == 139 and theirs["pearson"] == pytest.approx(ours["pearson"])
+    held = partial_rank(smaller, labels=["kappa_2019.fc3"], resamples=0).set_index("given")
+    assert theirs["spearman_given_loss"] == held.loc["training loss", "partial_spearman"]
     assert table.loc[("loss_0.01", "all", "kappa_2019.fc3"), "n"] == 143  # the one that diverged has no values
     assert "authors_2021" not in correlation.build(lenet, 0).attrs["note"]
 

@@ -79,6 +79,16 @@ def test_reparameterization_leaves_the_invariant_measure_and_moves_the_trace(mak
     assert table.loc[("hessian_trace", "layerwise_1"), "largest_change"] > 1 and abs(after) < abs(before)
 
 
+def test_the_note_of_reparameterization_says_how_far_outputs_moved_and_of_how_many_networks(make_records):
+    frame = make_records(transforms=("layerwise_1",))
+    assert "Outputs" not in reparameterization.build(frame, resamples=0).attrs["note"]
+    frame["reparameterized.layerwise_1.difference"] = np.where(np.arange(len(frame)) == 3, 4e-7, np.nan)
+    note = reparameterization.build(frame, resamples=0).attrs["note"]
+    assert (
+        f"Outputs moved by at most 4e-07 of the largest (recorded for 1 of {frame['key'].nunique()} networks)" in note
+    )
+
+
 def test_slices_draw_a_line_a_transform_in_a_panel_a_normalization():
     figure = slices_figure.build(loss_slices())
     assert isinstance(figure, Figure) and [len(a.lines) for a in figure.axes] == [2, 2]

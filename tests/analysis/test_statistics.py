@@ -166,10 +166,39 @@ def test_partial_tau_equals_the_formula_and_its_inverse_matrix(seed):
     assert partial_tau(x, y, [z, w]) == pytest.approx(-inverse[0, 1] / math.sqrt(inverse[0, 0] * inverse[1, 1]))
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_partial_spearman_equals_residuals_of_ranks(seed):
+    r = np.random.default_rng(seed)
+    z, w, x, y = r.normal(size=(4, 60)).round(1)
+    frame = pd.DataFrame({"hp.a": np.repeat(range(12), 5), "hp.seed": list(range(5)) * 12, "gap.loss": y + z + w})
+    frame["measure.m"], frame["train.loss"], frame["measure.weight_norm_squared"] = x + z + w, z, w
+    table = partial(frame, labels=["m"], resamples=300).set_index("given")
+    rank = {name: stats.rankdata(frame[name]) for name in frame.columns[2:]}
+    for given, held in (
+        ("training loss", ["train.loss"]),
+        ("squared weight norm", ["measure.weight_norm_squared"]),
+        ("training loss and squared weight norm", ["train.loss", "measure.weight_norm_squared"]),
+    ):
+        design = np.stack([np.ones(60), *(rank[h] for h in held)], axis=1)
+        left = [rank[n] - design @ np.linalg.lstsq(design, rank[n])[0] for n in ("measure.m", "gap.loss")]
+        row = table.loc[given]
+        assert row["partial_spearman"] == pytest.approx(np.corrcoef(*left)[0, 1])
+        assert row["partial_spearman.low"] < row["partial_spearman"] < row["partial_spearman.high"]
+
+
+def test_partial_spearman_is_about_0_where_only_the_control_is_shared_and_partial_tau_is_not():
+    r = np.random.default_rng(0)
+    z = r.normal(size=3000)
+    x, y = (z + 0.7 * r.normal(size=3000) for _ in range(2))
+    frame = pd.DataFrame({"hp.a": range(3000), "hp.seed": 0, "gap.loss": y, "measure.m": x, "train.loss": z})
+    (row,) = partial(frame, resamples=0).to_dict("records")
+    assert abs(row["partial_spearman"]) < 0.05 and row["partial_tau"] > 0.12
+
+
 def test_partial_leaves_nothing_of_a_measure_that_is_the_control(records):
     table = partial(records, resamples=200).set_index(["measure", "given"])
     own = table.loc[("train_loss", "training loss")]
-    assert math.isnan(own["partial_tau"])
+    assert math.isnan(own["partial_tau"]) and math.isnan(own["partial_spearman"])
     flat = table.loc[("relative_flatness", "training loss and squared weight norm")]
     assert flat["partial_tau.low"] < flat["partial_tau"] < flat["partial_tau.high"]
     assert flat["n"] == 81 and flat["configurations"] == 27

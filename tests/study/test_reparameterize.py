@@ -42,6 +42,45 @@ def test_a_channel_scales_all_its_pixels() -> None:
     torch.testing.assert_close(reparameterized(network, "neuronwise_1", "0")(x), network(x))
 
 
+@pytest.mark.parametrize("name", ["layerwise_1", "neuronwise_1", "factor_1e2"])
+@pytest.mark.parametrize(
+    ("norm", "linear"),
+    [
+        (nn.BatchNorm2d(6), nn.Linear(24, 4)),
+        (nn.GroupNorm(2, 6), nn.Linear(24, 4)),
+        (nn.Sequential(nn.Flatten(), nn.LayerNorm(96)), nn.Linear(96, 4)),
+    ],
+)
+def test_a_norm_layer_is_rescaled_by_its_scale_and_shift(norm: nn.Module, linear: nn.Linear, name: str) -> None:
+    torch.manual_seed(0)
+    pool = nn.MaxPool2d(2) if linear.in_features == 24 else nn.Identity()
+    network = nn.Sequential(nn.Conv2d(1, 6, 3), copy.deepcopy(norm), nn.ReLU(), pool, nn.Flatten(), linear).double()
+    for parameter in network[1].parameters():
+        nn.init.normal_(parameter)
+    x = torch.randn(5, 1, 6, 6, dtype=torch.float64)
+    network.train()(x)  # running statistics that are not 0 and 1
+    network.eval()
+    other = reparameterized(network, name, "0")
+    torch.testing.assert_close(other(x), network(x), rtol=1e-12, atol=1e-12)
+    (scale, shift), (was, had) = other[1].parameters(), network[1].parameters()
+    a = factors(name, len(was), "0")
+    torch.testing.assert_close(scale * a, was)
+    torch.testing.assert_close(shift * a, had)
+    assert torch.equal(other[0].weight, network[0].weight) and not torch.equal(other[5].weight, network[5].weight)
+
+
+def test_the_measures_of_a_network_with_a_norm_layer_are_invariant_as_they_should() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3)).double()
+    x, labels = torch.randn(40, 6, dtype=torch.float64), torch.randint(3, (40,))
+    network.train()(x)
+    initial = {n: p.detach().clone() for n, p in network.named_parameters()}
+    context = MeasureContext(network.eval(), initial, x, labels, "cross_entropy", key="0")
+    for label, stays in (("relative_flatness", True), ("kappa_2019", True), ("hessian_trace", False)):
+        before, after = (compute(name, context)["layers"]["3"] for name in (label, f"{label}@layerwise_1"))
+        assert (after == pytest.approx(before, rel=1e-9)) is stays
+
+
 def test_factors_are_those_of_the_protocol() -> None:
     drawn = torch.cat([factors(f"neuronwise_{k}", 100, str(seed)) for k in range(1, 6) for seed in range(5)])
     assert (drawn.min(), drawn.max()) == (5, 25)
@@ -65,7 +104,7 @@ def test_wrong_names(name: str, tmp_path: Path) -> None:
 
 
 def test_networks_that_cannot_be_rescaled() -> None:
-    for middle in (nn.Tanh(), nn.BatchNorm1d(3)):
+    for middle in (nn.Tanh(), nn.BatchNorm1d(3, affine=False)):
         network = nn.Sequential(nn.Linear(2, 3), middle, nn.Linear(3, 2))
         with pytest.raises(ValueError, match="positively homogeneous"):
             reparameterized(network, "layerwise_1", "0")
@@ -94,6 +133,8 @@ def test_labels_reach_the_records(tmp_path: Path) -> None:
     assert value["relative_flatness@layerwise_1"] == pytest.approx(value["relative_flatness"], rel=1e-4)
     assert value["hessian_trace@layerwise_1"] != pytest.approx(value["hessian_trace"], rel=0.1)
     assert "measure.relative_flatness@neuronwise_1.fc1" not in row  # its weights did not change
+    for transform in ("layerwise_1", "neuronwise_1"):  # what was seen of the outputs when it was applied
+        assert 0 <= float(row[f"reparameterized.{transform}.difference"]) < 1e-5
     assert row["key"] == run_key(study.runs[0])
 
 

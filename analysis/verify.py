@@ -23,7 +23,7 @@ TITLE = "Published beside ours"
 NOTE = (
     "Ours with 95% BCa intervals by configuration; agrees: the published number lies in our interval, which of fewer "
     "than ten configurations is a rough one. Rules: which runs were left out, ours (default) and the source's. From "
-    "the committed records alone; deviations from each protocol stand in the study's yaml and in the paper."
+    "the committed records alone; deviations from each protocol: README, Known deviations, and the paper."
 )
 _COEFFICIENTS = ("pearson", "tau_b", "tau_a")
 

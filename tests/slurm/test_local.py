@@ -84,7 +84,7 @@ def test_all_shards_are_done_and_a_second_time_nothing_is_sent(tiny: Path, capsy
 @pytest.mark.slow
 def test_submitter_and_workers_killed_at_random_instants_give_the_bytes_of_an_undisturbed_run(tmp_path: Path) -> None:
     study = tmp_path / "longer.yaml"
-    seconds = 25 * min(6, os.cpu_count() or 1)  # a fast machine, too, is not done before the fifth kill
+    seconds = 20 * min(6, os.cpu_count() or 1)  # a fast machine, too, is not done before the fifth kill
     study.write_text(LONGER.replace("EPOCHS", str(epochs_lasting(seconds, LONGER, tmp_path / "pace"))))
     calm = str(tmp_path / "calm")
     assert main(["submit", str(study), "--cluster", "inline", "--wandb", "off", "--runs", calm, "--results", calm]) == 0

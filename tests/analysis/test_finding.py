@@ -14,6 +14,8 @@ STOPS = ["loss_0.1", "loss_0.01", "epoch_20"]
 def tables(pearson: list[tuple[float, float]], verdicts: list[str]) -> dict[str, pd.DataFrame]:
     low, high = zip(*pearson, strict=True)
     last = pd.DataFrame({"stop": STOPS, "measure": "kappa_2019.fc3", "pearson.low": low, "pearson.high": high})
+    error = last.assign(target="gap.error", **{"pearson.low": -0.1, "pearson.high": 0.1})
+    last = pd.concat([last.assign(target="gap.loss"), error], ignore_index=True)
     ahead = pd.DataFrame({"stop": STOPS, "measure": "a", "than": "b", "delta_tau_b.low": low, "delta_tau_b.high": high})
     claims = pd.DataFrame(
         {"stop": STOPS, "measure": "kappa_2019.fc3", "published": "0.91", "rules": "default", "verdict": verdicts}
@@ -30,6 +32,7 @@ def test_the_stops_that_are_named_are_those_of_the_intervals():
     intervals = [(0.2, 0.5), (-0.1, 0.3), (-0.4, -0.1)]
     found = findings(tables(intervals, ["agrees", "ours is lower", "agrees"]))
     assert [found[f"zero.kappa_2019.fc3.pearson.{side}"] for side in ("above", "holds", "below")] == STOPS
+    assert found["zero.error.kappa_2019.fc3.pearson.holds"] == "every stop"
     assert found["ahead.a.b.above"] == "loss_0.1"
     assert found["claim.kappa_2019.fc3.agrees"] == "loss_0.1 and epoch_20"
     assert found["claim.kappa_2019.fc3.lower"] == "loss_0.01" and found["claim.kappa_2019.fc3.higher"] == "no stop"

@@ -27,7 +27,7 @@ def folder(tmp_path_factory, module_records) -> Path:
     mnist = synthetic_mnist(2)
     mnist[mnist["stop"].str.contains("loss")].to_csv(committed / "mnist_mlp_layers.csv", index=False)
     for name, seed in (("lenet5_cifar10", 0), ("lenet5_fashion", 1)):
-        few = synthetic_lenet(2, ("loss_0.01", "epoch_20"), seed)
+        few = synthetic_lenet(2, ("loss_0.01", "epoch_40"), seed)
         few[[c for c in few if "factor" not in c and "wise_2" not in c]].to_csv(committed / f"{name}.csv", index=False)
     for name in ("main.tex", "references.bib"):
         shutil.copy(ROOT / name, root / name)

@@ -124,26 +124,28 @@ def _of_ranks(
         return np.nan, np.zeros(0), np.zeros(0)
     ranks = np.stack([stats.rankdata(c) for c in columns])
     ranks = (ranks - ranks.mean(axis=1, keepdims=True)) / len(group)
+    pairs = [(i, j) for i in range(len(ranks)) for j in range(i + 1)]
     own = np.unique(group, return_inverse=True)[1].reshape(-1)
-    n = int(own.max()) + 1
+    products = [np.ones(len(own)), *ranks, *(ranks[i] * ranks[j] for i, j in pairs)]
+    sums = np.stack([np.bincount(own, weights=p) for p in products])  # of each configuration
 
-    def under(counts: Floats) -> Floats:
-        def total(each: Floats) -> Floats:
-            return np.bincount(own, weights=each, minlength=n) @ counts
-
-        size = total(np.ones(len(own)))
+    def under(moments: Floats) -> Floats:
+        mean, second = moments[1 : len(ranks) + 1], moments[len(ranks) + 1 :]
         with np.errstate(invalid="ignore", divide="ignore"):
-            mean = [total(r) / size for r in ranks]
-            k = range(len(ranks))
-            spread = {(i, j): total(ranks[i] * ranks[j]) / size - mean[i] * mean[j] for i in k for j in range(i + 1)}
-            enough = np.all([spread[i, i] > 1e-12 for i in k], axis=0)
-            r = {(i, j): spread[i, j] / np.sqrt(spread[i, i] * spread[j, j]) for i in k for j in range(i)}
+            spread = {
+                (i, j): m / moments[0] - mean[i] * mean[j] / moments[0] ** 2
+                for (i, j), m in zip(pairs, second, strict=True)
+            }
+            enough = np.all([spread[i, i] > 1e-12 for i in range(len(ranks))], axis=0)
+            r = {(i, j): spread[i, j] / np.sqrt(spread[i, i] * spread[j, j]) for i, j in pairs if i != j}
         return np.where(enough, _given(r, len(ranks)), np.nan)
 
-    value = float(under(np.ones((n, 1)))[0])
-    if not resamples or n < 2:
+    whole = sums.sum(axis=1, keepdims=True)
+    value = float(under(whole)[0])
+    if not resamples:
         return value, np.zeros(0), np.zeros(0)
-    return value, under(multiplicities(n, resamples, seed).astype(np.float64)), under(1 - np.eye(n))
+    drawn = multiplicities(sums.shape[1], resamples, seed).astype(np.float64)
+    return value, under(sums @ drawn), under(whole - sums)
 
 
 def _combined(columns: list[Floats], group: ArrayLike, resamples: int, seed: int) -> tuple[Floats, Floats, Floats]:

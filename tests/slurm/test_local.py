@@ -112,7 +112,7 @@ def test_submitter_and_workers_killed_at_random_instants_give_the_bytes_of_an_un
 @pytest.mark.slow
 def test_workers_that_outlive_their_submitter_are_waited_for_not_doubled(tmp_path: Path) -> None:
     study = tmp_path / "longer.yaml"
-    study.write_text(LONGER.replace("EPOCHS", "4000"))  # no shard comes to its end meanwhile, on any machine
+    study.write_text(LONGER.replace("EPOCHS", "40000"))  # no shard comes to its end meanwhile, on any machine
     here = str(tmp_path / "out")
     ledger = Ledger("longer", here)
     process = start(study, "--runs", here, "--results", here)
@@ -136,7 +136,7 @@ def test_workers_that_outlive_their_submitter_are_waited_for_not_doubled(tmp_pat
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_leaves_no_process_behind(number: signal.Signals, tmp_path: Path) -> None:
     study = tmp_path / "longer.yaml"
-    study.write_text(LONGER.replace("EPOCHS", "4000"))
+    study.write_text(LONGER.replace("EPOCHS", "40000"))
     here = str(tmp_path / "out")
     ledger = Ledger("longer", here)
     process = start(study, "--runs", here, "--results", here)
@@ -163,7 +163,7 @@ def test_an_interrupt_leaves_no_process_behind(number: signal.Signals, tmp_path:
 @pytest.mark.slow
 def test_cancel_ends_the_shards_that_run_and_those_to_come(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = tmp_path / "longer.yaml"
-    study.write_text(LONGER.replace("EPOCHS", "4000"))
+    study.write_text(LONGER.replace("EPOCHS", "40000"))
     here = str(tmp_path / "out")
     ledger = Ledger("longer", here)
     process = start(study, "--runs", here, "--results", here)

@@ -3,9 +3,7 @@
 import contextlib
 import csv
 import json
-import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -149,7 +147,9 @@ def test_a_diverged_run_is_a_row_of_missing_values(tiny: Path, tmp_path: Path) -
 
 
 def newest(folder: Path) -> int:
-    return max((p.stat().st_mtime_ns for p in folder.rglob("*.json*")), default=0)
+    """When a run's file was last renamed into place; leases and files still being written vanish at any moment."""
+    finished = (p for p in folder.glob("runs/[!.]*/**/*") if p.suffix in (".json", ".jsonl"))
+    return max((p.stat().st_mtime_ns for p in finished), default=0)
 
 
 @pytest.mark.slow
@@ -169,12 +169,14 @@ def test_killed_five_times_the_records_are_the_same_bytes(tmp_path: Path) -> Non
     for _ in range(5):
         before = newest(tmp_path / "cut")
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while process.poll() is None and newest(tmp_path / "cut") == before:
-            time.sleep(0.01)  # until it writes: from here on it trains
-        time.sleep(random.uniform(0.0, 0.2))
-        assert process.poll() is None, "the runs are too short to be interrupted"
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        try:
+            while process.poll() is None and newest(tmp_path / "cut") == before:
+                time.sleep(0.01)  # until it writes: from here on it trains
+            time.sleep(random.uniform(0.0, 0.2))
+            assert process.poll() is None, "the runs are too short to be interrupted"
+        finally:
+            process.kill()
+            process.wait()
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     assert (tmp_path / "cut/results/tiny/records.csv").read_bytes() == undisturbed
     assert not list((tmp_path / "cut/runs").rglob("state.pt"))

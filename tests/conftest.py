@@ -1,11 +1,14 @@
 """Settings for all tests: one thread, no wandb server, results never in the checkout; real images where they are."""
 
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["WANDB_MODE"] = "offline"
 os.environ["WANDB_ERROR_REPORTING"] = "false"
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # by a script's `pytest &`; what tests start would ignore it too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 

@@ -36,6 +36,7 @@ class Work:
     job: ShardJob
     # Plain flags: a signal handler that waits for an event which the main thread is looking at locks up.
     stop: bool = False
+    begun: bool = False
     ended: bool = False
     terminated: bool = False
     error: BaseException | None = None
@@ -60,12 +61,11 @@ class Work:
 
     def follow(self) -> str:
         """Run the shard on a thread and wait for it, while signals are served."""
-        self._mark("waiting")
-        if self.job.device == "cpu":
-            keep_memory()
-        thread = threading.Thread(target=self._run, daemon=True)
-        thread.start()
         try:
+            self._mark("waiting")
+            if self.job.device == "cpu":
+                keep_memory()
+            threading.Thread(target=self._run, daemon=True).start()
             while not self.ended:
                 time.sleep(POLL_SECONDS)
             if self.terminated:
@@ -82,7 +82,7 @@ class Work:
         """Ask the training to end its epoch and save; wait for that as long as the scheduler lets us."""
         self.stop = True
         end = time.monotonic() + self.job.save_seconds
-        while not (saved := self.ended) and time.monotonic() < end:
+        while not (saved := self.ended or not self.begun) and time.monotonic() < end:
             time.sleep(POLL_SECONDS)
         if self.error is None and self.marker.state != "done":
             self.marker.cause = cause if saved else f"{cause}, without an epoch that took too long"
@@ -116,7 +116,10 @@ class Work:
         return "stopped" if self.interrupted else "done"
 
     def _run(self) -> None:
+        self.begun = True  # before `stop` is read; `save` sets that before it reads this: one of them sees the other
         try:
+            if self.stop:
+                raise _Left
             self._hold_and_run()
         except _Left:
             self.interrupted = True
@@ -208,7 +211,7 @@ class Work:
 
 
 class _Left(Exception):
-    """Asked to stop while waiting for a lease."""
+    """Asked to stop before it holds its runs."""
 
 
 def job_name() -> str:

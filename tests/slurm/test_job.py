@@ -51,8 +51,18 @@ def until_stopped(should_stop: Callable[[], bool], **_: Any) -> ShardReport:
     return ShardReport(interrupted=True)
 
 
-def later(act: Callable[[], Any], seconds: float = 0.5) -> None:
-    threading.Timer(seconds, act).start()
+def signalled(number: signal.Signals, work: Callable[..., ShardReport]) -> Callable[..., ShardReport]:
+    """Work that begins with a signal to this process: no earlier, and no timer that may come too early or too late."""
+
+    def signalled_work(**more: Any) -> ShardReport:
+        os.kill(os.getpid(), number)
+        return work(**more)
+
+    return signalled_work
+
+
+class CouldNotRequeue(Exception):
+    """Raised by a test's signal handler."""
 
 
 def test_a_job_does_its_shard_and_again_does_nothing(job: ShardJob) -> None:
@@ -64,8 +74,7 @@ def test_a_job_does_its_shard_and_again_does_nothing(job: ShardJob) -> None:
 
 
 def test_sigterm_saves_frees_the_lease_and_is_no_success(job: ShardJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    instead(monkeypatch, until_stopped)
-    later(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    instead(monkeypatch, signalled(signal.SIGTERM, until_stopped))
     with pytest.raises(SystemExit) as raised:
         job()
     assert raised.value.code == 128 + signal.SIGTERM
@@ -84,18 +93,14 @@ def test_a_signal_before_submitit_requeues_waits_until_all_is_saved(
         events.append("saved")
         return report
 
-    class CouldNotRequeue(Exception):
-        pass
-
     def on_signal(number: int, frame: Any) -> None:
         again = job.checkpoint()
         assert again.function is job
         events.append("requeue")
         raise CouldNotRequeue("scontrol: no such command")
 
-    instead(monkeypatch, slow_to_save)
+    instead(monkeypatch, signalled(signal.SIGUSR2, slow_to_save))
     before = signal.signal(signal.SIGUSR2, on_signal)
-    later(lambda: os.kill(os.getpid(), signal.SIGUSR2))
     try:
         assert job() == "stopped"
     finally:
@@ -104,9 +109,34 @@ def test_a_signal_before_submitit_requeues_waits_until_all_is_saved(
     assert marker(job).cause == "saved, but not requeued: CouldNotRequeue: scontrol: no such command"
 
 
+@pytest.mark.parametrize("requeues", [True, False])
+def test_a_signal_before_the_training_begins_waits_for_nothing(
+    requeues: bool, job: ShardJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job.save_seconds = 1.0
+
+    def on_signal(number: int, frame: Any) -> None:
+        assert job.checkpoint() is not None
+        assert marker(job).cause == "time limit or preemption: saved, requeued"
+        raise SystemExit(255) if requeues else CouldNotRequeue("scontrol: no such command")
+
+    monkeypatch.setattr("slurm.work.keep_memory", lambda: os.kill(os.getpid(), signal.SIGUSR2))
+    before = signal.signal(signal.SIGUSR2, on_signal)
+    try:
+        if requeues:
+            with pytest.raises(SystemExit):
+                job()
+        else:
+            assert job() == "stopped"
+            assert marker(job).cause == "saved, but not requeued: CouldNotRequeue: scontrol: no such command"
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert marker(job).state == "stopped"
+
+
 def test_an_epoch_that_takes_too_long_does_not_cost_the_requeue(job: ShardJob, monkeypatch: pytest.MonkeyPatch) -> None:
     go_on = threading.Event()
-    instead(monkeypatch, lambda **more: ShardReport(interrupted=go_on.wait(20)))
+    instead(monkeypatch, signalled(signal.SIGUSR2, lambda **more: ShardReport(interrupted=go_on.wait(20))))
     job.save_seconds = 0.3
 
     def on_signal(number: int, frame: Any) -> None:
@@ -116,7 +146,6 @@ def test_an_epoch_that_takes_too_long_does_not_cost_the_requeue(job: ShardJob, m
         raise SystemExit(255)  # what submitit does when it has requeued the job
 
     before = signal.signal(signal.SIGUSR2, on_signal)
-    later(lambda: os.kill(os.getpid(), signal.SIGUSR2))
     try:
         with pytest.raises(SystemExit):
             job()

@@ -22,7 +22,7 @@ from scipy import stats
 
 from analysis.load import configurations, measures, values
 from analysis.pairs import dense_ranks
-from analysis.resample import Interval, bca
+from analysis.resample import Interval, interval
 from analysis.weighted import WITH_INTERVAL, WeightedSums
 
 Floats = NDArray[np.float64]
@@ -48,10 +48,10 @@ class Coefficients:
     note: str = ""
 
     def interval(self, name: str, level: float = 0.95) -> Interval:
-        """BCa interval of one coefficient; NaN bounds with a reason where there is none."""
+        """Interval of one coefficient (see resample.interval); NaN bounds with a reason where there is none."""
         if name not in self.replicates:
             return Interval(np.nan, np.nan, "no resamples were asked")
-        return bca(self.point[name], self.replicates[name], self.jackknife[name], level)
+        return interval(self.point[name], self.replicates[name], self.jackknife[name], level)
 
 
 def tau(x: ArrayLike, y: ArrayLike, variant: str = "b") -> float:
@@ -186,7 +186,7 @@ def kendall(
     seed: int = 0,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """Kendall's tau-b and tau-a of every measure with `target`, with n and BCa intervals; see `correlate`."""
+    """Kendall's tau-b and tau-a of every measure with `target`, with n and intervals; see `correlate`."""
     table = correlate(frame, target, labels, resamples, seed, level)
     names = ("measure", "n", "configurations", "tau_b", "tau_a", "note")
     return table[[c for c in table.columns if c.split(".")[0] in names]]
@@ -213,8 +213,8 @@ def _row(label: str, c: Coefficients, level: float) -> dict[str, object]:
     row: dict[str, object] = {"measure": label, "n": c.n, "configurations": c.n_configurations}
     reasons = [c.note] if c.note else []
     for name in WITH_INTERVAL:
-        interval = c.interval(name, level)
-        row |= {name: c.point[name], f"{name}.low": interval.low, f"{name}.high": interval.high}
-        if interval.reason and np.isfinite(c.point[name]) and c.replicates:
-            reasons.append(f"no interval for {name}: {interval.reason}")
+        bounds = c.interval(name, level)
+        row |= {name: c.point[name], f"{name}.low": bounds.low, f"{name}.high": bounds.high}
+        if bounds.reason and np.isfinite(c.point[name]) and c.replicates:
+            reasons.append(f"no interval for {name}: {bounds.reason}")
     return row | {"note": "; ".join(reasons)}

@@ -19,8 +19,8 @@ def findings(tables: Tables) -> dict[str, str]:
     `zero.<measure>.<column>.<where>`: stops at which the interval of the last layer's coefficient lies above zero,
     holds it, or lies below (`zero.error.<measure>`: with the error gap). `ahead.<measure>.<other>.<where>`: the same
     for the difference of the first measure's and another's tau-b. `claim.<measure>.<where>`: stops at which the
-    published number agrees, or ours is lower, higher, or otherwise differs. A list is "every stop", "no stop", or the
-    stops.
+    published number agrees, or ours is lower, higher, undecided, or otherwise differs. A list is "every stop", "no
+    stop", or the stops.
     """
     return (
         _against_zero(tables["last_layer"])
@@ -79,8 +79,9 @@ def _claims(table: pd.DataFrame | None) -> dict[str, str]:
         return found
     for (label, published), rows in table[table["rules"] == "default"].groupby(["measure", "published"], sort=False):
         verdicts = rows["verdict"].astype(str)
-        agrees, lower, higher = (verdicts.str.startswith(v) for v in ("agrees", "ours is lower", "ours is higher"))
-        places = {"agrees": agrees, "lower": lower, "higher": higher, "differs": ~(agrees | lower | higher)}
+        begins = {"agrees": "agrees", "lower": "ours is lower", "higher": "ours is higher", "undecided": "undecided"}
+        places = {where: verdicts.str.startswith(words) for where, words in begins.items()}
+        places["differs"] = ~np.logical_or.reduce(list(places.values()))
         found[f"claim.{label}.published"] = str(published)
         for where, mask in places.items():
             found[f"claim.{label}.{where}"] = in_words(rows.loc[mask, "stop"], rows["stop"])

@@ -20,7 +20,7 @@ from scipy import stats
 
 from analysis.correlation import RESAMPLES, check_frame, coefficients, coefficients_of_many
 from analysis.load import configurations, measures, values
-from analysis.resample import Interval, bca, multiplicities
+from analysis.resample import Interval, interval, multiplicities
 
 Floats = NDArray[np.float64]
 # What is held fixed, by the names it goes under in records and in the field's ledgers.
@@ -110,7 +110,7 @@ def _row(columns: list[Floats], group: NDArray[np.int64], resamples: int, seed: 
     each = {"partial_tau": (float(point[0]), replicates, jackknife)}
     each["partial_spearman"] = _of_ranks(columns, group, resamples, seed)
     for name, (value, drawn, without) in each.items():
-        bounds = bca(value, drawn, without, level) if resamples else Interval(np.nan, np.nan)
+        bounds = interval(value, drawn, without, level) if resamples else Interval(np.nan, np.nan)
         row |= {name: value, f"{name}.low": bounds.low, f"{name}.high": bounds.high}
         row.setdefault("note", bounds.reason)
     return row

@@ -1,6 +1,9 @@
-"""Bootstrap over configurations: multiplicities, and the bias-corrected accelerated (BCa) interval.
+"""Intervals by configuration: bootstrap multiplicities, the bias-corrected accelerated (BCa) interval, the jackknife's.
 
-Source: Efron, Better bootstrap confidence intervals, JASA 1987; acceleration by the jackknife over configurations.
+Source: Efron, Better bootstrap confidence intervals, JASA 1987; acceleration by the jackknife over configurations. Of a
+handful of configurations a bootstrap has too few different resamples: simulated, an interval that is to hold the true
+r in 95% of all studies did so in 73 to 82% with 4 configurations of 9 seeds, 83 to 86% with 6 and 87 to 92% with 16,
+Student's t of the jackknife on Fisher's z in 90 to 98% with 4 and 93 to 96% with 6 (tests/analysis/test_intervals.py).
 """
 
 from __future__ import annotations
@@ -10,11 +13,17 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr, ndtri, stdtrit
 
 Floats = NDArray[np.float64]
 _ROUNDING = 1e-12  # of a coefficient in [-1, 1]
+_ALMOST = 1 - 1e-9  # at most so large on Fisher's scale, where 1 is infinite
 _TOO_MANY = 0.01  # share of resamples without a value above which there is no interval; ours
+FEW = 10  # configurations below which the jackknife's interval is given instead of the bootstrap's; ours
+WORDS = (  # for the note of a table
+    "95% intervals from {resamples} resamples of configurations (BCa; below ten configurations Student's t of the "
+    "jackknife)"
+)
 
 
 @dataclass(frozen=True)
@@ -41,15 +50,41 @@ def multiplicities(n_configurations: int, resamples: int, seed: int) -> NDArray[
     return counts
 
 
-def bca(estimate: float, replicates: Floats, jackknife: Floats, level: float = 0.95) -> Interval:
+def interval(estimate: float, replicates: Floats, leave_one_out: Floats, level: float = 0.95) -> Interval:
+    """The interval of a coefficient in [-1, 1]: `bca`, or `jackknife` where there are fewer than FEW configurations."""
+    if len(leave_one_out) < FEW:
+        return jackknife(estimate, leave_one_out, level)
+    return bca(estimate, replicates, leave_one_out, level)
+
+
+def jackknife(estimate: float, leave_one_out: Floats, level: float = 0.95) -> Interval:
+    """Student's t interval with n - 1 degrees of freedom of a coefficient in [-1, 1] on Fisher's z scale.
+
+    From its leave-one-out values (n,); degenerate input gives NaN bounds and the reason.
+    """
+    _check_level(level)
+    n = len(leave_one_out)
+    reason = _undefined(estimate, n)
+    if not reason and not np.isfinite(leave_one_out).all():
+        reason = "undefined without one of the configurations"
+    if not reason and np.ptp(leave_one_out) <= _ROUNDING:
+        reason = "the same whichever configuration is left out"
+    if reason:
+        return Interval(np.nan, np.nan, reason)
+    z, each = (np.arctanh(np.clip(v, -_ALMOST, _ALMOST)) for v in (estimate, leave_one_out))
+    error = np.sqrt((n - 1) / n * ((each - each.mean()) ** 2).sum())
+    reach = float(stdtrit(n - 1, (1 + level) / 2) * error)
+    return Interval(float(np.tanh(z - reach)), float(np.tanh(z + reach)))
+
+
+def bca(estimate: float, replicates: Floats, leave_one_out: Floats, level: float = 0.95) -> Interval:
     """Return the BCa interval of `estimate` from its bootstrap replicates (B,) and leave-one-out values (n,).
 
     Degenerate input gives NaN bounds and the reason, never a warning: an undefined estimate, fewer than three
     configurations, replicates that are undefined too often, or that do not vary.
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level: {level}: between 0 and 1 is allowed")
-    reason = _degenerate(estimate, replicates, jackknife)
+    _check_level(level)
+    reason = _degenerate(estimate, replicates, leave_one_out)
     if reason:
         return Interval(np.nan, np.nan, reason)
     usable = np.sort(replicates[np.isfinite(replicates)])
@@ -59,7 +94,7 @@ def bca(estimate: float, replicates: Floats, jackknife: Floats, level: float = 0
     bias = float(ndtri(below))
     if not np.isfinite(bias):
         return Interval(np.nan, np.nan, "the estimate lies outside all its resamples")
-    spread = jackknife[np.isfinite(jackknife)]
+    spread = leave_one_out[np.isfinite(leave_one_out)]
     deviation = spread.mean() - spread
     scale = float((deviation**2).sum())
     acceleration = float((deviation**3).sum()) / (6 * scale**1.5) if scale > 0 else 0.0
@@ -69,11 +104,20 @@ def bca(estimate: float, replicates: Floats, jackknife: Floats, level: float = 0
     return Interval(float(low), float(high))
 
 
-def _degenerate(estimate: float, replicates: Floats, jackknife: Floats) -> str:
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"level: {level}: between 0 and 1 is allowed")
+
+
+def _undefined(estimate: float, n_configurations: int) -> str:
     if not np.isfinite(estimate):
         return "the coefficient is undefined"
-    if len(jackknife) < 3:
-        return f"{len(jackknife)} configurations; an interval needs 3"
+    return f"{n_configurations} configurations; an interval needs 3" if n_configurations < 3 else ""
+
+
+def _degenerate(estimate: float, replicates: Floats, leave_one_out: Floats) -> str:
+    if reason := _undefined(estimate, len(leave_one_out)):
+        return reason
     undefined = 1 - np.isfinite(replicates).mean()
     if undefined > _TOO_MANY:
         return f"undefined in {undefined:.0%} of the resamples"

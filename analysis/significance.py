@@ -2,6 +2,7 @@
 
 An analytic p assumes independent networks, which a grid is not. Here the configuration is what is exchanged: all
 seeds of one move together, and only between configurations of one block (data set, model) with equally many runs.
+Where the blocks are the configurations themselves, their networks are exchanged, which differ in the seed alone.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from scipy.special import ndtri
 
+from analysis.blocks import within_blocks
 from analysis.correlation import RESAMPLES, Coefficients, check_frame, coefficients
-from analysis.load import SEED, codes, configurations, measures, values
-from analysis.resample import bca
+from analysis.load import SEED, codes, configurations, hyperparameters, measures, values
+from analysis.resample import interval, jackknife
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -35,13 +37,18 @@ def permutation(
     """Two-sided permutation p of every measure, and Benjamini-Hochberg's q over them; a records frame of one stop.
 
     The statistic is the sum of products of ranks (Spearman's), which orders permutations as tau nearly does and costs
-    one matrix product for all measures. p = (1 + hits) / (1 + permutations). Columns: measure, n, p_permutation,
-    q_bh, note; NaN, with the note saying why, where nothing can be exchanged.
+    one matrix product for all measures. p = (1 + hits) / (1 + permutations). Columns: measure, n, pearson and spearman
+    (of what is left of values, and of their ranks, when the block's mean is removed; bounds of the first by the
+    jackknife over configurations), p_permutation, q_bh, note; NaN, with the note saying why, where nothing can be
+    exchanged.
     """
     check_frame(frame, target)
     names = measures(frame) if labels is None else list(labels)
     gap, group = values(frame, target), configurations(frame)
+    unit = group
     block = codes(frame, [b for b in blocks if b in frame.columns])
+    if set(hyperparameters(frame)) <= set(blocks):  # a block is a configuration: seeds are what is left to exchange
+        group = np.arange(len(frame))
     within = values(frame, SEED)
     x = {name: values(frame, f"measure.{name}") for name in names}
     result: dict[str, tuple[int, float, str]] = {}
@@ -55,9 +62,17 @@ def permutation(
             np.stack([x[name][rows] for name in same]), gap[rows], group[rows], block[rows], permutations, seed
         )
         result |= {name: (len(rows), float(value), note) for name, value in zip(same, p, strict=True)}
-    table = pd.DataFrame([(name, *result[name]) for name in names], columns=["measure", "n", "p_permutation", "note"])
-    table.insert(3, "q_bh", benjamini_hochberg(table["p_permutation"]))
+    left = {name: _left(x[name], gap, block, unit) for name in names}
+    columns = ["measure", "n", "pearson", "pearson.low", "pearson.high", "spearman", "p_permutation", "note"]
+    table = pd.DataFrame([(m, result[m][0], *left[m], *result[m][1:]) for m in names], columns=columns)
+    table.insert(7, "q_bh", benjamini_hochberg(table["p_permutation"]))
     return table
+
+
+def _left(x: Floats, y: Floats, block: Ints, unit: Ints) -> tuple[float, float, float, float]:
+    pearson, without = within_blocks(x, y, block, unit)
+    bounds = jackknife(pearson, without)
+    return pearson, bounds.low, bounds.high, within_blocks(x, y, block, unit, of_ranks=True)[0]
 
 
 def benjamini_hochberg(p: ArrayLike) -> Floats:
@@ -88,9 +103,9 @@ def differences(
     configurations.
 
     Both coefficients are of the runs that have both measures, resampled together. Columns: measure, than, n,
-    configurations, delta_tau_b with .low and .high, se, networks_needed (how many networks of this kind would show a
-    difference of `detect` with power .8 at the .05 level, since the standard error falls as one over the root of their
-    number), note.
+    configurations, delta_tau_b with .low and .high, se, networks_needed (how many networks, of as many more
+    configurations in proportion, would show a difference of `detect` with power .8 at the .05 level, since the standard
+    error falls as one over the root of their number), note.
     """
     check_frame(frame, target)
     names = measures(frame) if labels is None else list(labels)
@@ -124,11 +139,12 @@ def _difference(a: Coefficients, b: Coefficients, level: float, detect: float) -
         empty = dict.fromkeys(("delta_tau_b.low", "delta_tau_b.high", "se", "networks_needed"), np.nan)
         return row | {"delta_tau_b": delta} | empty | {"note": a.note or b.note}
     replicates = a.replicates["tau_b"] - b.replicates["tau_b"]
-    interval = bca(delta, replicates, a.jackknife["tau_b"] - b.jackknife["tau_b"], level)
+    without = a.jackknife["tau_b"] - b.jackknife["tau_b"]
+    half = interval(delta / 2, replicates / 2, without / 2, level)  # of a difference in [-2, 2]
     usable = replicates[np.isfinite(replicates)]
     se = float(usable.std(ddof=1)) if len(usable) > 1 else float("nan")
-    bounds = {"delta_tau_b": delta, "delta_tau_b.low": interval.low, "delta_tau_b.high": interval.high}
-    return row | bounds | {"se": se, "networks_needed": networks_needed(se, a.n, detect), "note": interval.reason}
+    bounds = {"delta_tau_b": delta, "delta_tau_b.low": 2 * half.low, "delta_tau_b.high": 2 * half.high}
+    return row | bounds | {"se": se, "networks_needed": networks_needed(se, a.n, detect), "note": half.reason}
 
 
 def _p_values(x: Floats, y: Floats, group: Ints, block: Ints, permutations: int, seed: int) -> tuple[Floats, str]:
@@ -154,7 +170,7 @@ def _p_values(x: Floats, y: Floats, group: Ints, block: Ints, permutations: int,
     for at in range(0, permutations, _CHUNK):
         rows = _exchanged(generator, start, size, stratum, min(_CHUNK, permutations - at))
         hits += (np.abs(ranks @ gap[rows]) >= observed[:, None] * (1 - 1e-12) - 1e-9).sum(axis=1)
-    p = (1 + hits) / (1 + permutations)
+    p = (1 + hits) / (1 + permutations) if permutations else undefined
     constant = np.abs(ranks).max(axis=1) < 1e-9
     return np.where(constant, np.nan, p), "constant within blocks" if constant.any() else ""
 

@@ -89,6 +89,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "weighted_tau": ("weighted τ", r"weighted $\tau$"),
     "pearson": ("Pearson r", r"Pearson $r$"),
     "spearman": ("Spearman ρ", r"Spearman $\rho$"),
+    "pearson_without": ("r without", r"$r$ without"),
     "pearson_after": ("r after rescaling", r"$r$ after rescaling"),
     "partial_tau": ("partial τ_b", r"partial $\tau_b$"),
     "partial_spearman": ("partial ρ", r"partial $\rho$"),

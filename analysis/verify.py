@@ -1,7 +1,8 @@
 """Published numbers beside ours, from the committed records alone: analysis/expected/*.yaml against analysis/records/.
 
-A published number agrees when it lies in our 95% interval; otherwise ours is lower or higher. A study whose records are
-not committed says so: nothing is compared with a number that nobody can check.
+A published number agrees when it lies in our 95% interval; otherwise ours is lower or higher. That one measure is above
+others agrees, or differs, where the intervals of the differences say so, and is undecided otherwise. A study whose
+records are not committed says so: nothing is compared with a number that nobody can check.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ import yaml
 from analysis.correlation import RESAMPLES, Coefficients, correlate_each
 from analysis.exclude import VARIANTS, exclude
 from analysis.load import COMMITTED, InputError, at_stop, read_records, stops
+from analysis.resample import WORDS, Interval, interval
 
 EXPECTED = Path(__file__).parent / "expected"
 TITLE = "Published beside ours"
 NOTE = (
-    "Ours with 95% BCa intervals by configuration; agrees: the published number lies in our interval, which of fewer "
-    "than ten configurations is a rough one. Rules: which runs were left out, ours (default) and the source's. From "
-    "the committed records alone; deviations from each protocol: README, Known deviations, and the paper."
+    f"Ours with {WORDS.format(resamples=f'{RESAMPLES:,}')}; agrees: the published number lies in our interval. A "
+    "statement that one measure is above others is undecided where an interval of the difference holds zero. Rules: "
+    "which runs were left out, ours (default) and the source's. From the committed records alone; deviations from each "
+    "protocol: README, Known deviations, and the paper."
 )
 _COEFFICIENTS = ("pearson", "tau_b", "tau_a")
 
@@ -148,30 +151,23 @@ def _judged(claim: Claim, every: dict[str, Coefficients], committed: bool) -> di
     if claim.measure not in every:
         return missing | {"verdict": f"not measured: {claim.measure}"}
     c = every[claim.measure]
-    interval = c.interval(claim.coefficient)
+    bounds = c.interval(claim.coefficient)
     ours = c.point[claim.coefficient]
     row = {
         "ours": ours,
-        "ours.low": interval.low,
-        "ours.high": interval.high,
+        "ours.low": bounds.low,
+        "ours.high": bounds.high,
         "n": c.n,
         "configurations": c.n_configurations,
     }
-    return row | {"verdict": _verdict(claim, ours, interval.low, interval.high, every)}
+    return row | {"verdict": _verdict(claim, ours, bounds.low, bounds.high, every)}
 
 
 def _verdict(claim: Claim, ours: float, low: float, high: float, every: dict[str, Coefficients]) -> str:
     if np.isnan(ours):
         return "undefined"
     if claim.above:
-        rivals = {m: every[m].point[claim.coefficient] for m in claim.above if m in every}
-        known = {m: value for m, value in rivals.items() if not np.isnan(value)}
-        if not known:
-            return "not measured: " + ", ".join(claim.above)
-        best = max(known, key=lambda m: (known[m], m))
-        missing = [m for m in claim.above if m not in known]
-        partly = f" (of those measured; without {', '.join(missing)})" if missing else ""
-        return f"agrees{partly}" if known[best] < ours else f"differs: {best} has {known[best]:.2f}"
+        return _above(claim, every)
     if claim.at_most is not None:
         return "agrees" if abs(ours) <= claim.at_most else f"differs: above {claim.at_most} in size"
     published = float(claim.published)
@@ -180,3 +176,27 @@ def _verdict(claim: Claim, ours: float, low: float, high: float, every: dict[str
     if low <= published <= high:
         return "agrees"
     return "ours is lower" if ours < published else "ours is higher"
+
+
+def _above(claim: Claim, every: dict[str, Coefficients]) -> str:
+    """Whether one measure's coefficient is above that of each rival: their paired differences against zero."""
+    name, ours = claim.coefficient, every[claim.measure]
+    known = {m: c for m in claim.above if (c := every.get(m)) and not np.isnan(c.point[name])}
+    if not known:
+        return "not measured: " + ", ".join(claim.above)
+    missing = [m for m in claim.above if m not in known]
+    partly = f" (of those measured; without {', '.join(missing)})" if missing else ""
+    best = max(known, key=lambda m: (known[m].point[name], m))
+    bounds = [_difference(name, ours, rival) for rival in known.values()]
+    if all(b.low > 0 for b in bounds):
+        return f"agrees{partly}"
+    verdict = "differs" if any(b.high < 0 for b in bounds) else "undecided"
+    return f"{verdict}: {best} has {known[best].point[name]:.2f}{partly}"
+
+
+def _difference(name: str, a: Coefficients, b: Coefficients) -> Interval:
+    """The interval of half the difference of two coefficients, resampled together; none of differing networks."""
+    if a.n != b.n or name not in a.replicates or name not in b.replicates:
+        return Interval(np.nan, np.nan)
+    replicates, without = a.replicates[name] - b.replicates[name], a.jackknife[name] - b.jackknife[name]
+    return interval((a.point[name] - b.point[name]) / 2, replicates / 2, without / 2)

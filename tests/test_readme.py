@@ -10,8 +10,7 @@ import pytest
 
 from analysis.load import load_study
 from analysis.render import to_markdown
-from analysis.stopwise import first_target
-from analysis.tables import last_layer, reparameterization
+from analysis.tables import reparameterization, stops
 from analysis.tables.correlation import build, headline
 from tests.benchmarks.curvature import table
 
@@ -37,12 +36,21 @@ def test_the_table_of_lenet5_is_that_of_the_committed_records() -> None:
 
 
 def of_last_layer(records: pd.DataFrame) -> pd.DataFrame:
-    """Four measures of the last layer at every stop, as README shows them."""
-    table = first_target(last_layer.build(records))
-    few = ("relative_flatness", "relative_flatness_normalized", "kappa_2019", "hessian_trace", "weight_norm_squared")
-    left_out = ("target", "configurations", "tau_b_after", "partial_given_loss", "partial_given_norm")
-    columns = [c for c in table.columns if c.partition(".")[0] not in left_out]
-    chosen = table.loc[table["measure"].isin([f"{label}.fc3" for label in few]), columns].reset_index(drop=True)
+    """The last layer beside what is simpler, stop beside stop, as README shows it."""
+    table = stops.build(records)
+    always, after = ["Pearson r"], ["Pearson r", "r after rescaling"]
+    within = [c for c in table["coefficient"].drop_duplicates() if c.startswith("r within")]
+    few = {
+        "kappa_2019.fc3": [*after, "ρ given training loss", *within],
+        "relative_flatness_normalized.fc3": always,
+        "hessian_trace.fc3": [*after, *within],
+        "weight_norm_squared.fc3": after,
+        "distance_from_init": [*after, "ρ given training loss"],
+        "train_loss": always,
+    }
+    wanted = [(m, c) in {(label, c) for label, cs in few.items() for c in cs}
+              for m, c in zip(table["measure"], table["coefficient"], strict=True)]  # fmt: skip
+    chosen = table[wanted].reset_index(drop=True)
     chosen.attrs |= table.attrs
     return chosen
 

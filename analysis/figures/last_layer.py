@@ -9,13 +9,14 @@ from analysis import style
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.figures.reparameterization import fill, row_height
+from analysis.groups import groups, legend
 from analysis.load import at_stop, stops
 from analysis.stopwise import targets
 from analysis.subject import last_layer, transforms
 
 TITLE = (
     "The last layer alone against the gap, as trained and after every network is reparameterized: the last stop of "
-    "each kind"
+    "each kind; r is of the values, also where an axis is logarithmic"
 )
 _SHOWN = ("relative_flatness", "kappa_2019", "hessian_trace")
 
@@ -27,14 +28,15 @@ def build(frame: pd.DataFrame) -> Figure:
     if not parts:
         raise Lacking("relative_flatness, kappa_2019 or hessian_trace of the last layer, also reparameterized")
     n_columns = max(len(pairs) for _, pairs, _, _ in parts)
-    height = 2 * row_height(n_columns) + (0.25 if len(parts) > 1 else 0)
+    height = 2 * row_height(n_columns) + (0.25 if len(parts) > 1 else 0) + (0.2 if groups(frame) else 0)
     with style.paper_style():
         figure = Figure(figsize=(style.PAGE if n_columns > 2 else style.COLUMN, height * len(parts)))
         places = figure.subfigures(len(parts), 1, squeeze=False)[:, 0]
         for place, (kept, pairs, target, stop) in zip(places, parts, strict=True):
-            fill(place, kept, pairs, target)
+            fill(place, kept, pairs, target, groups(kept))
             if len(parts) > 1:
                 place.suptitle(f"{style.stop_words(stop)}: {len(kept)} networks", fontsize=8, fontweight="bold")
+        legend(figure, groups(frame))
     return figure
 
 

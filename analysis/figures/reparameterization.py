@@ -13,6 +13,7 @@ from analysis import style
 from analysis.correlation import coefficients
 from analysis.exclude import exclude
 from analysis.figures import Lacking
+from analysis.groups import Groups
 from analysis.load import at_stop, values
 from analysis.stopwise import targets
 from analysis.subject import transforms
@@ -46,27 +47,32 @@ def row_height(n_columns: int) -> float:
     return min((style.PAGE if n_columns > 2 else style.COLUMN) / max(n_columns, 3), 1.5)
 
 
-def fill(figure: FigureBase, frame: pd.DataFrame, pairs: Mapping[str, str], target: str) -> None:
-    """`draw` into a figure or a part of one."""
+def fill(
+    figure: FigureBase, frame: pd.DataFrame, pairs: Mapping[str, str], target: str, settings: Groups | None = None
+) -> None:
+    """`draw` into a figure or a part of one; with `settings`, coloured by them instead of by measure."""
     grid = figure.subplots(2, len(pairs), squeeze=False, sharey=True)
     for column, (before, after) in enumerate(pairs.items()):
         for row, label in enumerate((before, after)):
-            _panel(grid[row, column], frame, label, target)
+            _panel(grid[row, column], frame, label, target, settings)
         grid[1, column].set_xlabel(style.panel_words(before))
     grid[0, 0].set_ylabel("as trained")
     grid[1, 0].set_ylabel("reparameterized")
     figure.supylabel(style.target_axis(target), fontsize=8)
 
 
-def _panel(axes: Axes, frame: pd.DataFrame, label: str, target: str) -> None:
+def _panel(axes: Axes, frame: pd.DataFrame, label: str, target: str, settings: Groups | None) -> None:
     look = style.look(label)
     x, y = values(frame, f"measure.{label}"), values(frame, target)
     there = np.isfinite(x) & np.isfinite(y)
     if there.sum() < 2:
         axes.set_title("no values", fontsize=7)
         return
+    if settings:
+        settings.scatter(axes, x, y)
     x, y = x[there], y[there]
-    axes.scatter(x, y, s=6, marker=look.marker, color=look.colour, alpha=0.65, linewidths=0)
+    if not settings:
+        axes.scatter(x, y, s=6, marker=look.marker, color=look.colour, alpha=0.65, linewidths=0)
     if x.min() > 0 and x.max() / x.min() > 30:
         style.logarithmic(axes)
     c = coefficients(x, y, resamples=0).point

@@ -6,15 +6,15 @@ import pandas as pd
 
 from analysis.correlation import RESAMPLES, WITH_INTERVAL, correlate
 from analysis.load import TARGETS
+from analysis.resample import WORDS
 from analysis.stopwise import stopwise, targets
 from analysis.style import target_words
 from analysis.subject import with_last_layer
 
 TITLE = "Rank correlation of each measure with the generalization gap"
 METHOD = (
-    "τ_b corrects for ties, τ_a does not (a constant measure scores τ_a = 0 and has no τ_b); in brackets 95% BCa "
-    "intervals from {resamples} resamples of configurations (all hyperparameters but the seed); n is the number of "
-    "networks with a value."
+    f"τ_b corrects for ties, τ_a does not (a constant measure scores τ_a = 0 and has no τ_b); in brackets {WORDS}; a "
+    "configuration is all hyperparameters but the seed; n is the number of networks with a value."
 )
 
 __all__ = ["METHOD", "TITLE", "build", "headline", "targets"]

@@ -1,4 +1,7 @@
-"""The last layer alone at every stop, as the papers measured it: as trained, reparameterized, others held fixed."""
+"""The last layer alone at every stop, as the papers measured it: as trained, reparameterized, others held fixed.
+
+Measures that are of the whole network, such as the distance from init, stand beside it, to be compared with.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,14 @@ import pandas as pd
 
 from analysis.correlation import RESAMPLES, correlate
 from analysis.partial_rank import partial
+from analysis.resample import WORDS
 from analysis.stopwise import stopwise
 from analysis.subject import last_layer, trained, transforms
 
 TITLE = "The last layer alone at every stop"
 METHOD = (
-    "Pearson's r and τ_b of the last layer's measure with the gap, with 95% BCa intervals from {resamples} "
-    "resamples of configurations; after: every network reparameterized (first draw); given: partial τ_b and "
+    f"Pearson's r and τ_b of the last layer's measure with the gap, with {WORDS}; "
+    "after: every network reparameterized (first draw); given: partial τ_b and "
     "Spearman's partial ρ with the training loss, or the layer's squared weight norm, held fixed (a partial τ_b is not "
     "0 where only what is held fixed is shared, ρ about 0). Loss stops compare networks first seen below one training "
     "loss, epoch stops those that trained equally long."
@@ -24,11 +28,11 @@ _PARTIAL = {"partial_tau": "partial", "partial_spearman": "spearman"}
 def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
     """Columns: stop, target, measure, n, configurations, pearson, pearson_after, tau_b, tau_b_after,
     partial_given_loss and _norm (tau-b), spearman_given_loss and _norm; each with .low and .high. A row a stop, target
-    (loss gap, error gap) and layerwise measure."""
+    (loss gap, error gap) and measure: of the last layer, or of the network where it has no layers."""
 
     def one(kept: pd.DataFrame, target: str) -> pd.DataFrame:
-        names = {last_layer(kept, m): m for m in trained(kept) if last_layer(kept, m)}
-        if not names:
+        names = {last_layer(kept, m) or m: m for m in trained(kept)}
+        if all(name == m for name, m in names.items()):
             return pd.DataFrame()
         table = correlate(kept, target, list(names), resamples).set_index("measure", drop=False)
         head = [c for c in table.columns if c.split(".")[0] in ("measure", "n", "configurations", "pearson", "tau_b")]
@@ -50,9 +54,9 @@ def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
 
 
 def _after(name: str, drawn: list[str] | None) -> str:
-    """The label of a last layer, reparameterized by the first of the drawn transforms; empty without any."""
-    label, _, layer = name.partition(".")
-    return f"{label}@{drawn[0]}.{layer}" if drawn else ""
+    """The label of a last layer or network, reparameterized by the first of the drawn transforms; empty without any."""
+    label, dot, layer = name.partition(".")
+    return f"{label}@{drawn[0]}{dot}{layer}" if drawn else ""
 
 
 def _renamed(table: pd.DataFrame, column: str, name: str) -> pd.DataFrame:

@@ -6,13 +6,14 @@ import pandas as pd
 
 from analysis.correlation import RESAMPLES
 from analysis.partial_rank import controls, partial
+from analysis.resample import WORDS
 from analysis.stopwise import stopwise
 from analysis.subject import with_last_layer
 
 TITLE = "Partial rank correlation given training loss and given the squared weight norm"
 METHOD = (
-    "Kendall's partial τ_b and Spearman's partial ρ, with 95% BCa intervals from {resamples} resamples of "
-    "configurations; τ_b beside them is of the same networks with nothing held fixed. Where a measure and the gap "
+    f"Kendall's partial τ_b and Spearman's partial ρ, with {WORDS}; "
+    "τ_b beside them is of the same networks with nothing held fixed. Where a measure and the gap "
     "share what is held fixed and nothing else, ρ is about 0 and τ_b is not. Relative flatness factors into a norm and "
     "a confidence term, so norm and loss are held fixed, apart and together; for one layer alone, the norm is that "
     "layer's."

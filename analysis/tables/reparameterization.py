@@ -7,14 +7,15 @@ import pandas as pd
 
 from analysis.correlation import RESAMPLES, coefficients_of_many
 from analysis.load import configurations, layers, values
+from analysis.resample import WORDS
 from analysis.stopwise import stopwise
 from analysis.subject import transforms
 
 TITLE = "Correlation with the gap before and after reparameterization"
 METHOD = (
     "After: every network's weights are rescaled without changing its function, and measured again; all: the sum over "
-    "layers. Largest change is the largest relative change of the measure over the networks; 95% BCa intervals from "
-    "{resamples} resamples of configurations."
+    "layers. Largest change is the largest relative change of the measure over the networks; "
+    f"{WORDS}."
 )
 NEEDS = "measures of reparameterized networks (columns measure.<label>@<transform>)"
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.correlation import RESAMPLES
+from analysis.resample import WORDS
 from analysis.scope import by_scope
 from analysis.stopwise import stopwise
 from analysis.subject import trained
 
 TITLE = "Pooled and coupled rank correlation, over all and within each data set and model"
 METHOD = (
-    "Pooled: all pairs of networks (τ_b with 95% BCa intervals, {resamples} resamples of configurations, and τ_a). "
+    f"Pooled: all pairs of networks, τ_b with {WORDS}, and τ_a. "
     "Coupled: τ_a over pairs whose configurations differ in exactly one hyperparameter."
 )
 

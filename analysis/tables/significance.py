@@ -1,27 +1,51 @@
-"""Permutation p within blocks, with Benjamini-Hochberg's q over the measures."""
+"""Within what: correlation and permutation p among all networks, those that share a setting, and seeds alone."""
 
 from __future__ import annotations
 
 import pandas as pd
 
 from analysis.correlation import RESAMPLES
-from analysis.significance import permutation
+from analysis.load import axes, axis_columns, hyperparameters
+from analysis.significance import BLOCKS, permutation
 from analysis.stopwise import stopwise
-from analysis.subject import trained
+from analysis.style import hyperparameter
+from analysis.subject import with_last_layer
 
-TITLE = "Permutation p of each measure's rank correlation, and q over all measures"
+TITLE = "Correlation and permutation p within each hyperparameter, and among seeds alone"
 METHOD = (
-    "Two-sided, {permutations} exchanges of whole configurations within data set and model; statistic: the sum of "
-    "products of ranks; q: Benjamini-Hochberg over the measures of one stop and target."
+    "Pearson's r, and Spearman's ρ, of what is left when the mean of the networks that share a setting is removed: "
+    "within data set and model it is that of all networks, within an axis that of networks which share its setting, "
+    "within the configuration that of networks which differ in the seed alone; in brackets 95% intervals by Student's "
+    "t of the jackknife over configurations. p: two-sided, {permutations} exchanges, of whole configurations within "
+    "the setting, or of the networks of a configuration; statistic: the sum of products of ranks; q: "
+    "Benjamini-Hochberg over the measures of one stop, target and setting."
 )
+WHOLE = "data set and model"  # within which networks are, at least
+_MOST = 4  # axes; a grid of more has a table of its own for that, granulated
 
 
 def build(frame: pd.DataFrame, permutations: int = RESAMPLES) -> pd.DataFrame:
-    """Columns: stop, target, measure, n, p_permutation, q_bh, note."""
+    """Columns: stop, target, measure, within, n, pearson with bounds, spearman, p_permutation, q_bh, note. No p of 0
+    permutations."""
 
     def one(kept: pd.DataFrame, target: str) -> pd.DataFrame:
-        return permutation(kept, target, trained(kept), permutations=permutations)
+        parts = []
+        names = with_last_layer(kept)
+        for within, blocks in settings(kept).items():
+            part = permutation(kept, target, names, blocks, permutations)
+            part.insert(1, "within", within)
+            parts.append(part)
+        return pd.concat(parts, ignore_index=True)
 
-    table = stopwise(frame, one, TITLE, METHOD.format(permutations=f"{permutations:,}"))
-    table.attrs["decimals"] = 4
-    return table
+    return stopwise(frame, one, TITLE, METHOD.format(permutations=f"{permutations:,}"), every_target=True)
+
+
+def settings(frame: pd.DataFrame) -> dict[str, list[str]]:
+    """What networks may share: words -> columns. All of one data set and model, an axis' setting, a configuration."""
+    found = {WHOLE: [b for b in BLOCKS if b in frame.columns]}
+    grid = axes(frame)
+    if 1 < len(grid) <= _MOST:
+        found |= {hyperparameter(axis): axis_columns([axis]) for axis in grid}
+    if grid and frame.duplicated(hyperparameters(frame)).any():
+        found["configuration"] = hyperparameters(frame)
+    return found

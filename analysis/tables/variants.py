@@ -7,14 +7,15 @@ import pandas as pd
 from analysis.correlation import RESAMPLES, correlate
 from analysis.exclude import VARIANTS
 from analysis.partial_rank import partial
+from analysis.resample import WORDS
 from analysis.stopwise import stopwise
 from analysis.subject import with_last_layer
 
 TITLE = "The same correlations under other exclusion rules"
 METHOD = (
     "default: this study's rules; authors_2021 and mnist_2019: those of the source papers' code and protocol, never "
-    "used elsewhere; all: nothing left out. ρ given training loss is Spearman's partial coefficient. 95% BCa intervals "
-    "from {resamples} resamples of configurations."
+    "used elsewhere; all: nothing left out. ρ given training loss is Spearman's partial coefficient. In "
+    f"brackets {WORDS}."
 )
 NEEDS = "two networks with a gap at one stop"
 

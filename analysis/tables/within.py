@@ -6,21 +6,23 @@ import pandas as pd
 
 from analysis.correlation import RESAMPLES, correlate_each
 from analysis.load import axes, axis_columns, codes
+from analysis.resample import WORDS
 from analysis.stopwise import stopwise
 from analysis.style import hyperparameter
 from analysis.subject import with_last_layer
 
 TITLE = "Correlation with the gap within each setting of one hyperparameter"
 METHOD = (
-    "τ_b and Pearson's r among the networks that share the setting, with 95% BCa intervals from {resamples} resamples "
-    "of configurations (none above {limit:,} networks); hyperparameters that were only changed together are one."
+    f"τ_b and Pearson's r among the networks that share the setting, with {WORDS}, none above {{limit:,}} networks; "
+    "r without: Pearson's r of all other networks; hyperparameters that were only changed together are one."
 )
 _LIMIT = 2000  # networks above which the many intervals would cost more than they tell; ours
 _SETTINGS = 12  # of one axis; a longer axis is a continuum
 
 
 def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
-    """Columns: stop, target, axis, setting, measure, n, configurations, tau_b and pearson, with bounds."""
+    """Columns: stop, target, axis, setting, measure, n, configurations, tau_b and pearson with bounds,
+    pearson_without."""
 
     def one(kept: pd.DataFrame, target: str) -> pd.DataFrame:
         rows: list[dict[str, object]] = []
@@ -29,19 +31,20 @@ def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
             columns = axis_columns([axis])
             level = codes(kept, columns)
             for value in range(int(level.max()) + 1 if level.max() < _SETTINGS else 0):
-                part = kept[level == value].reset_index(drop=True)
+                part, rest = (kept[here].reset_index(drop=True) for here in (level == value, level != value))
                 setting = ", ".join(str(part[c].iloc[0]) for c in columns)
                 head = {"axis": hyperparameter(axis), "setting": setting}
-                rows += [head | row for row in _setting(part, target, count)]
+                rows += [head | row for row in _setting(part, rest, target, count)]
         return pd.DataFrame(rows)
 
     method = METHOD.format(resamples=f"{resamples:,}", limit=_LIMIT)
     return stopwise(frame, one, TITLE, method, every_target=True, needs="a hyperparameter with two settings")
 
 
-def _setting(part: pd.DataFrame, target: str, resamples: int) -> list[dict[str, object]]:
-    """A row a measure of the networks of one setting."""
+def _setting(part: pd.DataFrame, rest: pd.DataFrame, target: str, resamples: int) -> list[dict[str, object]]:
+    """A row a measure of the networks of one setting; `rest` are those of all others."""
     every = correlate_each(part, target, with_last_layer(part), resamples)
+    others = correlate_each(rest, target, list(every), 0)
     rows: list[dict[str, object]] = []
     for name, c in every.items():
         row: dict[str, object] = {"measure": name, "n": c.n, "configurations": c.n_configurations}
@@ -49,5 +52,6 @@ def _setting(part: pd.DataFrame, target: str, resamples: int) -> list[dict[str, 
             bounds = c.interval(coefficient)
             row[coefficient] = c.point[coefficient]
             row |= {f"{coefficient}.low": bounds.low, f"{coefficient}.high": bounds.high} if resamples else {}
+        row["pearson_without"] = others[name].point["pearson"]
         rows.append(row)
     return rows

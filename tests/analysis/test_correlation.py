@@ -138,7 +138,7 @@ def test_few_configurations_and_many_go_different_ways_to_the_same_numbers(n_gro
 
 
 def test_constant_measure_scores_zero_in_tau_a_and_is_undefined_in_tau_b():
-    c = coefficients(np.ones(6), np.arange(6.0), resamples=50)
+    c = coefficients(np.ones(12), np.arange(12.0), resamples=50)
     assert c.point["tau_a"] == 0 and math.isnan(c.point["tau_b"])
     assert "tau-b NaN: the measure is constant" in c.note
     assert c.interval("tau_b").reason == "the coefficient is undefined"

@@ -9,13 +9,16 @@ from synthetic import LENET_STOPS, TRANSFORMS, synthetic_lenet
 
 from analysis.correlation import coefficients, correlate, tau
 from analysis.exclude import exclude
+from analysis.figures import Lacking
 from analysis.figures import last_layer as scatter
+from analysis.figures import last_layer_stops as beside
+from analysis.groups import groups
 from analysis.load import at_stop, axes, configurations, measures
 from analysis.partial_rank import partial as partial_rank
 from analysis.partial_rank import partial_tau
 from analysis.stopwise import first_target
 from analysis.subject import trained, transforms, with_last_layer
-from analysis.tables import correlation, last_layer, partial, reparameterization, variants, within
+from analysis.tables import correlation, last_layer, partial, reparameterization, significance, stops, variants, within
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +101,21 @@ def test_within_each_pair_and_within_each_init(lenet, kept):
     rows = kept[kept["hp.lr"] == 0.008]
     assert one["n"] == len(rows) == 35 or one["n"] == len(rows) == 36
     assert one["tau_b"] == pytest.approx(tau(rows["measure.kappa_2019.fc3"], rows["gap.loss"]))
+    rest = kept[kept["hp.lr"] != 0.008]
+    assert one["pearson_without"] == pytest.approx(np.corrcoef(rest["measure.kappa_2019.fc3"], rest["gap.loss"])[0, 1])
+
+
+def test_a_relation_that_turns_within_the_settings_is_shown_turned():
+    """The gap falls with the measure in each pair of batch size and rate, and rises from pair to pair."""
+    lenet = synthetic_lenet()
+    place = lenet["hp.lr"].rank(method="dense").to_numpy()
+    noise = np.random.default_rng(0).normal(size=len(lenet))
+    lenet["measure.kappa_2019.fc3"], lenet["gap.error"] = 10 * place + noise, 10 * place - noise
+    table = significance.build(lenet, 50)
+    table = table[(table["stop"] == "epoch_20") & (table["measure"] == "kappa_2019.fc3")]
+    r = table[table["target"] == "gap.error"].set_index("within")["pearson"]
+    assert list(r.index) == ["data set and model", "init", "learning rate & batch size", "configuration"]
+    assert (r.iloc[:2] > 0.9).all() and (r.iloc[2:] < -0.9).all()
 
 
 def test_the_authors_exclusions_are_a_named_variant_that_drops_the_three_smallest_gaps(lenet, kept):
@@ -123,6 +141,56 @@ def test_the_source_papers_scatter_shows_three_measures_before_and_after(lenet, 
     assert [a.get_xlabel().replace("\n", " ") for a in panels[3:]] == [
         "relative flatness, fc3", "kappa 2019, fc3", "Hessian trace, fc3",
     ]  # fmt: skip
-    points = [np.sort(a.collections[0].get_offsets()[:, 0]) for a in panels]
+    points = [np.sort(np.concatenate([c.get_offsets()[:, 0] for c in a.collections])) for a in panels]
     assert np.array_equal(points[1], np.sort(kept["measure.kappa_2019.fc3"])) and np.array_equal(points[1], points[4])
     assert np.array_equal(points[5], np.sort(kept["measure.hessian_trace@layerwise_1.fc3"]))
+    (key,) = figure.legends
+    words = [t.get_text() for t in key.get_texts()]
+    assert words[:4] == ["init:", "learning rate & batch size:", "kaiming_uniform", "0.001, 4"], "an axis a line"
+    assert len(panels[1].collections) == 4, "a marker an init"
+
+
+def test_colour_and_marker_tell_the_settings(lenet, kept):
+    of = groups(kept)
+    for rate, colours in kept.assign(colour=of.colour).groupby("hp.lr")["colour"]:
+        assert len(set(colours)) == 1, rate
+    for init, markers in kept.assign(marker=of.marker).groupby("hp.init")["marker"]:
+        assert len(set(markers)) == 1, init
+    assert len(set(of.colour)) == len(set(of.marker)) == 4
+    assert groups(kept[kept["hp.init"] == "normal_0.1"]) is None, "a grid of one axis"
+
+
+def test_both_gaps_at_every_stop_stand_in_one_figure(lenet, kept):
+    figure = beside.build(lenet)
+    assert len(figure.axes) == 12
+    below = figure.axes[6 + 1]  # the error gap at the second stop
+    points = np.concatenate([c.get_offsets() for c in below.collections])
+    assert np.array_equal(np.sort(points[:, 1]), np.sort(kept["gap.error"]))
+    r = np.corrcoef(kept["measure.kappa_2019.fc3"], kept["gap.error"])[0, 1]
+    assert below.get_title() == f"$r = {r:.2f}$"
+    with pytest.raises(Lacking, match="both gaps"):
+        beside.build(lenet[lenet["stop"] == "loss_0.01"])
+
+
+def test_stop_beside_stop_is_the_last_layers_table_turned(lenet):
+    few = lenet[lenet["stop"].isin(["loss_0.01", "epoch_20"])]
+    long, turned = last_layer.build(few, 50), stops.build(few, 50)
+    names = {
+        "pearson": "Pearson r",
+        "pearson_after": "r after rescaling",
+        "spearman_given_loss": "ρ given training loss",
+    }
+    ends = ("", ".low", ".high")
+    for row in long.to_dict("records"):
+        for column, words in names.items():
+            same = (turned[["target", "measure", "coefficient"]] == [row["target"], row["measure"], words]).all(axis=1)
+            shown = turned.loc[same, [f"{row['stop']}{end}" for end in ends]].to_numpy()
+            asked = [row[f"{column}{end}"] for end in ends]
+            assert np.allclose(shown, asked, equal_nan=True) if len(shown) else np.isnan(row[column])
+    assert "distance_from_init" in set(turned["measure"])
+    parts = significance.build(few, 0)
+    assert parts["p_permutation"].isna().all()
+    parts = parts[(parts["stop"] == "epoch_20") & (parts["within"] == "init")]
+    shown = turned[turned["coefficient"] == "r within init"].set_index(["target", "measure"])["epoch_20"]
+    assert len(shown) and np.array_equal(shown, parts.set_index(["target", "measure"])["pearson"].reindex(shown.index))
+    assert list(dict.fromkeys(turned["target"])) == ["gap.loss", "gap.error"]

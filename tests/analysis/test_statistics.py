@@ -11,10 +11,22 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis import by_scope, differences, granulated, information, kendall, partial, permutation, sign_error
+from analysis import (
+    by_scope,
+    correlate,
+    differences,
+    granulated,
+    information,
+    kendall,
+    partial,
+    permutation,
+    sign_error,
+)
 from analysis.correlation import coefficients
+from analysis.load import configurations
 from analysis.pair_table import pair_tables
 from analysis.partial_rank import partial_tau
+from analysis.resample import jackknife
 from analysis.significance import benjamini_hochberg, networks_needed
 
 AXES = ("hp.a", "hp.b", "hp.c")
@@ -233,6 +245,56 @@ def test_permutation_p_is_uniform_for_noise_and_small_for_signal():
     noise = table.loc[table.index.str.startswith("noise"), "p_permutation"]
     assert stats.kstest(noise, "uniform").pvalue > 0.01
     assert table.loc["signal", "p_permutation"] == pytest.approx(1 / 401)
+
+
+def test_what_is_left_within_blocks_is_that_of_deviations_from_their_means(records):
+    table = permutation(records, blocks=["hp.lr"], permutations=10).set_index("measure")
+    block = records["hp.lr"]
+    for name in ("relative_flatness", "hessian_trace"):
+        x, y = records[f"measure.{name}"], records["gap.loss"]
+        ours = table.loc[name, ["pearson", "spearman"]].astype(float)
+        left = [[v - v.groupby(block).transform("mean") for v in pair] for pair in ((x, y), (x.rank(), y.rank()))]
+        assert ours.to_list() == pytest.approx([np.corrcoef(*pair)[0, 1] for pair in left])
+    whole = permutation(records, permutations=10).set_index("measure")
+    assert whole["pearson"].to_dict() == pytest.approx(
+        correlate(records, resamples=0).set_index("measure")["pearson"].to_dict(), nan_ok=True
+    )
+
+
+def test_the_interval_within_blocks_is_the_jackknifes_over_configurations(records):
+    records.loc[4, "measure.hessian_trace"] = np.nan
+    row = permutation(records, labels=["hessian_trace"], blocks=["hp.lr"], permutations=10).iloc[0]
+    group, there = configurations(records), records["measure.hessian_trace"].notna()
+
+    def r(rows: pd.DataFrame) -> float:
+        left = [rows[c] - rows.groupby("hp.lr")[c].transform("mean") for c in ("measure.hessian_trace", "gap.loss")]
+        return float(np.corrcoef(*left)[0, 1])
+
+    without = np.array([r(records[there & (group != g)]) for g in np.unique(group)])
+    bounds = jackknife(r(records[there]), without)
+    assert (row["pearson.low"], row["pearson.high"]) == pytest.approx((bounds.low, bounds.high))
+    assert row["pearson"] == pytest.approx(r(records[there])) and row["n"] == len(records) - 1
+
+
+def test_within_a_configuration_seeds_are_exchanged():
+    r = np.random.default_rng(3)
+    level = np.repeat(r.normal(size=3), 3)
+    frame = pd.DataFrame({"hp.a": np.repeat(range(3), 3), "hp.seed": list(range(3)) * 3})
+    frame["gen.gap"], frame["measure.m"] = level + r.normal(size=9), -level + r.normal(size=9)
+    got = permutation(frame, "gen.gap", blocks=["hp.a"], permutations=20_000)["p_permutation"][0]
+    x, y = stats.rankdata(frame["measure.m"]), stats.rankdata(frame["gen.gap"])
+    x -= pd.Series(x).groupby(frame["hp.a"]).transform("mean").to_numpy()
+    three = list(itertools.permutations(range(3)))
+    orders = [[*a, *(3 + i for i in b), *(6 + i for i in c)] for a in three for b in three for c in three]
+    every = np.array([abs(x @ y[order]) for order in orders])
+    assert got == pytest.approx(np.mean(every >= abs(x @ y) - 1e-9), abs=0.01)
+
+
+def test_nothing_is_left_of_what_is_constant_in_each_block(records):
+    records["measure.own"] = records["hp.lr"] * 1e9 + 1 / 3
+    records["gap.loss"] += 1e-3 * records["hp.lr"]
+    row = permutation(records, labels=["own"], blocks=["hp.lr"], permutations=10).iloc[0]
+    assert row[["pearson", "spearman", "p_permutation"]].isna().all() and row["note"] == "constant within blocks"
 
 
 def test_nothing_to_exchange_is_said(records):

@@ -1,0 +1,55 @@
+"""One measure of the last layer against both gaps at every stop: does the relation hold within the settings, too?"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from analysis import style
+from analysis.correlation import coefficients
+from analysis.exclude import exclude
+from analysis.figures import Lacking
+from analysis.groups import groups, legend
+from analysis.load import at_stop, stops, values
+from analysis.stopwise import targets
+from analysis.subject import last_layer
+
+TITLE = (
+    "The last layer's flatness against the loss gap (top) and the error gap (bottom) at every stop, networks of one "
+    "setting in one colour; r is of the values"
+)
+_SHOWN = ("kappa_2019", "relative_flatness")  # the first that was taken
+_TARGETS = ("gap.loss", "gap.error")
+NEEDS = "kappa_2019 or relative_flatness of several layers, both gaps, and a grid of two axes at several stops"
+
+
+def build(frame: pd.DataFrame) -> Figure:
+    """A row a gap, a column a stop. Raises Lacking without both gaps, several stops and a grid of two axes."""
+    every = [kept for kept, _ in (exclude(at_stop(frame, stop)) for stop in stops(frame)) if len(kept) > 1]
+    label = next((found for m in _SHOWN if (found := last_layer(frame, m))), "")
+    if not label or len(every) < 2 or groups(frame) is None or not set(_TARGETS) <= set(targets(frame)):
+        raise Lacking(NEEDS)
+    with style.paper_style():
+        figure = Figure(figsize=(style.PAGE, 2 * style.PAGE / max(len(every), 5) + 0.7))
+        grid = figure.subplots(2, len(every), squeeze=False, sharex="col")
+        for column, kept in enumerate(every):
+            for row, target in enumerate(_TARGETS):
+                axes, settings = grid[row, column], groups(kept)
+                x, y = values(kept, f"measure.{label}"), values(kept, target)
+                if settings:
+                    settings.scatter(axes, x, y, size=6)
+                there = np.isfinite(x) & np.isfinite(y)
+                if there.any() and x[there].min() > 0:
+                    style.logarithmic(axes)
+                r = coefficients(x, y, resamples=0).point["pearson"]
+                words = style.stop_words(kept["stop"].iloc[0]).replace("training loss", "loss")
+                axes.yaxis.set_major_locator(MaxNLocator(4))
+                axes.set_title(f"{words}\n$r = {r:.2f}$" if row == 0 else f"$r = {r:.2f}$", fontsize=7)
+        for row, target in enumerate(_TARGETS):
+            grid[row, 0].set_ylabel(style.target_axis(target).replace("generalization ", ""))
+        for axes in grid[1]:
+            axes.set_xlabel(style.look(label).words, fontsize=6.5)
+        legend(figure, groups(frame))
+    return figure

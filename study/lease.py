@@ -4,8 +4,9 @@ A holder is one process, a folder `<root>/.leases/holders/<id>` with a counter t
 is a symbolic link `<root>/.leases/claims/<xx>/<key>/<token>` to its holder; the highest token counts and is never
 removed, and making a link that exists fails everywhere, on NFS too. Whoever wants a claimed key waits until its holder
 has left, and takes it over with the next token when the holder is dead: its process is gone from this very machine, or
-its counter has stood still for `expiry_seconds` of the observer's own monotonic clock. No two machines' clocks are
-compared, and no file is locked.
+its counter has stood still for `expiry_seconds` of the observer's own monotonic clock, which begin anew when the
+observer was itself held up, as by a file server that hangs. No two machines' clocks are compared, and no file is
+locked.
 
 A holder that is given up is fenced: its `token` file is overwritten, which it reads before each write (`check`), so
 that a process that comes back from a lost node stops before it writes.
@@ -17,6 +18,7 @@ are deterministic, so its late write holds what its successor computes too, or a
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -24,7 +26,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 BEAT_SECONDS = 5.0  # ours: a small write in place; 500 jobs make 100 a second
@@ -127,9 +129,10 @@ def _claim(
     while True:
         found = sorted(int(name) for name in os.listdir(folder))  # noqa: PTH208 - names are enough
         if found:
-            try:
+            holder = None
+            with _unless_gone():
                 holder = (folder / str(found[-1])).readlink().name
-            except FileNotFoundError:
+            if holder is None:
                 continue
             _wait_until_gone(lease, lease.root / "holders" / holder, supersede, on_wait, poll_seconds)
         token = found[-1] + 1 if found else 1
@@ -148,16 +151,19 @@ def _claim(
 def _wait_until_gone(
     lease: Lease, holder: Path, supersede: Callable[[str], bool], on_wait: Callable[[str], None], poll_seconds: float
 ) -> None:
-    seen, since, fenced = "", time.monotonic(), False
+    seen, fenced = "", False
+    since = looked = time.monotonic()
     while holder.name not in lease._gone and (word := _text(holder / "token")) is not None:
         owner = str(_who(holder).get("owner", "?"))
         count = _text(holder / "alive") or ""
-        if count != seen:
-            seen, since = count, time.monotonic()
-        silent = time.monotonic() - since > lease._expiry_seconds
+        last, looked = looked, time.monotonic()
+        blocked = looked - last > poll_seconds + lease._expiry_seconds / 2  # so may the holder have been: wait anew
+        if count != seen or blocked:
+            seen, since = count, looked
+        silent = looked - since > lease._expiry_seconds
         gone = _process_is_gone(holder)
         if gone or silent or (not fenced and word == "held" and supersede(owner)):
-            with contextlib.suppress(FileNotFoundError):
+            with _unless_gone():
                 _overwrite(holder / "token", f"taken over by {lease.owner}", create=False)
             fenced = True
         if gone or silent:
@@ -171,10 +177,19 @@ def _wait_until_gone(
 
 def _text(path: Path) -> str | None:
     """A file's content; None where it is gone, which for a holder means that it has left."""
-    try:
+    with _unless_gone():
         return path.read_text()
-    except FileNotFoundError:
-        return None
+    return None
+
+
+@contextlib.contextmanager
+def _unless_gone() -> Iterator[None]:
+    """Let it pass that a file is not there, which NFS puts as ESTALE where another client has removed it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ESTALE):
+            raise
 
 
 def _who(holder: Path) -> dict[str, object]:

@@ -63,7 +63,7 @@ def take(results_root: str | Path, *, allow_dirty: bool) -> Code:
 
 
 def _changed() -> str:
-    lines = _git("status", "--porcelain", "--", *provenance.CODE).decode().splitlines()
+    lines = _git("--no-optional-locks", "status", "--porcelain", "--", *provenance.CODE).decode().splitlines()
     names = [line[3:] for line in lines]
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more files" if len(names) > 3 else "")
 

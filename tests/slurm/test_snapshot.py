@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,15 @@ def test_a_new_module_is_named_and_a_new_cluster_file_is_none_of_its_business(ch
     (checkout / "study/measures/mine.py").write_text("")
     line = take(checkout)
     assert line.startswith("refused: ") and "differs from its commit in study/measures/mine.py;" in line
+
+
+def test_a_look_at_the_checkout_leaves_the_index_to_a_commit_made_meanwhile(checkout: Path) -> None:
+    for name in ("study/data.py", "study/run.py"):
+        os.utime(checkout / name, (0, 0))  # which git would note in the index, and lock it for that
+    (checkout / "study/data.py").write_text("edited\n")
+    index = (checkout / ".git/index").read_bytes()
+    assert take(checkout).startswith("refused: ")
+    assert (checkout / ".git/index").read_bytes() == index
 
 
 def test_code_that_is_no_checkout_is_refused_unless_allowed(checkout: Path) -> None:

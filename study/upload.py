@@ -7,6 +7,7 @@ starts runs no faster than the rate allows, reads from the command's log what th
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -229,7 +230,8 @@ def recover(outbox: Outbox) -> None:
     for folder in (outbox.folder / "uploads").glob(f"{platform.node()}-*"):
         if not _is_running(int(folder.name.split("-")[-2])):
             log = _Log()
-            log.new_lines(folder)
+            with contextlib.suppress(FileNotFoundError):  # another upload notes the same at this moment
+                log.new_lines(folder)
             for id in log.sent:
                 outbox.note_sent(id)
             shutil.rmtree(folder, ignore_errors=True)

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -105,7 +105,8 @@ class Pool:
             for task in running:
                 marker = self.ledger.marker(task.job.shard)
                 if marker is not None and not task.process.done() and _is_held(marker, task.job.runs_root):
-                    os.kill(int(marker.job.rpartition("/")[2]), signal.SIGKILL)
+                    with suppress(ProcessLookupError):  # it may have left since that look
+                        os.kill(int(marker.job.rpartition("/")[2]), signal.SIGKILL)
 
 
 def _start(executor: Any, job: ShardJob) -> Any:

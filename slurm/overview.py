@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -185,8 +186,9 @@ def cancel(place: Place) -> int:
     here = os.uname().nodename
     for status in found:  # those that wait for a core end with their submitter
         if status.kind == "local" and status.state == "running" and status.marker and status.marker.host == here:
-            pid = int(status.job.rpartition("/")[2])  # alive, and this very process: its lease says so
-            os.kill(pid, signal.SIGTERM)
+            pid = int(status.job.rpartition("/")[2])  # this very process, and alive a moment ago: its lease says so
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
     print(f"{place.study_name}: {len(found)} jobs cancelled")
     return 0
 

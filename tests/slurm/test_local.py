@@ -13,14 +13,18 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from slurm import local
 from slurm.__main__ import main
-from slurm.ledger import Ledger, Marker
+from slurm.job import ShardJob
+from slurm.ledger import Ledger, Marker, Submission
 from slurm.status import shard_states
 from study import lease
-from study.grid import load_study
+from study.config import run_key
+from study.grid import load_study, shards
 from study.records import collect
 from tests.slurm.bed import children_seconds, epochs_lasting
 
@@ -218,10 +222,56 @@ def test_a_failing_shard_is_reported_with_its_last_line_and_the_others_go_on(
     assert main(["retry", str(tiny), "--cluster", "local", "--wandb", "off"]) == 0
 
 
-def main_shards(study: Path) -> list[dict[str, list[str]]]:
-    from study.config import run_key
-    from study.grid import shards
+@pytest.fixture
+def two_at_work(tiny: Path, tmp_path: Path) -> Iterator[tuple[Ledger, subprocess.Popen[bytes]]]:
+    """The first shard's process has ended since the last look at its lease; the second's, which is given, has not."""
+    ledger, ids = Ledger("tiny"), [str(shard["id"]) for shard in main_shards(tiny)][:2]
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    here = os.uname().nodename
+    with (
+        subprocess.Popen(["sleep", "600"]) as second,
+        lease.acquire(tmp_path / "runs", ["aa"], "both:0") as held,
+        contextlib.ExitStack() as left_behind,
+    ):
+        left_behind.callback(second.kill)
+        ledger.write(Submission("0001-abc", "local", "local", "c0ffee", tuple(ids)))
+        for shard, process in zip(ids, (ended, second), strict=True):
+            ledger.mark(Marker(shard, "running", job=f"{here}/{process.pid}", host=here, holder=held.id))
+        yield ledger, second
 
+
+def test_cancel_passes_over_a_process_that_has_just_ended(
+    tiny: Path, two_at_work: tuple[Ledger, subprocess.Popen[bytes]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, second = two_at_work
+    assert main(["cancel", str(tiny)]) == 0
+    assert "2 jobs cancelled" in capsys.readouterr().out
+    assert second.wait(60) == -signal.SIGTERM
+
+
+def test_what_is_stopped_too_late_and_has_just_ended_is_passed_over(
+    tiny: Path,
+    tmp_path: Path,
+    two_at_work: tuple[Ledger, subprocess.Popen[bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ledger, second = two_at_work
+    monkeypatch.setattr(local, "STOP_SECONDS", 0.0)
+    controller = SimpleNamespace(_process=SimpleNamespace(terminate=lambda: None), done=lambda: False)
+    pool = local.Pool([], ledger, tmp_path, 2, {})
+    study = load_study(tiny)
+    pool._tasks = [
+        local._Task(
+            ShardJob("tiny", s.id, s.runs, study.measures, str(tmp_path / "runs"), "", "cpu"), process=controller
+        )
+        for s in shards(study)[:2]
+    ]
+    pool._stop()
+    assert second.wait(60) == -signal.SIGKILL
+
+
+def main_shards(study: Path) -> list[dict[str, list[str]]]:
     return [{"id": s.id, "keys": [run_key(c) for c in s.runs]} for s in shards(load_study(study))]  # type: ignore[dict-item]
 
 

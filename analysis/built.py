@@ -25,7 +25,7 @@ def fingerprint(sources: Iterable[Source]) -> str:
     """
     digest = hashlib.sha256(repr((platform.python_version(), [version(name) for name in LIBRARIES])).encode())
     for path in sorted(PACKAGE.rglob("*")):
-        if path.is_file() and path.parent != COMMITTED and path.suffix != ".pyc":
+        if path.is_file() and path.parent != COMMITTED and "__pycache__" not in path.parts:
             digest.update(f"{path.relative_to(PACKAGE)} {_sha(path)} ".encode())
     for source in sources:
         digest.update(repr((source.name, source.title, source.path.name, source.committed)).encode())

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,13 +17,14 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--window-size=1100,1300",
 )  # fmt: skip
+START_SECONDS = 60.0
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 
 
@@ -36,26 +38,25 @@ class Browser:
     """One window of a browser of its own, with its profile in `folder`."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        log = subprocess.DEVNULL
-        self._driver = subprocess.Popen(["chromedriver", f"--port={port}"], stdout=log, stderr=log)
-        self._root = f"http://127.0.0.1:{port}"
-        self._wait()
         options = {"args": [*FLAGS, f"--user-data-dir={folder}"], "binary": shutil.which("chromium")}
         wanted = {
             "capabilities": {"alwaysMatch": {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}}
         }
-        self._session = f"/session/{self._call('POST', '/session', wanted)['sessionId']}"
+        with tempfile.TemporaryFile() as log:
+            self._driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=log, stderr=log)
+            try:
+                self._root = f"http://127.0.0.1:{self._port(log)}"
+                self._session = f"/session/{self._call('POST', '/session', wanted)['sessionId']}"
+            except BaseException:
+                self._end_driver()
+                raise
 
     def close(self) -> None:
         """End the browser and its driver."""
         try:
             self._call("DELETE", self._session)
         finally:
-            self._driver.terminate()
-            self._driver.wait(10)
+            self._end_driver()
 
     def open(self, path: Path) -> None:
         """Load a file from disk."""
@@ -105,14 +106,26 @@ class Browser:
             with error:
                 raise RuntimeError(error.read().decode()) from None
 
-    def _wait(self) -> None:
-        for _ in range(200):
-            try:
-                if self._call("GET", "/status")["ready"]:
-                    return
-            except (urllib.error.URLError, ConnectionError):
-                time.sleep(0.05)
-        raise RuntimeError("chromedriver did not start within 10 s")
+    def _port(self, log: IO[bytes]) -> int:
+        """The port that the driver chose, once it listens there."""
+        end = time.monotonic() + START_SECONDS
+        while not (found := re.search(rb"started successfully on port (\d+)", said := _content(log))):
+            if self._driver.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"chromedriver did not start within {START_SECONDS} s: {said.decode()}")
+            time.sleep(0.05)
+        return int(found[1])
+
+    def _end_driver(self) -> None:
+        self._driver.terminate()
+        try:
+            self._driver.wait(10)
+        except subprocess.TimeoutExpired:
+            self._driver.kill()
+            self._driver.wait()
+
+
+def _content(file: IO[bytes]) -> bytes:
+    return os.pread(file.fileno(), 1 << 20, 0)  # leaves the place where the driver writes next, which it shares
 
 
 def main(arguments: list[str]) -> None:

@@ -134,6 +134,9 @@ def test_the_mark_knows_the_code_the_frames_and_the_options(records, tmp_path, m
     (tmp_path / "code.py").write_text("pass")
     monkeypatch.setattr(built, "PACKAGE", tmp_path)
     marks.append(built.fingerprint([source]))
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "code.cpython-311.pyc.140250").write_text("half of it, renamed in a moment")
+    assert built.fingerprint([source]) == marks[-1]
     assert len({mark, *marks}) == 1 + len(marks)
 
 

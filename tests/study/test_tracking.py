@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import wandb
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import study.tracking
@@ -196,6 +196,7 @@ def test_each_stop_has_its_names_and_the_lowest_loss_the_plain_ones() -> None:
 word = st.from_regex(r"[a-z]+(_[a-z0-9]+)*", fullmatch=True)
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.lists(word, min_size=1, max_size=4), st.sampled_from(["", "@layerwise_1", "@neuron-wise"]))
 def test_names_lead_back_to_their_columns(parts: list[str], transform: str) -> None:
     column = ".".join([parts[0] + transform, *parts[1:]])

@@ -75,6 +75,7 @@ def study_numbers(source: Source, made: Made) -> dict[str, str]:
     for table, row_name in (("layers", "layer"), ("differences", "than"), ("partial", "given"), ("granulated", "axis")):
         found |= _table_numbers(made.tables[table], table, row_name, main_stop(frame))
     found |= _last_layer_numbers(made.tables["last_layer"], main_stop(frame))
+    found |= _within_numbers(made.tables["significance"], main_stop(frame))
     found |= {key: render.escape(words) for key, words in findings(made.tables).items()}
     if "seconds" in source.timings.columns:
         found["minutes"] = render.number(float(source.timings["seconds"].sum()) / 60, 1)
@@ -228,6 +229,18 @@ def _last_layer_numbers(table: pd.DataFrame, stop: str) -> dict[str, str]:
         at = {"gap.error": "error."}.get(row["target"], "") + ("" if row["stop"] == stop else f"{row['stop']}.")
         for column in columns:
             found |= _value(f"last.{at}{str(row['measure']).partition('.')[0]}.{column}", row, column)
+    return found
+
+
+def _within_numbers(table: pd.DataFrame, stop: str) -> dict[str, str]:
+    """`within.<setting>.<measure>.pearson` at the main stop; `within.error.` with the error gap."""
+    if table.attrs.get("lacks"):
+        return {}
+    found: dict[str, str] = {}
+    for row in table[table["stop"] == stop].to_dict("records"):
+        setting = str(row["within"]).replace("&", "and").replace(" ", "_")
+        at = {"gap.error": "error."}.get(row["target"], "")
+        found |= _value(f"within.{at}{setting}.{row['measure']}.pearson", row, "pearson")
     return found
 
 

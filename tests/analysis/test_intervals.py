@@ -41,6 +41,12 @@ def test_the_jackknife_holds_the_truth_of_few_configurations_where_bca_does_not(
     assert of_jackknife > 0.88 and of_jackknife > of_bca + 0.04
 
 
+def test_with_sixteen_configurations_bca_holds_the_truth_nearly_as_often_as_it_says() -> None:
+    for between, among_seeds in ((0.0, 0.0), (0.9, 0.3), (0.5, 0.5), (0.95, 0.95)):
+        of_bca, of_jackknife = coverage(16, between, among_seeds)
+        assert 0.84 < of_bca < 0.95 and of_jackknife > 0.88
+
+
 def test_the_jackknife_is_students_t_on_fishers_scale() -> None:
     """Against the definition, pseudo-values written out: their mean's standard error is the jackknife's."""
     r = np.random.default_rng(0)

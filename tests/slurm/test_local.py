@@ -89,7 +89,7 @@ def test_all_shards_are_done_and_a_second_time_nothing_is_sent(tiny: Path, capsy
     begin = children_seconds()  # not the clock: other processes may want the cores too
     command = [sys.executable, "-X", "importtime", "-m", "slurm", "submit", str(tiny), "--cluster", "local"]
     done = subprocess.run([*command, "--wandb", "off"], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert children_seconds() - begin < 3
+    assert (seconds := children_seconds() - begin) < 1, seconds
     assert "0 jobs to send" in done.stdout and len(ledger.submissions()) == 1
     modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert not modules & {"torch", "submitit", "wandb"}

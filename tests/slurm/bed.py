@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import resource
@@ -56,6 +57,16 @@ class Bed:
         assert done.returncode in ok, f"{name}: exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
 
+    def twice_at_once(self, name: str) -> list[int]:
+        """Exit statuses of two of the same command, started together."""
+        with contextlib.ExitStack() as left_behind:
+            both = []
+            for _ in range(2):
+                process = subprocess.Popen(self.command(name), cwd=self.checkout, stdout=subprocess.DEVNULL)
+                both.append(left_behind.enter_context(process))
+                left_behind.callback(process.kill)
+            return [process.wait(300) for process in both]
+
     def status(self) -> dict[str, Any]:
         """What `status --json` says."""
         done = subprocess.run(self.command("status", "--json"), cwd=self.checkout, capture_output=True, text=True)
@@ -90,13 +101,16 @@ class Bed:
 
         return training(self.until(lambda s: bool(training(s)), seconds, every=0.3))[0]
 
-    def until_restarted(self, shard: str, restarts: int, seconds: float = 120) -> dict[str, Any]:
-        """Wait until the scheduler has started a shard's job so many times again; the shard's marker."""
+    def until_restarted(self, shard: str, restarts: int, cause: str, seconds: float = 120) -> dict[str, Any]:
+        """Wait until the scheduler has started a shard's job so many times again and that says `cause`; its marker."""
 
         def marker(status: dict[str, Any]) -> dict[str, Any]:
             return next(s["marker"] for s in status["shard_list"] if s["shard"] == shard)
 
-        return marker(self.until(lambda s: marker(s)["restarts"] >= restarts, seconds, every=0.3))
+        def waits(status: dict[str, Any]) -> bool:
+            return marker(status)["restarts"] >= restarts and cause in marker(status)["cause"]
+
+        return marker(self.until(waits, seconds, every=0.3))
 
     def until_idle(self, node: str) -> None:
         """Wait until a node takes jobs again, for the next test.

@@ -50,7 +50,7 @@ class Chaos:
 
     def _to_the_end(self) -> None:
         for _ in range(5):
-            status = self.bed.until(lambda s: not s["shards"].keys() & {"running", "pending", "unknown"}, 300)
+            status = self.bed.until(lambda s: not s["shards"].keys() & {"running", "pending", "unknown"}, 1200)
             if status["shards"].get("done") == status["shards"]["total"]:
                 return
             self.bed.call("retry")
@@ -130,7 +130,7 @@ class Chaos:
         with self._frozen(shard):
             sh(NODE, "kill", node)
             self._first_in_line(shard["job"])
-            marker = self.bed.until_restarted(shard["shard"], shard["marker"]["restarts"] + 1)
+            marker = self.bed.until_restarted(shard["shard"], shard["marker"]["restarts"] + 1, "holds a run of")
             assert is_alive(old), "the process was to outlive its node's slurmd"
         self.bed.until(lambda s: not is_alive(old), 60)
         sh(NODE, "start", node)
@@ -194,8 +194,7 @@ class Chaos:
 
     def two_submitters(self, shard: dict[str, Any]) -> None:
         before = len(self.bed.ledger.submissions())
-        both = [subprocess.Popen(self.bed.command("retry"), cwd=ROOT, stdout=subprocess.DEVNULL) for _ in range(2)]
-        assert [process.wait() for process in both] == [0, 0]
+        assert self.bed.twice_at_once("retry") == [0, 0]
         sent = len(self.bed.ledger.submissions()) - before
         self._note("two `retry` at once, jobs running", f"{sent} job(s) sent for shards in flight")
         assert sent <= 1

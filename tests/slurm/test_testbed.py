@@ -6,12 +6,12 @@ import os
 import shutil
 import signal
 import subprocess
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.slurm.bed import ROOT, Bed, epochs_lasting, is_alive, sh, undisturbed
+from tests.slurm.bed import ROOT, Bed, children_seconds, epochs_lasting, is_alive, sh, undisturbed
 
 pytestmark = pytest.mark.slurm
 
@@ -24,6 +24,14 @@ seeds: 4
 measures: [weight_norm_squared, train_loss]
 shard_size: 6
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _commit() -> Iterator[None]:
+    """What every record says: a commit made meanwhile changes nothing."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("STUDY_COMMIT", "0123456789ab-dirty")
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +66,7 @@ def test_a_sweep_from_submit_to_records(bed: Bed, calm: bytes) -> None:
 
 
 def test_two_submitters_at_once_send_each_shard_once(bed: Bed) -> None:
-    both = [subprocess.Popen(bed.command("submit"), cwd=ROOT, stdout=subprocess.DEVNULL) for _ in range(2)]
-    assert [process.wait() for process in both] == [0, 0]
+    assert bed.twice_at_once("submit") == [0, 0]
     assert sorted(len(s.shards) for s in bed.ledger.submissions()) == [2]
     bed.call("cancel")
     bed.until(lambda s: not s["shards"].keys() & {"running", "pending"})
@@ -140,9 +147,11 @@ def test_a_process_that_comes_back_from_a_lost_node_writes_nothing(bed: Bed, cal
     sh(str(ROOT / "slurm/testbed/node"), "kill", node)
     os.kill(old, signal.SIGSTOP)  # cut off, until another job has its shard
     try:
-        marker = bed.until_restarted(shard["shard"], 1)
-        assert is_alive(old) and marker["state"] == "waiting" and "holds a run of this shard" in marker["cause"]
-        os.kill(old, signal.SIGCONT)
+        try:
+            marker = bed.until_restarted(shard["shard"], 1, "holds a run of this shard")
+            assert is_alive(old) and marker["state"] == "waiting"
+        finally:
+            os.kill(old, signal.SIGCONT)
         bed.until(lambda status: not is_alive(old), 30)
         bed.until_done()
     finally:
@@ -164,7 +173,10 @@ def test_preemption_by_the_scheduler(study: Path, tmp_path: Path, calm: bytes) -
     assert bed.records() == calm
 
 
-def test_jobs_run_the_submitted_commit_whatever_becomes_of_the_checkout(study: Path, tmp_path: Path) -> None:
+def test_jobs_run_the_submitted_commit_whatever_becomes_of_the_checkout(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("STUDY_COMMIT")
     checkout = tmp_path / "checkout"
     sh("git", "clone", "-q", str(ROOT), str(checkout))
     head = sh("git", "-C", str(checkout), "rev-parse", "--short=12", "HEAD").strip()
@@ -194,16 +206,16 @@ def test_a_thousand_jobs_are_one_sbatch_and_status_answers_in_two_seconds(tmp_pa
     bed = Bed(path, tmp_path / "out")
     sh("scontrol", "update", "partitionname=main", "state=down")
     try:
-        begin = time.monotonic()
+        begin = children_seconds()  # not the clock: other processes may want the cores too
         assert "1 job array(s), 1000 jobs to send" in bed.call("submit")
-        submitted = time.monotonic() - begin
-        begin = time.monotonic()
+        submitted = children_seconds() - begin
+        begin = children_seconds()
         status = bed.status()
-        answered = time.monotonic() - begin
+        answered = children_seconds() - begin
         assert status["shards"] == {"total": 1000, "pending": 1000}
         assert len(bed.ledger.submissions()) == 1
         assert answered < 2, f"status took {answered:.1f} s"
-        assert submitted < 20, f"submit took {submitted:.1f} s"
+        assert submitted < 10, f"submit took {submitted:.1f} s"
         bed.call("cancel")
     finally:
         sh("scontrol", "update", "partitionname=main", "state=up")

@@ -37,7 +37,7 @@ def disks(tmp_path: Path) -> Iterator[Path]:
     out = tmp_path / "out"
     mounted = []
     try:
-        for folder, size in ((out, "256m"), (out / "runs", "160m")):
+        for folder, size in ((out, "512m"), (out / "runs", "160m")):
             folder.mkdir()
             sh("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder))
             mounted.append(folder)
@@ -57,7 +57,8 @@ def _lighter(folder: Path) -> Path:
     content["measures"] = [m for m in content["measures"] if m not in ("lambda_max", "pac_bayes_flatness")]
     content["reparameterize"] = {"layerwise_1": ["relative_flatness", "hessian_trace"]}
     path, text = folder / STUDY.name, yaml.safe_dump(content)
-    path.write_text(text.replace("EPOCHS", str(epochs_lasting(300, text, folder / "pace"))))
+    seconds = 2 * 300  # two jobs at a time, and the faults take five minutes
+    path.write_text(text.replace("EPOCHS", str(epochs_lasting(seconds, text, folder / "pace"))))
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,27 +16,30 @@ from numpy.typing import NDArray
 from analysis import style
 from analysis.load import axes, axis_columns, codes
 
+Floats = NDArray[np.float64]
+
 
 @dataclass(frozen=True)
 class Groups:
-    """Of each network (n,): its colour and marker; and what a legend says of them."""
+    """Of each run, by its key: its colour and marker; and what a legend says of them."""
 
-    colour: NDArray[np.str_]
-    marker: NDArray[np.str_]
+    look: Mapping[str, tuple[str, str]]
     legend: tuple[Artist, ...]
 
-    def scatter(self, where: Axes, x: NDArray[np.float64], y: NDArray[np.float64], size: float = 7) -> None:
-        """Draw the networks at which both are finite."""
+    def scatter(self, where: Axes, frame: pd.DataFrame, x: Floats, y: Floats) -> None:
+        """Draw the rows of `frame` at which x and y (n,) are finite."""
         there = np.isfinite(x) & np.isfinite(y)
-        for marker in np.unique(self.marker[there]):
-            at = there & (self.marker == marker)
-            where.scatter(x[at], y[at], s=size, marker=marker, color=list(self.colour[at]), alpha=0.65, linewidths=0)
+        colour, marker = np.array([self.look[key] for key in frame["key"]]).reshape(-1, 2).T
+        for sign in np.unique(marker[there]):
+            at = there & (marker == sign)
+            where.scatter(x[at], y[at], s=7, marker=sign, color=list(colour[at]), alpha=0.65, linewidths=0)
 
 
 def groups(frame: pd.DataFrame) -> Groups | None:
     """Groups of a grid of two axes with no more settings than there are colours; None of any other grid.
 
-    The first axis is told by marker, the second by colour.
+    The first axis is told by marker, the second by colour. `frame` holds all runs that a figure shows, so that a
+    setting looks the same in each of its panels, whatever runs a panel leaves out.
     """
     grid = axes(frame)
     if len(grid) != 2:
@@ -44,14 +48,15 @@ def groups(frame: pd.DataFrame) -> Groups | None:
     marker, colour = (codes(frame, c) for c in columns)
     if marker.max() >= len(style.MARKERS) or colour.max() >= len(style.CYCLE):
         return None
-    legend: list[Artist] = []
+    words: list[Artist] = []
     for axis, names, level in zip(grid, columns, (marker, colour), strict=True):
-        legend.append(Line2D([], [], linestyle="", label=f"{style.hyperparameter(axis)}:"))
+        words.append(Line2D([], [], linestyle="", label=f"{style.hyperparameter(axis)}:"))
         for value in range(int(level.max()) + 1):
-            words = ", ".join(str(frame.loc[level == value, name].iloc[0]) for name in names)
-            look = (style.MARKERS[value], style.GREY) if level is marker else ("o", style.CYCLE[value])
-            legend.append(Line2D([], [], linestyle="", marker=look[0], color=look[1], markersize=4, label=words))
-    return Groups(np.array(style.CYCLE)[colour], np.array(style.MARKERS)[marker], tuple(legend))
+            setting = ", ".join(str(frame.loc[level == value, name].iloc[0]) for name in names)
+            sign, shade = (style.MARKERS[value], style.GREY) if level is marker else ("o", style.CYCLE[value])
+            words.append(Line2D([], [], linestyle="", marker=sign, color=shade, markersize=4, label=setting))
+    looks = zip(np.array(style.CYCLE)[colour].tolist(), np.array(style.MARKERS)[marker].tolist(), strict=True)
+    return Groups(dict(zip(frame["key"], looks, strict=True)), tuple(words))
 
 
 def legend(figure: FigureBase, of: Groups | None) -> None:

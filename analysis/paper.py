@@ -223,7 +223,7 @@ def _last_layer_numbers(table: pd.DataFrame, stop: str) -> dict[str, str]:
     """
     if table.attrs.get("lacks"):
         return {}
-    found = {"last.layer": render.escape(str(table["measure"].iloc[0]).partition(".")[2])}
+    found = {"last.layer": render.escape(next(m.partition(".")[2] for m in table["measure"] if "." in m))}
     columns = [c for c in table.columns if f"{c}.low" in table.columns]
     for row in table.to_dict("records"):
         at = {"gap.error": "error."}.get(row["target"], "") + ("" if row["stop"] == stop else f"{row['stop']}.")

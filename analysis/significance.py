@@ -18,7 +18,7 @@ from scipy.special import ndtri
 from analysis.blocks import within_blocks
 from analysis.correlation import RESAMPLES, Coefficients, check_frame, coefficients
 from analysis.load import SEED, codes, configurations, hyperparameters, measures, values
-from analysis.resample import interval, jackknife
+from analysis.resample import FEW, Interval, interval, jackknife
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -56,23 +56,24 @@ def permutation(
     # Measures that miss the same runs share their permutations: one product for all of them.
     for mask in {m.tobytes(): m for m in masks.values()}.values():
         same = [name for name in names if np.array_equal(masks[name], mask)]
-        rows = np.flatnonzero(mask)
-        rows = rows[np.lexsort((within[rows], group[rows]))]
-        p, note = _p_values(
-            np.stack([x[name][rows] for name in same]), gap[rows], group[rows], block[rows], permutations, seed
-        )
-        result |= {name: (len(rows), float(value), note) for name, value in zip(same, p, strict=True)}
+        at = np.flatnonzero(mask)
+        at = at[np.lexsort((within[at], group[at]))]
+        p, note = _p_values(np.stack([x[name][at] for name in same]), gap[at], group[at], block[at], permutations, seed)
+        result |= {name: (len(at), float(value), note) for name, value in zip(same, p, strict=True)}
     left = {name: _left(x[name], gap, block, unit) for name in names}
     columns = ["measure", "n", "pearson", "pearson.low", "pearson.high", "spearman", "p_permutation", "note"]
-    table = pd.DataFrame([(m, result[m][0], *left[m], *result[m][1:]) for m in names], columns=columns)
+    rows = [(m, result[m][0], *left[m][0], result[m][1], result[m][2] or left[m][1]) for m in names]
+    table = pd.DataFrame(rows, columns=columns)
     table.insert(7, "q_bh", benjamini_hochberg(table["p_permutation"]))
     return table
 
 
-def _left(x: Floats, y: Floats, block: Ints, unit: Ints) -> tuple[float, float, float, float]:
+def _left(x: Floats, y: Floats, block: Ints, unit: Ints) -> tuple[tuple[float, float, float, float], str]:
+    """Pearson's r with bounds and Spearman's rho within blocks, and why the first has no bounds."""
     pearson, without = within_blocks(x, y, block, unit)
     bounds = jackknife(pearson, without)
-    return pearson, bounds.low, bounds.high, within_blocks(x, y, block, unit, of_ranks=True)[0]
+    reason = f"no interval for pearson: {bounds.reason}" if bounds.reason and np.isfinite(pearson) else ""
+    return (pearson, bounds.low, bounds.high, within_blocks(x, y, block, unit, of_ranks=True)[0]), reason
 
 
 def benjamini_hochberg(p: ArrayLike) -> Floats:
@@ -112,17 +113,35 @@ def differences(
     reference = names[0] if than is None else than
     if reference not in names:
         raise ValueError(f"than: {reference}: allowed are {', '.join(names)}")
-    gap, group, ours = values(frame, target), configurations(frame), values(frame, f"measure.{reference}")
     rows = []
     for name in names:
         if name == reference:
             continue
-        x = values(frame, f"measure.{name}")
-        there = ~(np.isnan(x) | np.isnan(ours) | np.isnan(gap))
-        two = [coefficients(v[there], gap[there], group[there], resamples, seed) for v in (ours, x)]
-        rows.append({"measure": reference, "than": name} | _difference(two[0], two[1], level, detect))
+        ours, other = paired(frame, target, reference, name, resamples, seed)
+        rows.append({"measure": reference, "than": name} | _difference(ours, other, level, detect))
     columns = ["measure", "than", "n", "configurations", "delta_tau_b", "delta_tau_b.low", "delta_tau_b.high"]
     return pd.DataFrame(rows, columns=[*columns, "se", "networks_needed", "note"])
+
+
+def paired(
+    frame: pd.DataFrame, target: str, first: str, second: str, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[Coefficients, Coefficients]:
+    """The coefficients of two measures with `target` over the runs that have both, resampled together."""
+    gap, group = values(frame, target), configurations(frame)
+    x, y = (values(frame, f"measure.{name}") for name in (first, second))
+    there = ~(np.isnan(x) | np.isnan(y) | np.isnan(gap))
+    a, b = (coefficients(v[there], gap[there], group[there], resamples, seed) for v in (x, y))
+    return a, b
+
+
+def difference(a: Coefficients, b: Coefficients, name: str, level: float = 0.95) -> Interval:
+    """The interval of the difference of one coefficient of two that are `paired`."""
+    if not (a.replicates and b.replicates):
+        return Interval(np.nan, np.nan, a.note or b.note)
+    replicates, without = a.replicates[name] - b.replicates[name], a.jackknife[name] - b.jackknife[name]
+    # Half of it lies in [-1, 1], as `interval` wants it.
+    half = interval((a.point[name] - b.point[name]) / 2, replicates / 2, without / 2, level)
+    return Interval(2 * half.low, 2 * half.high, half.reason)
 
 
 def networks_needed(se: float, n: int, difference: float = 0.1, power: float = 0.8, level: float = 0.05) -> float:
@@ -135,16 +154,21 @@ def networks_needed(se: float, n: int, difference: float = 0.1, power: float = 0
 def _difference(a: Coefficients, b: Coefficients, level: float, detect: float) -> dict[str, object]:
     row: dict[str, object] = {"n": a.n, "configurations": a.n_configurations}
     delta = a.point["tau_b"] - b.point["tau_b"]
+    bounds, se = difference(a, b, "tau_b", level), _standard_error(a, b)
+    row |= {"delta_tau_b": delta, "delta_tau_b.low": bounds.low, "delta_tau_b.high": bounds.high}
+    return row | {"se": se, "networks_needed": networks_needed(se, a.n, detect), "note": bounds.reason}
+
+
+def _standard_error(a: Coefficients, b: Coefficients) -> float:
+    """Of the difference of tau-b: the bootstrap's, of few configurations the jackknife's, as the interval is."""
     if not (a.replicates and b.replicates):
-        empty = dict.fromkeys(("delta_tau_b.low", "delta_tau_b.high", "se", "networks_needed"), np.nan)
-        return row | {"delta_tau_b": delta} | empty | {"note": a.note or b.note}
-    replicates = a.replicates["tau_b"] - b.replicates["tau_b"]
+        return float("nan")
     without = a.jackknife["tau_b"] - b.jackknife["tau_b"]
-    half = interval(delta / 2, replicates / 2, without / 2, level)  # of a difference in [-2, 2]
-    usable = replicates[np.isfinite(replicates)]
-    se = float(usable.std(ddof=1)) if len(usable) > 1 else float("nan")
-    bounds = {"delta_tau_b": delta, "delta_tau_b.low": 2 * half.low, "delta_tau_b.high": 2 * half.high}
-    return row | bounds | {"se": se, "networks_needed": networks_needed(se, a.n, detect), "note": half.reason}
+    if len(without) < FEW:
+        return float(np.sqrt((len(without) - 1) / len(without) * ((without - without.mean()) ** 2).sum()))
+    drawn = a.replicates["tau_b"] - b.replicates["tau_b"]
+    usable = drawn[np.isfinite(drawn)]
+    return float(usable.std(ddof=1)) if len(usable) > 1 else float("nan")
 
 
 def _p_values(x: Floats, y: Floats, group: Ints, block: Ints, permutations: int, seed: int) -> tuple[Floats, str]:

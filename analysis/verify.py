@@ -18,15 +18,17 @@ import yaml
 from analysis.correlation import RESAMPLES, Coefficients, correlate_each
 from analysis.exclude import VARIANTS, exclude
 from analysis.load import COMMITTED, InputError, at_stop, read_records, stops
-from analysis.resample import WORDS, Interval, interval
+from analysis.resample import WORDS
+from analysis.significance import difference, paired
 
 EXPECTED = Path(__file__).parent / "expected"
 TITLE = "Published beside ours"
 NOTE = (
     f"Ours with {WORDS.format(resamples=f'{RESAMPLES:,}')}; agrees: the published number lies in our interval. A "
-    "statement that one measure is above others is undecided where an interval of the difference holds zero. Rules: "
-    "which runs were left out, ours (default) and the source's. From the committed records alone; deviations from each "
-    "protocol: README, Known deviations, and the paper."
+    "statement that one measure is above others agrees where the intervals of all differences lie above zero, differs "
+    "where one lies below, and is undecided otherwise. Rules: which runs were left out, ours (default) and the "
+    "source's. From the committed records alone; deviations from each protocol: README, Known deviations, and the "
+    "paper."
 )
 _COEFFICIENTS = ("pearson", "tau_b", "tau_a")
 
@@ -135,16 +137,19 @@ def compare(
                 "rules": rules or "n/a",
                 "published": str(claim.published),
             }
-            rows.append(about | _judged(claim, every, frame is not None) | {"source": expectation.source})
+            judged = _judged(claim, every, frame is not None)
+            if claim.above and not np.isnan(float(judged["ours"])):
+                judged["verdict"] = _above(claim, kept, expectation.target, resamples)
+            rows.append(about | judged | {"source": expectation.source})
     return rows
 
 
 def _labels(frame: pd.DataFrame, expectation: Expectation) -> list[str]:
-    asked = {name for c in expectation.claims for name in (c.measure, *c.above)}
+    asked = {c.measure for c in expectation.claims}
     return sorted(label for label in asked if f"measure.{label}" in frame.columns)
 
 
-def _judged(claim: Claim, every: dict[str, Coefficients], committed: bool) -> dict[str, object]:
+def _judged(claim: Claim, every: dict[str, Coefficients], committed: bool) -> dict[str, Any]:
     missing = {"ours": np.nan, "ours.low": np.nan, "ours.high": np.nan, "n": 0, "configurations": 0}
     if not committed:
         return missing | {"verdict": "records not committed yet"}
@@ -160,14 +165,12 @@ def _judged(claim: Claim, every: dict[str, Coefficients], committed: bool) -> di
         "n": c.n,
         "configurations": c.n_configurations,
     }
-    return row | {"verdict": _verdict(claim, ours, bounds.low, bounds.high, every)}
+    return row | {"verdict": _verdict(claim, ours, bounds.low, bounds.high)}
 
 
-def _verdict(claim: Claim, ours: float, low: float, high: float, every: dict[str, Coefficients]) -> str:
-    if np.isnan(ours):
+def _verdict(claim: Claim, ours: float, low: float, high: float) -> str:
+    if np.isnan(ours) or claim.above:
         return "undefined"
-    if claim.above:
-        return _above(claim, every)
     if claim.at_most is not None:
         return "agrees" if abs(ours) <= claim.at_most else f"differs: above {claim.at_most} in size"
     published = float(claim.published)
@@ -178,25 +181,19 @@ def _verdict(claim: Claim, ours: float, low: float, high: float, every: dict[str
     return "ours is lower" if ours < published else "ours is higher"
 
 
-def _above(claim: Claim, every: dict[str, Coefficients]) -> str:
+def _above(claim: Claim, kept: pd.DataFrame, target: str, resamples: int) -> str:
     """Whether one measure's coefficient is above that of each rival: their paired differences against zero."""
-    name, ours = claim.coefficient, every[claim.measure]
-    known = {m: c for m in claim.above if (c := every.get(m)) and not np.isnan(c.point[name])}
+    name = claim.coefficient
+    pairs = {m: paired(kept, target, claim.measure, m, resamples) for m in claim.above if f"measure.{m}" in kept}
+    known = {m: two for m, two in pairs.items() if not np.isnan(two[1].point[name])}
     if not known:
         return "not measured: " + ", ".join(claim.above)
     missing = [m for m in claim.above if m not in known]
     partly = f" (of those measured; without {', '.join(missing)})" if missing else ""
-    best = max(known, key=lambda m: (known[m].point[name], m))
-    bounds = [_difference(name, ours, rival) for rival in known.values()]
-    if all(b.low > 0 for b in bounds):
+    bounds = {m: difference(*two, name) for m, two in known.items()}
+    ahead = [m for m in known if bounds[m].high < 0]
+    level = [m for m in known if not (bounds[m].low > 0 or bounds[m].high < 0)]
+    if not ahead and not level:
         return f"agrees{partly}"
-    verdict = "differs" if any(b.high < 0 for b in bounds) else "undecided"
-    return f"{verdict}: {best} has {known[best].point[name]:.2f}{partly}"
-
-
-def _difference(name: str, a: Coefficients, b: Coefficients) -> Interval:
-    """The interval of half the difference of two coefficients, resampled together; none of differing networks."""
-    if a.n != b.n or name not in a.replicates or name not in b.replicates:
-        return Interval(np.nan, np.nan)
-    replicates, without = a.replicates[name] - b.replicates[name], a.jackknife[name] - b.jackknife[name]
-    return interval((a.point[name] - b.point[name]) / 2, replicates / 2, without / 2)
+    best = max(ahead or level, key=lambda m: (known[m][1].point[name], m))
+    return f"{'differs' if ahead else 'undecided'}: {best} has {known[best][1].point[name]:.2f}{partly}"

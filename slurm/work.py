@@ -61,16 +61,20 @@ class Work:
 
     def follow(self) -> str:
         """Run the shard on a thread and wait for it, while signals are served."""
+        thread = threading.Thread(target=self._run, daemon=True)
         try:
             self._mark("waiting")
             if self.job.device == "cpu":
                 keep_memory()
-            threading.Thread(target=self._run, daemon=True).start()
+            thread.start()
             while not self.ended:
                 time.sleep(POLL_SECONDS)
             if self.terminated:
                 self._wait_for_kill()
-        except Exception as error:  # raised by submitit's signal handler: it could not requeue
+        except Exception as error:
+            if thread.ident is None and not self.stop:
+                raise  # the work could not be begun: no thread, no place for the marker
+            # Raised by submitit's signal handler: it could not requeue.
             self.save(f"saved, but not requeued: {_last_line(error)}")
             return "stopped"
         except KeyboardInterrupt:

@@ -18,7 +18,6 @@ are deterministic, so its late write holds what its successor computes too, or a
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -26,7 +25,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 BEAT_SECONDS = 5.0  # ours: a small write in place; 500 jobs make 100 a second
@@ -129,10 +128,9 @@ def _claim(
     while True:
         found = sorted(int(name) for name in os.listdir(folder))  # noqa: PTH208 - names are enough
         if found:
-            holder = None
-            with _unless_gone():
+            try:
                 holder = (folder / str(found[-1])).readlink().name
-            if holder is None:
+            except FileNotFoundError:
                 continue
             _wait_until_gone(lease, lease.root / "holders" / holder, supersede, on_wait, poll_seconds)
         token = found[-1] + 1 if found else 1
@@ -163,7 +161,7 @@ def _wait_until_gone(
         silent = looked - since > lease._expiry_seconds
         gone = _process_is_gone(holder)
         if gone or silent or (not fenced and word == "held" and supersede(owner)):
-            with _unless_gone():
+            with contextlib.suppress(FileNotFoundError):
                 _overwrite(holder / "token", f"taken over by {lease.owner}", create=False)
             fenced = True
         if gone or silent:
@@ -177,19 +175,10 @@ def _wait_until_gone(
 
 def _text(path: Path) -> str | None:
     """A file's content; None where it is gone, which for a holder means that it has left."""
-    with _unless_gone():
-        return path.read_text()
-    return None
-
-
-@contextlib.contextmanager
-def _unless_gone() -> Iterator[None]:
-    """Let it pass that a file is not there, which NFS puts as ESTALE where another client has removed it."""
     try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ESTALE):
-            raise
+        return path.read_text()
+    except FileNotFoundError:
+        return None
 
 
 def _who(holder: Path) -> dict[str, object]:

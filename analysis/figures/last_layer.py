@@ -27,16 +27,17 @@ def build(frame: pd.DataFrame) -> Figure:
     parts = [part for part in (_part(frame, stop) for stop in last.values()) if part]
     if not parts:
         raise Lacking("relative_flatness, kappa_2019 or hessian_trace of the last layer, also reparameterized")
+    settings = groups(frame)
     n_columns = max(len(pairs) for _, pairs, _, _ in parts)
-    height = 2 * row_height(n_columns) + (0.25 if len(parts) > 1 else 0) + (0.2 if groups(frame) else 0)
+    height = 2 * row_height(n_columns) + (0.25 if len(parts) > 1 else 0) + (0.2 if settings else 0)
     with style.paper_style():
         figure = Figure(figsize=(style.PAGE if n_columns > 2 else style.COLUMN, height * len(parts)))
         places = figure.subfigures(len(parts), 1, squeeze=False)[:, 0]
         for place, (kept, pairs, target, stop) in zip(places, parts, strict=True):
-            fill(place, kept, pairs, target, groups(kept))
+            fill(place, kept, pairs, target, settings)
             if len(parts) > 1:
                 place.suptitle(f"{style.stop_words(stop)}: {len(kept)} networks", fontsize=8, fontweight="bold")
-        legend(figure, groups(frame))
+        legend(figure, settings)
     return figure
 
 

@@ -29,17 +29,17 @@ def build(frame: pd.DataFrame) -> Figure:
     """A row a gap, a column a stop. Raises Lacking without both gaps, several stops and a grid of two axes."""
     every = [kept for kept, _ in (exclude(at_stop(frame, stop)) for stop in stops(frame)) if len(kept) > 1]
     label = next((found for m in _SHOWN if (found := last_layer(frame, m))), "")
-    if not label or len(every) < 2 or groups(frame) is None or not set(_TARGETS) <= set(targets(frame)):
+    settings = groups(frame)
+    if not label or len(every) < 2 or settings is None or not set(_TARGETS) <= set(targets(frame)):
         raise Lacking(NEEDS)
     with style.paper_style():
         figure = Figure(figsize=(style.PAGE, 2 * style.PAGE / max(len(every), 5) + 0.7))
         grid = figure.subplots(2, len(every), squeeze=False, sharex="col")
         for column, kept in enumerate(every):
             for row, target in enumerate(_TARGETS):
-                axes, settings = grid[row, column], groups(kept)
+                axes = grid[row, column]
                 x, y = values(kept, f"measure.{label}"), values(kept, target)
-                if settings:
-                    settings.scatter(axes, x, y, size=6)
+                settings.scatter(axes, kept, x, y)
                 there = np.isfinite(x) & np.isfinite(y)
                 if there.any() and x[there].min() > 0:
                     style.logarithmic(axes)
@@ -51,5 +51,5 @@ def build(frame: pd.DataFrame) -> Figure:
             grid[row, 0].set_ylabel(style.target_axis(target).replace("generalization ", ""))
         for axes in grid[1]:
             axes.set_xlabel(style.look(label).words, fontsize=6.5)
-        legend(figure, groups(frame))
+        legend(figure, settings)
     return figure

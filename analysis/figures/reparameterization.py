@@ -69,7 +69,7 @@ def _panel(axes: Axes, frame: pd.DataFrame, label: str, target: str, settings: G
         axes.set_title("no values", fontsize=7)
         return
     if settings:
-        settings.scatter(axes, x, y)
+        settings.scatter(axes, frame, x, y)
     x, y = x[there], y[there]
     if not settings:
         axes.scatter(x, y, s=6, marker=look.marker, color=look.colour, alpha=0.65, linewidths=0)

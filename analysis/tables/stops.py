@@ -5,15 +5,15 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.correlation import RESAMPLES
+from analysis.resample import WORDS
 from analysis.tables import last_layer, significance
 
 TITLE = "The last layer's measures, and the network's, with each gap: stop beside stop"
 METHOD = (
     "After rescaling: every network reparameterized (first draw). ρ: Spearman's partial coefficient. Within: Pearson's "
     "r of what is left when the mean of the networks that share the setting is removed; within the configuration it is "
-    "of networks that differ in the seed alone. In brackets 95% intervals by configuration from {resamples} resamples "
-    "(BCa), within a setting by Student's t of the jackknife. Loss stops compare networks first seen below one "
-    "training loss, epoch stops those that trained equally long."
+    f"of networks that differ in the seed alone. In brackets {WORDS}; within a setting always the latter. Loss stops "
+    "compare networks first seen below one training loss, epoch stops those that trained equally long."
 )
 _COEFFICIENTS = {
     "pearson": "Pearson r",

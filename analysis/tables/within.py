@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from analysis.correlation import RESAMPLES, correlate_each
-from analysis.load import axes, axis_columns, codes
+from analysis.correlation import RESAMPLES, complete, correlate_each
+from analysis.load import axes, axis_columns, codes, values
 from analysis.resample import WORDS
 from analysis.stopwise import stopwise
 from analysis.style import hyperparameter
@@ -44,7 +46,6 @@ def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
 def _setting(part: pd.DataFrame, rest: pd.DataFrame, target: str, resamples: int) -> list[dict[str, object]]:
     """A row a measure of the networks of one setting; `rest` are those of all others."""
     every = correlate_each(part, target, with_last_layer(part), resamples)
-    others = correlate_each(rest, target, list(every), 0)
     rows: list[dict[str, object]] = []
     for name, c in every.items():
         row: dict[str, object] = {"measure": name, "n": c.n, "configurations": c.n_configurations}
@@ -52,6 +53,13 @@ def _setting(part: pd.DataFrame, rest: pd.DataFrame, target: str, resamples: int
             bounds = c.interval(coefficient)
             row[coefficient] = c.point[coefficient]
             row |= {f"{coefficient}.low": bounds.low, f"{coefficient}.high": bounds.high} if resamples else {}
-        row["pearson_without"] = others[name].point["pearson"]
+        row["pearson_without"] = _pearson(values(rest, f"measure.{name}"), values(rest, target))
         rows.append(row)
     return rows
+
+
+def _pearson(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    a, b, _ = complete(x, y, None)
+    if len(a) < 2 or not np.isfinite([a, b]).all() or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return float(np.corrcoef(a, b)[0, 1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 from synthetic import LENET_STOPS, TRANSFORMS, synthetic_lenet
 
 from analysis.correlation import coefficients, correlate, tau
@@ -17,6 +18,7 @@ from analysis.load import at_stop, axes, configurations, measures
 from analysis.partial_rank import partial as partial_rank
 from analysis.partial_rank import partial_tau
 from analysis.stopwise import first_target
+from analysis.style import CYCLE
 from analysis.subject import trained, transforms, with_last_layer
 from analysis.tables import correlation, last_layer, partial, reparameterization, significance, stops, variants, within
 
@@ -151,13 +153,22 @@ def test_the_source_papers_scatter_shows_three_measures_before_and_after(lenet, 
 
 
 def test_colour_and_marker_tell_the_settings(lenet, kept):
-    of = groups(kept)
-    for rate, colours in kept.assign(colour=of.colour).groupby("hp.lr")["colour"]:
-        assert len(set(colours)) == 1, rate
-    for init, markers in kept.assign(marker=of.marker).groupby("hp.init")["marker"]:
-        assert len(set(markers)) == 1, init
-    assert len(set(of.colour)) == len(set(of.marker)) == 4
+    look = [groups(kept).look[key] for key in kept["key"]]
+    told = {"hp.lr": [colour for colour, _ in look], "hp.init": [marker for _, marker in look]}
+    for axis, signs in told.items():
+        assert len(set(signs)) == len(set(zip(signs, kept[axis], strict=True))) == 4, axis
     assert groups(kept[kept["hp.init"] == "normal_0.1"]) is None, "a grid of one axis"
+
+
+def test_a_setting_looks_the_same_where_another_is_left_out():
+    lenet = synthetic_lenet()
+    gone = (lenet["hp.lr"] == lenet["hp.lr"].min()) & (lenet["stop"] == "loss_0.1")
+    lenet.loc[gone, "train.converged"] = False
+    for figure, panel in ((beside.build(lenet), 0), (beside.build(lenet), 1)):
+        drawn = {tuple(c) for part in figure.axes[panel].collections for c in part.get_facecolors()[:, :3]}
+        named = [to_rgb(h.get_color()) for h in figure.legends[0].legend_handles if h.get_marker() == "o"]
+        assert len(drawn) == 3 + panel and drawn <= set(named)
+        assert (to_rgb(CYCLE[0]) in drawn) == bool(panel), "the first setting's colour is not another's"
 
 
 def test_both_gaps_at_every_stop_stand_in_one_figure(lenet, kept):

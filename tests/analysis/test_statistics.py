@@ -22,6 +22,7 @@ from analysis import (
     permutation,
     sign_error,
 )
+from analysis.blocks import within_blocks
 from analysis.correlation import coefficients
 from analysis.load import configurations
 from analysis.pair_table import pair_tables
@@ -274,6 +275,26 @@ def test_the_interval_within_blocks_is_the_jackknifes_over_configurations(record
     bounds = jackknife(r(records[there]), without)
     assert (row["pearson.low"], row["pearson.high"]) == pytest.approx((bounds.low, bounds.high))
     assert row["pearson"] == pytest.approx(r(records[there])) and row["n"] == len(records) - 1
+
+
+@pytest.mark.parametrize("spoil", ["offset", "one"])
+def test_what_is_left_within_blocks_has_its_digits_where_values_are_large_or_one_is(spoil):
+    r = np.random.default_rng(0)
+    unit, block = np.repeat(range(8), 3), np.repeat(range(2), 12)
+    x, y = r.normal(size=(2, 24))
+    x += y
+    if spoil == "offset":
+        x = 1 + 1e-7 * x
+    else:
+        x[4] = 1e7
+
+    def left(rows: np.ndarray) -> float:
+        pair = (pd.Series(v[rows]) - pd.Series(v[rows]).groupby(block[rows]).transform("mean") for v in (x, y))
+        return float(np.corrcoef(*pair)[0, 1])
+
+    value, without = within_blocks(x, y, block, unit)
+    assert value == pytest.approx(left(np.full(24, True)), rel=1e-6)
+    assert without == pytest.approx([left(unit != u) for u in range(8)], rel=1e-5)
 
 
 def test_within_a_configuration_seeds_are_exchanged():

@@ -41,6 +41,19 @@ def test_phrases_are_read_as_the_file_says(records):
     assert verdicts[4] == "not measured: sharpness"
 
 
+def test_being_above_others_is_read_from_paired_differences(records):
+    """Of the runs that both measures have; the rival that is named is one that made the verdict."""
+    r, gap = np.random.default_rng(0), records["gap.loss"]
+    for name, weight in (("ours", 1.0), ("same", 1.0), ("better", 0.1), ("worse", 30.0), ("few", 0.01)):
+        records[f"measure.{name}"] = gap + weight * gap.std() * r.normal(size=len(records))
+    records.loc[~records.index.isin([0, 30, 60]), "measure.few"] = np.nan  # the highest, and nothing clear about it
+    records.loc[:2, "measure.better"] = np.nan
+    asked = {"agrees": ("worse",), "undecided: same": ("worse", "same"), "differs: better": ("same", "better", "few")}
+    claims = [Claim("x", "ours", "pearson", "highest", above=above) for above in asked.values()]
+    for row, begin in zip(compare(expectation(*claims), records, 200), asked, strict=True):
+        assert row["verdict"].startswith(begin), row["verdict"]
+
+
 def test_swapping_two_gaps_changes_the_verdicts_number(records):
     claim = expectation(Claim("x", "relative_flatness", "pearson", 0.9))
     before = compare(claim, records, 50)[0]["ours"]

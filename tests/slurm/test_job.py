@@ -134,6 +134,16 @@ def test_a_signal_before_the_training_begins_waits_for_nothing(
     assert marker(job).state == "stopped"
 
 
+def test_work_that_cannot_begin_is_an_error_and_no_save(job: ShardJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("slurm.work.threading.Thread.start", refused)
+    with pytest.raises(RuntimeError, match="new thread"):
+        job()
+    assert "saved" not in marker(job).cause
+
+
 def test_an_epoch_that_takes_too_long_does_not_cost_the_requeue(job: ShardJob, monkeypatch: pytest.MonkeyPatch) -> None:
     go_on = threading.Event()
     instead(monkeypatch, signalled(signal.SIGUSR2, lambda **more: ShardReport(interrupted=go_on.wait(20))))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import statistics
@@ -136,22 +135,6 @@ def test_who_was_held_up_itself_waits_anew_for_the_holder(
     assert looks > 6, "a live holder was given up after a hang"
     assert 60 <= clock.now - silent_since <= 61.5, "and one that is silent after it is given up as ever"
     held.release()
-
-
-def test_a_file_that_another_client_has_removed_counts_as_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    acquire(tmp_path, KEYS, "me:0")
-    read = Path.read_text
-
-    def stale(path: Path, *more: str) -> str:
-        if path.name == "token":
-            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
-        return read(path, *more)
-
-    monkeypatch.setattr(Path, "read_text", stale)
-    held = acquire(tmp_path, KEYS, "you:0", on_wait=impatient)
-    assert held.tokens == dict.fromkeys(KEYS, 2)
-    with pytest.raises(LeaseLost, match="cannot be read"):
-        held.check()
 
 
 def test_a_fenced_holder_may_not_write_and_the_next_waits_until_it_has_left(tmp_path: Path) -> None:

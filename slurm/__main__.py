@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("submit", "send what has neither a result nor a job"),
         ("status", "show what has become of each shard"),
         ("watch", "show it again and again until no job is left"),
-        ("retry", "send again what failed, was stopped or got lost"),
+        ("retry", "send again what failed, was stopped or got lost; release what the scheduler holds"),
         ("cancel", "end all jobs of the study; what they have saved stays"),
         ("collect", "write results/<study>/records.csv from what is done"),
     ):

@@ -22,7 +22,7 @@ from study.grid import shards
 from study.paths import RunPaths
 from study.run import run_state
 
-ATTENTION = ("failed", "lost", "stopped", "unknown", "running", "pending", "new", "done")  # what is shown first
+ATTENTION = ("failed", "held", "lost", "stopped", "unknown", "running", "pending", "new", "done")  # what is shown first
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def cancel(place: Place) -> int:
         if submission.kind == "local" and not submission.cancelled:
             place.ledger.write(replace(submission, cancelled=True))
     overview = look(place)
-    found = [s for s in overview.statuses if s.state in ("running", "pending")]
+    found = [s for s in overview.statuses if s.state in ("running", "pending", "held")]
     scheduler.cancel([s.job for s in found if s.kind == "slurm" and s.job])
     here = os.uname().nodename
     for status in found:  # those that wait for a core end with their submitter

@@ -135,6 +135,8 @@ def queue(job_names: Iterable[str]) -> dict[str, tuple[str, str, str]]:
     return {place: entry for place, entry in found.items() if entry[1] in _QUEUED}
 
 
+# What squeue says of a job that the scheduler itself holds: it stays in the queue and starts only when released.
+HELD = re.compile(r"requeued.*(held|special exit)|JobHoldMaxRequeue", re.IGNORECASE)
 _QUEUED = {"PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "RESIZING",
            "SIGNALING", "STAGE_OUT", "REQUEUE_FED", "SPECIAL_EXIT", "STOPPED", "RESV_DEL_HOLD"}  # fmt: skip
 
@@ -167,6 +169,12 @@ def cancel(jobs: Sequence[str]) -> None:
     """scancel, a thousand ids a call."""
     for start in range(0, len(jobs), 1000):
         run("scancel", *jobs[start : start + 1000], waits=BACK_OFF_SECONDS)
+
+
+def release(jobs: Sequence[str]) -> None:
+    """scontrol release, a hundred ids a call."""
+    for start in range(0, len(jobs), 100):
+        run("scontrol", "release", ",".join(jobs[start : start + 100]), waits=BACK_OFF_SECONDS)
 
 
 def explain_exit(code: str) -> str:

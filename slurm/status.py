@@ -11,7 +11,7 @@ from slurm import scheduler
 from slurm.ledger import Ledger, Marker, Submission
 from study import lease
 
-STATES = ("done", "running", "pending", "failed", "stopped", "lost", "unknown", "new")
+STATES = ("done", "running", "pending", "held", "failed", "stopped", "lost", "unknown", "new")
 IN_FLIGHT = ("running", "pending", "unknown")
 # How the accounting's last word counts: the job's own fault, or none of it.
 _FAULT = {"FAILED", "TIMEOUT", "OUT_OF_MEMORY", "DEADLINE", "COMPLETED"}
@@ -32,9 +32,10 @@ class ShardStatus:
 def shard_states(ledger: Ledger, shard_ids: Sequence[str], runs_root: Path) -> list[ShardStatus]:
     """One squeue and at most one sacct, whatever the number of shards; a small file a shard.
 
-    States: done; running, pending (its job is in the queue; unknown where the queue cannot be asked); failed (its job
-    raised an error, ran out of time or memory); stopped (saved and left, not requeued); lost (its job is gone without a
-    word: killed, cancelled, node failure); new (no job yet).
+    States: done; running, pending (its job is in the queue; unknown where the queue cannot be asked); held (in the
+    queue too, but the scheduler failed to start it and will not try again by itself); failed (its job raised an error,
+    ran out of time or memory); stopped (saved and left, not requeued); lost (its job is gone without a word: killed,
+    cancelled, node failure); new (no job yet).
     """
     latest, waiting = ledger.latest(), ledger.waiting_locally()
     markers = {shard: ledger.marker(shard) for shard in shard_ids}
@@ -84,8 +85,11 @@ def _first_look(
     if entry is not None:
         id, state, reason = entry
         started = state in ("RUNNING", "COMPLETING", "SIGNALING", "SUSPENDED")
-        cause = marker.cause if started and marker and marker.state == "waiting" else ("" if started else reason)
-        return ShardStatus(shard, "running" if started else "pending", "slurm", id, cause, marker)
+        if not started:
+            held = scheduler.HELD.search(reason)
+            return ShardStatus(shard, "held" if held else "pending", "slurm", id, reason, marker)
+        cause = marker.cause if marker and marker.state == "waiting" else ""
+        return ShardStatus(shard, "running", "slurm", id, cause, marker)
     if marker is not None and marker.job == job and marker.state in ("failed", "stopped"):
         return ShardStatus(shard, marker.state, "slurm", job, marker.cause, marker)
     cause = "" if job else "its submitter ended before the scheduler had answered"

@@ -80,6 +80,8 @@ def submit(options: Options) -> int:
         to_send, kept = _choose(place, options, wanted)
         _show(place, wanted, to_send, kept)
         if cluster.kind == "slurm":
+            if options.retry:
+                _release(kept)
             return _send(place, options, to_send)
         if to_send and not options.wait and cluster is not INLINE:
             return _detach(place)
@@ -102,8 +104,9 @@ def _choose(place: Place, options: Options, wanted: plan.Plan) -> tuple[list[Sha
         state = states[shard.id]
         mine = place.cluster.kind == "local"
         in_flight = state.state in IN_FLIGHT and not (mine and state.kind == "local")
+        held = state.state == "held" and not mine  # it has a job, which `retry` releases
         left_to_retry = state.state == "failed" and not options.retry and not mine
-        if in_flight or left_to_retry:
+        if in_flight or held or left_to_retry:
             kept.append(state)
         else:
             to_send.append(shard)
@@ -133,7 +136,7 @@ def _show(place: Place, wanted: plan.Plan, to_send: Sequence[Shard], kept: Seque
         print(f"  cost      {hours:.2f} {'GPU' if cluster.gpus else 'CPU'}-hours, by {wanted.rate_source}")
     for name in dict.fromkeys(state.state for state in kept):
         those = [state for state in kept if state.state == name]
-        hint = "; `retry` sends them again" if name == "failed" else ""
+        hint = {"failed": "; `retry` sends them again", "held": "; `retry` releases them"}.get(name, "")
         print(f"  {name:<9} {len(those)} shards left alone{hint}")
         for state in those[:5]:
             print(f"            {state.shard} job {state.job or '-'}: {state.cause or name}")
@@ -147,6 +150,14 @@ def n_workers(cluster: Cluster) -> int:
     if cluster.kind == "slurm":
         return cluster.array_parallelism
     return cluster.processes or len(os.sched_getaffinity(0))
+
+
+def _release(kept: Sequence[ShardStatus]) -> None:
+    """Let jobs start that the scheduler holds because it failed to start them."""
+    held = [state.job for state in kept if state.state == "held"]
+    scheduler.release(held)
+    if held:
+        print(f"released  {len(held)} held jobs")
 
 
 def _array_size(cluster: Cluster) -> int:

@@ -93,12 +93,6 @@ class Bed:
 
     def until_training(self, seconds: float = 120) -> dict[str, Any]:
         """Wait until a job is training; its shard."""
-
-        def training(status: dict[str, Any]) -> list[dict[str, Any]]:
-            running = [s for s in status["shard_list"] if s["state"] == "running" and s["marker"]]
-            started = [s for s in running if s["marker"]["state"] == "running" and s["marker"]["epoch"] > 1]
-            return [s for s in started if s["marker"]["runs_done"] < s["runs"]]
-
         return training(self.until(lambda s: bool(training(s)), seconds, every=0.3))[0]
 
     def until_restarted(self, shard: str, restarts: int, cause: str, seconds: float = 120) -> dict[str, Any]:
@@ -139,6 +133,13 @@ class Bed:
         """The end of every log, for a failing test."""
         files = sorted((self.ledger.folder / "logs").glob("*/*_log.*"))
         return "\n".join(f"--- {f}\n{f.read_text()[-1500:]}" for f in files)
+
+
+def training(status: dict[str, Any]) -> list[dict[str, Any]]:
+    """The shards whose jobs train, of a status."""
+    running = [s for s in status["shard_list"] if s["state"] == "running" and s["marker"]]
+    started = [s for s in running if s["marker"]["state"] == "running" and s["marker"]["epoch"] > 1]
+    return [s for s in started if s["marker"]["runs_done"] < s["runs"]]
 
 
 def undisturbed(study: Path, folder: Path) -> bytes:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.slurm.bed import ROOT, Bed, is_alive, sh
+from tests.slurm.bed import ROOT, Bed, is_alive, sh, training
 
 NODE = str(ROOT / "slurm/testbed/node")
 
@@ -40,7 +40,7 @@ class Chaos:
         with self._killing_wandb_core():
             self.bed.call("submit")
             for fault in faults:
-                fault(self.bed.until_training())
+                fault(self._victim())
                 self.check_nothing_is_computed_twice()
             self._to_the_end()
         self.check_nothing_is_computed_twice()
@@ -48,9 +48,22 @@ class Chaos:
             "kill -9 of wandb-core while a job mirrors", f"{self._wandb_killed} killed; runs and records complete"
         )
 
+    def _victim(self) -> dict[str, Any]:
+        """A job that trains. A fault may leave more behind than it aimed at, which its user would `retry`.
+
+        A controller that is killed right after it has started a job, say, forgets that it did, starts it again where
+        it runs already, calls that a failed launch, and holds the job.
+        """
+        for _ in range(5):
+            status = self.bed.until(lambda s: bool(training(s)) or not _in_flight(s), 120, every=0.3)
+            if found := training(status):
+                return found[0]
+            self.bed.call("retry")
+        raise AssertionError(f"no job trains after five retries\n{self.bed.logs()}")
+
     def _to_the_end(self) -> None:
         for _ in range(5):
-            status = self.bed.until(lambda s: not s["shards"].keys() & {"running", "pending", "unknown"}, 1200)
+            status = self.bed.until(lambda s: not _in_flight(s), 1200)
             if status["shards"].get("done") == status["shards"]["total"]:
                 return
             self.bed.call("retry")
@@ -221,6 +234,10 @@ class Chaos:
         finally:
             ended.set()
             thread.join()
+
+
+def _in_flight(status: dict[str, Any]) -> bool:
+    return bool(status["shards"].keys() & {"running", "pending", "unknown"})
 
 
 def markdown(table: list[tuple[str, str]]) -> str:

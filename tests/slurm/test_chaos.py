@@ -75,6 +75,7 @@ def test_chaos(disks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     try:
         chaos.run()
     finally:
+        sh(str(ROOT / "slurm/testbed/up"))  # takes nodes back that the controller gave up
         text = markdown(chaos.table)
         Path(os.environ.get("CHAOS_TABLE", tmp_path / "table.md")).write_text(text)
         print(text)

@@ -60,6 +60,27 @@ def test_the_queue_comes_first_then_markers_then_the_accounting(
     assert len((fake_slurm / "sacct.calls").read_text().splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    "reason, expected",
+    [
+        ("(launch failed requeued held)", "held"),
+        ("(launch failure limit exceeded requeued held)", "held"),
+        ("(job requeued in held state)", "held"),
+        ("(job requeued in special exit state)", "held"),
+        ("(JobHoldMaxRequeue)", "held"),
+        ("(JobHeldUser)", "pending"),  # somebody's own decision, not to be undone
+        ("(JobHeldAdmin)", "pending"),
+        ("(JobArrayTaskLimit)", "pending"),
+    ],
+)
+def test_a_job_that_the_scheduler_holds_is_told_from_one_that_will_start(
+    ledger: Ledger, fake_slurm: Path, tmp_path: Path, reason: str, expected: str
+) -> None:
+    (fake_slurm / "squeue.out").write_text(f"{NAME}|7_2|PENDING|{reason}\n{NAME}|7_3|COMPLETING|{reason}\n")
+    found = states(ledger, tmp_path)
+    assert found[2] == (expected, reason) and found[3] == ("running", "")
+
+
 def test_a_marker_counts_only_for_the_job_that_left_it(ledger: Ledger, fake_slurm: Path, tmp_path: Path) -> None:
     ledger.mark(Marker(SHARDS[0], "done", job="7_0"))
     ledger.mark(Marker(SHARDS[1], "failed", job="7_1", cause="ValueError: no"))

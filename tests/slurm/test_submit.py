@@ -17,10 +17,10 @@ from study.paths import published_file, records_file
 SEND = ["--cluster", "testbed", "--allow-dirty", "--wandb", "off"]
 
 
-def queued(fake_slurm: Path, state: str, indices: range) -> None:
+def queued(fake_slurm: Path, state: str, indices: range, reason: str = "(Priority)") -> None:
     """Let squeue say that these tasks of the first submission are in the queue."""
     id = Ledger("tiny").submissions()[0].id
-    lines = [f"tiny.{id}|7_{k}|{state}|(Priority)" for k in indices]
+    lines = [f"tiny.{id}|7_{k}|{state}|{reason}" for k in indices]
     (fake_slurm / "squeue.out").write_text("".join(f"{line}\n" for line in lines))
 
 
@@ -55,6 +55,29 @@ def test_failed_shards_are_listed_with_their_cause_and_left_to_retry(
     assert sent() == [6]
     assert main(["retry", str(tiny), *SEND]) == 0
     assert sent() == [6, 1]
+
+
+def test_held_jobs_keep_their_place_and_are_released_by_retry(
+    tiny: Path, fake_slurm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["submit", str(tiny), *SEND]) == 0
+    queued(fake_slurm, "PENDING", range(6), "(launch failed requeued held)")
+    capsys.readouterr()
+    calls = fake_slurm / "scontrol.calls"
+    before = calls.read_text().splitlines() if calls.exists() else []
+    for command in (["submit", str(tiny), *SEND], ["retry", str(tiny), *SEND, "--dry-run"]):
+        assert main(command) == 0
+        assert "held      6 shards left alone; `retry` releases them" in (shown := capsys.readouterr().out)
+        assert "launch failed requeued held" in shown and "released " not in shown
+    assert main(["retry", str(tiny), *SEND]) == 0
+    assert "released  6 held jobs" in capsys.readouterr().out and sent() == [6]
+    more = calls.read_text().splitlines()[len(before) :]
+    (released,) = (call.split()[1] for call in more if call.startswith("release"))
+    assert sorted(released.split(",")) == [f"7_{k}" for k in range(6)]
+    assert main(["watch", str(tiny), "--cluster", "testbed"]) == 1, "nobody waits for what will not start"
+    assert "6: 6 held" in capsys.readouterr().out
+    assert main(["cancel", str(tiny), "--cluster", "testbed"]) == 0
+    assert sorted((fake_slurm / "scancel.calls").read_text().split()) == [f"7_{k}" for k in range(6)]
 
 
 def test_done_runs_are_skipped_run_by_run(tiny: Path, fake_slurm: Path, tmp_path: Path) -> None:

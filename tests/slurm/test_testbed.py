@@ -161,6 +161,29 @@ def test_a_process_that_comes_back_from_a_lost_node_writes_nothing(bed: Bed, cal
     bed.until_idle(node)
 
 
+def test_a_job_that_could_not_be_started_is_held_and_retry_releases_it(bed: Bed, calm: bytes) -> None:
+    sh("scontrol", "update", "partitionname=main", "state=down")
+    in_the_way = []
+    try:
+        bed.call("submit")
+        (submission,) = bed.ledger.submissions()
+        for spool in (Path(os.environ["SLURM_CONF"]).parent / "spool").glob("n*"):
+            in_the_way.append(spool / f"job{int(submission.job):05d}")  # the folder of the array's last task
+            in_the_way[-1].touch()
+        sh("scontrol", "update", "partitionname=main", "state=up")
+        held = bed.until(lambda s: s["shards"].get("held") == 1)
+    finally:
+        for file in in_the_way:
+            file.unlink()
+        sh("scontrol", "update", "partitionname=main", "state=up")
+    (one,) = (s for s in held["shard_list"] if s["state"] == "held")
+    assert one["shard"] == submission.shards[-1] and "launch failed" in one["cause"] and one["marker"] is None
+    assert "`retry` releases them" in (shown := bed.call("submit")) and "0 jobs to send" in shown
+    assert "released  1 held jobs" in bed.call("retry")
+    bed.until_done()
+    assert len(bed.ledger.submissions()) == 1 and bed.records() == calm
+
+
 def test_preemption_by_the_scheduler(study: Path, tmp_path: Path, calm: bytes) -> None:
     bed = Bed(study, tmp_path / "out", {"partition": "low"})
     bed.call("submit")

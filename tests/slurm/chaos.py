@@ -17,6 +17,7 @@ from typing import Any
 from tests.slurm.bed import ROOT, Bed, is_alive, sh, training
 
 NODE = str(ROOT / "slurm/testbed/node")
+WAIT_SECONDS = 600  # a job that was requeued may have to wait until a sibling has ended
 
 
 @dataclass
@@ -49,15 +50,15 @@ class Chaos:
         )
 
     def _victim(self) -> dict[str, Any]:
-        """A job that trains. A fault may leave more behind than it aimed at, which its user would `retry`.
+        """The job that has trained least. A fault may leave more behind than it aimed at, which its user would `retry`.
 
         A controller that is killed right after it has started a job, say, forgets that it did, starts it again where
         it runs already, calls that a failed launch, and holds the job.
         """
         for _ in range(5):
-            status = self.bed.until(lambda s: bool(training(s)) or not _in_flight(s), 120, every=0.3)
+            status = self.bed.until(lambda s: bool(training(s)) or not _in_flight(s), WAIT_SECONDS, every=0.3)
             if found := training(status):
-                return found[0]
+                return min(found, key=lambda shard: shard["marker"]["epoch"])  # far from its end
             self.bed.call("retry")
         raise AssertionError(f"no job trains after five retries\n{self.bed.logs()}")
 
@@ -74,19 +75,19 @@ class Chaos:
         self.table.append((fault, seen))
         print(f"{time.strftime('%X')}  {fault}: {seen}", flush=True)
 
-    def _seen(self, shard: str, condition: Callable[[dict[str, Any]], bool], seconds: float = 120) -> str:
+    def _seen(self, shard: str, condition: Callable[[dict[str, Any]], bool]) -> str:
         """Wait until a shard's status fulfils the condition; its cause, or what its last start ended with."""
 
         def of(status: dict[str, Any]) -> dict[str, Any]:
             return next(s for s in status["shard_list"] if s["shard"] == shard)
 
-        found = of(self.bed.until(lambda status: condition(of(status)), seconds, every=0.5))
+        found = of(self.bed.until(lambda status: condition(of(status)), WAIT_SECONDS, every=0.5))
         history = (found["marker"] or {}).get("history") or [""]
         return f"{found['state']}: {found['cause'] or history[-1]}".strip(": ")
 
-    def _first_in_line(self, job: str, seconds: float = 90) -> None:
-        """A requeued job goes to the end of the queue; here it shall not wait for its siblings to end."""
-        end = time.monotonic() + seconds
+    def _first_in_line(self, job: str) -> None:
+        """A requeued job goes to the end of the queue; here it shall not wait for more siblings than those that run."""
+        end = time.monotonic() + WAIT_SECONDS
         while sh("squeue", "-h", "-j", job, "-o", "%T").strip() != "PENDING":
             assert time.monotonic() < end, f"{job} was not requeued"
             time.sleep(0.3)
@@ -143,9 +144,10 @@ class Chaos:
         with self._frozen(shard):
             sh(NODE, "kill", node)
             self._first_in_line(shard["job"])
-            marker = self.bed.until_restarted(shard["shard"], shard["marker"]["restarts"] + 1, "holds a run of")
+            restarts = shard["marker"]["restarts"] + 1
+            marker = self.bed.until_restarted(shard["shard"], restarts, "holds a run of", WAIT_SECONDS)
             assert is_alive(old), "the process was to outlive its node's slurmd"
-        self.bed.until(lambda s: not is_alive(old), 60)
+        self.bed.until(lambda s: not is_alive(old), WAIT_SECONDS)
         sh(NODE, "start", node)
         what = "node lost (kill -9 of slurmd); its process comes back when the job already runs elsewhere"
         self._note(what, f"{marker['cause']}; the old process stopped without a further write")
@@ -178,9 +180,9 @@ class Chaos:
 
     def read_only_runs(self, shard: dict[str, Any]) -> None:
         runs = str(self.bed.folder / "runs")
-        for _ in range(100):  # busy while a file is open
-            if subprocess.run(["mount", "-o", "remount,ro", runs], capture_output=True).returncode == 0:
-                break
+        end = time.monotonic() + WAIT_SECONDS
+        while subprocess.run(["mount", "-o", "remount,ro", runs], capture_output=True).returncode:
+            assert time.monotonic() < end, f"{runs} is always busy"  # as long as a file is open for writing
             time.sleep(0.02)
         seen = self._seen(shard["shard"], lambda s: s["state"] == "failed")
         sh("mount", "-o", "remount,rw", runs)

@@ -57,7 +57,7 @@ def _lighter(folder: Path) -> Path:
     content["measures"] = [m for m in content["measures"] if m not in ("lambda_max", "pac_bayes_flatness")]
     content["reparameterize"] = {"layerwise_1": ["relative_flatness", "hessian_trace"]}
     path, text = folder / STUDY.name, yaml.safe_dump(content)
-    seconds = 2 * 200  # two jobs at a time, which train in some three of the five minutes that the faults take
+    seconds = 2 * 300  # two jobs at a time; the faults take some five minutes
     path.write_text(text.replace("EPOCHS", str(epochs_lasting(seconds, text, folder / "pace"))))
     return path
 

@@ -135,10 +135,18 @@ def queue(job_names: Iterable[str]) -> dict[str, tuple[str, str, str]]:
     return {place: entry for place, entry in found.items() if entry[1] in _QUEUED}
 
 
-# What squeue says of a job that the scheduler itself holds: it stays in the queue and starts only when released.
-HELD = re.compile(r"requeued.*(held|special exit)|JobHoldMaxRequeue", re.IGNORECASE)
 _QUEUED = {"PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "RESIZING",
            "SIGNALING", "STAGE_OUT", "REQUEUE_FED", "SPECIAL_EXIT", "STOPPED", "RESV_DEL_HOLD"}  # fmt: skip
+
+
+def holds(state: str, reason: str) -> bool:
+    """Whether the scheduler itself keeps a queued job from starting, for good: its launch failed, or its exit status is
+    one that the site holds, or its reservation was deleted. A job that somebody holds (`scontrol hold`, `requeuehold`)
+    is not meant."""
+    return state in ("REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD") or bool(_HOLD.search(reason))
+
+
+_HOLD = re.compile(r"fail.* requeued held|JobHoldMaxRequeue", re.IGNORECASE)
 
 
 def history(jobs: Iterable[str]) -> dict[str, tuple[str, str, str]]:
@@ -172,7 +180,7 @@ def cancel(jobs: Sequence[str]) -> None:
 
 
 def release(jobs: Sequence[str]) -> None:
-    """scontrol release, a hundred ids a call."""
+    """scontrol release, a hundred ids a call. Raises SchedulerError where one is refused; the others are released."""
     for start in range(0, len(jobs), 100):
         run("scontrol", "release", ",".join(jobs[start : start + 100]), waits=BACK_OFF_SECONDS)
 

@@ -33,9 +33,9 @@ def shard_states(ledger: Ledger, shard_ids: Sequence[str], runs_root: Path) -> l
     """One squeue and at most one sacct, whatever the number of shards; a small file a shard.
 
     States: done; running, pending (its job is in the queue; unknown where the queue cannot be asked); held (in the
-    queue too, but the scheduler failed to start it and will not try again by itself); failed (its job raised an error,
-    ran out of time or memory); stopped (saved and left, not requeued); lost (its job is gone without a word: killed,
-    cancelled, node failure); new (no job yet).
+    queue too, but the scheduler will not start it again by itself, as after a launch that failed); failed (its job
+    raised an error, ran out of time or memory); stopped (saved and left, not requeued); lost (its job is gone without a
+    word: killed, cancelled, node failure); new (no job yet).
     """
     latest, waiting = ledger.latest(), ledger.waiting_locally()
     markers = {shard: ledger.marker(shard) for shard in shard_ids}
@@ -86,7 +86,7 @@ def _first_look(
         id, state, reason = entry
         started = state in ("RUNNING", "COMPLETING", "SIGNALING", "SUSPENDED")
         if not started:
-            held = scheduler.HELD.search(reason)
+            held = scheduler.holds(state, reason)
             return ShardStatus(shard, "held" if held else "pending", "slurm", id, reason, marker)
         cause = marker.cause if marker and marker.state == "waiting" else ""
         return ShardStatus(shard, "running", "slurm", id, cause, marker)

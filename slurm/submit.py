@@ -80,9 +80,8 @@ def submit(options: Options) -> int:
         to_send, kept = _choose(place, options, wanted)
         _show(place, wanted, to_send, kept)
         if cluster.kind == "slurm":
-            if options.retry:
-                _release(kept)
-            return _send(place, options, to_send)
+            refused = options.retry and not _release(kept)
+            return _send(place, options, to_send) or int(refused)
         if to_send and not options.wait and cluster is not INLINE:
             return _detach(place)
     return _run_here(place, options, to_send) if to_send else _end_status(kept)
@@ -104,7 +103,7 @@ def _choose(place: Place, options: Options, wanted: plan.Plan) -> tuple[list[Sha
         state = states[shard.id]
         mine = place.cluster.kind == "local"
         in_flight = state.state in IN_FLIGHT and not (mine and state.kind == "local")
-        held = state.state == "held" and not mine  # it has a job, which `retry` releases
+        held = state.state == "held"  # it has a job, which `retry` releases
         left_to_retry = state.state == "failed" and not options.retry and not mine
         if in_flight or held or left_to_retry:
             kept.append(state)
@@ -152,12 +151,17 @@ def n_workers(cluster: Cluster) -> int:
     return cluster.processes or len(os.sched_getaffinity(0))
 
 
-def _release(kept: Sequence[ShardStatus]) -> None:
-    """Let jobs start that the scheduler holds because it failed to start them."""
+def _release(kept: Sequence[ShardStatus]) -> bool:
+    """Let jobs start that the scheduler holds. False where it refuses, which some sites do but to administrators."""
     held = [state.job for state in kept if state.state == "held"]
-    scheduler.release(held)
+    try:
+        scheduler.release(held)
+    except scheduler.SchedulerError as error:
+        print(f"held      {error}; `scancel` what stays held, then `retry`", file=sys.stderr)
+        return False
     if held:
         print(f"released  {len(held)} held jobs")
+    return True
 
 
 def _array_size(cluster: Cluster) -> int:

@@ -109,6 +109,8 @@ class Work:
         error = self.error
         if isinstance(error, lease.LeaseLost):
             print(f"stopped without a further write: {error}", flush=True)  # the marker is the successor's now
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in DISK:
+                sys.exit(error.__cause__.errno)  # nobody's successor is known: the disk is to blame
             return "superseded"
         if error is not None:
             self.marker.cause = _last_line(error)

@@ -9,7 +9,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -138,16 +138,42 @@ class Bed:
 def training(status: dict[str, Any]) -> list[dict[str, Any]]:
     """The shards whose jobs train, of a status."""
     running = [s for s in status["shard_list"] if s["state"] == "running" and s["marker"]]
-    started = [s for s in running if s["marker"]["state"] == "running" and s["marker"]["epoch"] > 1]
+    mine = [s for s in running if s["marker"]["job"] == s["job"]]  # not the word of a job that was killed
+    started = [s for s in mine if s["marker"]["state"] == "running" and s["marker"]["epoch"] > 1]
     return [s for s in started if s["marker"]["runs_done"] < s["runs"]]
 
 
 def undisturbed(study: Path, folder: Path) -> bytes:
     """The bytes of records.csv of an inline run that nothing disturbs."""
+    with undisturbed_meanwhile(study, folder) as records:
+        return records()
+
+
+@contextlib.contextmanager
+def undisturbed_meanwhile(study: Path, folder: Path) -> Iterator[Callable[[], bytes]]:
+    """The same in a process beside the caller's own work; call what it yields for the bytes, at the end."""
     command = [sys.executable, "-m", "slurm", "submit", str(study), "--cluster", "inline", "--wandb", "off"]
     places = ["--runs", str(folder / "runs"), "--results", str(folder)]
-    subprocess.run([*command, *places], cwd=ROOT, check=True, capture_output=True)
-    return Bed(study, folder).records()
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "submit.log"
+    with log.open("wb") as file, subprocess.Popen([*command, *places], cwd=ROOT, stdout=file, stderr=file) as process:
+
+        def records() -> bytes:
+            assert process.wait() == 0, log.read_text()
+            return Bed(study, folder).records()
+
+        try:
+            yield records
+        finally:
+            process.kill()  # where the caller has failed
+
+
+def preempt(job: str) -> None:
+    """What the time limit and a preemption send.
+
+    Its exit status is 1 where the job is requeued before the controller has noted that the signal was heard.
+    """
+    subprocess.run(["scancel", "--signal=USR2", job], capture_output=True, check=False)
 
 
 def children_seconds() -> float:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.slurm.bed import ROOT, Bed, is_alive, sh, training
+from tests.slurm.bed import ROOT, Bed, is_alive, preempt, sh, training
 
 NODE = str(ROOT / "slurm/testbed/node")
 WAIT_SECONDS = 600  # a job that was requeued may have to wait until a sibling has ended
@@ -56,11 +56,18 @@ class Chaos:
         it runs already, calls that a failed launch, and holds the job.
         """
         for _ in range(5):
-            status = self.bed.until(lambda s: bool(training(s)) or not _in_flight(s), WAIT_SECONDS, every=0.3)
-            if found := training(status):
+            status = self.bed.until(lambda s: bool(self._training(s)) or not _in_flight(s), WAIT_SECONDS, every=0.3)
+            if found := self._training(status):
                 return min(found, key=lambda shard: shard["marker"]["epoch"])  # far from its end
             self.bed.call("retry")
         raise AssertionError(f"no job trains after five retries\n{self.bed.logs()}")
+
+    def _training(self, status: dict[str, Any]) -> list[dict[str, Any]]:
+        found = []
+        for shard in training(status):
+            with contextlib.suppress(OSError):  # its process has left meanwhile
+                found += [shard] if is_alive(self.bed.pid(shard["shard"])) else []
+        return found
 
     def _to_the_end(self) -> None:
         for _ in range(5):
@@ -105,7 +112,8 @@ class Chaos:
         try:
             yield
         finally:
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):  # ended meanwhile, by the scheduler
+                os.kill(pid, signal.SIGCONT)
 
     def check_nothing_is_computed_twice(self) -> None:
         """An outcome that is written is never written again."""
@@ -122,7 +130,7 @@ class Chaos:
         self.bed.call("retry")
 
     def requeue_one_task(self, shard: dict[str, Any]) -> None:
-        before = {s["shard"]: s["marker"]["requeues"] for s in self.bed.shards("running")}
+        before = {s["shard"]: s["marker"]["requeues"] for s in self.bed.shards("running") if s["marker"]}
         sh("scontrol", "requeue", shard["job"])
         self._first_in_line(shard["job"])
         seen = self._seen(shard["shard"], lambda s: s["marker"]["requeues"] > shard["marker"]["requeues"])
@@ -132,8 +140,7 @@ class Chaos:
         self._note("`scontrol requeue` of one job", seen)
 
     def preemption_signal(self, shard: dict[str, Any]) -> None:
-        # its exit status is 1 where the job is requeued before the controller has noted that the signal was heard
-        subprocess.run(["scancel", "--signal=USR2", shard["job"]], capture_output=True, check=False)
+        preempt(shard["job"])
         self._first_in_line(shard["job"])
         seen = self._seen(shard["shard"], lambda s: s["marker"]["requeues"] > shard["marker"]["requeues"])
         self._note("preemption or time limit (USR2)", seen)
@@ -205,6 +212,8 @@ class Chaos:
                 seen = self._seen(shard["shard"], lambda s: s["state"] == "unknown")
             finally:
                 sh(str(ROOT / "slurm/testbed/up"))
+        time.sleep(15)  # until it has found out which starts it has forgotten, see `_victim`
+        sh(str(ROOT / "slurm/testbed/up"))
         self._note("kill -9 of slurmctld", seen.split("; allowed")[0])
 
     def two_submitters(self, shard: dict[str, Any]) -> None:

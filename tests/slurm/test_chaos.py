@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.slurm.bed import ROOT, Bed, epochs_lasting, sh, undisturbed
+from tests.slurm.bed import ROOT, Bed, epochs_lasting, sh, undisturbed_meanwhile
 from tests.slurm.chaos import Chaos, markdown
 
 pytestmark = pytest.mark.slurm
@@ -57,7 +57,7 @@ def _lighter(folder: Path) -> Path:
     content["measures"] = [m for m in content["measures"] if m not in ("lambda_max", "pac_bayes_flatness")]
     content["reparameterize"] = {"layerwise_1": ["relative_flatness", "hessian_trace"]}
     path, text = folder / STUDY.name, yaml.safe_dump(content)
-    seconds = 2 * 300  # two jobs at a time; the faults take some five minutes
+    seconds = 2 * 200  # two jobs at a time, beside an undisturbed run; the faults take some five minutes
     path.write_text(text.replace("EPOCHS", str(epochs_lasting(seconds, text, folder / "pace"))))
     return path
 
@@ -65,19 +65,20 @@ def _lighter(folder: Path) -> Path:
 def test_chaos(disks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STUDY_COMMIT", "0123456789ab-dirty")  # in every record: a commit made meanwhile changes nothing
     study = _lighter(tmp_path)
-    expected = undisturbed(study, tmp_path / "calm")
-    monkeypatch.setenv("WANDB_SERVICE", "3-999999-tcp-localhost-1")  # stale, and inherited by every job
-    python = tmp_path / "python"
-    python.write_text(SKEWED.format(python=sys.executable))
-    python.chmod(python.stat().st_mode | stat.S_IXUSR)
-    cluster = {"array_parallelism": 1, "python": str(python)}
-    chaos = Chaos(Bed(study, disks, cluster, wandb="offline"), seed=int(os.environ.get("CHAOS_SEED", "1")))
-    try:
-        chaos.run()
-    finally:
-        sh(str(ROOT / "slurm/testbed/up"))  # takes nodes back that the controller gave up
-        text = markdown(chaos.table)
-        Path(os.environ.get("CHAOS_TABLE", tmp_path / "table.md")).write_text(text)
-        print(text)
-    assert len(chaos.table) == 12
-    assert chaos.bed.records() == expected
+    with undisturbed_meanwhile(study, tmp_path / "calm") as expected:
+        monkeypatch.setenv("WANDB_SERVICE", "3-999999-tcp-localhost-1")  # stale, and inherited by every job
+        python = tmp_path / "python"
+        python.write_text(SKEWED.format(python=sys.executable))
+        python.chmod(python.stat().st_mode | stat.S_IXUSR)
+        cluster = {"array_parallelism": 1, "python": str(python)}
+        chaos = Chaos(Bed(study, disks, cluster, wandb="offline"), seed=int(os.environ.get("CHAOS_SEED", "1")))
+        try:
+            chaos.run()
+        finally:
+            chaos.bed.call("cancel", ok=(0, 1, 2))  # nothing is left of a storm that failed
+            sh(str(ROOT / "slurm/testbed/up"))  # takes nodes back that the controller gave up
+            text = markdown(chaos.table)
+            Path(os.environ.get("CHAOS_TABLE", tmp_path / "table.md")).write_text(text)
+            print(text)
+        assert len(chaos.table) == 12
+        assert chaos.bed.records() == expected()

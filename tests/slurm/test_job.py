@@ -182,6 +182,16 @@ def test_who_lost_the_lease_leaves_the_marker_to_its_successor(job: ShardJob, mo
     assert isinstance(ShardJob._now.error if ShardJob._now else None, LeaseLost)
 
 
+def test_a_lease_that_the_disk_lost_is_no_success(job: ShardJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lose(**_: Any) -> ShardReport:
+        raise LeaseLost("cannot be kept up") from OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    instead(monkeypatch, lose)
+    with pytest.raises(SystemExit) as left:
+        job()
+    assert left.value.code == errno.EROFS and marker(job).state == "running", "it may not write any more"
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
 def test_a_failing_disk_is_told_by_the_exit_status(number: int, job: ShardJob, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(**_: Any) -> ShardReport:

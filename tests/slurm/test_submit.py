@@ -80,6 +80,26 @@ def test_held_jobs_keep_their_place_and_are_released_by_retry(
     assert sorted((fake_slurm / "scancel.calls").read_text().split()) == [f"7_{k}" for k in range(6)]
 
 
+def test_a_refused_release_holds_up_nothing_else(
+    tiny: Path, fake_slurm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["submit", str(tiny), *SEND]) == 0
+    queued(fake_slurm, "PENDING", range(4), "(JobHoldMaxRequeue)")  # the other two are gone without a word
+    (fake_slurm / "scontrol.fail").write_text("Access/permission denied for job 7_0\n")
+    capsys.readouterr()
+    assert main(["retry", str(tiny), *SEND]) == 1
+    assert "permission denied for job 7_0; `scancel` what stays held" in capsys.readouterr().err and sent() == [6, 2]
+
+
+def test_a_local_submit_leaves_held_jobs_to_the_scheduler(
+    tiny: Path, fake_slurm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["submit", str(tiny), *SEND]) == 0
+    queued(fake_slurm, "PENDING", range(6), "(launch failed requeued held)")
+    assert main(["submit", str(tiny), "--cluster", "local", "--wandb", "off", "--dry-run"]) == 0
+    assert "0 jobs to send" in (shown := capsys.readouterr().out) and "held      6 shards left alone" in shown
+
+
 def test_done_runs_are_skipped_run_by_run(tiny: Path, fake_slurm: Path, tmp_path: Path) -> None:
     assert main(["submit", str(tiny), "--cluster", "inline", "--wandb", "off"]) == 0
     shard = shards(load_study(tiny))[0]

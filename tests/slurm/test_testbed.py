@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.bed import ROOT, Bed, children_seconds, epochs_lasting, is_alive, sh, undisturbed
+from tests.slurm.bed import ROOT, Bed, children_seconds, epochs_lasting, is_alive, preempt, sh, undisturbed
 
 pytestmark = pytest.mark.slurm
 
@@ -75,7 +75,7 @@ def test_two_submitters_at_once_send_each_shard_once(bed: Bed) -> None:
 def test_preemption_signal_saves_requeues_and_resumes(bed: Bed, calm: bytes) -> None:
     bed.call("submit")
     shard = bed.until_training()
-    sh("scancel", "--signal=USR2", shard["job"])
+    preempt(shard["job"])
     bed.until(lambda s: s["requeues"] > 0)
     status = bed.until_done()
     (one,) = (s for s in status["shard_list"] if s["shard"] == shard["shard"])
@@ -88,7 +88,7 @@ def test_time_limit(bed: Bed, tmp_path: Path) -> None:
     path = tmp_path / "long.yaml"
     text = TEXT.replace("seeds: 4", "seeds: 1")
     path.write_text(text.replace("EPOCHS", str(epochs_lasting(80, text, tmp_path / "pace"))))
-    slow = Bed(path, tmp_path / "slow", {"minutes": 1, "signal_seconds": 20})
+    slow = Bed(path, tmp_path / "slow", {"minutes": 1, "signal_seconds": 5})  # SLURM may signal 30 s earlier
     slow.call("submit")
     expected = undisturbed(path, tmp_path / "calm")
     status = slow.until_done(420)
@@ -104,7 +104,7 @@ def test_a_job_that_cannot_requeue_ends_at_its_checkpoint_and_retry_goes_on(
     bed = Bed(study, tmp_path / "out", {"container": f"/usr/bin/env PATH={nothing}"})
     bed.call("submit")
     shard = bed.until_training()
-    sh("scancel", "--signal=USR2", shard["job"])
+    preempt(shard["job"])
     (stopped,) = bed.until(lambda s: s["shards"].get("stopped") == 1)["shard_list"][:1] or [None]
     stopped = bed.shards("stopped")[0]
     assert stopped["shard"] == shard["shard"] and "saved, but not requeued" in stopped["cause"]

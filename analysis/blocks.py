@@ -15,9 +15,9 @@ _HEAVY = 1e-6  # of a sum of squares: a unit without which no more is left has n
 def within_blocks(x: Floats, y: Floats, block: Ints, unit: Ints, of_ranks: bool = False) -> tuple[float, Floats]:
     """Pearson's r of x and y (n,) less their means of each block, or of their ranks; and r without each unit in turn.
 
-    A unit (a configuration) lies in one block. Runs with a missing value are left out; NaN where nothing is left, or a
-    value is infinite. Cost O(n): the sums of a block without a unit are the block's less the unit's; a unit that has
-    nearly all of a sum is left out in full.
+    Units may lie across blocks. Runs with a missing value are left out; NaN where nothing is left, or a value is
+    infinite. Cost O(n): the sums of a block without a unit are the block's less the unit's share of it; a unit that
+    has nearly all of a sum is left out in full.
     """
     there = ~(np.isnan(x) | np.isnan(y))
     if not there.any() or not (of_ranks or np.isfinite([x[there], y[there]]).all()):
@@ -25,13 +25,15 @@ def within_blocks(x: Floats, y: Floats, block: Ints, unit: Ints, of_ranks: bool 
     vectors = [stats.rankdata(v[there]) if of_ranks else v[there] for v in (x, y)]
     of_run, of_block = (np.unique(c[there], return_inverse=True)[1].reshape(-1) for c in (unit, block))
     a, b = (_centred(v, of_block) for v in vectors)
-    sums: Floats = np.stack([np.bincount(of_run, weights=w) for w in (np.ones(len(a)), a, b, a * a, b * b, a * b)])
-    home = np.zeros(sums.shape[1], dtype=np.int64)
-    home[of_run] = of_block
+    shares, share = np.unique(np.stack([of_run, of_block]), axis=1, return_inverse=True)
+    whose, home = shares  # of each share its unit and its block
+    weights = (np.ones(len(a)), a, b, a * a, b * b, a * b)
+    sums: Floats = np.stack([np.bincount(share.reshape(-1), weights=w) for w in weights])
     whole: Floats = np.stack([np.bincount(home, weights=row) for row in sums])
     products = _about_mean(whole)  # (3, blocks): squares of a, of b, and products
     total = products.sum(axis=1)
-    rest = total[:, None] - products[:, home] + _about_mean(whole[:, home] - sums)
+    changes = _about_mean(whole[:, home] - sums) - products[:, home]
+    rest = total[:, None] + np.stack([np.bincount(whose, weights=row) for row in changes])
     for heavy in np.flatnonzero((rest[:2] < _HEAVY * total[:2, None]).any(axis=0)):  # the difference has no digits left
         kept = of_run != heavy
         c, d = (_centred(v[kept], np.unique(of_block[kept], return_inverse=True)[1].reshape(-1)) for v in vectors)

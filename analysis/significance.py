@@ -39,15 +39,16 @@ def permutation(
     The statistic is the sum of products of ranks (Spearman's), which orders permutations as tau nearly does and costs
     one matrix product for all measures. p = (1 + hits) / (1 + permutations). Columns: measure, n, pearson and spearman
     (of what is left of values, and of their ranks, when the block's mean is removed; bounds of the first by the
-    jackknife over configurations), p_permutation, q_bh, note; NaN, with the note saying why, where nothing can be
-    exchanged.
+    jackknife over what is compared within a block, the settings of all other hyperparameters, each in all blocks at
+    once), p_permutation, q_bh, note; NaN, with the note saying why, where nothing can be exchanged.
     """
     check_frame(frame, target)
     names = measures(frame) if labels is None else list(labels)
     gap, group = values(frame, target), configurations(frame)
-    unit = group
     block = codes(frame, [b for b in blocks if b in frame.columns])
-    if set(hyperparameters(frame)) <= set(blocks):  # a block is a configuration: seeds are what is left to exchange
+    others = [column for column in hyperparameters(frame) if column not in blocks]
+    unit = codes(frame, others) if others else group
+    if not others:  # a block is a configuration: seeds are what is left to exchange
         group = np.arange(len(frame))
     within = values(frame, SEED)
     x = {name: values(frame, f"measure.{name}") for name in names}

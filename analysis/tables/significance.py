@@ -15,11 +15,12 @@ TITLE = "Correlation and permutation p within each hyperparameter, and among see
 METHOD = (
     "Pearson's r of what is left when the mean of the networks that share a setting is removed, of the values and, as "
     "ρ, of their ranks: within data set and model, within an axis' setting, within the configuration, where networks "
-    "differ in the seed alone. In brackets 95% intervals by Student's t of the jackknife over configurations. p: "
-    "two-sided, {permutations} exchanges of whole configurations within the setting, in each setting independently, or "
-    "of the networks of a configuration; statistic: the sum of products of ranks; q: Benjamini-Hochberg over the "
-    "measures of one stop, target and setting. Interval and p take configurations for independent: where axes are "
-    "crossed, those that share a setting of another axis are not, and an effect of four settings shows no p below 1/24."
+    "differ in the seed alone. In brackets 95% intervals by Student's t of the jackknife over what is compared: the "
+    "settings of all other axes, or the configurations. p: two-sided, {permutations} exchanges of whole configurations "
+    "within the setting, in each setting independently, or of the networks of a configuration; statistic: the sum of "
+    "products of ranks; q: Benjamini-Hochberg over the measures of one stop, target and setting. p takes "
+    "configurations for independent: where axes are crossed, those that share a setting of another axis are not, and "
+    "an effect of four settings shows no p below 1/24."
 )
 WHOLE = "data set and model"  # within which networks are, at least
 _MOST = 4  # axes; a grid of more has a table of its own for that, granulated

@@ -12,7 +12,8 @@ TITLE = "The last layer's measures, and the network's, with each gap: stop besid
 METHOD = (
     "After rescaling: every network reparameterized (first draw). ρ: Spearman's partial coefficient. Within: Pearson's "
     "r of what is left when the mean of the networks that share the setting is removed; within the configuration it is "
-    f"of networks that differ in the seed alone. In brackets {WORDS}; within a setting always the latter. Loss stops "
+    f"of networks that differ in the seed alone. In brackets {WORDS}; within a setting always the latter, over the "
+    "settings that are compared in it. Loss stops "
     "compare networks first seen below one training loss, epoch stops those that trained equally long."
 )
 _COEFFICIENTS = {

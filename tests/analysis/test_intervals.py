@@ -1,11 +1,14 @@
 """Intervals of few configurations: do they hold the truth as often as they say? Simulated studies with a known r."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
+from analysis.blocks import within_blocks
 from analysis.correlation import coefficients
 from analysis.resample import FEW, bca, interval, jackknife
+from analysis.significance import permutation
 
 
 def coverage(n_configurations: int, between: float, among_seeds: float, spread: float = 0.5) -> tuple[float, float]:
@@ -45,6 +48,24 @@ def test_with_sixteen_configurations_bca_holds_the_truth_nearly_as_often_as_it_s
     for between, among_seeds in ((0.0, 0.0), (0.9, 0.3), (0.5, 0.5), (0.95, 0.95)):
         of_bca, of_jackknife = coverage(16, between, among_seeds)
         assert 0.84 < of_bca < 0.95 and of_jackknife > 0.88
+
+
+def test_within_a_setting_what_is_compared_is_left_out_not_the_configuration() -> None:
+    """4 x 4 settings, 5 seeds; x and y have unrelated effects of both axes, so that r within the first is truly 0."""
+    r = np.random.default_rng(0)
+    first, second = (v.ravel() for v in np.meshgrid(np.repeat(range(4), 5), range(4), indexing="ij"))
+    frame = pd.DataFrame({"hp.a": first, "hp.b": second, "hp.seed": np.tile(np.arange(5), 4).repeat(4)})
+    blocks, configuration = frame["hp.a"].to_numpy(), (4 * first + second).astype(np.int64)
+    hits = np.zeros(2)
+    for _ in range(200):
+        for column in ("gen.gap", "measure.m"):
+            frame[column] = r.normal(size=4)[first] + r.normal(size=4)[second] + 0.3 * r.normal(size=80)
+        row = permutation(frame, "gen.gap", blocks=["hp.a"], permutations=0).iloc[0]
+        x, y = (frame[c].to_numpy() for c in ("measure.m", "gen.gap"))
+        naive = jackknife(*within_blocks(x, y, blocks, configuration))
+        hits += (row["pearson.low"] <= 0 <= row["pearson.high"]), (naive.low <= 0 <= naive.high)
+    of_settings, of_configurations = hits / 200
+    assert of_settings > 0.88 and of_configurations < 0.65, (of_settings, of_configurations)
 
 
 def test_the_jackknife_is_students_t_on_fishers_scale() -> None:

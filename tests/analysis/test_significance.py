@@ -68,13 +68,17 @@ def test_what_is_left_within_blocks_is_that_of_deviations_from_their_means(recor
     )
 
 
-def test_the_interval_within_blocks_is_the_jackknifes_over_configurations(records):
+@pytest.mark.parametrize("block", ["hp.lr", "hp.batch_size"])
+def test_the_interval_within_a_setting_is_the_jackknifes_over_the_settings_of_all_other_axes(records, block):
     records.loc[4, "measure.hessian_trace"] = np.nan
-    row = permutation(records, labels=["hessian_trace"], blocks=["hp.lr"], permutations=10).iloc[0]
-    group, there = configurations(records), records["measure.hessian_trace"].notna()
+    row = permutation(records, labels=["hessian_trace"], blocks=[block], permutations=10).iloc[0]
+    others = [c for c in records if c.startswith("hp.") and c not in (block, "hp.seed")]
+    group = records.groupby(others, dropna=False).ngroup().to_numpy()
+    assert 2 < len(np.unique(group)) < len(np.unique(configurations(records)))
+    there = records["measure.hessian_trace"].notna()
 
     def r(rows: pd.DataFrame) -> float:
-        left = [rows[c] - rows.groupby("hp.lr")[c].transform("mean") for c in ("measure.hessian_trace", "gap.loss")]
+        left = [rows[c] - rows.groupby(block)[c].transform("mean") for c in ("measure.hessian_trace", "gap.loss")]
         return float(np.corrcoef(*left)[0, 1])
 
     without = np.array([r(records[there & (group != g)]) for g in np.unique(group)])
@@ -83,10 +87,13 @@ def test_the_interval_within_blocks_is_the_jackknifes_over_configurations(record
     assert row["pearson"] == pytest.approx(r(records[there])) and row["n"] == len(records) - 1
 
 
+@pytest.mark.parametrize("crossed", [False, True])
 @pytest.mark.parametrize("spoil", ["offset", "one"])
-def test_what_is_left_within_blocks_has_its_digits_where_values_are_large_or_one_is(spoil):
+def test_what_is_left_within_blocks_has_its_digits_where_values_are_large_or_one_is(spoil, crossed):
     r = np.random.default_rng(0)
     unit, block = np.repeat(range(8), 3), np.repeat(range(2), 12)
+    if crossed:
+        unit = np.arange(24) % 8
     x, y = r.normal(size=(2, 24))
     x += y
     if spoil == "offset":

@@ -167,17 +167,18 @@ def panel_words(label: str) -> str:
 
 
 def logarithmic(axes: Axes) -> None:
-    """A logarithmic x axis that labels decades, or 1 and 3, or 1, 2 and 5 as plain numbers where that is one label."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    """A logarithmic x axis with a label a decade; where that is one label at most, plain numbers at finer steps."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for subs in ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0)):
-        if sum(low <= sub * 10.0**decade <= high for sub in subs for decade in decades) > 1:
+    for steps in ((1,), (1, 3), (1, 2, 5)):
+        ticks = [at for decade in decades for step in steps if low <= (at := step * 10.0**decade) <= high]
+        if len(ticks) > 1:
             break
-    axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=5))
-    if len(subs) > 1 and low > 1e-3 and high < 1e5:
+    axes.xaxis.set_major_locator(FixedLocator(ticks[:: -(-len(ticks) // 4)]) if len(ticks) > 1 else MaxNLocator(2))
+    if len(steps) > 1 and low > 1e-3 and high < 1e5:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
 

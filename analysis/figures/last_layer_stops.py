@@ -44,7 +44,7 @@ def build(frame: pd.DataFrame) -> Figure:
                 if there.any() and x[there].min() > 0:
                     style.logarithmic(axes)
                 r = coefficients(x, y, resamples=0).point["pearson"]
-                words = style.stop_words(kept["stop"].iloc[0]).replace("training loss", "loss")
+                words = kept["stop"].iloc[0].replace("_", " ")  # short, as in the table
                 axes.yaxis.set_major_locator(MaxNLocator(4))
                 axes.set_title(f"{words}\n$r = {r:.2f}$" if row == 0 else f"$r = {r:.2f}$", fontsize=7)
         for row, target in enumerate(_TARGETS):

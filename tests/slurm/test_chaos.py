@@ -57,7 +57,7 @@ def _lighter(folder: Path) -> Path:
     content["measures"] = [m for m in content["measures"] if m not in ("lambda_max", "pac_bayes_flatness")]
     content["reparameterize"] = {"layerwise_1": ["relative_flatness", "hessian_trace"]}
     path, text = folder / STUDY.name, yaml.safe_dump(content)
-    seconds = 2 * 200  # two jobs at a time, beside an undisturbed run; the faults take some five minutes
+    seconds = 2 * 250  # two jobs at a time, beside an undisturbed run; the faults take some five minutes
     path.write_text(text.replace("EPOCHS", str(epochs_lasting(seconds, text, folder / "pace"))))
     return path
 

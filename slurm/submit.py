@@ -135,7 +135,8 @@ def _show(place: Place, wanted: plan.Plan, to_send: Sequence[Shard], kept: Seque
         print(f"  cost      {hours:.2f} {'GPU' if cluster.gpus else 'CPU'}-hours, by {wanted.rate_source}")
     for name in dict.fromkeys(state.state for state in kept):
         those = [state for state in kept if state.state == name]
-        hint = {"failed": "; `retry` sends them again", "held": "; `retry` releases them"}.get(name, "")
+        releases = "`retry` releases them" if cluster.kind == "slurm" else "`retry` on their cluster releases them"
+        hint = {"failed": "; `retry` sends them again", "held": f"; {releases}"}.get(name, "")
         print(f"  {name:<9} {len(those)} shards left alone{hint}")
         for state in those[:5]:
             print(f"            {state.shard} job {state.job or '-'}: {state.cause or name}")

@@ -103,3 +103,20 @@ def test_measures_have_one_look_each_and_unknown_ones_are_shown_as_they_are():
     assert style.look("hessian_trace.fc1").words == "Hessian trace, fc1"
     assert style.look("hessian_trace@layerwise_1").words == "Hessian trace @layerwise_1"
     assert style.look("new_measure").words == "new measure"
+
+
+@pytest.mark.parametrize("low, high", [(1e-6, 1e3), (0.02, 1.2), (900, 5500), (400, 2200), (330, 780), (510, 590)])
+def test_a_logarithmic_axis_has_some_labels_over_any_range(low, high):
+    figure = Figure()
+    axes = figure.subplots()
+    axes.scatter([low, high], [0, 1])
+    style.logarithmic(axes)
+    figure.draw_without_rendering()
+    left, right = axes.get_xlim()
+    at = [tick for tick in axes.get_xticks() if left <= tick <= right]
+    assert 2 <= len(at) <= 5, at
+    labels = zip(axes.get_xticklabels(), axes.get_xticks(), strict=True)
+    texts = [label.get_text() for label, tick in labels if tick in at]
+    assert all(texts) and len(set(texts)) == len(texts)
+    if low > 100:
+        assert [float(text) for text in texts] == pytest.approx(at)

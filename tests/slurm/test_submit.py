@@ -97,7 +97,7 @@ def test_a_local_submit_leaves_held_jobs_to_the_scheduler(
     assert main(["submit", str(tiny), *SEND]) == 0
     queued(fake_slurm, "PENDING", range(6), "(launch failed requeued held)")
     assert main(["submit", str(tiny), "--cluster", "local", "--wandb", "off", "--dry-run"]) == 0
-    assert "0 jobs to send" in (shown := capsys.readouterr().out) and "held      6 shards left alone" in shown
+    assert "0 jobs to send" in (shown := capsys.readouterr().out) and "`retry` on their cluster releases them" in shown
 
 
 def test_done_runs_are_skipped_run_by_run(tiny: Path, fake_slurm: Path, tmp_path: Path) -> None:

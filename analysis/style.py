@@ -6,7 +6,6 @@ of its own, so that a figure also reads in grey. Sizes are those of a two-column
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    pass
 
 COLUMN, PAGE = 3.3, 6.9  # inches: one column, and both
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, GREY = (
@@ -164,23 +163,6 @@ def stop_words(stop: str) -> str:
 def panel_words(label: str) -> str:
     """A measure's words, broken into lines that fit below a panel of a row of five."""
     return textwrap.fill(look(label).words, 19)
-
-
-def logarithmic(axes: Axes) -> None:
-    """A logarithmic x axis with a label a decade; where that is one label at most, plain numbers at finer steps."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
-
-    axes.set_xscale("log")
-    low, high = axes.get_xlim()
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for steps in ((1,), (1, 3), (1, 2, 5)):
-        ticks = [at for decade in decades for step in steps if low <= (at := step * 10.0**decade) <= high]
-        if len(ticks) > 1:
-            break
-    axes.xaxis.set_major_locator(FixedLocator(ticks[:: -(-len(ticks) // 4)]) if len(ticks) > 1 else MaxNLocator(2))
-    if len(steps) > 1 and low > 1e-3 and high < 1e5:
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 @contextmanager

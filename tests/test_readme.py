@@ -46,12 +46,13 @@ def of_last_layer(records: pd.DataFrame, brief: bool = False) -> pd.DataFrame:
         "kappa_2019.fc3": [*after, "ρ given training loss", *within],
         "hessian_trace.fc3": after,
         "train_loss": always,
+        "relative_flatness_normalized.fc3": always,
+        "weight_norm_squared.fc3": after,
+        "distance_from_init": always,
     }
     if not brief:
         few |= {
-            "relative_flatness_normalized.fc3": always,
             "hessian_trace.fc3": [*after, *within],
-            "weight_norm_squared.fc3": after,
             "distance_from_init": [*after, "ρ given training loss"],
         }
     wanted = [(m, c) in {(label, c) for label, cs in few.items() for c in cs}

@@ -165,7 +165,50 @@ def cifar10(rows: Rows) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("study, sentences", [("lenet5_cifar10", cifar10)])
+def fashion(rows: Rows) -> list[str]:
+    study, few, cifar = Study(rows), Study(rows[rows[PAIR] != 512]), Study(committed("lenet5_cifar10"))
+    kept = Study(rows[rows.groupby("stop")[LOSS].rank() > 3])
+    seeds = [Study(rows[rows["hp.seed"] == seed]).losses(KAPPA) for seed in rows["hp.seed"].unique()]
+    epochs, losses = study.epochs, study.losses
+    one_init, one_pair, held = within(INIT), within(PAIR), given("train.loss")
+    low, high = rows.groupby("stop")["train.loss"].min(), rows.groupby("stop")["train.loss"].max()
+    left = rows.loc[(rows[PAIR] == 512) & (rows["stop"] == "loss_0.01"), "key"].nunique()
+    assert left == 4 and (rows["stop"] == "loss_0.01").sum() == 40, "eight of batch 512 alone are left out"
+    assert all(a < b for a, b in zip(epochs(KAPPA, of=held), cifar.epochs(KAPPA, of=held), strict=True)), "less"
+    (trace, trace_lower), (kappa, kappa_lower) = map(short, losses(TRACE)), map(short, losses(KAPPA))
+    (seed, seed_lower) = (between(r, " to ") for r in zip(*seeds, strict=True))
+    return [
+        f"leaves relative flatness and kappa within {study.change(DRAWS, KAPPA, RAW, NORMALIZED):.0e} of themselves",
+        f"falls from {trace} to between {study.drawn(LOSSES[:1], TRACE)} over three draws at a training loss of .1",
+        f"from {trace_lower} to between {study.drawn(LOSSES[1:], TRACE)} at .01",
+        f"no more than {short(max(epochs(TRACE)))} as trained, and {study.drawn(EPOCHS, TRACE, ' to ')} after",
+        f"Kappa has {epochs(KAPPA)} with the loss gap and {epochs(KAPPA, ERROR)} with the error gap, the training loss "
+        f"alone {epochs(LOSS_ITSELF)} and {epochs(LOSS_ITSELF, ERROR)}",
+        f"a partial ρ of {epochs(KAPPA, of=held)} with the loss gap",
+        f"squared norm keeps {epochs(NORM, of=held)}",
+        f"on CIFAR-10, has {epochs(DISTANCE)} here",
+        f"the seed alone kappa has {epochs(KAPPA, of=within(INIT, PAIR))}",
+        f"it has {epochs(KAPPA, of=one_init)}, again by batch 512, which lags behind: "
+        f"without it {few.epochs(KAPPA, of=one_init)}",
+        f"one batch size and learning rate {epochs(KAPPA, of=one_pair)}",
+        f"{kappa} at .1 and {kappa_lower} at .01, with intervals that hold zero",
+        f"({low[LOSSES[0]]:.3f}-{high[LOSSES[0]]:.3f} and {low[LOSSES[1]]:.4f}-{high[LOSSES[1]]:.4f}) "
+        f"ρ is {losses(KAPPA, of=held)}",
+        f"The trace, as trained, has {losses(TRACE)}, the normalized form {losses(NORMALIZED)}, "
+        f"and the squared norm {losses(NORM)}",
+        f"without it kappa has {few.losses(KAPPA)}",
+        f"authors' code leaves out, {kept.losses(KAPPA)}",
+        f"Among networks of one initialization it has {losses(KAPPA, of=one_init)}, "
+        f"among those of one batch size and learning rate {losses(KAPPA, of=one_pair)}",
+        f"One seed at a time it has {seed}, and {seed_lower}",
+        f"kappa has {losses(KAPPA, ERROR)}; among networks of one batch size and learning rate "
+        f"{losses(KAPPA, ERROR, one_pair)}, as on CIFAR-10 ({cifar.losses(KAPPA, ERROR, one_pair)})",
+        f"it has {losses(KAPPA, ERROR, one_init)}, where CIFAR-10 had {cifar.losses(KAPPA, ERROR, one_init)}",
+        f"initial weights: {losses(DISTANCE, ERROR)} here, {cifar.losses(DISTANCE, ERROR)} there",
+    ]
+
+
+@pytest.mark.parametrize("study, sentences", [("lenet5_cifar10", cifar10), ("lenet5_fashion", fashion)])
 def test_what_readme_says_of_lenet5_is_what_the_committed_records_say(
     study: str, sentences: Callable[[Rows], list[str]]
 ) -> None:

@@ -15,6 +15,7 @@ from analysis.groups import groups, legend
 from analysis.load import at_stop, stops, values
 from analysis.stopwise import targets
 from analysis.subject import last_layer
+from analysis.ticks import logarithmic
 
 TITLE = (
     "The last layer's flatness against the loss gap (top) and the error gap (bottom) at every stop, networks of one "
@@ -42,7 +43,7 @@ def build(frame: pd.DataFrame) -> Figure:
                 settings.scatter(axes, kept, x, y)
                 there = np.isfinite(x) & np.isfinite(y)
                 if there.any() and x[there].min() > 0:
-                    style.logarithmic(axes)
+                    logarithmic(axes)
                 r = coefficients(x, y, resamples=0).point["pearson"]
                 words = kept["stop"].iloc[0].replace("_", " ")  # short, as in the table
                 axes.yaxis.set_major_locator(MaxNLocator(4))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from analysis import render, style
+from analysis.ticks import logarithmic
 
 
 @pytest.fixture
@@ -105,18 +107,23 @@ def test_measures_have_one_look_each_and_unknown_ones_are_shown_as_they_are():
     assert style.look("new_measure").words == "new measure"
 
 
-@pytest.mark.parametrize("low, high", [(1e-6, 1e3), (0.02, 1.2), (900, 5500), (400, 2200), (330, 780), (510, 590)])
-def test_a_logarithmic_axis_has_some_labels_over_any_range(low, high):
-    figure = Figure()
-    axes = figure.subplots()
-    axes.scatter([low, high], [0, 1])
-    style.logarithmic(axes)
-    figure.draw_without_rendering()
+@pytest.mark.parametrize("low, high", [(1e-6, 1e3), (0.02, 1.2), (900, 5500), (300, 2200), (330, 780), (510, 590)])
+@pytest.mark.parametrize("columns", [1, 8])
+def test_a_logarithmic_axis_has_some_labels_over_any_range_and_none_runs_into_another(low, high, columns):
+    with style.paper_style():
+        figure = Figure(figsize=(style.PAGE, 2))
+        for axes in figure.subplots(1, columns, squeeze=False)[0]:
+            axes.scatter([low, high], [0.123, 0.456])
+            logarithmic(axes)
+        figure.draw_without_rendering()
     left, right = axes.get_xlim()
     at = [tick for tick in axes.get_xticks() if left <= tick <= right]
     assert 2 <= len(at) <= 5, at
     labels = zip(axes.get_xticklabels(), axes.get_xticks(), strict=True)
-    texts = [label.get_text() for label, tick in labels if tick in at]
+    shown = [label for label, tick in labels if tick in at]
+    texts = [label.get_text() for label in shown]
     assert all(texts) and len(set(texts)) == len(texts)
     if low > 100:
         assert [float(text) for text in texts] == pytest.approx(at)
+    ends = [(box.x0, box.x1) for box in (label.get_window_extent() for label in shown)]
+    assert all(before < after for (_, before), (after, _) in pairwise(ends)), texts

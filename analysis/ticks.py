@@ -14,13 +14,14 @@ _DIGIT = 0.64  # of the font's size is a digit wide, in the style's font
 def logarithmic(axes: Axes) -> None:
     """A logarithmic x axis with a label a decade; where that is one label at most, plain numbers at finer steps.
 
-    Of those as many as stand side by side in the width that the axes have when they are drawn, four at most.
+    Of those as many as stand side by side in the width that the axes have when they are drawn: four at most, or one.
     """
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(_Spaced(axes))
-    if _candidates(*axes.get_xlim())[1]:
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-        axes.xaxis.set_minor_locator(LogLocator(subs=range(1, 10)))  # a decade without a label keeps its tick
+    spaced = _Spaced(axes)
+    axes.xaxis.set_major_locator(spaced)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: spaced.texts.get(x, "")))
+    low, high = axes.get_xlim()
+    axes.xaxis.set_minor_locator(LogLocator(subs=range(1, 10) if high / low < 1e4 else (1,), numticks=30))
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
@@ -30,27 +31,45 @@ class _Spaced(Locator):
     def __init__(self, axes: Axes) -> None:
         self.axes = axes
         self.size = float(axes.xaxis.get_major_ticks()[0].label1.get_fontsize())
+        self.texts: dict[float, str] = {}
 
     def __call__(self) -> list[float]:
         low, high = self.axes.get_xlim()
-        ticks, plain = _candidates(low, high)
-        if len(ticks) < 2:
-            return list(MaxNLocator(2).tick_values(low, high))
         letter = _DIGIT * self.size / 72 * self.axes.figure.dpi / self.axes.bbox.width  # as a part of the axis
-
-        def crowded(ticks: list[float]) -> bool:
-            labels = [(math.log(at / low, high / low), len(f"{at:g}") if plain else 3) for at in ticks]
-            return any(b - a < letter * ((m + n) / 2 + 1) for (a, m), (b, n) in pairwise(labels))
-
-        strides = range(-(-len(ticks) // 4), len(ticks))
-        return next((ticks[::k] for k in strides if not crowded(ticks[::k])), [ticks[0], ticks[-1]])
+        self.texts = _labels(low, high, letter)
+        return list(self.texts)
 
 
-def _candidates(low: float, high: float) -> tuple[list[float], bool]:
-    """Powers of ten between the two, or finer steps where they are few; whether plain numbers are short enough."""
+def _labels(low: float, high: float, letter: float) -> dict[float, str]:
+    """Where labels stand between the two, and what they read; a letter's width is given as a part of the axis."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for steps in ((1,), (1, 3), (1, 2, 5)):
-        ticks = [at for decade in decades for step in steps if low <= (at := step * 10.0**decade) <= high]
+        ticks = [at for decade in decades for step in steps if low <= (at := float(f"{step}e{decade}")) <= high]
         if len(ticks) > 1:
             break
-    return ticks, len(steps) > 1 and low > 1e-3 and high < 1e5
+    else:
+        ticks = [float(at) for at in MaxNLocator(3).tick_values(low, high) if low <= at <= high]
+    plain = steps != (1,) and low > 1e-3 and high < 1e5
+
+    def crowded(ticks: list[float]) -> bool:
+        ends = [(math.log(at / low, high / low), _width(_text(at, plain)) * letter / 2) for at in ticks]
+        return any(b - a < left + right + letter for (a, left), (b, right) in pairwise(ends))
+
+    strides = range(-(-len(ticks) // 4), len(ticks))
+    chosen = next((ticks[::k] for k in strides if not crowded(ticks[::k])), [ticks[len(ticks) // 2]])
+    return {at: _text(at, plain) for at in chosen}
+
+
+def _text(at: float, plain: bool) -> str:
+    """A plain number, or a power of ten with what stands before it."""
+    if plain:
+        return f"{at:.10g}"
+    digits, power = f"{at:.6e}".split("e")
+    before = "" if float(digits) == 1 else rf"{float(digits):g} \times "
+    return f"${before}10^{{{int(power)}}}$"
+
+
+def _width(text: str) -> float:
+    """In digits; an exponent is set smaller."""
+    before, power, exponent = text.replace(r" \times ", "xx").strip("$}").partition("^{")
+    return len(before) + (0.75 * (len(exponent) + 0.3) if power else 0)

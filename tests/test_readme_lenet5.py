@@ -8,98 +8,57 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
-README = " ".join(Path("README.md").read_text().split())
-LOSSES, EPOCHS = ["loss_0.1", "loss_0.01"], ["epoch_10", "epoch_20", "epoch_40", "epoch_60"]
-EVERY = LOSSES + EPOCHS
-LOSS, ERROR, PAIR, INIT = "gap.loss", "gap.error", "hp.batch_size", "hp.init"
-KAPPA, TRACE, NORM = "kappa_2019.fc3", "hessian_trace.fc3", "weight_norm_squared.fc3"
-RAW, NORMALIZED = "relative_flatness.fc3", "relative_flatness_normalized.fc3"
-DISTANCE, LOSS_ITSELF = "distance_from_init", "train_loss"
-DRAWS, NEURONS = ("layerwise_1", "layerwise_2", "layerwise_3"), "neuronwise_1"
+from tests.coefficients import (
+    DISTANCE,
+    DRAWS,
+    EPOCHS,
+    ERROR,
+    EVERY,
+    INIT,
+    KAPPA,
+    LOSS,
+    LOSS_ITSELF,
+    LOSSES,
+    NEURONS,
+    NORM,
+    NORMALIZED,
+    PAIR,
+    RAW,
+    TRACE,
+    Rows,
+    Said,
+    Study,
+    after,
+    between,
+    committed,
+    given,
+    pearson,
+    short,
+    spearman,
+    within,
+)
 
-Rows = pd.DataFrame
-Coefficient = Callable[[Rows, str, str], float]
-
-
-def committed(study: str) -> Rows:
-    """Rows of the networks that reached their stop."""
-    rows = pd.read_csv(f"analysis/records/{study}.csv", low_memory=False)
-    return rows[rows["train.converged"]]
-
-
-def after(measure: str, transform: str) -> str:
-    name, _, layer = measure.partition(".")
-    return f"{name}@{transform}.{layer}"
-
-
-def pearson(rows: Rows, measure: str, target: str) -> float:
-    return float(np.corrcoef(rows[f"measure.{measure}"], rows[target])[0, 1])
-
-
-def within(*axes: str) -> Coefficient:
-    """Pearson's r of what is left when the mean of the networks that share a setting is removed."""
-
-    def coefficient(rows: Rows, measure: str, target: str) -> float:
-        both = rows[[f"measure.{measure}", target]]
-        left = both - both.groupby([rows[axis] for axis in axes]).transform("mean")
-        return float(np.corrcoef(left.T)[0, 1])
-
-    return coefficient
+README = Path("README.md").read_text()
+HEADINGS = {
+    "lenet5_cifar10": "\n## The papers' headline, run for real: LeNet5 on CIFAR-10\n",
+    "lenet5_fashion": "\n### The same on Fashion-MNIST\n",
+}
 
 
-def given(held: str) -> Coefficient:
-    """Spearman's partial coefficient: residuals of ranks on the ranks of what is held fixed."""
-
-    def coefficient(rows: Rows, measure: str, target: str) -> float:
-        ranks = rows[[f"measure.{measure}", target, held]].rank().to_numpy()
-        fixed = np.column_stack([np.ones(len(ranks)), ranks[:, 2]])
-        left = ranks[:, :2] - fixed @ np.linalg.lstsq(fixed, ranks[:, :2], rcond=None)[0]
-        return float(np.corrcoef(left.T)[0, 1])
-
-    return coefficient
+def section(study: str) -> str:
+    return re.split(r"\n##+ ", README.split(HEADINGS[study])[1])[0]
 
 
-class Said(list[float]):
-    """Coefficients, printed as README prints them."""
-
-    def __str__(self) -> str:
-        return " ".join(map(short, self))
-
-
-def short(value: float) -> str:
-    return re.sub(r"^(−?)0\.", r"\1.", f"{value:.2f}".replace("-", "−")).replace("−.00", ".00")
-
-
-def between(values: Sequence[float], to: str = " and ") -> str:
-    return f"{short(min(values))}{to}{short(max(values))}"
-
-
-class Study:
-    """Coefficients of a study's networks at its stops."""
-
-    def __init__(self, rows: Rows) -> None:
-        self.rows = rows
-
-    def at(self, stops: Sequence[str], measure: str, target: str = LOSS, of: Coefficient = pearson) -> Said:
-        return Said(of(self.rows[self.rows["stop"] == stop], measure, target) for stop in stops)
-
-    def losses(self, measure: str, target: str = LOSS, of: Coefficient = pearson) -> Said:
-        return self.at(LOSSES, measure, target, of)
-
-    def epochs(self, measure: str, target: str = LOSS, of: Coefficient = pearson) -> Said:
-        return self.at(EPOCHS, measure, target, of)
-
-    def drawn(self, stops: Sequence[str], measure: str, to: str = " and ") -> str:
-        """Between what, with the loss gap, after the three draws of the factor."""
-        return between([r for draw in DRAWS for r in self.at(stops, after(measure, draw))], to)
-
-    def change(self, transforms: Sequence[str], *measures: str) -> float:
-        """Largest change of the measures, of themselves, when every network is reparameterized."""
-        ratios = [self.rows[f"measure.{after(m, t)}"] / self.rows[f"measure.{m}"] for m in measures for t in transforms]
-        return max((ratio - 1).abs().max() for ratio in ratios)
+def intervals(
+    study: str, target: str, measure: str, coefficient: str, stops: Sequence[str]
+) -> list[tuple[float, float]]:
+    """As the section's table shows them, which a test of its own holds against the records."""
+    (cells,) = re.findall(rf"^\| {target} \| {measure} \| {coefficient} \| (.*) \|$", section(study), re.MULTILINE)
+    ends = [re.fullmatch(r".* \[(.*), (.*)\]", cell) for cell in cells.replace("−", "-").split(" | ")]
+    chosen = [end for end, stop in zip(ends, EVERY, strict=True) if stop in stops]
+    return [(float(end[1]), float(end[2])) for end in chosen]
 
 
 def cifar10(rows: Rows) -> list[str]:
@@ -140,11 +99,12 @@ def cifar10(rows: Rows) -> list[str]:
         f"training loss alone has {epochs(LOSS_ITSELF)} with the loss gap "
         f"and {epochs(LOSS_ITSELF, ERROR)} with the error gap",
         f"the distance from the initial weights has {epochs(DISTANCE)} with the loss gap",
-        f"{epochs(KAPPA, of=one_init)} with the loss gap, without batch 512 {few.epochs(KAPPA, of=one_init)}",
+        f"against the rest: {epochs(KAPPA, of=one_init)} with the loss gap, "
+        f"without batch 512 {few.epochs(KAPPA, of=one_init)}",
         f"a partial ρ of {epochs(KAPPA, of=held)} (the distance keeps {epochs(DISTANCE, of=held)})",
         f"the seed alone it has {epochs(KAPPA, of=one_configuration)} with the loss gap, "
         f"and {epochs(KAPPA, ERROR, one_configuration)} with the error gap",
-        f"{kappa} at .1 and {kappa_lower} at .01, the stop nearest to convergence",
+        f"it does not**: {kappa} at .1 and {kappa_lower} at .01, the stop nearest to convergence",
         f"The trace, as trained, has {losses(TRACE)}",
         f"(together {losses(TRACE, of=one_pair)} against {losses(KAPPA, of=one_pair)})",
         f"correlates most, has {losses(NORMALIZED)}",
@@ -169,47 +129,91 @@ def fashion(rows: Rows) -> list[str]:
     study, few, cifar = Study(rows), Study(rows[rows[PAIR] != 512]), Study(committed("lenet5_cifar10"))
     kept = Study(rows[rows.groupby("stop")[LOSS].rank() > 3])
     seeds = [Study(rows[rows["hp.seed"] == seed]).losses(KAPPA) for seed in rows["hp.seed"].unique()]
+    parts = [rows[rows[axis] != setting] for axis in (PAIR, INIT) for setting in rows[axis].unique()]
+    part, seed = ([between(r, " to ") for r in zip(*several, strict=True)]
+                  for several in ([Study(some).losses(KAPPA) for some in parts], seeds))  # fmt: skip
     epochs, losses = study.epochs, study.losses
     one_init, one_pair, held = within(INIT), within(PAIR), given("train.loss")
+    at_20 = rows[rows["stop"] == "epoch_20"]
+    slow = at_20[at_20["train.loss"] < at_20["train.loss"].max()]
+    at_first = rows[rows["stop"] == LOSSES[0]]
+    highest = at_first.loc[at_first[LOSS].idxmax()]
+    rest = Study(rows[rows["key"] != highest["key"]])
+    lowest = rows[rows["stop"] == LOSSES[1]].nsmallest(3, LOSS)
+    same = Study(cifar.rows[(cifar.rows[PAIR] != 512) | ~cifar.rows[INIT].isin(["normal_0.1", "uniform_0.1"])])
     low, high = rows.groupby("stop")["train.loss"].min(), rows.groupby("stop")["train.loss"].max()
-    left = rows.loc[(rows[PAIR] == 512) & (rows["stop"] == "loss_0.01"), "key"].nunique()
-    assert left == 4 and (rows["stop"] == "loss_0.01").sum() == 40, "eight of batch 512 alone are left out"
+    reached = rows[rows["stop"] == LOSSES[1]]
+    left = reached[reached[PAIR] == 512]
+
+    assert len(reached) == 40 and len(left) == 4 and set(left[INIT]) == {"kaiming_uniform", "xavier_normal"}
+    assert set(lowest[PAIR]) == {512} and list(highest[[INIT, PAIR]]) == ["uniform_0.1", 64]
     assert all(a < b for a, b in zip(epochs(KAPPA, of=held), cifar.epochs(KAPPA, of=held), strict=True)), "less"
+    assert min(Study(some).losses(KAPPA)[1] for some in parts) == few.losses(KAPPA)[1], "the least without batch 512"
+    for several in (study, cifar):
+        assert all(a >= b for a, b in zip(several.losses(TRACE), several.losses(KAPPA), strict=True)), "as closely"
     (trace, trace_lower), (kappa, kappa_lower) = map(short, losses(TRACE)), map(short, losses(KAPPA))
-    (seed, seed_lower) = (between(r, " to ") for r in zip(*seeds, strict=True))
     return [
-        f"leaves relative flatness and kappa within {study.change(DRAWS, KAPPA, RAW, NORMALIZED):.0e} of themselves",
+        f"leaves relative flatness and kappa as they are, to {study.change(DRAWS, KAPPA, RAW, NORMALIZED):.0e}",
         f"falls from {trace} to between {study.drawn(LOSSES[:1], TRACE)} over three draws at a training loss of .1",
         f"from {trace_lower} to between {study.drawn(LOSSES[1:], TRACE)} at .01",
-        f"no more than {short(max(epochs(TRACE)))} as trained, and {study.drawn(EPOCHS, TRACE, ' to ')} after",
+        f"it has {epochs(TRACE)} as trained, and between {study.drawn(EPOCHS, TRACE)} after",
         f"Kappa has {epochs(KAPPA)} with the loss gap and {epochs(KAPPA, ERROR)} with the error gap, the training loss "
         f"alone {epochs(LOSS_ITSELF)} and {epochs(LOSS_ITSELF, ERROR)}",
         f"a partial ρ of {epochs(KAPPA, of=held)} with the loss gap",
-        f"squared norm keeps {epochs(NORM, of=held)}",
+        f"as trained, {epochs(NORM, of=held)} (there {cifar.epochs(NORM, of=held)})",
+        f"at a loss of {short(at_20['train.loss'].max())} at epoch 20 makes the {short(epochs(LOSS_ITSELF)[1])} "
+        f"and kappa's {short(epochs(KAPPA, of=held)[1])}: without it {short(pearson(slow, LOSS_ITSELF, LOSS))} "
+        f"and {short(held(slow, KAPPA, LOSS))}",
+        f"kappa has {epochs(KAPPA, of=one_init)}, again by batch 512, which lags behind "
+        f"(without it {few.epochs(KAPPA, of=one_init)})",
+        f"one batch size and learning rate {epochs(KAPPA, of=one_pair)}, "
+        f"where the training loss has {epochs(LOSS_ITSELF, of=one_pair)}",
+        f"the seed alone {epochs(KAPPA, of=within(INIT, PAIR))} (there {cifar.epochs(KAPPA, of=within(INIT, PAIR))})",
         f"on CIFAR-10, has {epochs(DISTANCE)} here",
-        f"the seed alone kappa has {epochs(KAPPA, of=within(INIT, PAIR))}",
-        f"it has {epochs(KAPPA, of=one_init)}, again by batch 512, which lags behind: "
-        f"without it {few.epochs(KAPPA, of=one_init)}",
-        f"one batch size and learning rate {epochs(KAPPA, of=one_pair)}",
-        f"{kappa} at .1 and {kappa_lower} at .01, with intervals that hold zero",
-        f"({low[LOSSES[0]]:.3f}-{high[LOSSES[0]]:.3f} and {low[LOSSES[1]]:.4f}-{high[LOSSES[1]]:.4f}) "
-        f"ρ is {losses(KAPPA, of=held)}",
+        f"({epochs(DISTANCE, of=one_pair)}, there {cifar.epochs(DISTANCE, of=one_pair)})",
+        f"with the loss gap**: {kappa} at .1, where the interval only just holds zero, and {kappa_lower} at .01",
+        f"({low[LOSSES[0]]:.3f}-{high[LOSSES[0]]:.3f} and {low[LOSSES[1]]:.4f}-{high[LOSSES[1]]:.4f}) does not matter: "
+        f"Spearman's ρ is {losses(KAPPA, of=spearman)}, and {losses(KAPPA, of=held)} with it held fixed",
+        f"one of the initializations, kappa has {part[0]} at .1 and {part[1]} at .01",
+        f"(at .01 three of those four), it has {kept.losses(KAPPA)}",
+        f"on top of the first panel) {rest.losses(KAPPA)}",
+        f"One seed at a time it has {seed[0]}, and {seed[1]}",
         f"The trace, as trained, has {losses(TRACE)}, the normalized form {losses(NORMALIZED)}, "
         f"and the squared norm {losses(NORM)}",
-        f"without it kappa has {few.losses(KAPPA)}",
-        f"authors' code leaves out, {kept.losses(KAPPA)}",
-        f"Among networks of one initialization it has {losses(KAPPA, of=one_init)}, "
-        f"among those of one batch size and learning rate {losses(KAPPA, of=one_pair)}",
-        f"One seed at a time it has {seed}, and {seed_lower}",
-        f"kappa has {losses(KAPPA, ERROR)}; among networks of one batch size and learning rate "
-        f"{losses(KAPPA, ERROR, one_pair)}, as on CIFAR-10 ({cifar.losses(KAPPA, ERROR, one_pair)})",
+        f"kappa has {losses(KAPPA, of=one_init)} (the trace {losses(TRACE, of=one_init)}), "
+        f"among those of one batch size and learning rate {losses(KAPPA, of=one_pair)} ({losses(TRACE, of=one_pair)})",
+        f"at one training loss** kappa has {losses(KAPPA, ERROR)}",
+        f"it has {losses(KAPPA, ERROR, one_pair)}, as on CIFAR-10 ({cifar.losses(KAPPA, ERROR, one_pair)})",
+        f"without it {without_kaiming(study)} (there {without_kaiming(cifar)})",
         f"it has {losses(KAPPA, ERROR, one_init)}, where CIFAR-10 had {cifar.losses(KAPPA, ERROR, one_init)}",
-        f"initial weights: {losses(DISTANCE, ERROR)} here, {cifar.losses(DISTANCE, ERROR)} there",
+        f"(CIFAR-10 without those has {short(same.losses(KAPPA, ERROR, one_init)[1])})",
     ]
+
+
+def without_kaiming(study: Study) -> Said:
+    return Study(study.rows[study.rows[INIT] != "kaiming_uniform"]).losses(KAPPA, ERROR, within(PAIR))
 
 
 @pytest.mark.parametrize("study, sentences", [("lenet5_cifar10", cifar10), ("lenet5_fashion", fashion)])
 def test_what_readme_says_of_lenet5_is_what_the_committed_records_say(
     study: str, sentences: Callable[[Rows], list[str]]
 ) -> None:
-    assert [sentence for sentence in sentences(committed(study)) if sentence not in README] == []
+    words = " ".join(section(study).split())
+    assert [sentence for sentence in sentences(committed(study)) if words.count(sentence) != 1] == []
+
+
+PARTS = ["r within init", "r within learning rate & batch size"]
+
+
+def test_which_intervals_hold_what() -> None:
+    def holds(value: float, *of: object) -> list[bool]:
+        return [low <= value <= high for low, high in intervals(*of)]  # type: ignore[arg-type]
+
+    kappa, r = "kappa 2019, fc3", "Pearson r"
+    assert all(holds(0.91, "lenet5_cifar10", "loss gap", kappa, r, EPOCHS)), "it lies in each interval"
+    assert all(high < 0.91 for _, high in intervals("lenet5_cifar10", "loss gap", kappa, r, LOSSES)), ".91 lies above"
+    both = [holds(0, "lenet5_cifar10", "error gap", kappa, part, LOSSES) for part in PARTS]
+    assert np.shape(both) == (2, 2) and np.all(both), "all four intervals hold zero"
+    assert all(holds(0, "lenet5_fashion", "loss gap", kappa, r, LOSSES)), "only just holds zero"
+    every = [holds(0, "lenet5_fashion", gap, kappa, part, EVERY) for gap in ("loss gap", "error gap") for part in PARTS]
+    assert np.shape(every) == (4, 6) and np.all(every), "every interval of kappa within"

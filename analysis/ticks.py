@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from itertools import pairwise
 
 from matplotlib.axes import Axes
@@ -42,22 +43,25 @@ class _Spaced(Locator):
 
 def _labels(low: float, high: float, letter: float) -> dict[float, str]:
     """Where labels stand between the two, and what they read; a letter's width is given as a part of the axis."""
+    few: list[float] = []  # the coarsest that there are, should no two of any stand side by side
+    for plain, ticks in _candidates(low, high):
+        few = few or ticks[len(ticks) // 2 :][:1]
+        for stride in range(-(-len(ticks) // 4), len(ticks)):
+            texts = {at: _text(at, plain) for at in ticks[::stride]}
+            ends = [(math.log(at / low, high / low), _width(text) * letter / 2) for at, text in texts.items()]
+            if all(b - a >= left + right + letter for (a, left), (b, right) in pairwise(ends)):
+                return texts
+    return {at: _text(at, low > 1e-3 and high < 1e5) for at in few}
+
+
+def _candidates(low: float, high: float) -> Iterator[tuple[bool, list[float]]]:
+    """Powers of ten between the two, then finer steps; whether plain numbers are short enough for them."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    plain = low > 1e-3 and high < 1e5
     for steps in ((1,), (1, 3), (1, 2, 5)):
-        ticks = [at for decade in decades for step in steps if low <= (at := float(f"{step}e{decade}")) <= high]
-        if len(ticks) > 1:
-            break
-    else:
-        ticks = [float(at) for at in MaxNLocator(3).tick_values(low, high) if low <= at <= high]
-    plain = steps != (1,) and low > 1e-3 and high < 1e5
-
-    def crowded(ticks: list[float]) -> bool:
-        ends = [(math.log(at / low, high / low), _width(_text(at, plain)) * letter / 2) for at in ticks]
-        return any(b - a < left + right + letter for (a, left), (b, right) in pairwise(ends))
-
-    strides = range(-(-len(ticks) // 4), len(ticks))
-    chosen = next((ticks[::k] for k in strides if not crowded(ticks[::k])), [ticks[len(ticks) // 2]])
-    return {at: _text(at, plain) for at in chosen}
+        ticks = [float(f"{step}e{decade}") for decade in decades for step in steps]
+        yield plain and len(steps) > 1, [at for at in ticks if low <= at <= high]
+    yield plain, [float(at) for at in MaxNLocator(3).tick_values(low, high) if low <= at <= high]
 
 
 def _text(at: float, plain: bool) -> str:

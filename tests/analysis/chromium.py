@@ -135,7 +135,8 @@ def main(arguments: list[str]) -> None:
         browser = Browser(Path(profile))
         try:
             browser.open(page.resolve())
-            browser.run("document.getElementById('explorer').scrollIntoView(); point(Math.min(60, state.points.length - 1))")
+            browser.run("document.getElementById('explorer').scrollIntoView()")
+            browser.run("point(Math.min(60, state.points.length - 1))")
             picture.write_bytes(browser.picture())
         finally:
             browser.close()

@@ -19,11 +19,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from study.config import RunConfig, run_key
+from study.config import RunConfig
 from study.outbox import Outbox
-from study.paths import RunPaths, results_folder
+from study.paths import results_folder
 from study.upload import UploadReport, recover, upload
-from study.wandb_run import TrackingError, WandbRun, read_epochs, wandb_run
+from study.wandb_run import TrackingError, WandbRun, finished_runs
 
 MODES = ("offline", "online", "off")
 PROJECT = "relative-flatness-study"
@@ -103,7 +103,7 @@ def mirror(
     done = Mirrored()
     try:
         results = results_folder(study_name, results_root)
-        finished, problems = _finished(runs, measures, runs_root, study_name)
+        finished, problems = finished_runs(runs, measures, runs_root, study_name)
         done = write_offline(finished, results)
         problems += done.problems
         if mode == "online":
@@ -114,22 +114,6 @@ def mirror(
     except Exception as error:  # a mirror never fails a run
         problems.append(f"wandb: {type(error).__name__}: {' '.join(str(error).split())}")
     return replace(done, problems=tuple(problems))
-
-
-def _finished(
-    runs: Sequence[RunConfig], measures: Sequence[str], runs_root: str | Path, study: str
-) -> tuple[list[WandbRun], list[str]]:
-    """The runs that are done, and a line for each whose files cannot be read."""
-    from study.records import run_rows
-
-    finished, problems = [], []
-    for config in runs:
-        try:
-            if rows := run_rows(config, runs_root, measures):
-                finished.append(wandb_run(study, rows, read_epochs(RunPaths(Path(runs_root), run_key(config)))))
-        except (OSError, ValueError, KeyError) as error:
-            problems.append(f"wandb: run {run_key(config)} not mirrored: {type(error).__name__}: {error}")
-    return finished, problems
 
 
 # --- sending ---------------------------------------------------------------------------------------------------------

@@ -8,9 +8,10 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from study.config import stop_target
+from study.config import RunConfig, run_key, stop_target
 from study.paths import RunPaths
 
 Row = Mapping[str, str]  # of the records: one run and stop, cells as text
@@ -77,6 +78,22 @@ def read_epochs(paths: RunPaths) -> list[dict[str, Any]] | None:
     if not paths.epochs.exists():
         return None
     return [json.loads(line) for line in paths.epochs.read_text().splitlines()]
+
+
+def finished_runs(
+    runs: Sequence[RunConfig], measures: Sequence[str], runs_root: str | Path, study: str
+) -> tuple[list[WandbRun], list[str]]:
+    """The runs that are done, and a line for each whose files cannot be read."""
+    from study.records import run_rows
+
+    finished, problems = [], []
+    for config in runs:
+        try:
+            if rows := run_rows(config, runs_root, measures):
+                finished.append(wandb_run(study, rows, read_epochs(RunPaths(Path(runs_root), run_key(config)))))
+        except (OSError, ValueError, KeyError) as error:
+            problems.append(f"wandb: run {run_key(config)} not mirrored: {type(error).__name__}: {error}")
+    return finished, problems
 
 
 def wandb_name(column: str) -> str:

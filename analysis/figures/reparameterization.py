@@ -18,7 +18,7 @@ from analysis.load import at_stop, values
 from analysis.stopwise import targets
 from analysis.subject import transforms
 from analysis.tables.reparameterization import NEEDS
-from analysis.ticks import logarithmic
+from analysis.ticks import linear, logarithmic
 
 TITLE = "Each measure against the gap before (top) and after (bottom) a function-preserving reparameterization"
 # In the order in which they are asked for: what is claimed to be invariant, then what is known not to be.
@@ -76,5 +76,7 @@ def _panel(axes: Axes, frame: pd.DataFrame, label: str, target: str, settings: G
         axes.scatter(x, y, s=6, marker=look.marker, color=look.colour, alpha=0.65, linewidths=0)
     if x.min() > 0 and x.max() / x.min() > 30:
         logarithmic(axes)
+    else:
+        linear(axes)
     c = coefficients(x, y, resamples=0).point
     axes.set_title(rf"$\tau_b$ {c['tau_b']:.2f}   $r$ {c['pearson']:.2f}", fontsize=7)

@@ -17,7 +17,7 @@ from analysis.figures import Lacking
 from analysis.load import at_stop, values
 from analysis.stopwise import targets
 from analysis.subject import trained
-from analysis.ticks import logarithmic
+from analysis.ticks import linear, logarithmic
 
 TITLE = (
     "Each measure against the generalization gap; rugs show the margins, the line is least squares on the axes shown"
@@ -67,6 +67,8 @@ def _panel(axes: Axes, frame: pd.DataFrame, label: str, target: str) -> None:
     axes.scatter(x, y, s=7, marker=look.marker, alpha=0.65, linewidths=0, **many)
     if spread:
         logarithmic(axes)
+    else:
+        linear(axes)
     for mark, a, b, where in (
         ("|", x, np.zeros_like(x), axes.get_xaxis_transform()),
         ("_", np.zeros_like(y), y, axes.get_yaxis_transform()),

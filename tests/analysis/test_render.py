@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from analysis import render, style
-from analysis.ticks import logarithmic
+from analysis.ticks import linear, logarithmic
 
 
 @pytest.fixture
@@ -145,3 +145,18 @@ def test_a_logarithmic_axis_of_one_value_is_drawn(values):
         logarithmic(axes)
         figure.draw_without_rendering()
     assert len(axes.get_xticks()) == len({label.get_text() for label in axes.get_xticklabels()}) >= 1
+
+
+@pytest.mark.parametrize("ends", [(2_000, 34_000), (30_000, 105_000), (60_000, 240_000), (-9e5, 9e5), (500, 1_900)])
+def test_long_numbers_on_a_linear_axis_stand_apart(ends):
+    with style.paper_style():
+        figure = Figure(figsize=(style.PAGE, 2))
+        for axes in figure.subplots(1, 5, sharey=True):
+            axes.scatter(ends, [0.123, 0.456])
+            linear(axes)
+        figure.draw_without_rendering()
+    low, high = axes.get_xlim()
+    shown = [t for t, at in zip(axes.get_xticklabels(), axes.get_xticks(), strict=True) if low <= at <= high]
+    places = [(box.x0, box.x1) for box in (label.get_window_extent() for label in shown)]
+    apart = 4 * figure.dpi / 72  # points
+    assert len(places) > 1 and all(after - before > apart for (_, before), (after, _) in pairwise(places)), shown

@@ -3,9 +3,9 @@
     results/<study>/records.csv   (or the committed analysis/records/<study>.csv, or anybody's ledger)
       v  load.py                  one shape of frame
       v  exclude.py               named rules, each with its count
-      v  correlation, psi, mutual_information, robustness, partial_rank, significance, scope
+      v  statistics/*             numbers: one question a file
       v  tables/*, figures/*      build(frame) -> DataFrame | Figure, found by file name
-    make.py, report.py, verify.py, ledger.py, paper.py
+    make.py, verify.py, page/ (HTML), manuscript/ (the paper)
 
     >>> from analysis import kendall, granulated, sign_error        # each takes a records frame of one stop
 
@@ -18,25 +18,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.correlation import correlate, kendall
     from analysis.load import load_study, read_ledger, read_records
-    from analysis.mutual_information import information
-    from analysis.partial_rank import partial
-    from analysis.psi import granulated
-    from analysis.robustness import sign_error
-    from analysis.scope import by_scope
-    from analysis.significance import differences, permutation
+    from analysis.statistics.correlation import correlate, kendall
+    from analysis.statistics.granulated import granulated
+    from analysis.statistics.information import information
+    from analysis.statistics.partial import partial
+    from analysis.statistics.scopes import by_scope
+    from analysis.statistics.sign_error import sign_error
+    from analysis.statistics.significance import differences, permutation
 
 _HOME = {
-    "kendall": "correlation",
-    "correlate": "correlation",
-    "granulated": "psi",
-    "sign_error": "robustness",
-    "information": "mutual_information",
-    "partial": "partial_rank",
-    "permutation": "significance",
-    "differences": "significance",
-    "by_scope": "scope",
+    "kendall": "statistics.correlation",
+    "correlate": "statistics.correlation",
+    "granulated": "statistics.granulated",
+    "sign_error": "statistics.sign_error",
+    "information": "statistics.information",
+    "partial": "statistics.partial",
+    "permutation": "statistics.significance",
+    "differences": "statistics.significance",
+    "by_scope": "statistics.scopes",
     "load_study": "load",
     "read_ledger": "load",
     "read_records": "load",

@@ -32,7 +32,7 @@ def _ledger(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from analysis.render import to_text
+    from analysis.drawing.render import to_text
     from analysis.verify import verify
 
     table = verify()
@@ -59,7 +59,7 @@ def _make(options: argparse.Namespace) -> int:
 
 
 def _paper(options: argparse.Namespace) -> int:
-    from analysis.paper import PAPER, build_pdf, generate
+    from analysis.manuscript.paper import PAPER, build_pdf, generate
 
     generate(PAPER, progress=_progress)
     print(build_pdf(PAPER) if options.pdf else PAPER / "numbers.tex")
@@ -71,16 +71,16 @@ def _write(sources: list[Source], options: argparse.Namespace) -> int:
 
     What was already made of the same records by the same code is not made again.
     """
-    from analysis import built
+    from analysis import cache
 
     root = _results(options)
     path = (root / sources[0].name if len(sources) == 1 else root) / "report.html"
     note = path.with_name("report.made.json")
-    mark = built.fingerprint(sources)
-    printed = built.recall(note, mark)
+    mark = cache.fingerprint(sources)
+    printed = cache.recall(note, mark)
     if printed is None:
         files, printed = _build(sources, root, path)
-        built.remember(note, mark, files, printed)
+        cache.remember(note, mark, files, printed)
     else:
         print("nothing has changed since these were made; to make them again, remove the page", file=sys.stderr)
     print(printed, end="")
@@ -91,7 +91,7 @@ def _write(sources: list[Source], options: argparse.Namespace) -> int:
 def _build(sources: list[Source], root: Path, path: Path) -> tuple[list[Path], str]:
     """Make all files of the studies and the page at `path`; the files and what is to be printed."""
     from analysis.make import make, write
-    from analysis.report import write_report
+    from analysis.page.report import write_report
 
     pairs, files, printed = [], [path], ""
     for source in sources:
@@ -106,8 +106,8 @@ def _build(sources: list[Source], root: Path, path: Path) -> tuple[list[Path], s
 
 
 def _headline(source: Source, made: Made) -> str:
+    from analysis.drawing.render import to_text
     from analysis.load import at_stop, main_stop
-    from analysis.render import to_text
     from analysis.stopwise import targets
     from analysis.tables.correlation import headline
 

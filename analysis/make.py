@@ -11,7 +11,8 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import figures, render, tables, verify
+from analysis import figures, tables, verify
+from analysis.drawing import render
 from analysis.load import Source
 
 Progress = Callable[[int, int, str], None]

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
+from analysis.drawing.render import lacking
 from analysis.exclude import exclude
 from analysis.load import TARGETS, at_stop, stops, values
-from analysis.render import lacking
 
 Statistic = Callable[[pd.DataFrame, str], pd.DataFrame]
 

@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from analysis.correlation import RESAMPLES, Coefficients, correlate_each
 from analysis.exclude import VARIANTS, exclude
 from analysis.load import COMMITTED, InputError, at_stop, read_records, stops
-from analysis.resample import WORDS
-from analysis.significance import difference, paired
+from analysis.statistics.correlation import RESAMPLES, Coefficients, correlate_each
+from analysis.statistics.resample import WORDS
+from analysis.statistics.significance import difference, paired
 
 EXPECTED = Path(__file__).parent / "expected"
 TITLE = "Published beside ours"

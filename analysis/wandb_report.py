@@ -16,17 +16,17 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.drawing.render import to_markdown
+from analysis.drawing.style import hyperparameter, look, target_axis
 from analysis.load import InputError, Source, at_stop, axes, load_study, main_stop
 from analysis.make import parts
-from analysis.paper import excerpt
-from analysis.render import to_markdown
-from analysis.style import hyperparameter, look, target_axis
-from analysis.subject import trained
+from analysis.manuscript.paper import excerpt
+from analysis.selection import trained
 from analysis.tables.correlation import targets
-from study.checkpoint import read_json, write_json
-from study.paths import results_folder
-from study.tracking import PROJECT, check, require_server
-from study.wandb_run import TrackingError, wandb_name
+from study.storage.atomic import read_json, write_json
+from study.storage.paths import results_folder
+from study.tracking.mirror import PROJECT, check, require_server
+from study.tracking.wandb_run import TrackingError, wandb_name
 
 _CONVERGED = " and SummaryMetric('train__converged') = True"
 WIDTH = 24  # columns of a W&B panel grid

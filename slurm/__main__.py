@@ -67,7 +67,7 @@ def _submit(options: argparse.Namespace) -> int:
 
 def _status(options: argparse.Namespace) -> int:
     from slurm import overview
-    from slurm.place import find_place
+    from slurm.launch import find_place
 
     place = find_place(options.config, options.cluster, options.runs, options.results)
     if options.command == "watch":

@@ -14,8 +14,8 @@ from types import FrameType
 from typing import Any
 
 from slurm.job import ShardJob
-from slurm.ledger import Ledger, Marker
-from study import lease
+from slurm.journal import Ledger, Marker
+from study.storage import lease
 
 POLL_SECONDS = 0.2
 SHOW_SECONDS = 10.0  # between lines where the output is no terminal

@@ -16,8 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from slurm import resources
-from slurm.resources import Cluster
+from slurm.cluster import Cluster, slurm_parameters
 
 BACK_OFF_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # ours: a controller that restarts is back within a minute
 BUSY = re.compile(
@@ -96,7 +95,7 @@ def executor(cluster: Cluster, job_name: str, logs: Path, environment: Mapping[s
 
     python = " ".join(filter(None, [cluster.container, shlex.quote(cluster.python or sys.executable)]))
     made = SlurmExecutor(logs, max_num_timeout=cluster.max_requeues, python=python)
-    made.update_parameters(**resources.slurm_parameters(cluster, job_name, environment))
+    made.update_parameters(**slurm_parameters(cluster, job_name, environment))
     return made
 
 

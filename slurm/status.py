@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slurm import scheduler
-from slurm.ledger import Ledger, Marker, Submission
-from study import lease
+from slurm.journal import Ledger, Marker, Submission
+from study.storage import lease
 
 STATES = ("done", "running", "pending", "held", "failed", "stopped", "lost", "unknown", "new")
 IN_FLIGHT = ("running", "pending", "unknown")

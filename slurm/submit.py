@@ -10,16 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from slurm import resources, scheduler, snapshot
+from slurm import scheduler, snapshot
+from slurm.cluster import Cluster, device_of
 from slurm.job import ShardJob
-from slurm.ledger import Submission
-from slurm.place import INLINE, Place, digest, find_place
-from slurm.resources import Cluster
+from slurm.journal import Submission
+from slurm.launch import INLINE, Place, digest, find_place
 from slurm.status import IN_FLIGHT, ShardStatus, shard_states
-from study import lease, plan
+from study import plan
 from study.config import RunConfig, run_key
-from study.data import DATASETS
+from study.data.dataset import DATASETS
 from study.grid import Shard, shards
+from study.storage import lease
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def _job(place: Place, options: Options, shard: Shard) -> ShardJob:
     mirrors = place.cluster.kind == "slurm" or options.wandb == "online"  # else once at the end, which costs less
     return ShardJob(
         place.study.name, shard.id, shard.runs, place.study.measures, str(place.runs), str(place.results),
-        options.device or resources.device_of(place.cluster), options.wandb if mirrors else "off",
+        options.device or device_of(place.cluster), options.wandb if mirrors else "off",
         0.8 * place.cluster.signal_seconds if place.cluster.kind == "slurm" else 3600.0,
     )  # fmt: skip
 
@@ -53,7 +54,7 @@ def _mirror(place: Place, options: Options) -> None:
     """Show what is done in wandb, where the jobs do not."""
     if place.cluster.kind != "local" or options.wandb == "off":
         return
-    from study.tracking import mirror
+    from study.tracking.mirror import mirror
 
     study = place.study
     done = mirror(study.runs, study.measures, place.runs, study.name, options.wandb, place.results)

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slurm.ledger import Ledger, Marker
-from study import lease
+from slurm.journal import Ledger, Marker
 from study.config import run_key
 from study.run import keep_memory
+from study.storage import lease
 
 if TYPE_CHECKING:
     from slurm.job import ShardJob
@@ -196,7 +196,7 @@ class Work:
     def _mirror(self) -> None:
         if self.job.wandb == "off":
             return
-        from study.tracking import mirror
+        from study.tracking.mirror import mirror
 
         job = self.job
         done = mirror(job.runs, job.measures, job.runs_root, job.study, job.wandb, job.results_root)

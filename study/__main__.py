@@ -11,7 +11,7 @@ from pathlib import Path
 from study import plan as planning
 from study.config import run_key
 from study.grid import Study, load_study, shards
-from study.paths import runs_folder
+from study.storage.paths import runs_folder
 
 EPILOG = """examples:
   python -m study plan configs/digits_mlp.yaml             what would run, what is done, how long it takes
@@ -68,11 +68,12 @@ def _plan(study: Study, options: argparse.Namespace) -> int:
 
 
 def _run(study: Study, options: argparse.Namespace) -> int:
-    from study import lease, tracking
     from study.display import Display
     from study.run import run_shard
+    from study.storage import lease
+    from study.tracking.mirror import check, mirror
 
-    tracking.check(options.wandb)
+    check(options.wandb)
     plan = planning.make(study, options.runs, skip_published=options.skip_published)
     planning.show(plan)
     interrupted, failed = False, []
@@ -90,7 +91,7 @@ def _run(study: Study, options: argparse.Namespace) -> int:
                 break
     if failed:
         print(f"{len(failed)} values recorded as missing, the reason beside each; the first: {failed[0]}")
-    mirrored = tracking.mirror(study.runs, study.measures, options.runs, study.name, options.wandb, options.results)
+    mirrored = mirror(study.runs, study.measures, options.runs, study.name, options.wandb, options.results)
     for problem in mirrored.problems:
         print(f"wandb: {problem}", file=sys.stderr)
     if interrupted:
@@ -131,9 +132,9 @@ def _is_newer(slices: Path, weights: Path, key: str) -> bool:
 
 
 def _slice(study: Study, options: argparse.Namespace) -> int:
-    from study.checkpoint import read_json
-    from study.paths import RunPaths, slices_file
     from study.run import run_state
+    from study.storage.atomic import read_json
+    from study.storage.paths import RunPaths, slices_file
 
     for config in study.runs:
         paths = RunPaths(options.runs, run_key(config))

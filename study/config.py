@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from study.data import DATASETS
-from study.models import INITS, MODELS
+from study.data.dataset import DATASETS
+from study.models.registry import INITS, MODELS
 from study.names import LOSSES, OPTIMIZERS
 
 STOP = re.compile(r"(loss)_(\d+(?:\.\d+)?(?:e-?\d+)?)|(epoch)_(\d+)")

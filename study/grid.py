@@ -14,7 +14,7 @@ import yaml
 
 from study.config import FIELDS, STACKED, ConfigError, RunConfig, checked_value, config_from_dict, run_key
 from study.measures import MEASURES
-from study.reparameterize import ALLOWED, is_transform
+from study.transforms.rescaling import ALLOWED, is_transform
 
 SECTIONS = (
     "name",

@@ -6,11 +6,11 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from study.checkpoint import read_json
 from study.config import run_key
 from study.grid import Shard, Study, shards
-from study.paths import RunPaths
 from study.run import run_state
+from study.storage.atomic import read_json
+from study.storage.paths import RunPaths
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,19 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from study.checkpoint import read_json, write_bytes
 from study.config import FIELDS, RunConfig, run_key, stop_target
 from study.grid import Study
-from study.paths import RunPaths, StopPaths, curves_file, published_file, records_file, slices_file, timings_file
 from study.run import run_state
+from study.storage.atomic import read_json, write_bytes
+from study.storage.paths import (
+    RunPaths,
+    StopPaths,
+    curves_file,
+    published_file,
+    records_file,
+    slices_file,
+    timings_file,
+)
 
 Row = dict[str, str]
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from study.checkpoint import read_json, read_tensors, write_bytes, write_json
 from study.config import RunConfig, config_to_dict, run_key
-from study.paths import RunPaths
+from study.storage.atomic import read_json, read_tensors, write_bytes, write_json
+from study.storage.paths import RunPaths
 
 SAVE_EVERY_SECONDS = 20.0  # at most this much training is done again after a kill; ours
 # Messages of torch's that tell of the machine (memory of GPU and CPU, a broken GPU, its libraries), not of the network.
@@ -67,12 +67,12 @@ def run_shard(
     "measured", ...}. One thread is used on a CPU, so that bits do not depend on the number of cores: run shards side by
     side instead. Raises ValueError where a run's folder holds another config, RuntimeError without the device.
     """
-    from study.population import Population
-    from study.stack import execution_mode
+    from study.training.population import Population
+    from study.training.stack import execution_mode
 
     report = ShardReport()
     with _settings(device):
-        from study.data import load
+        from study.data.dataset import load
 
         config = runs[0]
         pending = [(c, RunPaths(Path(runs_root), run_key(c))) for c in runs]
@@ -141,10 +141,10 @@ def _measure_stop(
     config: RunConfig, paths: RunPaths, stop: str, measures: Sequence[str], data: Any, device: str,
     guard: Callable[[], None], report: ShardReport,
 ) -> int:  # fmt: skip
-    from study.data import training_labels
-    from study.evaluate import evaluate
+    from study.data.dataset import training_labels
+    from study.loss import evaluate
     from study.measures import MeasureContext, compute
-    from study.models import build_model
+    from study.models.registry import build_model
     from study.provenance import commit
 
     files = paths.stop(stop)

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from study.checkpoint import read_tensors
 from study.config import RunConfig, run_key
-from study.data import Tensors, load, training_labels
-from study.evaluate import mean_loss_and_error
-from study.models import build_model
-from study.paths import RunPaths, slices_file
+from study.data.dataset import Tensors, load, training_labels
+from study.loss import mean_loss_and_error
+from study.models.registry import build_model
 from study.records import write_rows
-from study.reparameterize import reparameterized
 from study.seeds import generator_for
+from study.storage.atomic import read_tensors
+from study.storage.paths import RunPaths, slices_file
+from study.transforms.rescaling import reparameterized
 
 ALPHAS = tuple(i / 20 for i in range(-20, 21))
 RAW_NORM = 5.0  # length of the raw direction at alpha = 1; ours, so that a small network's valley fills the picture

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from analysis.drawing.render import to_markdown
 from analysis.load import load_study
-from analysis.render import to_markdown
 from analysis.tables import reparameterization, stops
 from analysis.tables.correlation import build, headline
 from tests.benchmarks.curvature import table

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.correlation import coefficients
 from analysis.load import configurations, load_study
+from analysis.statistics.correlation import coefficients
 from tests.coefficients import (
     DISTANCE,
     DRAWS,

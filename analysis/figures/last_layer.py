@@ -5,14 +5,14 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import style
+from analysis.drawing import style
+from analysis.drawing.groups import groups, legend
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.figures.reparameterization import fill, row_height
-from analysis.groups import groups, legend
 from analysis.load import at_stop, stops
+from analysis.selection import last_layer, transforms
 from analysis.stopwise import targets
-from analysis.subject import last_layer, transforms
 
 TITLE = (
     "The last layer alone against the gap, as trained and after every network is reparameterized: the last stop of "

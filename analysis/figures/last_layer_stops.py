@@ -7,15 +7,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis import style
-from analysis.correlation import coefficients
+from analysis.drawing import style
+from analysis.drawing.groups import groups, legend
+from analysis.drawing.ticks import logarithmic
 from analysis.exclude import exclude
 from analysis.figures import Lacking
-from analysis.groups import groups, legend
 from analysis.load import at_stop, stops, values
+from analysis.selection import last_layer
+from analysis.statistics.correlation import coefficients
 from analysis.stopwise import targets
-from analysis.subject import last_layer
-from analysis.ticks import logarithmic
 
 TITLE = (
     "The last layer's flatness against the loss gap (top) and the error gap (bottom) at every stop, networks of one "

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import style
-from analysis.correlation import correlate
+from analysis.drawing import style
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.load import at_stop, layers
+from analysis.selection import trained
+from analysis.statistics.correlation import correlate
 from analysis.stopwise import targets
-from analysis.subject import trained
 
 TITLE = "Rank correlation with the gap, layer by layer; bars are 95% intervals by configuration"
 

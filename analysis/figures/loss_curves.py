@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from analysis import style
+from analysis.drawing import style
 from analysis.figures import Lacking
 
 TITLE = "Training loss of every network; the colour is its loss at the last epoch"

@@ -9,16 +9,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
-from analysis import style
-from analysis.correlation import coefficients
+from analysis.drawing import style
+from analysis.drawing.groups import Groups
+from analysis.drawing.ticks import linear, logarithmic
 from analysis.exclude import exclude
 from analysis.figures import Lacking
-from analysis.groups import Groups
 from analysis.load import at_stop, values
+from analysis.selection import transforms
+from analysis.statistics.correlation import coefficients
 from analysis.stopwise import targets
-from analysis.subject import transforms
 from analysis.tables.reparameterization import NEEDS
-from analysis.ticks import linear, logarithmic
 
 TITLE = "Each measure against the gap before (top) and after (bottom) a function-preserving reparameterization"
 # In the order in which they are asked for: what is claimed to be invariant, then what is known not to be.

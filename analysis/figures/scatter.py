@@ -10,14 +10,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import style
-from analysis.correlation import coefficients
+from analysis.drawing import style
+from analysis.drawing.ticks import linear, logarithmic
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.load import at_stop, values
+from analysis.selection import trained
+from analysis.statistics.correlation import coefficients
 from analysis.stopwise import targets
-from analysis.subject import trained
-from analysis.ticks import linear, logarithmic
 
 TITLE = (
     "Each measure against the generalization gap; rugs show the margins, the line is least squares on the axes shown"

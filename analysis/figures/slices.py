@@ -9,7 +9,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import style
+from analysis.drawing import style
 from analysis.figures import Lacking
 
 TITLE = "Loss along one random direction, before and after reparameterization: raw, and normalized per layer"

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import style
+from analysis.drawing import style
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.load import at_stop
-from analysis.subject import transforms
+from analysis.selection import transforms
 from analysis.tables.sweep import NEEDS, factor_of, median_ratio
 
 TITLE = "Each measure after rescaling by a factor, over its value before (median over networks)"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.correlation import RESAMPLES, WITH_INTERVAL, correlate
+from analysis.drawing.style import target_words
 from analysis.load import TARGETS
-from analysis.resample import WORDS
+from analysis.selection import with_last_layer
+from analysis.statistics.correlation import RESAMPLES, WITH_INTERVAL, correlate
+from analysis.statistics.resample import WORDS
 from analysis.stopwise import stopwise, targets
-from analysis.style import target_words
-from analysis.subject import with_last_layer
 
 TITLE = "Rank correlation of each measure with the generalization gap"
 METHOD = (

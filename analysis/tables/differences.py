@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.correlation import RESAMPLES
-from analysis.resample import WORDS
-from analysis.significance import differences
+from analysis.selection import last_layer, trained
+from analysis.statistics.correlation import RESAMPLES
+from analysis.statistics.resample import WORDS
+from analysis.statistics.significance import differences
 from analysis.stopwise import stopwise
-from analysis.subject import last_layer, trained
 
 TITLE = "Difference of τ_b between relative flatness and each other measure, and power"
 METHOD = (

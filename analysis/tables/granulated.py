@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
+from analysis.drawing.style import hyperparameter
 from analysis.load import axes
-from analysis.psi import granulated
+from analysis.selection import with_last_layer
+from analysis.statistics.granulated import granulated
 from analysis.stopwise import stopwise
-from analysis.style import hyperparameter
-from analysis.subject import with_last_layer
 
 TITLE = "Granulated rank correlation ψ along each hyperparameter, and Ψ"
 METHOD = (

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.load import axes
-from analysis.mutual_information import information
+from analysis.selection import trained
+from analysis.statistics.information import information
 from analysis.stopwise import stopwise
-from analysis.subject import trained
 
 TITLE = "Conditional mutual information of the signs of differences: K and the PGDL score"
 METHOD = (

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.correlation import RESAMPLES, correlate
-from analysis.partial_rank import partial
-from analysis.resample import WORDS
+from analysis.selection import last_layer, trained, transforms
+from analysis.statistics.correlation import RESAMPLES, correlate
+from analysis.statistics.partial import partial
+from analysis.statistics.resample import WORDS
 from analysis.stopwise import stopwise
-from analysis.subject import last_layer, trained, transforms
 
 TITLE = "The last layer alone at every stop, and measures of the network"
 METHOD = (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.correlation import RESAMPLES, correlate
 from analysis.load import layers
+from analysis.selection import trained
+from analysis.statistics.correlation import RESAMPLES, correlate
 from analysis.stopwise import stopwise
-from analysis.subject import trained
 from analysis.tables.correlation import METHOD
 
 TITLE = "Correlation with the gap, layer by layer"

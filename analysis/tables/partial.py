@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.correlation import RESAMPLES
-from analysis.partial_rank import controls, partial
-from analysis.resample import WORDS
+from analysis.selection import with_last_layer
+from analysis.statistics.correlation import RESAMPLES
+from analysis.statistics.partial import controls, partial
+from analysis.statistics.resample import WORDS
 from analysis.stopwise import stopwise
-from analysis.subject import with_last_layer
 
 TITLE = "Partial rank correlation given training loss and given the squared weight norm"
 METHOD = (

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.correlation import RESAMPLES, coefficients_of_many
 from analysis.load import configurations, layers, values
-from analysis.resample import WORDS
+from analysis.selection import transforms
+from analysis.statistics.correlation import RESAMPLES, coefficients_of_many
+from analysis.statistics.resample import WORDS
 from analysis.stopwise import stopwise
-from analysis.subject import transforms
 
 TITLE = "Correlation with the gap before and after reparameterization"
 METHOD = (

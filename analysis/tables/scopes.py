@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.correlation import RESAMPLES
-from analysis.resample import WORDS
-from analysis.scope import by_scope
+from analysis.selection import trained
+from analysis.statistics.correlation import RESAMPLES
+from analysis.statistics.resample import WORDS
+from analysis.statistics.scopes import by_scope
 from analysis.stopwise import stopwise
-from analysis.subject import trained
 
 TITLE = "Pooled and coupled rank correlation, over all and within each data set and model"
 METHOD = (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.robustness import DEFAULT_N_TEST, MIN_SAMPLES, sign_error
+from analysis.selection import trained
+from analysis.statistics.sign_error import DEFAULT_N_TEST, MIN_SAMPLES, sign_error
 from analysis.stopwise import stopwise
-from analysis.subject import trained
 from analysis.tables.granulated import axis_words
 
 TITLE = "Sign error over environments: mean, 90th percentile and maximum"

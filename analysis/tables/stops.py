@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.correlation import RESAMPLES
-from analysis.resample import WORDS
-from analysis.tables import last_layer, significance
+from analysis.statistics.correlation import RESAMPLES
+from analysis.statistics.resample import WORDS
+from analysis.tables import last_layer, permutation
 
 TITLE = "The last layer's measures, and the network's, with each gap: stop beside stop"
 METHOD = (
@@ -27,12 +27,12 @@ _ENDS = ("", ".low", ".high")
 def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
     """Columns: target, measure, coefficient, then one a stop with .low and .high; rows from `last_layer` and, within a
     setting, from `significance`."""
-    long, parts = last_layer.build(frame, resamples), significance.build(frame, 0)
+    long, parts = last_layer.build(frame, resamples), permutation.build(frame, 0)
     if long.attrs.get("lacks"):
         long.attrs["title"] = TITLE
         return long
     rows = [_named(long.assign(coefficient=words), c) for c, words in _COEFFICIENTS.items() if c in long]
-    settings = parts[(parts["within"] != significance.WHOLE) & parts["measure"].isin(long["measure"])]
+    settings = parts[(parts["within"] != permutation.WHOLE) & parts["measure"].isin(long["measure"])]
     rows.append(_named(settings.assign(coefficient="r within " + settings["within"]), "pearson"))
     table = _turned(pd.concat(rows, ignore_index=True).dropna(subset="value"), list(dict.fromkeys(long["stop"])))
     counts = long.attrs["note"].removeprefix(last_layer.METHOD.format(resamples=f"{resamples:,}"))

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.load import main_stop, values
+from analysis.selection import transforms
 from analysis.stopwise import stopwise
-from analysis.subject import transforms
 from analysis.tables.reparameterization import before_and_after, column_of
 
 TITLE = "Sweep of the rescaling factor: each measure over its value before, and its correlation with the gap"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.correlation import RESAMPLES, correlate
 from analysis.exclude import VARIANTS
-from analysis.partial_rank import partial
-from analysis.resample import WORDS
+from analysis.selection import with_last_layer
+from analysis.statistics.correlation import RESAMPLES, correlate
+from analysis.statistics.partial import partial
+from analysis.statistics.resample import WORDS
 from analysis.stopwise import stopwise
-from analysis.subject import with_last_layer
 
 TITLE = "The same correlations under other exclusion rules"
 METHOD = (

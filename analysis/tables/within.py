@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.correlation import RESAMPLES, complete, correlate_each
+from analysis.drawing.style import hyperparameter
 from analysis.load import axes, axis_columns, codes, values
-from analysis.resample import WORDS
+from analysis.selection import with_last_layer
+from analysis.statistics.correlation import RESAMPLES, complete, correlate_each
+from analysis.statistics.resample import WORDS
 from analysis.stopwise import stopwise
-from analysis.style import hyperparameter
-from analysis.subject import with_last_layer
 
 TITLE = "Correlation with the gap within each setting of one hyperparameter"
 METHOD = (

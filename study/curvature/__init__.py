@@ -6,6 +6,7 @@ for name, layer in layer_curvature(model, (x, y)).items():
     print(name, layer.trace, layer.relative_flatness)
 """
 
+from study.curvature.estimators import Estimate, hessian_relative_flatness, hessian_trace, hessian_trace_matrix
 from study.curvature.exact import layer_curvature
 from study.curvature.loss import Loss
 from study.curvature.products import Curvature
@@ -18,7 +19,6 @@ from study.curvature.spectra import (
     spectral_density,
     top_eigenvalues,
 )
-from study.curvature.trace import Estimate, hessian_relative_flatness, hessian_trace, hessian_trace_matrix
 
 __all__ = [
     "Curvature",

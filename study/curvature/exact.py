@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from study.curvature.budget import look
 from study.curvature.layers import Layer, find_layers
 from study.curvature.loss import Loss, resolve_loss
 from study.curvature.network import Batches, Data, Network
-from study.curvature.passes import Run
-from study.curvature.plan import look
 from study.curvature.result import LayerCurvature, Tally, start_tallies
+from study.curvature.summation import Run
 
 DEFAULT_BUDGET = 2**31  # bytes; ours: T of vgg11's two layers of 4096 neurons alone takes 0.8 GB
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from study.curvature.lowrank import DiagonalFactor, Factor, SoftmaxFactor, softmax
+from study.curvature.loss_factor import DiagonalFactor, Factor, SoftmaxFactor, softmax
 
 LOSSES = ("cross_entropy", "binary_cross_entropy", "squared_error")
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from study.curvature.contract import Sums, contract, contract_last
+from study.curvature.contraction import Sums, contract, contract_last
 from study.curvature.layers import Layer
-from study.curvature.lowrank import certificate
+from study.curvature.loss_factor import certificate
 
 
 @dataclass(frozen=True)

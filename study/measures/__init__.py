@@ -10,6 +10,6 @@ from study.measures.registry import compute as compute
 
 # isort: split
 from study.measures import curvature as _curvature  # noqa: F401 - registers its measures
-from study.measures import margin as _margin  # noqa: F401
 from study.measures import norm as _norm  # noqa: F401
-from study.measures import perturbation as _perturbation  # noqa: F401
+from study.measures import outputs as _margin  # noqa: F401
+from study.measures import pac_bayes as _perturbation  # noqa: F401

@@ -117,7 +117,7 @@ class MeasureContext:
 
     def reparameterized(self, transform: str) -> MeasureContext:
         """The same network with other weights and the same outputs (checked); made once and kept."""
-        from study.reparameterize import function_difference, last_two_layers, reparameterized
+        from study.transforms.rescaling import function_difference, last_two_layers, reparameterized
 
         if transform not in self._reparameterized:
             other = MeasureContext(

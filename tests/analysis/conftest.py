@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pandas as pd
 import pytest
-from synthetic import synthetic_ledger, synthetic_records
+
+from tests.support.synthetic import synthetic_ledger, synthetic_records
 
 
 @pytest.fixture

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 
-import brute
 import numpy as np
 import pytest
 from scipy import stats
 
-from analysis import correlate, correlation, kendall
-from analysis.correlation import coefficients, more_coefficients, tau
-from analysis.pairs import GroupSigns, PairSigns
-from analysis.resample import bca, multiplicities
-from analysis.weighted import WeightedSums
+from analysis import correlate, kendall
+from analysis.statistics import correlation
+from analysis.statistics.correlation import coefficients, more_coefficients, tau
+from analysis.statistics.pairs import GroupSigns, PairSigns
+from analysis.statistics.resample import bca, multiplicities
+from analysis.statistics.weighted import WeightedSums
+from tests.reference import statistics as brute
 
 
 def awkward(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -48,7 +49,7 @@ def test_taus_and_pearson_equal_loops_over_pairs(seed):
 @pytest.mark.parametrize("seed", range(20))
 def test_replicates_and_jackknife_equal_samples_written_out(seed, few, monkeypatch):
     """Both by sums between configurations, for few of them, and by sums over runs, for many."""
-    monkeypatch.setattr("analysis.weighted._FEW", few)
+    monkeypatch.setattr("analysis.statistics.weighted._FEW", few)
     correlation._coefficients.cache_clear()
     x, y, groups = awkward(seed)
     c = coefficients(x, y, groups, resamples=15, seed=3)
@@ -126,9 +127,9 @@ def test_few_configurations_and_many_go_different_ways_to_the_same_numbers(n_gro
     group = np.concatenate([np.arange(n_groups), r.integers(0, n_groups, 1200 - n_groups)])
     found = []
     for few in (0, 4096):
-        monkeypatch.setattr("analysis.weighted._FEW", few)
-        monkeypatch.setattr("analysis.weighted._SHARE", 1.0)
-        monkeypatch.setattr("analysis.weighted._LARGEST", 20 if few == 0 else 2000)
+        monkeypatch.setattr("analysis.statistics.weighted._FEW", few)
+        monkeypatch.setattr("analysis.statistics.weighted._SHARE", 1.0)
+        monkeypatch.setattr("analysis.statistics.weighted._LARGEST", 20 if few == 0 else 2000)
         sums = WeightedSums(x, y, group)
         assert (sums.between is None) == (few == 0)
         found.append({**sums.all_rows(), **{f"{k}*": v for k, v in sums.resampled(300, 1).items()}})

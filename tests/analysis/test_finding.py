@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.finding import findings, in_words, side_of_zero
+from analysis.manuscript.wording import findings, in_words, side_of_zero
 
 STOPS = ["loss_0.1", "loss_0.01", "epoch_20"]
 

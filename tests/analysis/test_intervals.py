@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.blocks import within_blocks
-from analysis.correlation import coefficients
-from analysis.resample import FEW, bca, interval, jackknife
-from analysis.significance import permutation
+from analysis.statistics.correlation import coefficients
+from analysis.statistics.resample import FEW, bca, interval, jackknife
+from analysis.statistics.significance import permutation
+from analysis.statistics.within_groups import within_blocks
 
 
 def coverage(n_configurations: int, between: float, among_seeds: float, spread: float = 0.5) -> tuple[float, float]:

@@ -6,21 +6,21 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
-from synthetic import LENET_STOPS, TRANSFORMS, synthetic_lenet
 
-from analysis.correlation import coefficients, correlate, tau
+from analysis.drawing.groups import groups
+from analysis.drawing.style import CYCLE
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.figures import last_layer as scatter
 from analysis.figures import last_layer_stops as beside
-from analysis.groups import groups
 from analysis.load import at_stop, axes, configurations, measures
-from analysis.partial_rank import partial as partial_rank
-from analysis.partial_rank import partial_tau
+from analysis.selection import trained, transforms, with_last_layer
+from analysis.statistics.correlation import coefficients, correlate, tau
+from analysis.statistics.partial import partial as partial_rank
+from analysis.statistics.partial import partial_tau
 from analysis.stopwise import first_target
-from analysis.style import CYCLE
-from analysis.subject import trained, transforms, with_last_layer
-from analysis.tables import correlation, last_layer, partial, reparameterization, significance, stops, variants, within
+from analysis.tables import correlation, last_layer, partial, permutation, reparameterization, stops, variants, within
+from tests.support.synthetic import LENET_STOPS, TRANSFORMS, synthetic_lenet
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_a_relation_that_turns_within_the_settings_is_shown_turned():
     place = lenet["hp.lr"].rank(method="dense").to_numpy()
     noise = np.random.default_rng(0).normal(size=len(lenet))
     lenet["measure.kappa_2019.fc3"], lenet["gap.error"] = 10 * place + noise, 10 * place - noise
-    table = significance.build(lenet, 50)
+    table = permutation.build(lenet, 50)
     table = table[(table["stop"] == "epoch_20") & (table["measure"] == "kappa_2019.fc3")]
     r = table[table["target"] == "gap.error"].set_index("within")["pearson"]
     assert list(r.index) == ["data set and model", "init", "learning rate & batch size", "configuration"]
@@ -199,7 +199,7 @@ def test_stop_beside_stop_is_the_last_layers_table_turned(lenet):
             asked = [row[f"{column}{end}"] for end in ends]
             assert np.allclose(shown, asked, equal_nan=True) if len(shown) else np.isnan(row[column])
     assert "distance_from_init" in set(turned["measure"])
-    parts = significance.build(few, 0)
+    parts = permutation.build(few, 0)
     assert parts["p_permutation"].isna().all()
     parts = parts[(parts["stop"] == "epoch_20") & (parts["within"] == "init")]
     shown = turned[turned["coefficient"] == "r within init"].set_index(["target", "measure"])["epoch_20"]

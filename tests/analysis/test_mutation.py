@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pandas as pd
 import pytest
-from synthetic import synthetic_records
 
 from analysis.make import parts
+from tests.support.synthetic import synthetic_records
 
 # Names of rows, and counts of networks, which a change of a number does not move.
 NAMES = (
@@ -93,7 +93,7 @@ def test_flipping_a_measure_flips_its_coefficients_and_no_other_row(records, bef
             if column in table.columns:
                 pair = table.loc[mine, column], -after[name].loc[mine, column]
                 pd.testing.assert_series_equal(*pair, check_exact=False, rtol=1e-9, atol=1e-12)
-        if name in ("significance", "exclusions"):  # p is two-sided
+        if name in ("permutation", "exclusions"):  # p is two-sided
             rest = [c for c in cells if c.split(".")[0] not in ("pearson", "spearman")]
             assert not cells[rest].to_numpy().any(), name
     k = (t["information"].set_index("measure")["K"] for t in (before, after))

@@ -6,16 +6,16 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import chromium
 import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.correlation import tau
 from analysis.load import Source, at_stop, layers, measures, values
 from analysis.make import Made
-from analysis.report import write_report
+from analysis.page.report import write_report
+from analysis.statistics.correlation import tau
 from analysis.tables import correlation, exclusions
+from tests.support import chromium
 
 pytestmark = pytest.mark.skipif(bool(chromium.missing()), reason=chromium.missing() or "present")
 
@@ -44,7 +44,7 @@ def page(frame, browser, tmp_path, monkeypatch) -> chromium.Browser:
 
 def write(path: Path, monkeypatch: pytest.MonkeyPatch, *sources: Source) -> None:
     """A page with the explorer and one table: the others are no concern of the browser."""
-    monkeypatch.setattr("analysis.report.parts", lambda package: [])
+    monkeypatch.setattr("analysis.page.report.parts", lambda package: [])
     made = [
         Made(tables={"correlation": correlation.build(s.records, 0), "x": exclusions.build(s.records)}) for s in sources
     ]

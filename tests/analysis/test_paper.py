@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from synthetic import synthetic_lenet, synthetic_mnist
 
-from analysis import paper
 from analysis.load import InputError
+from analysis.manuscript import paper
+from tests.support.synthetic import synthetic_lenet, synthetic_mnist
 
 ROOT = Path(__file__).parents[2] / "paper"
 needs_latex = pytest.mark.skipif(shutil.which("latexmk") is None, reason="latexmk is not installed (see README)")
@@ -58,7 +58,7 @@ def test_no_result_is_typed_by_hand(folder):
 
 
 def test_numbers_are_those_of_the_records(folder, module_records):
-    from analysis.correlation import correlate
+    from analysis.statistics.correlation import correlate
 
     kept = module_records[module_records["train.converged"]]
     ours = correlate(kept).set_index("measure").loc["relative_flatness"]
@@ -100,6 +100,6 @@ def test_a_number_that_is_not_generated_stops_the_build(folder, tmp_path):
 
 
 def test_a_missing_latex_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr("analysis.paper.shutil.which", lambda name: None)
+    monkeypatch.setattr("analysis.manuscript.paper.shutil.which", lambda name: None)
     with pytest.raises(InputError, match="latexmk: not installed: needed are"):
         paper.build_pdf(tmp_path)

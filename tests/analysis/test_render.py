@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from analysis import render, style
-from analysis.ticks import linear, logarithmic
+from analysis.drawing import render, style
+from analysis.drawing.ticks import linear, logarithmic
 
 
 @pytest.fixture

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from synthetic import synthetic_records
 
 import analysis.__main__ as command_line
-from analysis import built
+from analysis import cache
 from analysis.__main__ import main
 from analysis.load import Source, load_study
 from analysis.make import make, parts
 from analysis.tables import correlation
+from tests.support.synthetic import synthetic_records
 
 
 def put(records: pd.DataFrame, root: Path) -> Path:
@@ -56,7 +56,7 @@ def test_report_writes_each_table_three_times_and_each_figure_twice(reported):
     folder = reported[0] / "toy"
     for part in parts("tables"):
         assert {p.suffix for p in (folder / "tables").glob(f"{part.name}.*")} == {".csv", ".md", ".tex"}
-    for name in ("forest", "scatter", "heatmap", "layers", "stability"):
+    for name in ("forest", "scatter", "granulated", "layers", "stability"):
         pdf = (folder / "figures" / f"{name}.pdf").read_bytes()
         assert pdf.startswith(b"%PDF") and b"/Type3" not in pdf
         assert (folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -124,19 +124,19 @@ def test_nothing_is_made_again_unless_something_changed(tmp_path, capsys, monkey
 
 def test_the_mark_knows_the_code_the_frames_and_the_options(records, tmp_path, monkeypatch):
     source = Source("toy", "Toy", records, tmp_path / "records.csv")
-    mark = built.fingerprint([source])
-    assert mark == built.fingerprint([replace(source, records=records.copy())])
+    mark = cache.fingerprint([source])
+    assert mark == cache.fingerprint([replace(source, records=records.copy())])
     others = [replace(source, title="Another"), replace(source, timings=records), replace(source, committed=True)]
     others.append(
         replace(source, records=records.assign(**{"train.converged": records["train.converged"].astype(int)}))
     )
-    marks = [built.fingerprint([other]) for other in others]
+    marks = [cache.fingerprint([other]) for other in others]
     (tmp_path / "code.py").write_text("pass")
-    monkeypatch.setattr(built, "PACKAGE", tmp_path)
-    marks.append(built.fingerprint([source]))
+    monkeypatch.setattr(cache, "PACKAGE", tmp_path)
+    marks.append(cache.fingerprint([source]))
     (tmp_path / "__pycache__").mkdir()
     (tmp_path / "__pycache__" / "code.cpython-311.pyc.140250").write_text("half of it, renamed in a moment")
-    assert built.fingerprint([source]) == marks[-1]
+    assert cache.fingerprint([source]) == marks[-1]
     assert len({mark, *marks}) == 1 + len(marks)
 
 
@@ -166,7 +166,7 @@ def test_all_runs_excluded_is_said_rather_than_a_crash(records, tmp_path):
 
 
 def test_analysis_starts_without_torch():
-    code = "import sys, analysis.report, analysis.make; sys.exit('torch' in sys.modules)"
+    code = "import sys, analysis.page.report, analysis.make; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

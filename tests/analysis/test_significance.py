@@ -16,11 +16,11 @@ from analysis import (
     kendall,
     permutation,
 )
-from analysis.blocks import within_blocks
-from analysis.correlation import coefficients
 from analysis.load import configurations
-from analysis.resample import jackknife
-from analysis.significance import benjamini_hochberg, networks_needed
+from analysis.statistics.correlation import coefficients
+from analysis.statistics.resample import jackknife
+from analysis.statistics.significance import benjamini_hochberg, networks_needed
+from analysis.statistics.within_groups import within_blocks
 
 
 def test_permutation_p_equals_all_exchanges_written_out():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 
-import brute
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,8 +18,9 @@ from analysis import (
     partial,
     sign_error,
 )
-from analysis.pair_table import pair_tables
-from analysis.partial_rank import partial_tau
+from analysis.statistics.pair_table import pair_tables
+from analysis.statistics.partial import partial_tau
+from tests.reference import statistics as brute
 
 AXES = ("hp.a", "hp.b", "hp.c")
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from synthetic import synthetic_lenet
 
 from analysis.__main__ import main
-from analysis.correlation import correlate
 from analysis.load import InputError
+from analysis.statistics.correlation import correlate
 from analysis.verify import EXPECTED, Claim, Expectation, compare, read_expectation, verify
+from tests.support.synthetic import synthetic_lenet
 
 
 def expectation(*claims: Claim) -> Expectation:

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import synthetic_records
 
 from analysis.load import InputError, load_study, measures
 from analysis.wandb_report import build, main, to_json
-from study.tracking import PROJECT
-from study.wandb_run import wandb_name
-from tests.wandb_server import WandbServer, home, server
+from study.tracking.mirror import PROJECT
+from study.tracking.wandb_run import wandb_name
+from tests.support.synthetic import synthetic_records
+from tests.support.wandb_server import WandbServer, home, server
 
 __all__ = ["home", "server"]  # fixtures
 

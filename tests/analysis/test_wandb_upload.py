@@ -8,11 +8,11 @@ import pytest
 
 from analysis.load import InputError, read_records
 from analysis.wandb_upload import main, read_back
-from study.outbox import Outbox
 from study.records import run_rows, write_table
-from study.tracking import PROJECT, mirror
-from tests.finished_runs import MEASURES, assert_complete, make_runs
-from tests.wandb_server import WandbServer, home, server
+from study.tracking.mirror import PROJECT, mirror
+from study.tracking.outbox import Outbox
+from tests.support.finished_runs import MEASURES, assert_complete, make_runs
+from tests.support.wandb_server import WandbServer, home, server
 
 __all__ = ["home", "server"]  # fixtures
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from study.vision import torchvision
+from study.data.vision import torchvision
 
 
 def lenet5() -> nn.Module:

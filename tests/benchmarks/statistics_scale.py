@@ -26,11 +26,11 @@ import pandas as pd
 from scipy.stats import kendalltau
 
 from analysis import by_scope, correlate, differences, granulated, information, partial, permutation, sign_error
-from analysis.correlation import coefficients
 from analysis.exclude import exclude
 from analysis.load import configurations, read_ledger, values
-from analysis.resample import multiplicities
-from tests.analysis.synthetic import synthetic_ledger
+from analysis.statistics.correlation import coefficients
+from analysis.statistics.resample import multiplicities
+from tests.support.synthetic import synthetic_ledger
 
 _FEW = 5  # resamples that the peer is timed on
 

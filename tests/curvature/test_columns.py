@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from study.curvature import layer_curvature, passes
-from study.curvature.lowrank import SoftmaxFactor
+from study.curvature import layer_curvature, summation
+from study.curvature.loss_factor import SoftmaxFactor
 from tests.curvature.comparison import values
 
 
@@ -94,17 +94,17 @@ def test_a_bad_first_guess_costs_passes_not_the_bound(
 ) -> None:
     """The sizes of a few samples say little of the others: the threshold falls until the bound is kept."""
     n_passes = 0
-    over = passes.Run._over
+    over = summation.Run._over
 
-    def counting(self: passes.Run, threshold: float, n_columns: int) -> None:
+    def counting(self: summation.Run, threshold: float, n_columns: int) -> None:
         nonlocal n_passes
         n_passes += 1
         assert n_passes < 20, f"no end: threshold {threshold}"
         over(self, threshold, n_columns)
 
-    monkeypatch.setattr(passes, "_COUNTED", counted)
-    monkeypatch.setattr(passes, "_SPARE", 0)
-    monkeypatch.setattr(passes.Run, "_over", counting)
+    monkeypatch.setattr(summation, "_COUNTED", counted)
+    monkeypatch.setattr(summation, "_SPARE", 0)
+    monkeypatch.setattr(summation.Run, "_over", counting)
     model, x, y = outliers(300, counted)
     truth = layer_curvature(model, (x, y))
     for seed in range(5):
@@ -117,7 +117,7 @@ def test_a_bad_first_guess_costs_passes_not_the_bound(
 @pytest.mark.parametrize("one_has", [True, False])
 def test_outputs_without_any_curvature_are_no_obstacle(one_has: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of all samples Lambda is 0 to the last digit, or of all but one, which few counts would see."""
-    monkeypatch.setattr(passes, "_COUNTED", 3)
+    monkeypatch.setattr(summation, "_COUNTED", 3)
     model, x, y = many_classes(1e30)
     model[0].bias.data.zero_()
     if one_has:

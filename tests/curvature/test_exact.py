@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from study.curvature import layer_curvature, uses
+from study.curvature import layer_curvature, recording
 from tests.curvature import networks
-from tests.curvature.reference import gauss_newton_block, hessian_block, mean_loss, trace_matrix
+from tests.reference.curvature import gauss_newton_block, hessian_block, mean_loss, trace_matrix
 
 LOSSES = ("cross_entropy", "binary_cross_entropy", "squared_error")
 
@@ -58,7 +58,7 @@ def test_is_the_same_for_every_memory_budget(budget: int) -> None:
 
 @pytest.mark.parametrize("name", ["residual", "siamese", "conv2d_groups", "tokens"])
 def test_columns_go_back_one_by_one_or_batched(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uses, "_ONE_BY_ONE", 0)
+    monkeypatch.setattr(recording, "_ONE_BY_ONE", 0)
     check(networks.case(name), "squared_error")
 
 

@@ -64,7 +64,7 @@ def test_normalized_is_what_the_normalized_network_has() -> None:
 
 @pytest.mark.parametrize("name", ["mlp_relu", "conv2d_groups", "conv2d_wide", "batch_norm1d"])
 def test_neuron_wise_is_that_of_the_hessian(name: str) -> None:
-    from tests.curvature.reference import hessian_block, mean_loss
+    from tests.reference.curvature import hessian_block, mean_loss
 
     case = networks.case(name)
     y = networks.targets("cross_entropy", len(case.inputs), 3)

@@ -22,7 +22,7 @@ from study.curvature import (
 )
 from study.curvature.network import Network
 from tests.curvature import networks
-from tests.curvature.reference import gauss_newton_block, hessian_block, mean_loss, trace_matrix
+from tests.reference.curvature import gauss_newton_block, hessian_block, mean_loss, trace_matrix
 
 
 def problem(name: str, loss: str = "cross_entropy") -> tuple:

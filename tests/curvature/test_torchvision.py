@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from study.curvature import hessian_trace_matrix, layer_curvature
-from study.vision import torchvision
+from study.data.vision import torchvision
 
 
 @pytest.mark.slow

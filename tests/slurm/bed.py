@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from slurm.ledger import Ledger
+from slurm.journal import Ledger
 from study.grid import load_study
 from study.records import collect
 

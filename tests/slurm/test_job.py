@@ -19,10 +19,10 @@ import pytest
 
 import study.run
 from slurm.job import ShardJob
-from slurm.ledger import Ledger, Marker
+from slurm.journal import Ledger, Marker
 from study.grid import load_study, shards
-from study.lease import LeaseLost
 from study.run import ShardReport
+from study.storage.lease import LeaseLost
 
 
 @pytest.fixture
@@ -246,15 +246,15 @@ def test_requeues_are_counted_over_all_jobs_of_a_shard(job: ShardJob, monkeypatc
 def test_a_wandb_that_hangs_or_fails_holds_up_neither_lease_nor_shard(
     job: ShardJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import study.tracking
+    import study.tracking.mirror
 
     seen: list[tuple[str, int]] = []
 
-    def mirror(*_: Any) -> study.tracking.Mirrored:
+    def mirror(*_: Any) -> study.tracking.mirror.Mirrored:
         seen.append((marker(job).state, len(list(Path(job.runs_root).glob(".leases/holders/*")))))
-        return study.tracking.Mirrored(problems=("wandb: no answer",))
+        return study.tracking.mirror.Mirrored(problems=("wandb: no answer",))
 
-    monkeypatch.setattr(study.tracking, "mirror", mirror)
+    monkeypatch.setattr(study.tracking.mirror, "mirror", mirror)
     job.wandb = "online"
     assert job() == "done"
     assert seen == [("done", 0)]

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from study import lease
-from study.lease import Lease, LeaseLost, acquire
+from study.storage import lease
+from study.storage.lease import Lease, LeaseLost, acquire
 
 KEYS = ["aa01", "aa02", "bb03"]
-HOLD = "import sys, time; from study.lease import acquire; acquire(sys.argv[1], sys.argv[2:], 'other:0'); print('held', flush=True); time.sleep(600)"  # noqa: E501
+HOLD = "import sys, time; from study.storage.lease import acquire; acquire(sys.argv[1], sys.argv[2:], 'other:0'); print('held', flush=True); time.sleep(600)"  # noqa: E501
 
 
 class Impatient(Exception):
@@ -30,7 +30,7 @@ def impatient(owner: str) -> None:
 
 
 class Clock:
-    """Stands in for the module `time` in study.lease: only sleeping and `pass_by` take time."""
+    """Stands in for the module `time` in study.storage.lease: only sleeping and `pass_by` take time."""
 
     def __init__(self) -> None:
         self.now = 1000.0

@@ -20,12 +20,12 @@ import pytest
 from slurm import local
 from slurm.__main__ import main
 from slurm.job import ShardJob
-from slurm.ledger import Ledger, Marker, Submission
+from slurm.journal import Ledger, Marker, Submission
 from slurm.status import shard_states
-from study import lease
 from study.config import run_key
 from study.grid import load_study, shards
 from study.records import collect
+from study.storage import lease
 from tests.slurm.bed import children_seconds, epochs_lasting
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from slurm import scheduler, submit
-from slurm.ledger import Ledger
+from slurm.journal import Ledger
 from slurm.submit import Options
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -50,13 +50,13 @@ def test_a_clean_tree_is_copied_once_and_later_edits_do_not_reach_the_copy(check
 
 
 def test_an_edited_file_is_named_and_refused_unless_allowed(checkout: Path) -> None:
-    with (checkout / "study/data.py").open("a") as file:
+    with (checkout / "study/data/dataset.py").open("a") as file:
         file.write("# edited\n")
     line = take(checkout)
-    assert line.startswith("refused: ") and "study/data.py" in line and "--allow-dirty" in line
+    assert line.startswith("refused: ") and "study/data/dataset.py" in line and "--allow-dirty" in line
     commit, folder = take(checkout, "yes").split()
     assert commit.endswith("-dirty")
-    assert (Path(folder) / "study/data.py").read_text().endswith("# edited\n")
+    assert (Path(folder) / "study/data/dataset.py").read_text().endswith("# edited\n")
     assert take(checkout, "yes").split()[1] != folder, "two dirty trees never share a copy"
 
 
@@ -70,9 +70,9 @@ def test_a_new_module_is_named_and_a_new_cluster_file_is_none_of_its_business(ch
 
 
 def test_a_look_at_the_checkout_leaves_the_index_to_a_commit_made_meanwhile(checkout: Path) -> None:
-    for name in ("study/data.py", "study/run.py"):
+    for name in ("study/data/dataset.py", "study/run.py"):
         os.utime(checkout / name, (0, 0))  # which git would note in the index, and lock it for that
-    (checkout / "study/data.py").write_text("edited\n")
+    (checkout / "study/data/dataset.py").write_text("edited\n")
     index = (checkout / ".git/index").read_bytes()
     assert take(checkout).startswith("refused: ")
     assert (checkout / ".git/index").read_bytes() == index

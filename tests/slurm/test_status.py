@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from slurm import resources, scheduler
+from slurm import scheduler
 from slurm.__main__ import main
-from slurm.ledger import MARKER_BYTES, Ledger, Marker, Submission
+from slurm.cluster import FIELDS as CLUSTER_FIELDS
+from slurm.journal import MARKER_BYTES, Ledger, Marker, Submission
 from slurm.overview import duration
 from slurm.status import count, shard_states
-from study import lease
+from study.storage import lease
 
 SHARDS = [f"{k:012x}" for k in range(6)]
 NAME = "tiny.0001-abc"
@@ -177,7 +178,7 @@ def test_a_marker_keeps_its_size_so_that_a_full_disk_can_take_it(ledger: Ledger)
 def test_status_of_a_thousand_ended_jobs_takes_under_two_seconds(
     tmp_path: Path, fake_slurm: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from slurm.place import find_place
+    from slurm.launch import find_place
     from slurm.submit import _keep_plan
 
     study = tmp_path / "thousand.yaml"
@@ -219,4 +220,4 @@ def test_run_keys_do_not_know_the_cluster() -> None:
 
     from study.config import RunConfig
 
-    assert not {f.name for f in fields(RunConfig)} & set(resources.FIELDS)
+    assert not {f.name for f in fields(RunConfig)} & set(CLUSTER_FIELDS)

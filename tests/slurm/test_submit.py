@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from slurm.__main__ import main
-from slurm.ledger import Ledger, Marker
-from slurm.place import INLINE, find_place
+from slurm.journal import Ledger, Marker
+from slurm.launch import INLINE, find_place
 from slurm.submit import _environment
 from study.grid import load_study, shards
-from study.paths import published_file, records_file
+from study.storage.paths import published_file, records_file
 
 SEND = ["--cluster", "testbed", "--allow-dirty", "--wandb", "off"]
 

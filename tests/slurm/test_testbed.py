@@ -216,11 +216,11 @@ def test_jobs_run_the_submitted_commit_whatever_becomes_of_the_checkout(
     assert head in bed.records().decode() and "-dirty" not in bed.records().decode()
     bed.checkout = checkout
     sh("git", "-C", str(checkout), "checkout", "slurm/job.py", "study/run.py")
-    (checkout / "study/data.py").write_text((checkout / "study/data.py").read_text() + "# edited\n")
+    (checkout / "study/data/dataset.py").write_text((checkout / "study/data/dataset.py").read_text() + "# edited\n")
     shutil.rmtree(bed.folder / "runs")
     command = [word for word in bed.command("submit") if word != "--allow-dirty"]
     done = subprocess.run(command, cwd=checkout, capture_output=True, text=True)
-    assert done.returncode == 2 and "study/data.py" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert done.returncode == 2 and "study/data/dataset.py" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 def test_a_thousand_jobs_are_one_sbatch_and_status_answers_in_two_seconds(tmp_path: Path) -> None:

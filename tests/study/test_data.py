@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from study.config import RunConfig
-from study.data import DATASETS, load, training_labels
-from study.evaluate import evaluate, mean_loss_and_error
-from study.models import INITS, build_model
+from study.data.dataset import DATASETS, load, training_labels
+from study.loss import evaluate, mean_loss_and_error
+from study.models.registry import INITS, build_model
 from study.seeds import generator_for, seed_for
 
 
@@ -38,11 +38,11 @@ def test_images_are_what_their_entry_says(name: str, image_root: Path, monkeypat
 
 
 def test_missing_images_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import study.data
+    import study.data.dataset
 
-    study.data.load.cache_clear()
+    study.data.dataset.load.cache_clear()
     monkeypatch.setenv("STUDY_DATA", str(tmp_path))
-    from study.vision import torchvision
+    from study.data.vision import torchvision
 
     def refuse(self: object) -> None:
         raise OSError("no network")

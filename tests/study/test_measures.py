@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from study.measures import MEASURES, MeasureContext, compute
-from tests.reference import TWINS, Case
+from tests.reference.measures import TWINS, Case
 
 LOSSES = ("cross_entropy", "squared_error")
 # Relative difference from the twin: Lanczos ends at a residual; 31 samples make an error curve of steps, which may pass

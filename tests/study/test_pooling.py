@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from study.pooling import LARGE, HalvingPool
+from study.models.pooling import LARGE, HalvingPool
 
 SHAPES = [(2, 3, 4, 6), (16, 6, 28, 28), (64, 16, 10, 10), (3, 5, 7, 9), (1, 2, 2, 2)]
 VALUES = {"distinct": lambda x: x, "ties": lambda x: x.round(), "all equal": torch.zeros_like}

@@ -10,10 +10,10 @@ from torch import nn
 from study.config import RunConfig, run_key
 from study.grid import load_study
 from study.measures import MEASURES, MeasureContext, compute
-from study.models import build_model
+from study.models.registry import build_model
 from study.records import collect, read_table
-from study.reparameterize import factors, function_difference, reparameterized
 from study.run import run_shard
+from study.transforms.rescaling import factors, function_difference, reparameterized
 
 
 @pytest.mark.parametrize("name", ["layerwise_1", "layerwise_2", "neuronwise_1", "factor_1e-3", "factor_20"])

@@ -10,15 +10,15 @@ import torch
 from torch.func import functional_call
 from torch.nn import functional
 
-from study.checkpoint import read_tensors
 from study.config import RunConfig, run_key
-from study.data import load, training_labels
-from study.models import build_model
-from study.optimizers import new_state, update
-from study.paths import RunPaths
+from study.data.dataset import load, training_labels
+from study.models.registry import build_model
 from study.run import run_shard
 from study.seeds import generator_for
-from study.stack import StackedForward, execution_mode, stack_states
+from study.storage.atomic import read_tensors
+from study.storage.paths import RunPaths
+from study.training.stack import StackedForward, execution_mode, stack_states
+from study.training.update import new_state, update
 
 BASE = RunConfig(hidden=(12, 8), lr=0.05, momentum=0.9, batch_size=50, stops=("epoch_3",), max_epochs=3)
 

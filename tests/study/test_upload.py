@@ -13,12 +13,12 @@ from typing import IO, Any
 import pytest
 
 from study.config import RunConfig, run_key
-from study.outbox import Mark, Outbox
-from study.tracking import deliver, write_offline
-from study.upload import FRUITLESS, HEADROOM, REQUESTS_PER_RUN, Pace, estimate_seconds, recover, upload
-from study.wandb_run import WandbRun
-from tests.finished_runs import as_wandb_runs, assert_complete, make_runs
-from tests.wandb_server import WandbServer, home, server
+from study.tracking.mirror import deliver, write_offline
+from study.tracking.outbox import Mark, Outbox
+from study.tracking.upload import FRUITLESS, HEADROOM, REQUESTS_PER_RUN, Pace, estimate_seconds, recover, upload
+from study.tracking.wandb_run import WandbRun
+from tests.support.finished_runs import as_wandb_runs, assert_complete, make_runs
+from tests.support.wandb_server import WandbServer, home, server
 
 __all__ = ["home", "server"]  # fixtures
 
@@ -96,8 +96,8 @@ def test_no_window_of_time_has_more_starts_than_the_rate(tmp_path: Path, monkeyp
         outbox.put(id, f"offline-run-1_1-{id}", {"rest": "x", "rows": "y"})
         (outbox.folder / f"offline-run-1_1-{id}").mkdir()
         (outbox.folder / f"offline-run-1_1-{id}" / f"run-{id}.wandb").touch()
-    monkeypatch.setattr("study.upload._Sync", Instant)
-    monkeypatch.setattr("study.upload.SLOT_SECONDS", 0.1)
+    monkeypatch.setattr("study.tracking.upload._Sync", Instant)
+    monkeypatch.setattr("study.tracking.upload.SLOT_SECONDS", 0.1)
     rate = 6000
     assert len(upload(tmp_path, rate=rate).sent) == 40
     allowed = rate / 60 / REQUESTS_PER_RUN  # runs a second
@@ -126,7 +126,7 @@ def test_killed_at_any_instant_it_goes_on_where_it_stopped(server: WandbServer, 
     all_ids = {run.id for run in runs}
     server.delay = 0.1
     code = (
-        "from pathlib import Path; import study.upload as u; u.SLOT_SECONDS = 0.0\n"  # one run a process
+        "from pathlib import Path; import study.tracking.upload as u; u.SLOT_SECONDS = 0.0\n"  # one run a process
         f"u.upload(Path({str(results)!r}), rate=900)"
     )
     child = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
@@ -218,7 +218,7 @@ def test_a_server_that_takes_nothing_is_given_up_early(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, runs, results = offline(tmp_path, 5, 2)
-    monkeypatch.setattr("study.upload.SLOT_SECONDS", 0.0)  # one run a process
+    monkeypatch.setattr("study.tracking.upload.SLOT_SECONDS", 0.0)  # one run a process
     with WandbServer(forbid="UpsertBucket") as server:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)

@@ -1,0 +1,1 @@
+"""How a number looks: colours, symbols, ticks, and the files of a table or figure."""

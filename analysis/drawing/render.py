@@ -1,0 +1,195 @@
+"""One frame as CSV, Markdown, LaTeX and terminal text; one figure as PDF and PNG.
+
+A table is a DataFrame whose `attrs` may hold `title`, `note` and `lacks` (what an empty table would have needed). CSV
+keeps every number in full; the others print `x [x.low, x.high]` in one column and at most three decimals.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from analysis.drawing import style
+
+_LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
+          "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
+          "<": r"\textless{}", ">": r"\textgreater{}",
+          "τ": r"$\tau$", "Ψ": r"$\Psi$", "ψ": r"$\psi$", "ρ": r"$\rho$", "κ": r"$\kappa$", "Δ": r"$\Delta$",
+          "≤": r"$\le$", "≥": r"$\ge$", "−": r"$-$", "×": r"$\times$", "∞": r"$\infty$"}  # fmt: skip
+
+
+_SYMBOL = {f"{g}_{i}": rf"${name}_{i}$" for g, name in (("τ", r"\tau"), ("ψ", r"\psi"), ("Ψ", r"\Psi")) for i in "ab"}
+
+
+def number(value: object, decimals: int = 2) -> str:
+    """A value as a cell: `decimals` after the point, few digits for large and small ones, `n/a` for a missing one."""
+    if value is None:
+        return "n/a"
+    if isinstance(value, (bool, str)):
+        return str(value)
+    if isinstance(value, int) or (hasattr(value, "dtype") and value.dtype.kind in "iu"):
+        return str(value)
+    real = float(value)  # type: ignore[arg-type]
+    if math.isnan(real):
+        return "n/a"
+    if math.isinf(real):
+        return "∞" if real > 0 else "−∞"
+    if real != 0 and not 10 ** -(decimals + 1) <= abs(real) < 1e5:
+        return f"{real:.2g}".replace("-", "−")
+    text = f"{real:.{decimals}f}"
+    return ("0" + text[2:] if float(text) == 0 and text.startswith("-") else text).replace("-", "−")
+
+
+def cells(table: pd.DataFrame, latex: bool = False) -> tuple[list[str], list[list[str]]]:
+    """Head and rows as printed: intervals joined to their value, measures and columns under their names."""
+    decimals = int(table.attrs.get("decimals", 2))
+    shown = [c for c in table.columns if not c.endswith((".low", ".high"))]
+    if "note" in shown and not table["note"].astype(bool).any():
+        shown.remove("note")
+    head = [style.COLUMNS.get(c, (c.replace("_", " "),) * 2)[1 if latex else 0] for c in shown]
+    body = [[_cell(row, c, decimals) for c in shown] for row in table.to_dict("records")]
+    if latex:
+        head = [h if "$" in h else escape(h) for h in head]
+        body = [[escape(c) for c in row] for row in body]
+    return head, body
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    """Every number in full (17 digits where needed), so that reading it back gives the frame again."""
+    return table.to_csv(index=False, lineterminator="\n")
+
+
+def to_markdown(table: pd.DataFrame) -> str:
+    """GitHub's table, with the title above and the note below."""
+    head, body = cells(table)
+    lines = [f"**{table.attrs['title']}**", ""] if table.attrs.get("title") else []
+    if table.attrs.get("lacks"):
+        return "\n".join([*lines, f"Not available: {table.attrs['lacks']}.", ""])
+    aligned = ["---:" if _is_numeric(table, i, body) else ":---" for i in range(len(head))]
+    rows = [head, aligned, *[[c.replace("|", r"\|") for c in row] for row in body]]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    if table.attrs.get("note"):
+        lines += ["", table.attrs["note"]]
+    return "\n".join([*lines, ""])
+
+
+def to_latex(table: pd.DataFrame) -> str:
+    """A booktabs tabular, shrunk to the line where it is wider; the note stands below it, the caption in the paper."""
+    if table.attrs.get("lacks"):
+        return f"\\emph{{Not available: {escape(table.attrs['lacks'])}.}}\n"
+    head, body = cells(table, latex=True)
+    columns = "".join("r" if _is_numeric(table, i, body) else "l" for i in range(len(head)))
+    rows = [" & ".join(row) + r" \\" for row in body]
+    stops = table["stop"].tolist() if "stop" in table.columns else []
+    for at in reversed([i for i in range(1, len(stops)) if stops[i] != stops[i - 1]]):
+        rows.insert(at, r"\addlinespace")
+    tabular = [rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}", r"\toprule", " & ".join(head) + r" \\", r"\midrule", *rows]
+    lines = [r"\begin{fittable}", *tabular, r"\bottomrule", r"\end{tabular}", r"\end{fittable}"]
+    if table.attrs.get("note"):
+        lines += [rf"\tablenote{{{escape(table.attrs['note'])}}}"]
+    return "\n".join(lines) + "\n"
+
+
+def to_text(table: pd.DataFrame, width: int = 120, colour: bool = False) -> str:
+    """The table as the terminal shows it, with its title and note."""
+    stream = io.StringIO()
+    console = Console(file=stream, width=width, force_terminal=colour, no_color=not colour, highlight=False)
+    if table.attrs.get("lacks"):
+        console.print(f"{table.attrs.get('title', 'Table')}: not available: {table.attrs['lacks']}.", markup=False)
+        return stream.getvalue()
+    head, body = cells(table)
+    rich = RichTable(title=table.attrs.get("title"), title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for i, name in enumerate(head):
+        numeric = _is_numeric(table, i, body)
+        rich.add_column(name, justify="right" if numeric else "left", no_wrap=numeric)
+    for row in body:
+        rich.add_row(*[c.replace("[", r"\[") for c in row])
+    console.print(rich)
+    if table.attrs.get("note"):
+        console.print(table.attrs["note"], style="dim", markup=False)
+    return stream.getvalue()
+
+
+def write_table(table: pd.DataFrame, stem: Path) -> list[Path]:
+    """Write `stem`.csv, .md and .tex; return the paths."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    written = []
+    for suffix, content in ((".csv", to_csv(table)), (".md", to_markdown(table)), (".tex", to_latex(table))):
+        path = stem.with_name(stem.name + suffix)
+        path.write_text(content, encoding="utf-8")
+        written.append(path)
+    return written
+
+
+def settle(figure: Figure) -> Figure:
+    """Lay the figure out once and for all: otherwise every file written of it would do it again."""
+    with style.paper_style():
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG, without a date or a version, so that the same frame gives the same bytes."""
+    return _saved(figure, "png", {"Software": None})
+
+
+def write_figure(figure: Figure, stem: Path, picture: bytes | None = None) -> list[Path]:
+    """Write `stem`.pdf (fonts embedded, no date) and .png (`picture`, where it is at hand); return the paths."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    paths = [stem.with_name(stem.name + suffix) for suffix in (".pdf", ".png")]
+    paths[0].write_bytes(pdf(figure))
+    paths[1].write_bytes(png(figure) if picture is None else picture)
+    return paths
+
+
+def pdf(figure: Figure) -> bytes:
+    """The figure as a PDF with TrueType fonts embedded, without a date."""
+    return _saved(figure, "pdf", {"CreationDate": None, "Creator": None, "Producer": None})
+
+
+def _saved(figure: Figure, kind: str, metadata: dict[str, str | None]) -> bytes:
+    stream = io.BytesIO()
+    with style.paper_style():
+        figure.savefig(stream, format=kind, metadata=metadata)
+    return stream.getvalue()
+
+
+def lacking(title: str, lacks: str) -> pd.DataFrame:
+    """An empty table that says what it would have needed."""
+    table = pd.DataFrame()
+    table.attrs |= {"title": title, "lacks": lacks}
+    return table
+
+
+def escape(text: str) -> str:
+    """LaTeX for plain text; math symbols that a table uses become math."""
+    # A Greek letter with an index, as in τ_b, is one symbol.
+    parts = re.split(r"([τψΨ]_[ab])", text)
+    return "".join(_SYMBOL[p] if p in _SYMBOL else "".join(_LATEX.get(c, c) for c in p) for p in parts)
+
+
+def _cell(row: Mapping[Any, object], column: str, decimals: int) -> str:
+    value = row[column]
+    if column == "measure" or column == "than":
+        return style.look(str(value)).words
+    if column == "target":
+        return style.target_words(str(value))
+    text = number(value, style.DECIMALS.get(column, decimals))
+    if f"{column}.low" in row and text != "n/a":
+        low, high = number(row[f"{column}.low"], decimals), number(row[f"{column}.high"], decimals)
+        text += " [n/a]" if "n/a" in (low, high) else f" [{low}, {high}]"
+    return text
+
+
+def _is_numeric(table: pd.DataFrame, index: int, body: list[list[str]]) -> bool:
+    return bool(body) and all(row[index] == "n/a" or row[index][:1] in "0123456789−∞" for row in body)

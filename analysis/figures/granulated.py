@@ -1,0 +1,46 @@
+"""Heat map of psi: which measure agrees with the gap along which hyperparameter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from analysis.drawing import style
+from analysis.exclude import exclude
+from analysis.figures import Lacking
+from analysis.load import at_stop, axes
+from analysis.selection import trained
+from analysis.statistics.granulated import granulated
+from analysis.stopwise import targets
+
+TITLE = "Granulated rank correlation: agreement with the gap along each hyperparameter (ψ) and on average (Ψ)"
+
+
+def build(frame: pd.DataFrame) -> Figure:
+    """Measures down, hyperparameters across, Psi last; at the main stop, first target. A missing psi is left grey."""
+    kept, _ = exclude(at_stop(frame))
+    available, across = targets(kept), axes(kept)
+    if not available or not across:
+        raise Lacking("a gap and a hyperparameter with two values among the networks kept")
+    names = trained(kept)
+    table = granulated(kept, available[0], names).pivot_table(
+        index="measure", columns="axis", values="psi", dropna=False
+    )
+    table = table.loc[names, [*across, "all"]]
+    with style.paper_style():
+        figure = Figure(figsize=(style.COLUMN, 0.9 + 0.2 * len(names)))
+        panel = figure.subplots()
+        panel.set_facecolor("#dddddd")
+        sns.heatmap(
+            table.astype(float), ax=panel, vmin=-1, vmax=1, cmap="RdBu_r", annot=len(names) <= 25, fmt=".2f",
+            annot_kws={"fontsize": 6}, linewidths=0.5, cbar_kws={"label": r"$\psi$", "shrink": 0.8},
+            mask=np.isnan(table.astype(float)),
+        )  # fmt: skip
+        panel.set_yticklabels([style.look(m).words for m in names], rotation=0)
+        heads = [style.hyperparameter(a) for a in across]
+        panel.set_xticklabels([*heads, r"$\Psi$"], rotation=30, ha="right", rotation_mode="anchor")
+        panel.set(xlabel="", ylabel="")
+        panel.tick_params(length=0)
+    return figure

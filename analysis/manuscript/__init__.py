@@ -1,0 +1,1 @@
+"""The paper's generated parts, and findings in words."""

@@ -1,0 +1,63 @@
+"""What the report page's explorer knows of each study, as JSON that cannot end the script element it stands in."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from analysis.drawing import style
+from analysis.exclude import exclude
+from analysis.load import SEED, Source, at_stop, configurations, layers, main_stop, measures, stops, varying
+from analysis.stopwise import targets
+
+
+def explorer_data(sources: list[Source]) -> Markup:
+    """A JSON list, one entry a study: names, stops, measures, targets, axes, and the columns the explorer shows."""
+    text = json.dumps([_study(source) for source in sources], separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c").replace('"__inf__"', "1e999").replace('"__-inf__"', "-1e999"))
+
+
+def _study(source: Source) -> dict[str, Any]:
+    frame = source.records
+    # A sweep of given factors has a table and a figure of its own; it would fill the list of measures.
+    shown = [m for m in style.ordered(measures(frame)) if "@factor_" not in m]
+    every = [name for m in shown for name in (m, *(f"{m}.{layer}" for layer in layers(frame, m)))]
+    across = varying(frame)
+    columns = ["key", "stop", *across, *([SEED] if SEED in frame else []), *targets(frame)]
+    columns += [f"measure.{name}" for name in every]
+    return {
+        "name": source.name,
+        "title": source.title,
+        "stop": main_stop(frame),
+        "stops": stops(frame),
+        "measures": [(f"measure.{name}", style.look(name).words) for name in every],
+        "targets": [(t, style.target_words(t)) for t in targets(frame)],
+        "axes": [(a, style.hyperparameter(a)) for a in across],
+        "cycle": style.CYCLE,
+        "kept": _kept(frame),
+        "configurations": configurations(frame).tolist(),
+        "columns": {c: _plain(frame[c]) for c in columns if c in frame.columns},
+    }
+
+
+def _kept(frame: pd.DataFrame) -> list[bool]:
+    """Whether the default rules keep each row; judged within its stop, as the tables do."""
+    keys = set()
+    for stop in stops(frame):
+        kept, _ = exclude(at_stop(frame, stop))
+        keys |= set(zip(kept["key"], kept["stop"], strict=True))
+    return [place in keys for place in zip(frame["key"], frame["stop"], strict=True)]
+
+
+def _plain(column: pd.Series) -> list[Any]:
+    """Numbers in full, a missing value as null, an infinity as a number so large that reading it gives one."""
+    if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
+        return [None if pd.isna(v) else str(v) for v in column]
+    if pd.api.types.is_integer_dtype(column):
+        return [int(v) for v in column]
+    marks: dict[float, str] = {np.inf: "__inf__", -np.inf: "__-inf__"}
+    return [None if np.isnan(v) else marks.get(v, float(v)) for v in column]

@@ -1,0 +1,108 @@
+"""The report page of one or several studies: one HTML file with everything inside, opened from disk, no network."""
+
+from __future__ import annotations
+
+import base64
+import html
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from analysis.drawing import render, style
+from analysis.load import Source, at_stop, main_stop
+from analysis.make import Made, parts
+from analysis.page.explorer import explorer_data
+from analysis.stopwise import targets
+from analysis.tables.correlation import headline
+
+_FIRST = "last_layer"  # the figure that the source papers' claim rests on
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write_report(studies: list[tuple[Source, Made]], path: Path) -> Path:
+    """Write the page of one or several studies to `path`; the same studies give the same bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page(studies), encoding="utf-8")
+    return path
+
+
+def page(studies: list[tuple[Source, Made]]) -> str:
+    """The page's HTML for studies in the order given."""
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=select_autoescape(("html", "j2")),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    content = [_study(source, made) for source, made in studies]
+    return environment.get_template("report.html.j2").render(
+        title=" and ".join(source.title for source, _ in studies),
+        studies=content,
+        css=_file("report.css"),
+        javascript=_file("statistics.js") + _file("report.js"),
+        data=explorer_data([source for source, _ in studies]),
+    )
+
+
+def _file(name: str) -> Markup:
+    return Markup((_TEMPLATES / name).read_text(encoding="utf-8"))
+
+
+def table_html(table: pd.DataFrame) -> Markup:
+    """A table as HTML, escaped, with its note; numeric cells marked for alignment."""
+    if table.attrs.get("lacks"):
+        return Markup("<p class='lacks'>Not available: {}.</p>").format(table.attrs["lacks"])
+    head, body = render.cells(table)
+    rows = ["<tr>" + "".join(f"<th scope='col'>{html.escape(h)}</th>" for h in head) + "</tr>"]
+    rows += ["<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in body]
+    note = f"<p class='note'>{html.escape(table.attrs['note'])}</p>" if table.attrs.get("note") else ""
+    inner = f"<thead>{rows[0]}</thead><tbody>{''.join(rows[1:])}</tbody>"
+    return Markup(f"<div class='scroll' tabindex='0'><table>{inner}</table></div>{note}")
+
+
+def picture_data(picture: bytes) -> str:
+    """A PNG as a data URI."""
+    return "data:image/png;base64," + base64.b64encode(picture).decode("ascii")
+
+
+def provenance(source: Source) -> pd.DataFrame:
+    """Which commit, versions, device and mode made the records: field, value, runs."""
+    rows: list[dict[str, Any]] = [{"field": "records", "value": source.path.name, "rows": len(source.records)}]
+    for column in [c for c in source.records.columns if c.startswith("prov.")]:
+        for value, count in source.records[column].astype("str").value_counts(sort=False).sort_index().items():
+            rows.append({"field": column.removeprefix("prov."), "value": value, "rows": int(count)})
+    table = pd.DataFrame(rows)
+    read = "the committed records" if source.committed else "this machine's results"
+    table.attrs |= {"title": "Provenance", "note": f"Read from {read}; a commit ending in + had uncommitted changes."}
+    return table
+
+
+def _study(source: Source, made: Made) -> dict[str, Any]:
+    stop = main_stop(source.records)
+    available = targets(at_stop(source.records))
+    first = (
+        headline(made.tables["correlation"], stop, available[0], made.tables.get("reparameterization"))
+        if available
+        else made.tables["correlation"]
+    )
+
+    return {
+        "name": source.name,
+        "title": source.title,
+        "runs": source.records["key"].nunique(),
+        "stop": stop,
+        "target": style.target_words(available[0]) if available else "gap",
+        "headline": table_html(first),
+        "tables": [{"name": n, "title": t.attrs["title"], "table": table_html(t)} for n, t in made.tables.items()],
+        "figures": [
+            {"name": p.name, "title": p.title, "data": picture_data(made.png(p.name))}
+            for p in sorted(parts("figures"), key=lambda p: p.name != _FIRST)
+            if p.name in made.figures
+        ],
+        "provenance": table_html(provenance(source)),
+        "lacking": made.lacking,
+    }

@@ -1,0 +1,43 @@
+"""What a table has rows of: the measures of networks as they were trained, the last layer alone, reparameterized ones.
+
+`measure.<label>@<transform>` is the measure of the same network after its weights were rescaled without changing its
+function. It stands beside `<label>` in the tables that compare the two, and nowhere else: a network measured three
+times is not three networks, nor three measures.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis.drawing.style import ordered
+from analysis.load import layers, measures
+
+
+def trained(frame: pd.DataFrame) -> list[str]:
+    """The measures of networks as they were trained, in the order of every table."""
+    return [label for label in ordered(measures(frame)) if "@" not in label]
+
+
+def last_layer(frame: pd.DataFrame, label: str) -> str:
+    """`<label>.<layer>` of the last layer that a layerwise measure was taken in; empty for any other measure."""
+    found = layers(frame, label)
+    return f"{label}.{found[-1]}" if len(found) > 1 else ""
+
+
+def with_last_layer(frame: pd.DataFrame) -> list[str]:
+    """`trained`, each layerwise measure (its sum over layers) followed by its last layer alone."""
+    both = [(label, last_layer(frame, label)) for label in trained(frame)]
+    return [name for pair in both for name in pair if name]
+
+
+def transforms(frame: pd.DataFrame, sweep: bool = False) -> dict[str, list[str]]:
+    """The measures that were taken again after a transform: label -> transforms, in order.
+
+    Drawn ones (layerwise_1, neuronwise_1); with `sweep`, those by a given factor (factor_20) instead.
+    """
+    found: dict[str, list[str]] = {}
+    for label in ordered(measures(frame)):
+        name, _, transform = label.partition("@")
+        if transform and transform.startswith("factor_") == sweep and f"measure.{name}" in frame.columns:
+            found.setdefault(name, []).append(transform)
+    return found

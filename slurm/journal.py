@@ -1,0 +1,158 @@
+"""The only module that knows a file name inside results/<study>/jobs/: what was submitted, and each shard's marker."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from study.storage import lease
+from study.storage.atomic import write_json
+from study.storage.paths import results_folder
+
+MARKER_BYTES = 2048  # fixed, so that later versions overwrite it in place, which a full disk does not prevent
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One array (or one local launch): which shards, in order of the array's index, under which scheduler job."""
+
+    id: str
+    cluster: str
+    kind: str
+    commit: str
+    shards: tuple[str, ...]
+    job: str = ""  # the scheduler's id of the array; empty while it is being sent, and for inline and local
+    cancelled: bool = False  # a local submitter that reads this starts nothing more
+    holder: str = ""  # a local submitter's lease in the jobs folder: while it lives, shards that wait for a core start
+
+    def task(self, shard: str) -> str:
+        """The scheduler's id of a shard's job: an array of one is a plain job."""
+        return self.job if len(self.shards) == 1 else f"{self.job}_{self.shards.index(shard)}"
+
+
+@dataclass
+class Marker:
+    """What a shard's job last said of itself. `state`: waiting, running, done, failed, stopped; new when sent again."""
+
+    shard: str
+    state: str = "waiting"
+    job: str = ""
+    restarts: int = 0  # of this job
+    requeues: int = 0  # of all jobs that this shard has had
+    host: str = ""
+    holder: str = ""
+    runs: int = 0
+    runs_done: int = 0
+    epoch: int = 0
+    epochs_per_second: float = 0.0  # of all its networks together
+    seconds: float = 0.0
+    cause: str = ""  # why it failed or stopped, one line
+    history: list[str] = field(default_factory=list)  # what earlier starts ended with
+
+    def past(self) -> list[str]:
+        """The history that the next start goes on from: this one's ending included."""
+        if self.state in ("new", "done"):
+            return self.history
+        ending = self.cause if self.state in ("failed", "stopped") else "ended without a word"
+        return [*self.history, f"job {self.job} start {self.restarts + 1}: {self.state}: {ending}"]
+
+
+class Ledger:
+    """The jobs folder of one study."""
+
+    def __init__(self, study: str, results_root: str | Path | None = None) -> None:
+        self.folder = results_folder(study, results_root).resolve() / "jobs"
+
+    def new_id(self) -> str:
+        """A name for a submission; the last part keeps two submitters apart."""
+        return f"{len(self.submissions()) + 1:04d}-{uuid.uuid4().hex[:6]}"
+
+    def logs(self, submission: str) -> Path:
+        """Where submitit keeps a submission's script, pickles and logs."""
+        return self.folder / "logs" / submission
+
+    def write(self, submission: Submission) -> None:
+        """Keep a submission. Raises OSError."""
+        write_json(self.folder / "submissions" / f"{submission.id}.json", asdict(submission))
+
+    def submissions(self) -> list[Submission]:
+        """All that was ever submitted, oldest first."""
+        found = []
+        for file in sorted((self.folder / "submissions").glob("*.json")):
+            with contextlib.suppress(OSError, ValueError, TypeError):  # TypeError: fields of a later version
+                content = json.loads(file.read_text())
+                found.append(Submission(**{**content, "shards": tuple(content["shards"])}))
+        return found
+
+    def waiting_locally(self) -> set[str]:
+        """Shards that a submitter on some machine, alive as far as can be told, will start when a core is free."""
+        return {
+            shard
+            for submission in self.submissions()
+            if submission.kind == "local" and not submission.cancelled and lease.alive(self.folder, submission.holder)
+            for shard in submission.shards
+        }
+
+    def is_cancelled(self, submission: str) -> bool:
+        """Whether `cancel` was said since a submission was written."""
+        with contextlib.suppress(OSError, ValueError):
+            return bool(json.loads((self.folder / "submissions" / f"{submission}.json").read_bytes())["cancelled"])
+        return False
+
+    def latest(self) -> dict[str, Submission]:
+        """Shard id -> the last submission that holds it."""
+        return {shard: submission for submission in self.submissions() for shard in submission.shards}
+
+    def marker(self, shard: str) -> Marker | None:
+        """A shard's marker, or None where no job has started."""
+        try:
+            content = json.loads((self.folder / "shards" / f"{shard}.json").read_bytes())
+            return Marker(**content)
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def mark(self, marker: Marker) -> None:
+        """Overwrite a shard's marker. Raises OSError where even a write in place fails."""
+        path = self.folder / "shards" / f"{marker.shard}.json"
+        content = _fit(asdict(marker))
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+        try:
+            os.pwrite(descriptor, content, 0)
+        finally:
+            os.close(descriptor)
+
+    def reopen(self, shards: Iterable[str]) -> None:
+        """Let no word of an ended job count for shards that are sent again, whose runs or measures are wanting."""
+        for shard in shards:
+            before = self.marker(shard)
+            if before is not None and before.state in ("done", "failed", "stopped"):
+                self.mark(replace(before, state="new", holder="", cause="", history=before.past()))
+
+    def write_plan(self, digest: str, shards: Mapping[str, Sequence[str]]) -> None:
+        """Keep which runs each shard has, for `status` to read instead of expanding the study again."""
+        write_json(self.folder / "plan.json", {"digest": digest, "shards": {s: list(k) for s, k in shards.items()}})
+
+    def plan(self, digest: str) -> dict[str, list[str]] | None:
+        """What `write_plan` kept, if it was made from the same yaml."""
+        with contextlib.suppress(OSError, ValueError):
+            content: dict[str, Any] = json.loads((self.folder / "plan.json").read_bytes())
+            if content["digest"] == digest:
+                return dict(content["shards"])
+        return None
+
+
+def _fit(content: dict[str, Any]) -> bytes:
+    content["cause"] = content["cause"][:400]
+    content["history"] = [line[:120] for line in content["history"][-5:]]
+    text = json.dumps(content).encode()
+    if len(text) > MARKER_BYTES:  # characters that JSON writes as six
+        text = json.dumps({**content, "cause": "", "history": []}).encode()
+    return text.ljust(MARKER_BYTES)

@@ -1,0 +1,62 @@
+"""Which study, on which cluster, with which folders: worked out once for every command."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from slurm.cluster import Cluster, load_cluster
+from slurm.journal import Ledger
+from study.grid import Study, load_study
+from study.storage.paths import runs_folder
+
+INLINE = Cluster("inline", "local")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A study's yaml, a cluster, and the runs and results folders, absolute."""
+
+    config: Path
+    cluster: Cluster
+    runs: Path
+    results: Path
+
+    @property
+    def study_name(self) -> str:
+        """A study is named after its file."""
+        return self.config.stem
+
+    @functools.cached_property
+    def study(self) -> Study:
+        """The study, expanded when first asked for."""
+        return load_study(self.config)
+
+    @property
+    def ledger(self) -> Ledger:
+        """What was submitted, and how it fares."""
+        return Ledger(self.study_name, self.results)
+
+
+def find_place(config: Path, cluster: str, runs: Path | None, results: Path | None) -> Place:
+    """Folders by the command line, else by the cluster file, else by $STUDY_RUNS and $STUDY_RESULTS.
+
+    Raises ClusterError, and ConfigError for a study that cannot be read.
+    """
+    if not config.is_file():
+        load_study(config)  # raises, with the line for people
+    found = INLINE if cluster == "inline" else load_cluster(cluster)
+    results_root = _folder(results, found.results, os.environ.get("STUDY_RESULTS", "results"))
+    return Place(config, found, _folder(runs, found.runs, str(runs_folder())), results_root)
+
+
+def _folder(asked: Path | None, of_cluster: str, default: str) -> Path:
+    return Path(asked or of_cluster or default).expanduser().resolve()
+
+
+def digest(config: Path) -> str:
+    """What tells whether a study's yaml has changed."""
+    return hashlib.sha256(config.read_bytes()).hexdigest()

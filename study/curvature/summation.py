@@ -1,0 +1,185 @@
+"""Passes over the data that sum up a network's curvature: all columns of Lambda, those that matter, or random ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from study.curvature.budget import Plan
+from study.curvature.features import Moments
+from study.curvature.layers import Layer
+from study.curvature.loss import Loss
+from study.curvature.loss_factor import N_PROBES, Factor, Sizes, certificate, n_kept
+from study.curvature.network import Batches, Inputs, Network, cut, select
+from study.curvature.recording import Uses, hooked
+from study.curvature.result import Tally
+
+# With a tolerance, samples are sorted by the columns that they need within this many chunks.
+_SORTED_CHUNKS = 16
+# Columns that samples which need fewer may be given for going along: a group of their own would cost as much.
+_SPARE = 600
+# So many samples of a chunk say which column sizes there are: a first guess, which the bound then holds to account.
+_COUNTED = 100
+# The guess, as a share of what would do if a layer saw the columns as the outputs do: over the tolerance costs a pass.
+_MARGIN = 0.9
+
+
+@dataclass
+class Run:
+    """One measurement: a first pass for the features' scales, and the pass that sums."""
+
+    network: Network
+    layers: list[Layer]
+    batches: Batches
+    loss: Loss
+    plan: Plan
+    tallies: list[Tally]
+    normalized: bool
+    generator: torch.Generator
+    n_samples: int = 0
+
+    def complete(self, n_columns: int) -> None:
+        """All columns of every sample."""
+        n, k = self.plan.chunk(n_columns)
+        for uses, outputs in self._passes(n):
+            self._take(uses, outputs, n_columns, k, last=True)
+
+    def sampled(self, n_random: int, n_columns: int) -> None:
+        """Random mixtures, with signs of +1 and -1, of all columns."""
+        n, k = self.plan.chunk(n_random)
+        if k < n_random:
+            raise ValueError(f"memory_budget {self.plan.budget} bytes holds {k} columns of one sample, not {n_random}")
+        for tally in self.tallies:
+            tally.is_random = True
+        for uses, outputs in self._passes(n):
+            done = self._take_last(uses, outputs)
+            if len(done) == len(self.tallies):
+                continue
+            shape = (n_random, len(outputs), n_columns)
+            signs = torch.randint(2, shape, generator=self.generator, dtype=torch.float64).mul_(2).sub_(1)
+            mixed = self.loss.factor(outputs).mixed(0, signs.to(outputs.device))
+            for tally, phi, delta in self._back(uses, outputs, mixed, done, last=True):
+                tally.add_random(phi, delta)
+
+    def to_tolerance(self, tolerance: float, n_columns: int) -> None:
+        """The columns over a threshold, which falls until the bound on the rest is within every layer's tolerance."""
+        sizes = Sizes()
+        self._first_pass(self.plan.chunk(1)[0], sizes)
+        share = _MARGIN * tolerance / certificate()
+        threshold = sizes.threshold(share)
+        while True:
+            self._over(threshold, n_columns)
+            worst = max(tally.bound_share() for tally in self.tallies)
+            if worst <= tolerance:
+                return
+            share *= tolerance / worst / 2
+            # The columns that were counted say nothing of those which are smaller than all of them.
+            threshold = min(sizes.threshold(share), threshold * tolerance / worst / 2)
+            for tally in self.tallies:
+                tally.clear()
+
+    def _over(self, threshold: float, n_columns: int) -> None:
+        """Samples that need about as many columns go together; what each leaves out is probed."""
+        self.n_samples = 0
+        n, _ = self.plan.chunk(1)
+        for piece, _ in self.batches.read(self.network, _SORTED_CHUNKS * n):
+            with torch.no_grad():
+                outputs = torch.cat([self.network(part) for part in cut(piece, n)])
+            whole = self.loss.factor(outputs)
+            needed = n_kept(whole.sizes(), threshold)
+            order = needed.argsort(descending=True, stable=True)
+            while len(order):
+                most = int(needed[order[0]])
+                n_now, k = self.plan.chunk(most + N_PROBES)
+                spare = (most - needed[order[:n_now]]).cumsum(0)
+                n_now = min(n_now, max(1, int((spare <= _SPARE).sum())))
+                uses, outputs = self._record(select(piece, order[:n_now]))
+                factor = whole.part(order[:n_now])
+                done = self._take(uses, outputs, most, k, last=False, factor=factor)
+                noise = torch.randn(N_PROBES, len(outputs), n_columns, generator=self.generator)
+                mixed = factor.mixed(most, noise.to(outputs.device).double())
+                for tally, phi, delta in self._back(uses, outputs, mixed, done, last=True):
+                    tally.add_probes(phi, delta)
+                order = order[n_now:]
+
+    def _take(
+        self, uses: Uses, outputs: Tensor, n_columns: int, k: int, last: bool, factor: Factor | None = None
+    ) -> set[int]:
+        """The first columns of some samples, k at a time; which layers needed none, and have all of Lambda."""
+        done = self._take_last(uses, outputs)
+        if len(done) == len(self.tallies):
+            return done
+        factor = factor or self.loss.factor(outputs)
+        for start in range(0, n_columns, k):
+            stop = min(start + k, n_columns)
+            part = factor.columns(start, stop, outputs.dtype)
+            for tally, phi, delta in self._back(uses, outputs, part, done, last and stop == n_columns):
+                tally.add(phi, delta)
+        return done
+
+    def _take_last(self, uses: Uses, outputs: Tensor) -> set[int]:
+        done = set()
+        for index, tally in enumerate(self.tallies):
+            phi = uses.last(index, outputs)
+            if phi is not None:
+                tally.add_last(phi, self.loss.diagonal_and_rank_one(outputs))
+                done.add(index)
+        return done
+
+    def _back(
+        self, uses: Uses, outputs: Tensor, columns: Tensor, done: set[int], last: bool
+    ) -> Iterator[tuple[Tally, Tensor, Tensor]]:
+        """Send columns back and hand out phi and delta, one layer after another, some samples at a time."""
+        uses.backward(outputs, columns.to(outputs.dtype), not last, done)
+        for index, tally in enumerate(self.tallies):
+            for phi, delta in uses.joined(index, self.plan.piece(index, len(columns))):
+                yield tally, phi, delta
+
+    def _passes(self, n: int) -> Iterator[tuple[Uses, Tensor]]:
+        """The recorded forward pass of each chunk, the features' scales being known before the first is handed out."""
+        kept = self._first_pass(n) if self.normalized else []
+        n_kept = len(kept)
+        while kept:
+            yield kept.pop(0)
+        for inputs, _ in islice(self.batches.read(self.network, n), n_kept, None):
+            yield self._record(inputs)
+
+    def _first_pass(self, n: int, sizes: Sizes | None = None) -> list[tuple[Uses, Tensor]]:
+        """Set the scales (and count column sizes); the recorded passes of the first chunks, if they come first again.
+
+        As many as a quarter of the budget holds.
+        """
+        moments = [Moments() for _ in self.layers]
+        kept: list[tuple[Uses, Tensor]] = []
+        is_recording = sizes is None
+        with hooked(self.layers, lambda at, module, x, _: moments[at].add(self.layers[at].features(module, x))):
+            for inputs, _ in self.batches.read(self.network, n):
+                if is_recording and 4 * (self.n_samples + n) * self.plan.saved > self.plan.budget:
+                    is_recording = False
+                    if not self.batches.is_repeatable:
+                        kept, self.n_samples = [], 0
+                if is_recording:
+                    kept.append(self._record(inputs))
+                    continue
+                with torch.no_grad():
+                    outputs = self.network(inputs)
+                if sizes:
+                    if not outputs.isfinite().all():
+                        raise ValueError("the model's outputs are not finite: no tolerance can be kept")
+                    some = torch.randperm(len(outputs), generator=self.generator)[:_COUNTED]
+                    sizes.add(self.loss.factor(outputs[some.to(outputs.device)]).sizes())
+        if self.normalized:
+            for tally, layer, seen in zip(self.tallies, self.layers, moments, strict=True):
+                tally.scale = seen.deviation().repeat_interleave(layer.window, 1) if seen.count else None
+        return kept
+
+    def _record(self, inputs: Inputs) -> tuple[Uses, Tensor]:
+        uses = Uses(self.layers)
+        with uses.recorded():
+            outputs = self.network(inputs)
+        self.n_samples += len(outputs)
+        return uses, outputs

@@ -1,0 +1,53 @@
+"""Measures of the network's outputs on its training set."""
+
+from __future__ import annotations
+
+from study.measures.registry import MeasureContext, measure
+
+
+@measure("inverse_margin")
+def inverse_margin(ctx: MeasureContext) -> float:
+    """Inverse squared margin, the margin being the 10th percentile over the training set of f[y] - max_{c != y} f[c].
+
+    1 / gamma^2. Source: Jiang et al. 2020 (1912.02178), section C.2. Parameters: none. Data: training set, outputs
+    before the softmax. Fails (recorded as missing) where gamma is not positive. Deterministic. Cost: one forward
+    pass, shared.
+    """
+    own = ctx.logits.gather(1, ctx.labels[:, None])
+    others = ctx.logits.scatter(1, ctx.labels[:, None], float("-inf")).amax(1, keepdim=True)
+    gamma = (own - others).flatten().quantile(0.1).item()
+    if gamma <= 0:
+        raise ValueError(f"{gamma:.3g}: the 10th percentile of the margins must be positive")
+    return gamma**-2
+
+
+@measure("train_loss")
+def train_loss(ctx: MeasureContext) -> float:
+    """Mean training loss itself, the baseline that a measure at a common stop must beat.
+
+    mean_i loss(f(x_i), y_i). Source: baseline of the study. Parameters: none. Data: training set, mean, the run's own
+    labels. Deterministic. Cost: one forward pass, shared.
+    """
+    from study.loss import sample_losses
+
+    return sample_losses(ctx.logits, ctx.labels, ctx.loss).mean().item()
+
+
+@measure("fisher_rao_norm")
+def fisher_rao_norm(ctx: MeasureContext) -> float:
+    """Fisher-Rao norm: the length of the weights in the metric of the empirical loss, read off the outputs.
+
+    (L + 1) sqrt(mean_i <dloss/df(x_i), f(x_i)>^2), L the number of hidden layers; for cross-entropy the inner product
+    is <p_i, f_i> - f_i[y_i]. It is the norm of Liang et al. where no layer has a bias. Source: Liang et al. 2019
+    (1711.01530), Theorem 3.1, as used by Petzka et al. 2021 (2001.00939). Parameters: none but through the outputs and
+    the depth. Data: training set, mean. Deterministic. Cost: one forward pass, shared.
+    """
+    import torch
+
+    from study.loss import sample_losses
+
+    with torch.enable_grad():
+        f = ctx.logits.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(sample_losses(f, ctx.labels, ctx.loss).sum(), f)
+    n_layers = sum(p.ndim >= 2 for p in ctx.model.parameters())
+    return n_layers * float((slope * ctx.logits).sum(1).square().mean().sqrt())

@@ -1,0 +1,123 @@
+"""What wandb shall show of a run, from its records and its epochs; and its names, to a record's columns and back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from study.config import RunConfig, run_key, stop_target
+from study.storage.paths import RunPaths
+
+Row = Mapping[str, str]  # of the records: one run and stop, cells as text
+
+
+class TrackingError(ValueError):
+    """wandb cannot be used in the way that was asked for."""
+
+
+@dataclass(frozen=True)
+class WandbRun:
+    """One run as wandb shall show it: `rows` one an epoch (None: not known here); all values numbers, text or None."""
+
+    id: str
+    config: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Any]] | None
+    summary: Mapping[str, Any]
+
+    def digest(self) -> dict[str, str]:
+        """Hashes of the curve and of the rest: whether what was written is still what the files say."""
+        parts: dict[str, Any] = {"rest": [self.config, self.summary]}
+        if self.rows is not None:
+            parts["rows"] = self.rows
+        return {k: hashlib.sha256(json.dumps(v, sort_keys=True).encode()).hexdigest()[:16] for k, v in parts.items()}
+
+
+def wandb_run(study: str, stops: Sequence[Row], epochs: Sequence[Mapping[str, Any]] | None) -> WandbRun:
+    """A run from its records, one row a stop, and its epochs.
+
+    Hyperparameters and provenance become the config, all else that has a value the summary: the last stop's columns
+    under their own names, an earlier stop's prefixed, e.g. `at__loss_0__1__gap__loss`; `column_name` leads back.
+    """
+    stops = sorted(stops, key=lambda row: _stop_order(row["stop"]))
+    last = stops[-1]
+    fields = {name.removeprefix("hp."): value for name, value in last.items() if name.startswith(("hp.", "prov."))}
+    # All seeds of one configuration share `configuration`: group by it in the web app to average over seeds.
+    shared = sorted((name, value) for name, value in last.items() if name.startswith("hp.") and name != "hp.seed")
+    identity = {
+        "study": study, "key": last["key"], "stop": last["stop"], "stops": " ".join(row["stop"] for row in stops),
+        "configuration": hashlib.sha256(json.dumps(shared).encode()).hexdigest()[:12],
+    }  # fmt: skip
+    results = {
+        name if row is last else f"at.{row['stop']}.{name}": text
+        for row in stops
+        for name, text in row.items()
+        if text != "" and name not in ("key", "stop") and not name.startswith(("hp.", "prov."))
+    }
+    return WandbRun(
+        id=f"{study}-{last['key']}",
+        config=identity
+        | {wandb_name(n): text if n.startswith("prov.") else _value(text) for n, text in fields.items()},
+        rows=None if epochs is None else [{wandb_name(name): v for name, v in row.items()} for row in epochs],
+        summary={wandb_name(name): _value(text) for name, text in results.items()},
+    )
+
+
+def _stop_order(stop: str) -> tuple[str, float]:
+    kind, value = stop_target(stop)
+    return kind, -value if kind == "loss" else value
+
+
+def read_epochs(paths: RunPaths) -> list[dict[str, Any]] | None:
+    """The run's curve, one dict an epoch; None where its file is not here. Raises ValueError where it is broken."""
+    if not paths.epochs.exists():
+        return None
+    return [json.loads(line) for line in paths.epochs.read_text().splitlines()]
+
+
+def finished_runs(
+    runs: Sequence[RunConfig], measures: Sequence[str], runs_root: str | Path, study: str
+) -> tuple[list[WandbRun], list[str]]:
+    """The runs that are done, and a line for each whose files cannot be read."""
+    from study.records import run_rows
+
+    finished, problems = [], []
+    for config in runs:
+        try:
+            if rows := run_rows(config, runs_root, measures):
+                finished.append(wandb_run(study, rows, read_epochs(RunPaths(Path(runs_root), run_key(config)))))
+        except (OSError, ValueError, KeyError) as error:
+            problems.append(f"wandb: run {run_key(config)} not mirrored: {type(error).__name__}: {error}")
+    return finished, problems
+
+
+def wandb_name(column: str) -> str:
+    """A record's column as a name that the web app can sort and filter by; `column_name` is its inverse.
+
+    >>> wandb_name("measure.relative_flatness@layerwise_1.fc1")
+    'measure__relative_flatness_AT_layerwise_1__fc1'
+    """
+    name = column.replace(".", "__").replace("@", "_AT_").replace("-", "_MINUS_")
+    if not re.fullmatch(r"[_a-zA-Z][_a-zA-Z0-9]*", name):
+        raise TrackingError(f"wandb: {column}: allowed in a name: letters, digits and . @ - _")
+    return name
+
+
+def column_name(name: str) -> str:
+    """The record's column that `wandb_name` turned into this name."""
+    return name.replace("_MINUS_", "-").replace("_AT_", "@").replace("__", ".")
+
+
+def _value(text: str) -> float | bool | str:
+    """A cell of the records as a value: wandb can plot a number, not its text."""
+    if text in ("True", "False"):
+        return text == "True"
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text

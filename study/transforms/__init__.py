@@ -1,0 +1,1 @@
+"""Changes of the weights that leave the function as it was."""

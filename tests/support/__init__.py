@@ -1,0 +1,1 @@
+"""Real parts that tests are done with: a wandb server, a browser, studies that are made up."""

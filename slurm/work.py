@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from slurm.journal import Ledger, Marker
 from study.config import run_key
-from study.run import keep_memory
+from study.device import keep_memory
 from study.storage import lease
 
 if TYPE_CHECKING:

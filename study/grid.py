@@ -14,6 +14,7 @@ import yaml
 
 from study.config import FIELDS, STACKED, ConfigError, RunConfig, checked_value, config_from_dict, run_key
 from study.measures import MEASURES
+from study.names import Label
 from study.transforms.rescaling import ALLOWED, is_transform
 
 SECTIONS = (
@@ -148,7 +149,7 @@ def _reparameterized(section: Any, measures: tuple[str, ...]) -> Iterable[str]:
             if label not in measures:
                 allowed = "is not measured before it, allowed: " + ", ".join(measures)
                 raise ConfigError(f"reparameterize.{transform}", label, allowed)
-            yield f"{label}@{transform}"
+            yield str(Label.parse(label).at(transform=transform))
 
 
 def _axis(section: str, name: str, values: Any) -> list[Any]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from study.names import Label
 from study.seeds import generator_for
 
 if TYPE_CHECKING:
@@ -171,16 +172,16 @@ def compute(label: str, context: MeasureContext) -> dict[str, Any]:
     stored with the "difference" of its outputs; its "layers" are those whose weights changed, its value the sum over
     all. Raises ValueError where a value is not finite: the caller records it as an explicit null with this reason.
     """
-    name, _, transform = label.partition("@")
-    if transform:
-        context = context.reparameterized(transform)
-    result = context.value(name)
+    parsed = Label.parse(label)
+    if parsed.transform:
+        context = context.reparameterized(parsed.transform)
+    result = context.value(parsed.name)
     stored: dict[str, Any] = {"label": label, "value": result, "layers": None}
     if isinstance(result, Sampled):
         stored |= {"value": float(result.value), "standard_error": float(result.standard_error)}
     elif isinstance(result, dict):
         layers = {layer: float(value) for layer, value in result.items() if layer in context.layers()}
-        unchanged = context.before.value(name) if context.before else {}
+        unchanged = context.before.value(parsed.name) if context.before else {}
         every = {**unchanged, **layers} if isinstance(unchanged, dict) else layers
         stored |= {"value": sum(every.values()), "layers": layers}
     else:

@@ -71,7 +71,8 @@ def _run(study: Study, options: argparse.Namespace) -> int:
     from study.display import Display
     from study.run import run_shard
     from study.storage import lease
-    from study.tracking.mirror import check, mirror
+    from study.tracking.mirror import mirror
+    from study.tracking.server import check
 
     check(options.wandb)
     plan = planning.make(study, options.runs, skip_published=options.skip_published)

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from study.curvature.budget import look
-from study.curvature.layers import Layer, find_layers
-from study.curvature.loss import Loss, resolve_loss
-from study.curvature.network import Batches, Data, Network
-from study.curvature.result import LayerCurvature, Tally, start_tallies
-from study.curvature.summation import Run
+from ..batches import Batches, Data
+from ..layers import Layer, find_layers
+from ..loss import Loss, resolve_loss
+from ..network import Network
+from .budget import look
+from .result import LayerCurvature, Tally, start_tallies
+from .summation import Run
 
 DEFAULT_BUDGET = 2**31  # bytes; ours: T of vgg11's two layers of 4096 neurons alone takes 0.8 GB
 
@@ -94,7 +95,7 @@ class _Job:
 
     def measured(self, layers: list[Layer]) -> Iterator[tuple[Tally, int]]:
         """Each layer's sums and the number of samples; the layers half at a time where the budget cannot hold them."""
-        inputs, _ = self.batches.head(self.network, 2)
+        inputs, _ = self.batches.head(self.network.place, 2)
         plan = look(self.network, layers, inputs, self.memory_budget, self.neuron_wise)
         self.loss.check(self.batches.first_targets(), plan.n_outputs)
         if not plan.fits() and len(layers) > 1:

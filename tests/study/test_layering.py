@@ -13,6 +13,7 @@ ONLY = {
     "slurm": "slurm/",
     "analysis": "analysis/",
 }
+PROJECT = {"study", "slurm", "analysis", "tests", "relative_flatness"}
 
 
 def imported(path: Path) -> set[str]:
@@ -23,6 +24,19 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             names.add(node.module.split(".")[0])
     return names
+
+
+def outside(root: Path) -> list[str]:
+    """What study/curvature imports of this project besides itself: absolute names, and relative ones that lead out."""
+    found = []
+    for path in sorted((root / "study/curvature").rglob("*.py")):
+        place = path.relative_to(root)
+        deepest = len(place.parts) - 2  # so many dots lead to study/curvature
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.level > deepest:
+                found.append(f"{place.as_posix()} imports from {'.' * node.level}{node.module or ''}")
+        found += [f"{place.as_posix()} imports {name}" for name in sorted(imported(path) & PROJECT)]
+    return found
 
 
 def violations(root: Path) -> list[str]:
@@ -37,6 +51,23 @@ def violations(root: Path) -> list[str]:
 
 def test_imports_follow_the_direction() -> None:
     assert violations(ROOT) == []
+
+
+def test_the_curvature_library_imports_nothing_else_of_the_project() -> None:
+    assert outside(ROOT) == []
+
+
+def test_the_test_sees_an_import_that_leads_out(tmp_path: Path) -> None:
+    (tmp_path / "study/curvature/blocks").mkdir(parents=True)
+    (tmp_path / "study/curvature/loss.py").write_text(
+        "from .layers import x\nfrom ..loss import y\nimport study.data\n"
+    )
+    (tmp_path / "study/curvature/blocks/exact.py").write_text("from ..loss import x\nfrom ... import names\n")
+    assert outside(tmp_path) == [
+        "study/curvature/blocks/exact.py imports from ...",
+        "study/curvature/loss.py imports from ..loss",
+        "study/curvature/loss.py imports study",
+    ]
 
 
 def test_the_test_sees_a_violation(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 from numpy.typing import NDArray
+
+from study.study_file import StudyFileError, read_study_file
 
 COMMITTED = Path(__file__).parent / "records"
 TARGETS = ("gap.loss", "gap.error", "test.error", "gen.gap")  # what a measure may be asked to predict
@@ -283,11 +284,7 @@ def _name_and_title(study: str) -> tuple[str, str]:
         if not path.is_file():
             return study, study.replace("_", " ")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: file: {error.strerror}: allowed is a study's yaml file or name") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: content: {str(error).splitlines()[0]}: allowed is YAML") from None
-    named = content if isinstance(content, dict) else {}
-    name = str(named.get("name", path.stem))
-    return name, str(named.get("title", name.replace("_", " ")))
+        content = read_study_file(path)
+    except StudyFileError as error:
+        raise InputError(str(error)) from None
+    return content["name"], content["title"]

@@ -33,8 +33,8 @@ def relative_flatness_normalized(ctx: MeasureContext) -> dict[str, float]:
 def kappa_2019(ctx: MeasureContext) -> dict[str, float]:
     """Layer-wise flatness measure of 2019: squared norm of the layer's weights times the trace of its Hessian block.
 
-    kappa_Tr = ||W||_F^2 Tr(H_l). Source: Petzka et al. 2019 (1912.00058), eq. 7. Parameters: weights of each layer.
-    Data: training set, mean. Deterministic. Cost: shared curvature pass.
+    kappa_Tr = ||W||_F^2 Tr(H_l). Source: Petzka et al. 2019 (1912.00058); read in the long version, 2001.00939 v1,
+    eq. 12. Parameters: weights of each layer. Data: training set, mean. Deterministic. Cost: shared curvature pass.
     """
     return {name: layer.kappa_2019 for name, layer in ctx.curvature.items()}
 
@@ -65,9 +65,9 @@ def lambda_max(ctx: MeasureContext) -> dict[str, float]:
     """Largest eigenvalue of the Hessian of the mean training loss in each layer's weights, on 1,000 training samples.
 
     lambda_max(H_l) by Lanczos, H_l being the Gauss-Newton block, exact as `hessian_trace` is. Source: baseline of
-    Petzka et al. 2021 (2001.00939), section 5. Parameters: weights of each layer. Data: the first EIGENVALUE_SAMPLES
-    training samples, mean. Deterministic. Cost: about 15 products a layer, each two and a half passes back over these
-    samples through the layers behind it; the residual is at most 1e-4 of the eigenvalue.
+    Petzka et al. 2021 (2001.00939), section 5. Parameters: weights of each layer. Data: the first 1,000 training
+    samples, mean. Deterministic. Cost: about 15 products a layer, each two and a half passes back over these samples
+    through the layers behind it; the residual is at most 1e-4 of the eigenvalue.
     """
     from study.curvature import layer_eigenvalues
 

@@ -26,12 +26,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from analysis.load import InputError, load_study, read_records
 from study.config import FIELDS
+from study.names import column_name
 from study.records import Row, read_table, write_table
 from study.storage.paths import RunPaths, results_folder, runs_folder
 from study.tracking.mirror import FREE_RATE, PROJECT, check, deliver, write_offline
 from study.tracking.outbox import Outbox
 from study.tracking.upload import REQUESTS_PER_RUN, UploadReport, estimate_seconds
-from study.tracking.wandb_run import TrackingError, WandbRun, column_name, read_epochs, wandb_run
+from study.tracking.wandb_run import TrackingError, WandbRun, read_epochs, wandb_run
 
 
 def wandb_runs(study: str, records: Path, runs_root: Path) -> list[WandbRun]:

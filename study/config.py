@@ -6,16 +6,13 @@ import dataclasses
 import hashlib
 import json
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from study.data.dataset import DATASETS
 from study.models.registry import INITS, MODELS
-from study.names import LOSSES, OPTIMIZERS
-
-STOP = re.compile(r"(loss)_(\d+(?:\.\d+)?(?:e-?\d+)?)|(epoch)_(\d+)")
+from study.names import LOSSES, OPTIMIZERS, STOP_ALLOWED, Stop
 
 
 class ConfigError(ValueError):
@@ -94,15 +91,6 @@ def allowed_text(name: str) -> str:
     return _RULES[name][1].removeprefix("allowed: ")
 
 
-def stop_target(stop: str) -> tuple[str, float]:
-    """`loss_0.01` -> ("loss", 0.01); `epoch_20` -> ("epoch", 20.0). Raises ConfigError for anything else."""
-    match = STOP.fullmatch(stop)
-    kind, value = (match[1] or match[3], float(match[2] or match[4])) if match else ("", 0.0)
-    if value <= 0:
-        raise ConfigError("stops", stop, "allowed: loss_<number > 0> or epoch_<integer > 0>, e.g. loss_0.01, epoch_20")
-    return kind, value
-
-
 def _convert(name: str, value: Any) -> Any:
     kind = str(FIELDS[name].type)
     if kind == "str" and isinstance(value, str):
@@ -155,10 +143,11 @@ def _check_together(config: RunConfig) -> None:
         raise ConfigError("momentum", config.momentum, "allowed with adam: 0 (its own beta1 is fixed at 0.9)")
     if len(spec.shape) < MODELS[config.model].min_dimensions:
         raise ConfigError("model", config.model, f"needs images with channels; {config.dataset} has shape {spec.shape}")
-    for stop in config.stops:
-        kind, value = stop_target(stop)
-        if kind == "epoch" and value > config.max_epochs:
-            raise ConfigError("stops", stop, f"allowed: at most max_epochs = {config.max_epochs}")
+    for stop in map(Stop.read, config.stops):
+        if stop.value <= 0:
+            raise ConfigError("stops", stop.text, STOP_ALLOWED)
+        if stop.kind == "epoch" and stop.value > config.max_epochs:
+            raise ConfigError("stops", stop.text, f"allowed: at most max_epochs = {config.max_epochs}")
 
 
 def config_to_dict(config: RunConfig) -> dict[str, Any]:

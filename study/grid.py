@@ -12,6 +12,7 @@ from typing import Any
 
 from study.config import FIELDS, STACKED, ConfigError, RunConfig, checked_value, config_from_dict, run_key
 from study.measures import MEASURES
+from study.names import Label
 from study.study_file import StudyFileError, read_study_file
 from study.transforms.rescaling import ALLOWED, is_transform
 
@@ -85,7 +86,7 @@ def _reparameterized(section: Any, measures: tuple[str, ...]) -> Iterable[str]:
             if label not in measures:
                 allowed = "is not measured before it, allowed: " + ", ".join(measures)
                 raise ConfigError(f"reparameterize.{transform}", label, allowed)
-            yield f"{label}@{transform}"
+            yield str(Label.parse(label).at(transform=transform))
 
 
 def _axis(section: str, name: str, values: Any) -> list[Any]:

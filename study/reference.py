@@ -19,11 +19,11 @@ from study.markdown import Blocks, escaped, fill, table
 from study.measures import MEASURES
 from study.measures.registry import Measure
 from study.models.registry import MODELS
+from study.storage.paths import CONFIGS
 from study.study_file import SECTIONS, read_study_file
 from study.transforms.rescaling import ALLOWED
 
-ROOT = Path(__file__).parents[1]
-FILES = (ROOT / "configs/README.md", ROOT / "study/measures/README.md")
+FILES = (CONFIGS / "README.md", Path(__file__).parent / "measures/README.md")
 # What a measure's docstring says after its first line and its formula.
 _PARTS = ("Source:", "Parameters:", "Data:", "Deterministic.", "Sampled:", "Cost:")
 
@@ -89,7 +89,7 @@ def _transforms() -> str:
 def _studies() -> str:
     """A row a yaml in configs/: what is varied, and where it is measured."""
     rows = []
-    for path in sorted(ROOT.glob("configs/*.yaml")):
+    for path in sorted(CONFIGS.glob("*.yaml")):
         study, content = load_study(path), read_study_file(path)
         axes = [f"`{field}` {values}" for field, values in content["grid"].items()]
         if content["zip"]:

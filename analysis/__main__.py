@@ -1,4 +1,4 @@
-"""Command line: `python -m analysis report|make|verify|prose|paper|ledger`; argument parsing only.
+"""Command line: `python -m analysis report|make|verify|prose|paper|ledger|reference`; argument parsing only.
 
 A user's error is one line on stderr and exit status 2.
 """
@@ -74,6 +74,13 @@ def _paper(options: argparse.Namespace) -> int:
     _prose(options)
     if options.pdf:
         print(build_pdf(PAPER))
+    return 0
+
+
+def _reference(options: argparse.Namespace) -> int:
+    from analysis.reference import write
+
+    print(write())
     return 0
 
 
@@ -180,6 +187,8 @@ def parser() -> argparse.ArgumentParser:
         "--no-pdf", dest="pdf", action="store_false", help="only what main.tex includes; no LaTeX needed"
     )
     paper.set_defaults(run=_paper)
+    reference = commands.add_parser("reference", help="bring the generated parts of analysis/README.md up to date")
+    reference.set_defaults(run=_reference)
     for command in (report, make):
         command.add_argument("--results", type=Path, help="folder of all results (default: $STUDY_RESULTS or results)")
         command.add_argument("--committed", action="store_true", help="read analysis/records/, not fresh results")

@@ -30,7 +30,7 @@ class LayerCurvature:
     trace: float  # Tr(H_l) = tr T^l
     relative_flatness: float  # sum_{s,s'} <w_s, w_s'> Tr(H_{s,s'}) = <W W^T, T^l>, Petzka et al. 2021
     relative_flatness_normalized: float  # the same for W diag(s) and the normalized T^l; NaN if not asked for
-    kappa_2019: float  # ||W||_F^2 Tr(H_l), Petzka et al. 2019, eq. 7
+    kappa_2019: float  # ||W||_F^2 Tr(H_l), Petzka et al. 2019; 2001.00939 v1, eq. 12
     # rho(j) = v_j^T H_jj v_j, v_j the j-th column of W: (d,), groups one after the other
     neuron_wise: Tensor | None = field(repr=False)
     weight_norm_squared: float

@@ -192,4 +192,6 @@ def _cell(row: Mapping[Any, object], column: str, decimals: int) -> str:
 
 
 def _is_numeric(table: pd.DataFrame, index: int, body: list[list[str]]) -> bool:
-    return bool(body) and all(row[index] == "n/a" or row[index][:1] in "0123456789−∞" for row in body)
+    return bool(body) and all(
+        row[index] == "n/a" or row[index].replace("$-$", "−")[:1] in "0123456789−∞" for row in body
+    )

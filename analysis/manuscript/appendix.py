@@ -1,4 +1,8 @@
-"""The paper's appendix: of each study the tables and figures that say most, one below the other, cut to a page each."""
+"""The paper's appendix: of each study the tables and figures that say most, one below the other, cut to a page each.
+
+`items` alone knows which those are. Where a study's file in analysis/studies lists them under `appendix:`, it is what
+reads them from there; the constant below stands in until then.
+"""
 
 from __future__ import annotations
 
@@ -13,30 +17,38 @@ from analysis.figures import Lacking
 from analysis.load import InputError
 from analysis.make import Part, parts
 from analysis.manuscript import networks as of_study
+from study.names import Label
 
 ROWS = 44  # of a table on one page
 # Figures that the text itself shows, by study; their captions stand there.
-IN_TEXT = {"lenet5_cifar10": ("sweep", "last_layer_stops", "layers_stops", "permutation")}
+IN_TEXT = {
+    "lenet5_cifar10": ("sweep", "last_layer_stops", "layers_stops", "permutation"),
+    "lenet5_fashion": ("last_layer_stops",),
+    "digits_mlp": ("reparameterization",),
+}
 _SHOWN = {
     "lenet5_cifar10": (
-        "figure last_layer", "table stops", "figure forest", "figure stability", "table layers", "table published",
+        "figure last_layer", "figure forest", "figure stability", "table stops", "table layers", "table variants",
         "table sign_error", "table exclusions", "table cost",
     ),
     "lenet5_fashion": (
-        "figure last_layer_stops", "figure layers_stops", "figure permutation", "figure sweep", "table stops",
-        "table exclusions",
+        "figure layers_stops", "figure permutation", "figure sweep", "table stops", "table layers", "table exclusions",
     ),
     "mnist_mlp_layers": (
         "figure scatter_layers", "figure layers", "figure forest", "table layers", "table published",
         "table exclusions",
     ),
     "digits_mlp": (
-        "figure reparameterization", "figure scatter_layers", "figure forest", "figure layers", "figure granulated",
-        "figure stability", "figure sweep", "figure slices", "table correlation", "table differences",
-        "table reparameterization", "table partial", "table granulated", "table sign_error", "table exclusions",
-        "table cost",
+        "figure scatter_layers", "figure forest", "figure layers", "figure granulated", "figure stability",
+        "figure sweep", "figure slices", "table correlation", "table differences", "table reparameterization",
+        "table partial", "table granulated", "table exclusions", "table cost",
     ),
 }  # fmt: skip
+# Of a table that is longer than two pages, the rows about these.
+_ASKED = (
+    "relative_flatness_normalized", "kappa_2019", "hessian_trace", "weight_norm_squared", "distance_from_init",
+    "train_loss",
+)  # fmt: skip
 
 
 def studies() -> tuple[str, ...]:
@@ -79,17 +91,33 @@ def draw(study: str, name: str, folder: Path) -> tuple[Figure, str]:
 
 
 def excerpt(table: pd.DataFrame, stop: str, most: int = ROWS) -> pd.DataFrame:
-    """What a page has room for of a table with more than `most` rows: one stop and the first target, cut at `most`."""
-    if len(table) <= most or "stop" not in table.columns:
+    """What there is room for of a table with more than `most` rows: one stop and the first target, cut at `most`.
+
+    Of one twice as long without a column `stop`, the measures that the text is about.
+    """
+    rows, note = table, table.attrs.get("note", "")
+    if len(rows) > most and "stop" in rows.columns:
+        note = table.attrs.get("note_at", {}).get(stop, note)
+        rows = rows[rows["stop"] == stop]
+        if len(rows) > most and "target" in rows.columns:
+            rows = rows[rows["target"] == rows["target"].iloc[0]]
+        rows = rows.iloc[:most]
+    elif len(rows) > 2 * most and "measure" in rows.columns:
+        rows = rows[rows["measure"].map(lambda label: Label.parse(label).name).isin(_ASKED)]
+    if len(rows) == len(table):
         return table
-    rows = table[table["stop"] == stop]
-    if len(rows) > most and "target" in rows.columns:
-        rows = rows[rows["target"] == rows["target"].iloc[0]]
-    short = rows.iloc[:most].reset_index(drop=True)
-    cut = f"{len(short)} of {len(table)} rows; the CSV has all."
-    note = table.attrs.get("note_at", {}).get(stop, table.attrs.get("note", ""))
-    short.attrs = dict(table.attrs) | {"note": f"{note} {cut}".strip()}
+    short = rows.reset_index(drop=True)
+    short.attrs = dict(table.attrs) | {"note": f"{note} {len(short)} of {len(table)} rows; the CSV has all.".strip()}
     return short
+
+
+def heading(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The table without a stop or a target that is the same in every row, and its title, which says it instead."""
+    same = {c: str(table[c].iloc[0]) for c in ("stop", "target") if c in table.columns and len(set(table[c])) == 1}
+    told = [style.target_words(value) if c == "target" else value.replace("_", " ") for c, value in same.items()]
+    short = table.drop(columns=list(same))
+    short.attrs = dict(table.attrs)
+    return short, table.attrs["title"] + (f" ({', '.join(told)})" if told else "")
 
 
 def pieces(table: pd.DataFrame, rows: int = ROWS) -> list[pd.DataFrame]:
@@ -104,13 +132,13 @@ def pieces(table: pd.DataFrame, rows: int = ROWS) -> list[pd.DataFrame]:
 
 def _table(study: str, name: str, folder: Path, title: str) -> Iterator[str]:
     some = of_study.networks(study)
-    table = of_study.built(some, name)
-    for number, part in enumerate(pieces(excerpt(table, of_study.stop_of(some)))):
+    short, words = heading(excerpt(of_study.built(some, name), of_study.stop_of(some)))
+    for number, part in enumerate(pieces(short)):
         path = folder / "tables" / f"{study}-{name}{f'-{number + 1}' if number else ''}.tex"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(render.to_latex(part), encoding="utf-8")
-        words = f"{title}: {table.attrs['title']}{' (continued)' if number else ''}."
-        yield _block(rf"{_caption('table', words)}\input{{tables/{path.stem}}}")
+        caption = _caption("table", f"{title}: {words}{', continued' if number else ''}.")
+        yield _block(rf"{caption}\input{{tables/{path.stem}}}")
 
 
 def _side_by_side(figures: list[tuple[str, Figure, str]], study: str, title: str) -> Iterator[str]:

@@ -19,7 +19,7 @@ from analysis.make import Part, parts
 from analysis.manuscript import networks as of_study
 from study.names import Label
 
-ROWS = 44  # of a table on one page
+ROWS = 54  # of a table that a page has room for; with headings between them a few more
 # Figures that the text itself shows, by study; their captions stand there.
 IN_TEXT = {
     "lenet5_cifar10": ("sweep", "last_layer_stops", "layers_stops", "permutation"),
@@ -29,10 +29,10 @@ IN_TEXT = {
 _SHOWN = {
     "lenet5_cifar10": (
         "figure last_layer", "figure forest", "figure stability", "table stops", "table layers", "table variants",
-        "table sign_error", "table exclusions", "table cost",
+        "table sign_error", "table cost",
     ),
     "lenet5_fashion": (
-        "figure layers_stops", "figure permutation", "figure sweep", "table stops", "table layers", "table exclusions",
+        "figure layers_stops", "figure permutation", "figure sweep", "table stops", "table layers",
     ),
     "mnist_mlp_layers": (
         "figure scatter_layers", "figure layers", "figure forest", "table layers", "table published",
@@ -41,13 +41,13 @@ _SHOWN = {
     "digits_mlp": (
         "figure scatter_layers", "figure forest", "figure layers", "figure granulated", "figure stability",
         "figure sweep", "figure slices", "table correlation", "table differences", "table reparameterization",
-        "table partial", "table granulated", "table exclusions", "table cost",
+        "table partial", "table granulated", "table cost",
     ),
 }  # fmt: skip
-# Of a table that is longer than two pages, the rows about these.
+# Of a table that is longer than a page, the rows about these.
 _ASKED = (
-    "relative_flatness_normalized", "kappa_2019", "hessian_trace", "weight_norm_squared", "distance_from_init",
-    "train_loss",
+    "relative_flatness", "relative_flatness_normalized", "kappa_2019", "hessian_trace", "weight_norm_squared",
+    "distance_from_init", "train_loss",
 )  # fmt: skip
 
 
@@ -91,24 +91,49 @@ def draw(study: str, name: str, folder: Path) -> tuple[Figure, str]:
 
 
 def excerpt(table: pd.DataFrame, stop: str, most: int = ROWS) -> pd.DataFrame:
-    """What there is room for of a table with more than `most` rows: one stop and the first target, cut at `most`.
+    """What there is room for of a table with more than `most` rows.
 
-    Of one twice as long without a column `stop`, the measures that the text is about.
+    One stop, then the first target, then the measures that the text is about, then their sums over layers alone, as far
+    as it takes; one without a column `stop`, which has stops side by side, may go on over a second page.
     """
     rows, note = table, table.attrs.get("note", "")
-    if len(rows) > most and "stop" in rows.columns:
+    room = most if "stop" in table.columns else 2 * most
+    if len(rows) > room and "stop" in rows.columns:
         note = table.attrs.get("note_at", {}).get(stop, note)
         rows = rows[rows["stop"] == stop]
-        if len(rows) > most and "target" in rows.columns:
-            rows = rows[rows["target"] == rows["target"].iloc[0]]
-        rows = rows.iloc[:most]
-    elif len(rows) > 2 * most and "measure" in rows.columns:
-        rows = rows[rows["measure"].map(lambda label: Label.parse(label).name).isin(_ASKED)]
+    if len(rows) > room and "target" in rows.columns and "stop" in rows.columns:
+        rows = rows[rows["target"] == rows["target"].iloc[0]]
+    for fits in (lambda label: label.name in _ASKED, lambda label: not label.layer):
+        if len(rows) > room and "measure" in rows.columns:
+            rows = rows[rows["measure"].map(lambda text, fits=fits: fits(Label.parse(text)))]
     if len(rows) == len(table):
         return table
-    short = rows.reset_index(drop=True)
+    short = rows.iloc[:room].reset_index(drop=True)
     short.attrs = dict(table.attrs) | {"note": f"{note} {len(short)} of {len(table)} rows; the CSV has all.".strip()}
     return short
+
+
+def grouped(table: pd.DataFrame) -> pd.DataFrame:
+    """A table as it is printed, rows of one target and measure below a heading that names them.
+
+    As it is where headings would be as many as half of its rows.
+    """
+    names = [c for c in ("target", "measure") if c in table.columns]
+    changes = table[names].ne(table[names].shift()).any(axis=1).tolist()
+    if "measure" not in names or 2 * sum(changes) > len(table):
+        return table
+    head, body = render.cells(table)
+    shown = [c for c in table.columns if not c.endswith((".low", ".high"))][: len(head)]
+    at = [shown.index(c) for c in names]
+    rest = [i for i in range(len(head)) if i not in at]
+    rows: list[list[str]] = []
+    for row, is_new in zip(body, changes, strict=True):
+        if is_new:
+            rows.append([", ".join(row[i] for i in at), *[""] * (len(rest) - 1)])
+        rows.append([row[i] for i in rest])
+    printed = pd.DataFrame(rows, columns=pd.Index([head[i] if shown[i] == "than" else shown[i] for i in rest]))
+    printed.attrs = dict(table.attrs)
+    return printed
 
 
 def heading(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -120,20 +145,24 @@ def heading(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     return short, table.attrs["title"] + (f" ({', '.join(told)})" if told else "")
 
 
-def pieces(table: pd.DataFrame, rows: int = ROWS) -> list[pd.DataFrame]:
-    """Cut a long table into parts that fit a page each; the note stands under the last."""
-    if len(table) <= rows:
-        return [table]
-    found = [table.iloc[at : at + rows].reset_index(drop=True) for at in range(0, len(table), rows)]
+def pieces(table: pd.DataFrame, rows: int = ROWS + 8) -> list[pd.DataFrame]:
+    """Cut a long table into parts that fit a page each, at a heading where there are any; the note is the last's."""
+    found, left = [], table
+    while len(left) > rows:
+        headings = (left.iloc[1 : rows + 1, 1:] == "").all(axis=1).to_numpy().nonzero()[0]
+        at = int(headings[-1]) + 1 if len(headings) and left.shape[1] > 1 else rows
+        found.append(left.iloc[:at].reset_index(drop=True))
+        left = left.iloc[at:].reset_index(drop=True)
     for part in found:
-        part.attrs = {k: v for k, v in table.attrs.items() if k != "note" or part is found[-1]}
-    return found
+        part.attrs = {k: v for k, v in table.attrs.items() if k != "note"}
+    left.attrs = dict(table.attrs)
+    return [*found, left]
 
 
 def _table(study: str, name: str, folder: Path, title: str) -> Iterator[str]:
     some = of_study.networks(study)
     short, words = heading(excerpt(of_study.built(some, name), of_study.stop_of(some)))
-    for number, part in enumerate(pieces(short)):
+    for number, part in enumerate(pieces(grouped(short))):
         path = folder / "tables" / f"{study}-{name}{f'-{number + 1}' if number else ''}.tex"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(render.to_latex(part), encoding="utf-8")

@@ -94,7 +94,7 @@ def test_rows_of_one_measure_stand_below_its_name():
 def test_an_item_that_a_study_lacks_is_one_line(tmp_path):
     with pytest.raises(InputError, match="figure: sweep: not available for mnist_mlp_layers: it needs"):
         appendix.draw("mnist_mlp_layers", "sweep", tmp_path)
-    with pytest.raises(InputError, match="figure: nothing: allowed are .*forest"):
+    with pytest.raises(InputError, match=r"figure: nothing: allowed are .*forest"):
         appendix.draw("mnist_mlp_layers", "nothing", tmp_path)
 
 

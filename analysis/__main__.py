@@ -1,4 +1,4 @@
-"""Command line: `python -m analysis report|make|verify|prose|paper|ledger`; argument parsing only.
+"""Command line: `python -m analysis report|make|verify|prose|paper|ledger|reference`; argument parsing only.
 
 A user's error is one line on stderr and exit status 2.
 """
@@ -45,10 +45,11 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _make(options: argparse.Namespace) -> int:
-    from analysis.load import committed_studies, load_study
+    from analysis.load import load_study
     from analysis.make import make, write
+    from study.storage.paths import published_studies
 
-    for name in options.study or committed_studies():
+    for name in options.study or published_studies():
         source = load_study(name, options.results, options.committed or not options.study)
         made = make(source, progress=_progress)
         written = write(made, _results(options) / source.name)
@@ -73,6 +74,13 @@ def _paper(options: argparse.Namespace) -> int:
     _prose(options)
     if options.pdf:
         print(build_pdf(PAPER))
+    return 0
+
+
+def _reference(options: argparse.Namespace) -> int:
+    from analysis.reference import write
+
+    print(write())
     return 0
 
 
@@ -116,8 +124,8 @@ def _build(sources: list[Source], root: Path, path: Path) -> tuple[list[Path], s
 
 
 def _headline(source: Source, made: Made) -> str:
+    from analysis.columns import at_stop, main_stop
     from analysis.drawing.render import to_text
-    from analysis.load import at_stop, main_stop
     from analysis.stopwise import targets
     from analysis.tables.correlation import headline
 
@@ -135,7 +143,9 @@ def _progress(done: int, total: int, name: str) -> None:
 
 
 def _results(options: argparse.Namespace) -> Path:
-    return options.results if options.results is not None else Path(os.environ.get("STUDY_RESULTS", "results"))
+    from study.storage.paths import results_root
+
+    return results_root(options.results)
 
 
 def _width() -> int:
@@ -177,6 +187,8 @@ def parser() -> argparse.ArgumentParser:
         "--no-pdf", dest="pdf", action="store_false", help="only what main.tex includes; no LaTeX needed"
     )
     paper.set_defaults(run=_paper)
+    reference = commands.add_parser("reference", help="bring the generated parts of analysis/README.md up to date")
+    reference.set_defaults(run=_reference)
     for command in (report, make):
         command.add_argument("--results", type=Path, help="folder of all results (default: $STUDY_RESULTS or results)")
         command.add_argument("--committed", action="store_true", help="read analysis/records/, not fresh results")

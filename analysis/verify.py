@@ -15,11 +15,13 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from analysis.columns import at_stop, stops
 from analysis.exclude import VARIANTS, exclude
-from analysis.load import COMMITTED, InputError, at_stop, read_records, stops
+from analysis.load import InputError, read_records
 from analysis.statistics.correlation import RESAMPLES, Coefficients, correlate_each
 from analysis.statistics.resample import WORDS
 from analysis.statistics.significance import difference, paired
+from study.storage.paths import published_file
 
 EXPECTED = Path(__file__).parent / "expected"
 TITLE = "Published beside ours"
@@ -27,7 +29,7 @@ NOTE = (
     f"Ours with {WORDS.format(resamples=f'{RESAMPLES:,}')}; agrees: the published number lies in our interval. A "
     "statement that one measure is above others agrees where the intervals of all differences lie above zero, differs "
     "where one lies below, and is undecided otherwise. Rules: which runs were left out, ours (default) and the "
-    "source's. From the committed records alone; deviations from each protocol: README, Known deviations, and the "
+    "source's. From the committed records alone; deviations from each protocol: configs/README.md, and the "
     "paper."
 )
 _COEFFICIENTS = ("pearson", "tau_b", "tau_a")
@@ -85,7 +87,7 @@ def verify(expected: Path = EXPECTED, records: Path | None = None, resamples: in
     rows: list[dict[str, object]] = []
     for path in sorted(expected.glob("*.yaml")):
         expectation = read_expectation(path)
-        file = (records or COMMITTED) / f"{expectation.study}.csv"
+        file = records / f"{expectation.study}.csv" if records else published_file(expectation.study)
         frame = read_records(file) if file.is_file() else None
         rows += compare(expectation, frame, resamples)
     columns = [

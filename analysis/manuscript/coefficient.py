@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.load import stops
+from analysis.columns import stops
 from analysis.manuscript import networks as of_study
 from analysis.manuscript.networks import Networks, allowed
 from analysis.manuscript.number import Number, Numbers, Words

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.columns import layers
 from analysis.drawing import style
-from analysis.load import layers
 from analysis.manuscript import networks as of_study
 from analysis.manuscript.coefficient import at_stops, coefficient, difference
 from analysis.manuscript.networks import Networks

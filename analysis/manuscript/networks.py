@@ -14,9 +14,11 @@ from typing import TypeVar
 import pandas as pd
 
 from analysis import tables, verify
+from analysis.columns import at_stop, main_stop, stops
 from analysis.exclude import Exclusions, exclude
-from analysis.load import InputError, Source, at_stop, committed_studies, load_study, main_stop, stops
+from analysis.load import InputError, Source, load_study
 from analysis.manuscript.number import Number, Numbers, Words
+from study.storage.paths import published_studies
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
@@ -35,8 +37,8 @@ def networks(of: str | Networks) -> Networks:
     """The networks of a study by name. Raises InputError for one whose records are not committed."""
     if isinstance(of, Networks):
         return of
-    if of not in committed_studies():
-        raise InputError(f"study: {of}: allowed are {', '.join(committed_studies())}")
+    if of not in published_studies():
+        raise InputError(f"study: {of}: allowed are {', '.join(published_studies())}")
     return Networks(of)
 
 

@@ -12,11 +12,14 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import verify
+from analysis.columns import at_stop, main_stop
 from analysis.drawing import render
-from analysis.load import InputError, Source, at_stop, committed_studies, load_study, main_stop
+from analysis.load import InputError, Source, load_study
 from analysis.make import Made, Progress, make, parts
 from analysis.stopwise import first_target, targets
 from analysis.tables.correlation import headline
+from study.names import Label
+from study.storage.paths import published_studies
 
 PAPER = Path("paper")
 _ROWS = 44  # of a table on one page
@@ -29,7 +32,7 @@ def generate(folder: Path = PAPER, progress: Progress = lambda done, total, name
         old.unlink()
     appendix: list[str] = []
     written: list[Path] = []
-    for name in committed_studies():
+    for name in published_studies():
         source = load_study(name, committed=True)
         made = make(source, progress)
         written += _write_study(source, made, folder)
@@ -93,7 +96,7 @@ def _last_layer(table: pd.DataFrame) -> pd.DataFrame:
     if table.attrs.get("lacks"):
         return table
     rows = first_target(table)
-    rows = rows[rows["measure"].str.partition(".")[0].isin(_CLAIMED)]
+    rows = rows[rows["measure"].map(lambda m: Label.parse(m).name).isin(_CLAIMED)]
     short = rows[[c for c in rows.columns if not c.startswith(("tau_b", "partial", "target"))]].reset_index(drop=True)
     short.attrs = dict(table.attrs)
     return short

@@ -13,8 +13,9 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.columns import configurations, layers
 from analysis.drawing import style
-from analysis.load import InputError, configurations, layers
+from analysis.load import InputError
 from analysis.manuscript import networks as of_study
 from analysis.manuscript.coefficient import across, at_stops, coefficient, difference, row_of, stops_of, value
 from analysis.manuscript.layer_table import layers_at_stop, layers_by_stop

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study.seeds import generator_for
+from study.storage.paths import data_folder
 
 if TYPE_CHECKING:
     import torch
@@ -69,7 +68,7 @@ def _from_torchvision(name: str, n_train: int) -> Tensors:
 
     from study.data.vision import torchvision
 
-    root = Path(os.environ.get("STUDY_DATA", ".data"))
+    root = data_folder()
     dataset = getattr(torchvision().datasets, name)
     parts: list[Any] = []
     for train in (True, False):

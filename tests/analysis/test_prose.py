@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from analysis.load import InputError
 from analysis.manuscript import prose
 from analysis.manuscript.coefficient import across, at_stops, coefficient, difference, value
 from analysis.manuscript.number import Number, Numbers, grid, printed
-from analysis.manuscript.vocabulary import agreement, order, side, which, without
+from analysis.manuscript.vocabulary import WORDS, agreement, order, side, which, without
 from analysis.manuscript.wording import in_words
 
 KAPPA = "kappa_2019.fc3"
@@ -128,6 +129,11 @@ def test_numerals_that_are_names_code_or_declared_stand() -> None:
     text = f"{{# typed\n2019: year\n#}}\n{names}\n```\n4.5\n```\n"
     environment = prose._environment(Path(), latex=False)
     assert list(prose.typed.complaints(text, environment)) == []
+
+
+def test_every_word_is_in_its_document() -> None:
+    told = (prose.TEXT / "README.md").read_text()
+    assert [word for word in WORDS if not re.search(rf"`[^`]*\b{word}\b[^`]*`", told)] == []
 
 
 @pytest.mark.slow

@@ -12,8 +12,9 @@ import pytest
 from analysis.load import InputError
 from analysis.manuscript import prose
 from analysis.manuscript.coefficient import across, at_stops, coefficient, difference, value
+from analysis.manuscript.facts import without
 from analysis.manuscript.number import Number, Numbers, grid, printed
-from analysis.manuscript.vocabulary import WORDS, agreement, order, side, which, without
+from analysis.manuscript.vocabulary import WORDS, agreement, order, side, which
 from analysis.manuscript.wording import in_words
 
 KAPPA = "kappa_2019.fc3"

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from study import lease
 from tests.slurm.bed import PATIENCE, ROOT, Bed, is_alive, preempt, sh, training
 from tests.slurm.gate import Gate
 
@@ -151,18 +152,23 @@ class Faults:
         self.bed.call("retry")
 
     def freeze_process(self, shard: Shard) -> None:
+        held = self.bed.ledger.marker(shard["shard"])
+        assert held is not None
+        heart = self.bed.folder / "runs/.leases/holders" / held.holder / "alive"
         with self._frozen(shard):
-            held = self.bed.ledger.marker(shard["shard"])
-            seen = [self._seen(shard["shard"], lambda s: s["state"] == "running") for _ in range(3)]
-            assert held is not None and self.bed.ledger.marker(shard["shard"]) == held, "it was to stand still"
+            while time.time() - heart.stat().st_mtime < lease.BEAT_SECONDS + 1:
+                time.sleep(0.1)
+            last = self.bed.ledger.marker(shard["shard"])
+            seen = self._seen(shard["shard"], lambda s: s["state"] == "running")
+        assert last is not None
 
         def goes_on(now: Shard) -> bool:
-            return now["state"] == "done" or now["marker"]["seconds"] > held.seconds
+            return now["state"] == "done" or now["marker"]["seconds"] > last.seconds
 
         self._seen(shard["shard"], goes_on)
         now = self.bed.ledger.marker(shard["shard"])
         assert now is not None and now.holder == held.holder, "another job took its runs over"
-        self.note("a process frozen for a while", seen[-1].partition(":")[0])
+        self.note("a process frozen until it has missed a heartbeat", seen.partition(":")[0])
 
     def restart_controller(self, shard: Shard) -> None:
         folder = Path(os.environ["SLURM_CONF"]).parent

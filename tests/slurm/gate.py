@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-PACE_SECONDS = 0.2  # an epoch's length while the gate is shut
+PACE_SECONDS = 0.25  # an epoch's length while the gate is shut
 LOOK_SECONDS = 0.05
 SPARE = 40  # epochs before its end at which a shard stands: each start of its job takes one or two of them
 OFTENER = 20  # how many times as often as the product a job saves, so that faults meet writes within seconds

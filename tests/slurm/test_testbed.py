@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slurm
 TEXT = """\
 title: Two shards of a second
 fixed: {dataset: digits, hidden: [64, 64], momentum: 0.9, stops: [epoch_60], max_epochs: 60}
-grid: {lr: [0.01, 0.03, 0.1], batch_size: [10]}
+grid: {lr: [0.01, 0.03, 0.1], batch_size: [30]}
 seeds: 4
 measures: [weight_norm_squared, train_loss]
 shard_size: 6

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from slurm.journal import Ledger
+from slurm.journal import Journal
 from study.grid import load_study
 from study.records import collect
 
@@ -37,7 +37,7 @@ class Bed:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.cluster_file = self.folder.parent / f"{self.folder.name}.yaml"
         self.cluster_file.write_text(json.dumps({**CLUSTER, **self.cluster}))  # JSON is YAML
-        self.ledger = Ledger(self.study.stem, self.folder)
+        self.journal = Journal(self.study.stem, self.folder)
 
     def command(self, name: str, *more: str) -> list[str]:
         """A launcher command about this study."""
@@ -128,7 +128,7 @@ class Bed:
 
     def pid(self, shard: str) -> int:
         """The process that holds a shard."""
-        marker = self.ledger.marker(shard)
+        marker = self.journal.marker(shard)
         assert marker is not None
         who = self.folder / "runs/.leases/holders" / marker.holder / "who"
         return int(json.loads(who.read_text())["pid"])
@@ -141,7 +141,7 @@ class Bed:
 
     def logs(self) -> str:
         """The end of every log, for a failing test."""
-        files = sorted((self.ledger.folder / "logs").glob("*/*_log.*"))
+        files = sorted((self.journal.folder / "logs").glob("*/*_log.*"))
         return "\n".join(f"--- {f}\n{f.read_text()[-1500:]}" for f in files)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from study import lease
+from study.storage import lease
 from tests.slurm.bed import PATIENCE, ROOT, Bed, is_alive, preempt, sh, training
 from tests.slurm.gate import Gate
 
@@ -152,13 +152,13 @@ class Faults:
         self.bed.call("retry")
 
     def freeze_process(self, shard: Shard) -> None:
-        held = self.bed.ledger.marker(shard["shard"])
+        held = self.bed.journal.marker(shard["shard"])
         assert held is not None
         heart = self.bed.folder / "runs/.leases/holders" / held.holder / "alive"
         with self._frozen(shard):
             while time.time() - heart.stat().st_mtime < lease.BEAT_SECONDS + 1:
                 time.sleep(0.1)
-            last = self.bed.ledger.marker(shard["shard"])
+            last = self.bed.journal.marker(shard["shard"])
             seen = self._seen(shard["shard"], lambda s: s["state"] == "running")
         assert last is not None
 
@@ -166,7 +166,7 @@ class Faults:
             return now["state"] == "done" or now["marker"]["seconds"] > last.seconds
 
         self._seen(shard["shard"], goes_on)
-        now = self.bed.ledger.marker(shard["shard"])
+        now = self.bed.journal.marker(shard["shard"])
         assert now is not None and now.holder == held.holder, "another job took its runs over"
         self.note("a process frozen until it has missed a heartbeat", seen.partition(":")[0])
 
@@ -185,9 +185,9 @@ class Faults:
         self.note("kill -9 of slurmctld", seen.split("; allowed")[0])
 
     def two_submitters(self, shard: Shard) -> None:
-        before = len(self.bed.ledger.submissions())
+        before = len(self.bed.journal.submissions())
         assert self.bed.twice_at_once("retry") == [0, 0]
-        sent = len(self.bed.ledger.submissions()) - before
+        sent = len(self.bed.journal.submissions()) - before
         self.note("two `retry` at once, jobs running", f"{sent} job(s) sent for shards in flight")
         assert sent <= 1
 

@@ -68,13 +68,13 @@ def test_a_sweep_from_submit_to_records(study: Path, tmp_path: Path, calm: bytes
     status = bed.until_done()
     assert status["requeues"] == status["resubmissions"] == 0 and status["runs"] == {"total": 12, "trained": 12}
     assert bed.records() == calm
-    assert "0 jobs to send" in bed.call("submit") and len(bed.ledger.submissions()) == 1
+    assert "0 jobs to send" in bed.call("submit") and len(bed.journal.submissions()) == 1
     assert "12 of 12 runs" in bed.call("collect")
 
 
 def test_two_submitters_at_once_send_each_shard_once(bed: Bed) -> None:
     assert bed.twice_at_once("submit") == [0, 0]
-    assert sorted(len(s.shards) for s in bed.ledger.submissions()) == [2]
+    assert sorted(len(s.shards) for s in bed.journal.submissions()) == [2]
     bed.call("cancel")
     bed.until(lambda s: not s["shards"].keys() & {"running", "pending"})
 
@@ -179,7 +179,7 @@ def test_a_job_that_could_not_be_started_is_held_and_retry_releases_it(bed: Bed,
     in_the_way = []
     try:
         bed.call("submit")
-        (submission,) = bed.ledger.submissions()
+        (submission,) = bed.journal.submissions()
         for spool in (Path(os.environ["SLURM_CONF"]).parent / "spool").glob("n*"):
             in_the_way.append(spool / f"job{int(submission.job):05d}")  # the folder of the array's last task
             in_the_way[-1].touch()
@@ -194,7 +194,7 @@ def test_a_job_that_could_not_be_started_is_held_and_retry_releases_it(bed: Bed,
     assert "`retry` releases them" in (shown := bed.call("submit")) and "0 jobs to send" in shown
     assert "released  1 held jobs" in bed.call("retry")
     bed.until_done()
-    assert len(bed.ledger.submissions()) == 1 and bed.records() == calm
+    assert len(bed.journal.submissions()) == 1 and bed.records() == calm
 
 
 def test_preemption_by_the_scheduler(study: Path, tmp_path: Path, gate: Gate, calm: bytes) -> None:
@@ -250,7 +250,7 @@ def test_a_thousand_jobs_are_one_sbatch_and_status_answers_in_two_seconds(tmp_pa
         status = bed.status()
         answered = children_seconds() - begin
         assert status["shards"] == {"total": 1000, "pending": 1000}
-        assert len(bed.ledger.submissions()) == 1
+        assert len(bed.journal.submissions()) == 1
         assert answered < 2, f"status took {answered:.1f} s"
         assert submitted < 10, f"submit took {submitted:.1f} s"
         bed.call("cancel")

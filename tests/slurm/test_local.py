@@ -116,7 +116,8 @@ def test_submitter_and_workers_killed_at_random_instants_give_the_bytes_of_an_un
             process = left_behind.enter_context(started(study, rough))
             if attempt < 6:
                 time.sleep(chance.uniform(2, 9))
-                victims = [
+                alive = (m for m in markers(journal) if lease.alive(Path(rough), m.holder))
+                victims = [int(m.job.rpartition("/")[2]) for m in alive]
                     int(m.job.rpartition("/")[2]) for m in markers(journal) if lease.alive(Path(rough), m.holder)
                 ]
                 if chance.random() < 0.6 and victims:

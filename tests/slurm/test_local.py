@@ -118,8 +118,6 @@ def test_submitter_and_workers_killed_at_random_instants_give_the_bytes_of_an_un
                 time.sleep(chance.uniform(2, 9))
                 alive = (m for m in markers(journal) if lease.alive(Path(rough), m.holder))
                 victims = [int(m.job.rpartition("/")[2]) for m in alive]
-                    int(m.job.rpartition("/")[2]) for m in markers(journal) if lease.alive(Path(rough), m.holder)
-                ]
                 if chance.random() < 0.6 and victims:
                     with contextlib.suppress(ProcessLookupError):  # it may have come to its end by itself
                         os.kill(chance.choice(victims), signal.SIGKILL)  # a worker dies, the others are left behind

@@ -11,18 +11,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from study.choice import Choice, Registry
+from study.choice import ConfigError as ConfigError
 from study.data.dataset import DATASETS
-from study.models.registry import INITS, MODELS
-from study.names import LOSSES, OPTIMIZERS
+from study.data.extra import EXTRAS
+from study.loss import LOSSES
+from study.models.init import INITS
+from study.models.registry import MODELS
+from study.training.batch import BATCHES
+from study.training.growth import GROWTHS
+from study.training.mask import MASKS
+from study.training.objective import OBJECTIVES
+from study.training.optimizer import OPTIMIZERS
+from study.training.schedule import SCHEDULES
+from study.training.update import UPDATES
 
 STOP = re.compile(r"(loss)_(\d+(?:\.\d+)?(?:e-?\d+)?)|(epoch)_(\d+)")
 
 
-class ConfigError(ValueError):
-    """A config that cannot be run: names the field, the value and what is allowed, in one line."""
-
-    def __init__(self, field: str, value: object, allowed: str) -> None:
-        super().__init__(f"{field}: {value!r}: {allowed}")
+_PLAIN, _CONSTANT, _DENSE, _NONE = Choice("plain"), Choice("constant"), Choice("dense"), Choice("none")
 
 
 @dataclass(frozen=True)
@@ -50,11 +57,28 @@ class RunConfig:
     max_epochs: int = 100
     checks_per_epoch: int = 1  # full training losses taken per epoch once the loss is within a factor 2 of a stop
     seed: int = 0
+    # The seams of training: a name, or a name with options, of the registry beside it in SEAMS.
+    objective: Choice = _PLAIN
+    update: Choice = _PLAIN  # around the optimizer
+    schedule: Choice = _CONSTANT
+    batch: Choice = _PLAIN
+    mask: Choice = _DENSE
+    growth: Choice = _NONE
+    extra: Choice = _NONE
 
 
+SEAMS: dict[str, Registry[Any]] = {
+    "objective": OBJECTIVES,
+    "update": UPDATES,
+    "schedule": SCHEDULES,
+    "batch": BATCHES,
+    "mask": MASKS,
+    "growth": GROWTHS,
+    "extra": EXTRAS,
+}
 FIELDS = {field.name: field for field in dataclasses.fields(RunConfig)}
 
-# What may differ between the networks of one stack; the rest of the fields is the shape of a shard.
+# What may differ between the networks of one stack; the rest, and the names of the seams, is the shape of a shard.
 STACKED = ("lr", "momentum", "weight_decay", "seed", "init", "init_gain", "label_noise", "stops", "max_epochs")
 
 
@@ -122,6 +146,8 @@ def checked_value(name: Any, value: Any) -> Any:
     """One field's value in its declared type. Raises ConfigError: unknown field, wrong type, or value out of range."""
     if name not in FIELDS:
         raise ConfigError(str(name), value, "unknown field, allowed: " + ", ".join(FIELDS))
+    if name in SEAMS:
+        return SEAMS[name].choose(value)
     converted = _convert(name, value)
     allowed, text = _RULES.get(name, (lambda v: True, ""))
     if not allowed(converted):
@@ -143,8 +169,8 @@ def _check_together(config: RunConfig) -> None:
     n_train = config.n_train or spec.n_train
     if config.batch_size > n_train:
         raise ConfigError("batch_size", config.batch_size, f"allowed: at most the {n_train} training images")
-    if config.optimizer == "adam" and config.momentum:
-        raise ConfigError("momentum", config.momentum, "allowed with adam: 0 (its own beta1 is fixed at 0.9)")
+    if config.momentum and not OPTIMIZERS[config.optimizer].reads_momentum:
+        raise ConfigError("momentum", config.momentum, f"allowed with {config.optimizer}: 0 (it does not read it)")
     if len(spec.shape) < MODELS[config.model].min_dimensions:
         raise ConfigError("model", config.model, f"needs images with channels; {config.dataset} has shape {spec.shape}")
     if not config.stops or len(set(config.stops)) < len(config.stops):
@@ -156,14 +182,77 @@ def _check_together(config: RunConfig) -> None:
 
 
 def config_to_dict(config: RunConfig) -> dict[str, Any]:
-    """All fields as JSON values: what config.json holds."""
-    return {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(config).items()}
+    """All fields as JSON values, a choice with all its options: what config.json holds."""
+    values: dict[str, Any] = {name: getattr(config, name) for name in FIELDS}
+    return {name: _json(name, value) for name, value in values.items()}
+
+
+def _json(name: str, value: Any) -> Any:
+    if name in SEAMS:
+        options = SEAMS[name].options(value)
+        return {value.name: options} if options else value.name
+    return list(value) if isinstance(value, tuple) else value
+
+
+def completed(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of an older config.json, with the fields and options that came later at their defaults."""
+    values = {**config_to_dict(RunConfig()), **found}
+    return {name: _json(name, SEAMS[name].choose(v)) if name in SEAMS else v for name, v in values.items()}
+
+
+def hyperparameters(config: RunConfig) -> dict[str, Any]:
+    """The fields as flat columns for a row: a seam only where it differs from its default, with all its options."""
+    columns: dict[str, Any] = {}
+    for name, field in FIELDS.items():
+        value = getattr(config, name)
+        if name not in SEAMS:
+            columns[name] = value
+        elif value != field.default:
+            columns[name] = value.name
+            columns |= {f"{name}.{option}": v for option, v in SEAMS[name].options(value).items()}
+    return columns
+
+
+def shard_shape(config: RunConfig) -> tuple[Any, ...]:
+    """What runs must agree in to be trained as one stack: names, sizes, and the options that cannot be vectors."""
+    plain = [getattr(config, name) for name in FIELDS if name not in STACKED and name not in SEAMS]
+    return (*plain, *(_shape_of(config, name) for name in SEAMS))
+
+
+def _shape_of(config: RunConfig, seam: str) -> tuple[Any, ...]:
+    choice, registry = getattr(config, seam), SEAMS[seam]
+    stacked = registry.stacked(choice)
+    return (choice.name, *((k, v) for k, v in registry.options(choice).items() if k not in stacked))
+
+
+def matches(config: RunConfig, rule: Mapping[str, Any]) -> bool:
+    """Whether a run has these values; of a choice, that name and the options that are named."""
+    return all(_matches(name, getattr(config, name), wanted) for name, wanted in rule.items())
+
+
+def _matches(name: str, value: Any, wanted: Any) -> bool:
+    if name not in SEAMS:
+        return bool(value == checked_value(name, wanted))
+    chosen = SEAMS[name].choose(wanted)
+    named = wanted[chosen.name] or {} if isinstance(wanted, dict) else dict(chosen.options)
+    return value.name == chosen.name and all(
+        SEAMS[name].options(value)[option] == SEAMS[name].options(chosen)[option] for option in named
+    )
 
 
 def run_key(config: RunConfig) -> str:
-    """First 12 hex digits of SHA-256 over the canonical JSON of the fields that differ from their defaults."""
-    values = config_to_dict(config)
-    defaults = config_to_dict(RunConfig())
-    changed = {name: value for name, value in values.items() if value != defaults[name]}
+    """First 12 hex digits of SHA-256 over the canonical JSON of the fields that differ from their defaults.
+
+    Of a choice those options count that differ from theirs, so that an option that comes later moves no key.
+    """
+    changed: dict[str, Any] = {}
+    for name, field in FIELDS.items():
+        value = getattr(config, name)
+        if value != field.default:
+            changed[name] = _short(value) if name in SEAMS else _json(name, value)
     text = json.dumps(changed, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _short(choice: Choice) -> Any:
+    return {choice.name: dict(choice.options)} if choice.options else choice.name

@@ -141,11 +141,10 @@ def _measure_stop(
     config: RunConfig, paths: RunPaths, stop: str, measures: Sequence[str], data: Any, device: str,
     guard: Callable[[], None], report: ShardReport,
 ) -> int:  # fmt: skip
-    from study.data.dataset import training_labels
     from study.loss import evaluate
     from study.measures import MeasureContext, compute
-    from study.models.registry import build_model
     from study.provenance import commit
+    from study.training.start import build_model, training_labels
 
     files = paths.stop(stop)
     missing = [label for label in measures if not files.measure(label).exists()]

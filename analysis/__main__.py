@@ -45,10 +45,11 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _make(options: argparse.Namespace) -> int:
-    from analysis.load import committed_studies, load_study
+    from analysis.load import load_study
     from analysis.make import make, write
+    from study.storage.paths import published_studies
 
-    for name in options.study or committed_studies():
+    for name in options.study or published_studies():
         source = load_study(name, options.results, options.committed or not options.study)
         made = make(source, progress=_progress)
         written = write(made, _results(options) / source.name)
@@ -106,8 +107,8 @@ def _build(sources: list[Source], root: Path, path: Path) -> tuple[list[Path], s
 
 
 def _headline(source: Source, made: Made) -> str:
+    from analysis.columns import at_stop, main_stop
     from analysis.drawing.render import to_text
-    from analysis.load import at_stop, main_stop
     from analysis.stopwise import targets
     from analysis.tables.correlation import headline
 
@@ -125,7 +126,9 @@ def _progress(done: int, total: int, name: str) -> None:
 
 
 def _results(options: argparse.Namespace) -> Path:
-    return options.results if options.results is not None else Path(os.environ.get("STUDY_RESULTS", "results"))
+    from study.storage.paths import results_root
+
+    return results_root(options.results)
 
 
 def _width() -> int:

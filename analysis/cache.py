@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.load import COMMITTED, Source
+from analysis.load import Source
 
 PACKAGE = Path(__file__).parent
 LIBRARIES = ("jinja2", "matplotlib", "numpy", "pandas", "rich", "scikit-learn", "scipy", "seaborn")
@@ -25,7 +25,7 @@ def fingerprint(sources: Iterable[Source]) -> str:
     """
     digest = hashlib.sha256(repr((platform.python_version(), [version(name) for name in LIBRARIES])).encode())
     for path in sorted(PACKAGE.rglob("*")):
-        if path.is_file() and path.parent != COMMITTED and "__pycache__" not in path.parts:
+        if path.is_file() and path.parent != PACKAGE / "records" and "__pycache__" not in path.parts:
             digest.update(f"{path.relative_to(PACKAGE)} {_sha(path)} ".encode())
     for source in sources:
         digest.update(repr((source.name, source.title, source.path.name, source.committed)).encode())

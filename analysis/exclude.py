@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.load import values
+from analysis.columns import values
 
 Mask = Callable[[pd.DataFrame], "pd.Series[bool]"]
 

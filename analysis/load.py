@@ -6,20 +6,17 @@ A *records frame* has one row a run and stop and the columns `key`, `stop`, `hp.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import yaml
-from numpy.typing import NDArray
 
-COMMITTED = Path(__file__).parent / "records"
-TARGETS = ("gap.loss", "gap.error", "test.error", "gen.gap")  # what a measure may be asked to predict
+from analysis.columns import LEDGER, SEED, measures
+from study.names import label_of
+from study.storage.paths import CONFIGS, published_file, records_file
+
 EXTRA = ("timings", "curves", "slices", "audit")  # files that may stand beside the records
-SEED = "hp.seed"
 _TEXT = ("key", "stop", "train.status", "prov.commit", "prov.torch", "prov.device", "prov.mode")
 
 
@@ -102,7 +99,7 @@ def read_ledger(path: Path) -> pd.DataFrame:
     if "train.converged" in frame.columns:
         frame["train.converged"] = _truth(frame["train.converged"], path)
     frame.insert(0, "key", [f"row{i:06d}" for i in range(len(frame))])
-    frame.insert(1, "stop", "ledger")
+    frame.insert(1, "stop", LEDGER)
     _check_numbers(frame, path)
     return frame
 
@@ -114,9 +111,7 @@ def load_study(study: str, results: Path | None = None, committed: bool = False)
     analysis/records/. Raises InputError when neither exists.
     """
     name, title = _name_and_title(study)
-    root = results if results is not None else Path(os.environ.get("STUDY_RESULTS", "results"))
-    fresh = root / name / "records.csv"
-    kept = COMMITTED / f"{name}.csv"
+    fresh, kept = records_file(name, results), published_file(name)
     use_committed = committed or not fresh.exists()
     path = kept if use_committed else fresh
     if not path.exists():
@@ -125,111 +120,6 @@ def load_study(study: str, results: Path | None = None, committed: bool = False)
     records = read_records(path)
     extra = {kind: _optional(path, kind, use_committed) for kind in EXTRA}
     return Source(name, title, records, path, use_committed, **extra)
-
-
-def committed_studies() -> list[str]:
-    """Names of the studies whose records are committed."""
-    return sorted(path.stem for path in COMMITTED.glob("*.csv") if "." not in path.stem)
-
-
-def measures(frame: pd.DataFrame) -> list[str]:
-    """Return the measures' labels in column order (totals only, neither layers nor standard errors)."""
-    names = [c.removeprefix("measure.") for c in frame.columns if c.startswith("measure.")]
-    totals = [n for n in names if "." not in n]
-    return totals + [n for n in dict.fromkeys(n.split(".")[0] for n in names) if n not in totals]
-
-
-def layers(frame: pd.DataFrame, label: str) -> list[str]:
-    """Return the layers that `label` was measured in, in network order; empty for a scalar measure."""
-    prefix = f"measure.{label}."
-    return [c.removeprefix(prefix) for c in frame.columns if c.startswith(prefix) and c != prefix + "se"]
-
-
-def values(frame: pd.DataFrame, column: str) -> NDArray[np.float64]:
-    """Return a column as float64 (n,); all NaN when the frame has no such column."""
-    if column not in frame.columns:
-        return np.full(len(frame), np.nan)
-    return frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
-
-
-def hyperparameters(frame: pd.DataFrame) -> list[str]:
-    """Return the hp.* columns but the seed, in column order."""
-    return [c for c in frame.columns if c.startswith("hp.") and c != SEED]
-
-
-def varying(frame: pd.DataFrame) -> list[str]:
-    """Return the hyperparameters that take more than one value in the frame (the seed is none of them)."""
-    return [c for c in hyperparameters(frame) if len(frame[c].unique()) > 1]
-
-
-def axes(frame: pd.DataFrame) -> list[str]:
-    """Return the axes of the grid: the varying hyperparameters, those that were only ever changed together as one.
-
-    Batch size and learning rate zipped in pairs are the one axis `hp.batch_size+hp.lr`: no two runs differ in either
-    alone.
-    """
-    together: list[tuple[list[str], NDArray[np.int64]]] = []
-    for column in varying(frame):
-        own = codes(frame, [column])
-        for names, code in together:
-            n_pairs = len(np.unique(np.stack([own, code], axis=1), axis=0))
-            if n_pairs == own.max() + 1 == code.max() + 1:
-                names.append(column)
-                break
-        else:
-            together.append(([column], own))
-    return ["+".join(names) for names, _ in together]
-
-
-def axis_columns(names: Iterable[str]) -> list[str]:
-    """The hyperparameter columns of axes: `hp.batch_size+hp.lr` is two."""
-    return [column for name in names for column in name.split("+")]
-
-
-def codes(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
-    """Number the distinct rows of `columns`, 0.. in sorted order of their values; shape (n,).
-
-    The numbering depends on the set of settings only, never on the order of the rows. An empty cell is a value.
-    """
-    if not columns:
-        return np.zeros(len(frame), dtype=np.int64)
-    each = [_column_codes(frame[c]) for c in columns]
-    return np.unique(np.stack(each, axis=1), axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
-
-
-def configurations(frame: pd.DataFrame) -> NDArray[np.int64]:
-    """Number each row's configuration: all hp.* columns but the seed; the unit of resampling. Shape (n,)."""
-    return codes(frame, hyperparameters(frame))
-
-
-def stops(frame: pd.DataFrame) -> list[str]:
-    """Return the stops: training losses from high to low, then epochs from early to late, then any others."""
-
-    def place(stop: str) -> tuple[int, float, str]:
-        kind, _, number = stop.partition("_")
-        try:
-            return {"loss": (0, -float(number), stop), "epoch": (1, float(number), stop)}.get(kind, (2, 0.0, stop))
-        except ValueError:
-            return (2, 0.0, stop)
-
-    return sorted(frame["stop"].astype(str).unique(), key=place)
-
-
-def main_stop(frame: pd.DataFrame) -> str:
-    """Return the stop that a figure of one stop shows: the lowest training loss, without one the last epoch."""
-    every = stops(frame)
-    losses = [s for s in every if s.startswith("loss_")]
-    return (losses or every)[-1]
-
-
-def at_stop(frame: pd.DataFrame, stop: str | None = None) -> pd.DataFrame:
-    """Return the rows of one stop (default: `main_stop`). Raises ValueError for a stop the frame has not."""
-    if len(frame) == 0:
-        return frame
-    chosen = main_stop(frame) if stop is None else stop
-    if chosen not in stops(frame):
-        raise ValueError(f"stop: {chosen}: allowed are {', '.join(stops(frame))}")
-    return frame[frame["stop"] == chosen].reset_index(drop=True)
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
@@ -247,6 +137,10 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
 def _check_numbers(frame: pd.DataFrame, path: Path) -> None:
     for column in frame.columns:
+        try:
+            label_of(column)
+        except ValueError as error:
+            raise InputError(f"{path}: {column}: {error}") from None
         if column.startswith(("measure.", "gap.", "test.", "gen.")) and not pd.api.types.is_numeric_dtype(
             frame[column]
         ):
@@ -264,11 +158,6 @@ def _truth(column: pd.Series, path: Path) -> pd.Series:
     return text.map(words).astype(bool)
 
 
-def _column_codes(column: pd.Series) -> NDArray[np.int64]:
-    plain = column if pd.api.types.is_numeric_dtype(column) else column.astype("str")
-    return np.asarray(pd.factorize(plain, sort=True, use_na_sentinel=True)[0], dtype=np.int64)
-
-
 def _optional(records: Path, kind: str, committed: bool) -> pd.DataFrame:
     path = records.with_name(f"{records.stem}.{kind}.csv" if committed else f"{kind}.csv")
     if not path.is_file() or not path.read_bytes().strip():
@@ -279,7 +168,7 @@ def _optional(records: Path, kind: str, committed: bool) -> pd.DataFrame:
 def _name_and_title(study: str) -> tuple[str, str]:
     path = Path(study)
     if path.suffix not in (".yaml", ".yml"):
-        path = Path("configs") / f"{study}.yaml"
+        path = CONFIGS / f"{study}.yaml"
         if not path.is_file():
             return study, study.replace("_", " ")
     try:

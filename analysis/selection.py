@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import pandas as pd
 
+from analysis.columns import layers, measures
 from analysis.drawing.style import ordered
-from analysis.load import layers, measures
+from study.names import Label
+from study.transforms.rescaling import given_factor
 
 
 def trained(frame: pd.DataFrame) -> list[str]:
     """The measures of networks as they were trained, in the order of every table."""
-    return [label for label in ordered(measures(frame)) if "@" not in label]
+    return [label for label in ordered(measures(frame)) if not Label.parse(label).transform]
 
 
 def last_layer(frame: pd.DataFrame, label: str) -> str:
     """`<label>.<layer>` of the last layer that a layerwise measure was taken in; empty for any other measure."""
     found = layers(frame, label)
-    return f"{label}.{found[-1]}" if len(found) > 1 else ""
+    return str(Label.parse(label).at(layer=found[-1])) if len(found) > 1 else ""
 
 
 def with_last_layer(frame: pd.DataFrame) -> list[str]:
@@ -37,7 +39,8 @@ def transforms(frame: pd.DataFrame, sweep: bool = False) -> dict[str, list[str]]
     """
     found: dict[str, list[str]] = {}
     for label in ordered(measures(frame)):
-        name, _, transform = label.partition("@")
-        if transform and transform.startswith("factor_") == sweep and f"measure.{name}" in frame.columns:
-            found.setdefault(name, []).append(transform)
+        known = Label.parse(label)
+        given = given_factor(known.transform) is not None
+        if known.transform and given == sweep and known.at(transform="").column in frame.columns:
+            found.setdefault(known.name, []).append(known.transform)
     return found

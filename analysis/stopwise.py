@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
+from analysis.columns import LEDGER, TARGETS, at_stop, stops, values
 from analysis.drawing.render import lacking
 from analysis.exclude import exclude
-from analysis.load import TARGETS, at_stop, stops, values
 
 Statistic = Callable[[pd.DataFrame, str], pd.DataFrame]
 
@@ -33,7 +33,7 @@ def stopwise(
     counts: list[str] = []
     for stop in stops(frame):
         kept, exclusions = exclude(at_stop(frame, stop), rules)
-        notes[stop] = exclusions.note if stop == "ledger" else f"{stop}: {exclusions.note}"
+        notes[stop] = exclusions.note if stop == LEDGER else f"{stop}: {exclusions.note}"
         counts.append(f"{stop}: {exclusions.counted}" if counts else notes[stop])
         available = [t for t in targets(kept) if t in wanted]
         if len(kept) < 2:

@@ -15,11 +15,13 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from analysis.columns import at_stop, stops
 from analysis.exclude import VARIANTS, exclude
-from analysis.load import COMMITTED, InputError, at_stop, read_records, stops
+from analysis.load import InputError, read_records
 from analysis.statistics.correlation import RESAMPLES, Coefficients, correlate_each
 from analysis.statistics.resample import WORDS
 from analysis.statistics.significance import difference, paired
+from study.storage.paths import published_file
 
 EXPECTED = Path(__file__).parent / "expected"
 TITLE = "Published beside ours"
@@ -85,7 +87,7 @@ def verify(expected: Path = EXPECTED, records: Path | None = None, resamples: in
     rows: list[dict[str, object]] = []
     for path in sorted(expected.glob("*.yaml")):
         expectation = read_expectation(path)
-        file = (records or COMMITTED) / f"{expectation.study}.csv"
+        file = records / f"{expectation.study}.csv" if records else published_file(expectation.study)
         frame = read_records(file) if file.is_file() else None
         rows += compare(expectation, frame, resamples)
     columns = [

@@ -26,12 +26,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from analysis.load import InputError, load_study, read_records
 from study.config import FIELDS
+from study.hyperparameter import is_whole
+from study.names import column_name
 from study.records import Row, read_table, write_table
 from study.storage.paths import RunPaths, results_folder, runs_folder
 from study.tracking.mirror import FREE_RATE, PROJECT, check, deliver, write_offline
 from study.tracking.outbox import Outbox
 from study.tracking.upload import REQUESTS_PER_RUN, UploadReport, estimate_seconds
-from study.tracking.wandb_run import TrackingError, WandbRun, column_name, read_epochs, wandb_run
+from study.tracking.wandb_run import TrackingError, WandbRun, read_epochs, wandb_run
 
 
 def wandb_runs(study: str, records: Path, runs_root: Path) -> list[WandbRun]:
@@ -70,7 +72,9 @@ def read_back(study: str, file: Path, entity: str | None = None, project: str = 
 
 def _rows(config: Mapping[str, Any], summary: Mapping[str, Any]) -> list[Row]:
     """The records of one wandb run, one row a stop: what `study.tracking.wandb_run` made of them, undone."""
-    shared = {f"hp.{name}": config[name] for name in FIELDS if name in config and name != "stops"}
+    columns = {column_name(name): value for name, value in config.items()}
+    fields = [field for field in FIELDS if field != "stops"]
+    shared = {f"hp.{n}": columns[n] for field in fields for n in columns if n.partition(".")[0] == field}
     shared |= {column_name(name): value for name, value in config.items() if name.startswith("prov__")}
     results = {column_name(name): value for name, value in summary.items() if not name.startswith("_")}
     rows = []
@@ -87,8 +91,7 @@ def _text(column: str, value: Any) -> str:
     """A cell as the records write it; JSON has one kind of number, and 1.0 comes back as 1."""
     if isinstance(value, str | bool):
         return str(value)
-    field = FIELDS.get(column.removeprefix("hp."))
-    whole = column in ("train.epoch", "train.step") or column.startswith("n.") or (field and field.type == "int")
+    whole = column in ("train.epoch", "train.step") or column.startswith("n.") or is_whole(column.removeprefix("hp."))
     return str(int(value)) if whole else repr(float(value))
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from slurm.cluster import Cluster, load_cluster
 from slurm.journal import Ledger
 from study.grid import Study, load_study
-from study.storage.paths import runs_folder
+from study.storage.paths import results_root, runs_folder
 
 INLINE = Cluster("inline", "local")
 
@@ -49,8 +48,8 @@ def find_place(config: Path, cluster: str, runs: Path | None, results: Path | No
     if not config.is_file():
         load_study(config)  # raises, with the line for people
     found = INLINE if cluster == "inline" else load_cluster(cluster)
-    results_root = _folder(results, found.results, os.environ.get("STUDY_RESULTS", "results"))
-    return Place(config, found, _folder(runs, found.runs, str(runs_folder())), results_root)
+    root = _folder(results, found.results, str(results_root()))
+    return Place(config, found, _folder(runs, found.runs, str(runs_folder())), root)
 
 
 def _folder(asked: Path | None, of_cluster: str, default: str) -> Path:

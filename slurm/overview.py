@@ -19,7 +19,7 @@ from slurm.launch import Place, digest
 from slurm.status import IN_FLIGHT, ShardStatus, count, shard_states
 from study.config import run_key
 from study.grid import shards
-from study.run import run_state
+from study.state import run_state
 from study.storage.paths import RunPaths
 
 ATTENTION = ("failed", "held", "lost", "stopped", "unknown", "running", "pending", "new", "done")  # what is shown first

@@ -132,7 +132,7 @@ def _is_newer(slices: Path, weights: Path, key: str) -> bool:
 
 
 def _slice(study: Study, options: argparse.Namespace) -> int:
-    from study.run import run_state
+    from study.state import run_state
     from study.storage.atomic import read_json
     from study.storage.paths import RunPaths, slices_file
 

@@ -132,6 +132,10 @@ class Registry(Mapping[str, T]):
         defaults = {name: option.default for name, option in self._entries[choice.name].options.items()}
         return defaults | dict(choice.options)
 
+    def all_options(self) -> list[Mapping[str, Option]]:
+        """The options of every entry."""
+        return [entry.options for entry in self._entries.values()]
+
     def stacked(self, choice: Choice) -> set[str]:
         """The options that may differ between the networks of one stack."""
         return {name for name, option in self._entries[choice.name].options.items() if option.stacked}

@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from study.data.extra import EXTRAS
 from study.loss import LOSSES
 from study.models.init import INITS
 from study.models.registry import MODELS
+from study.names import STOP_ALLOWED, Stop
 from study.training.batch import BATCHES
 from study.training.growth import GROWTHS
 from study.training.mask import MASKS
@@ -25,9 +25,6 @@ from study.training.objective import OBJECTIVES
 from study.training.optimizer import OPTIMIZERS
 from study.training.schedule import SCHEDULES
 from study.training.update import UPDATES
-
-STOP = re.compile(r"(loss)_(\d+(?:\.\d+)?(?:e-?\d+)?)|(epoch)_(\d+)")
-
 
 _PLAIN, _CONSTANT, _DENSE, _NONE = Choice("plain"), Choice("constant"), Choice("dense"), Choice("none")
 
@@ -110,15 +107,6 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def stop_target(stop: str) -> tuple[str, float]:
-    """`loss_0.01` -> ("loss", 0.01); `epoch_20` -> ("epoch", 20.0). Raises ConfigError for anything else."""
-    match = STOP.fullmatch(stop)
-    kind, value = (match[1] or match[3], float(match[2] or match[4])) if match else ("", 0.0)
-    if value <= 0:
-        raise ConfigError("stops", stop, "allowed: loss_<number > 0> or epoch_<integer > 0>, e.g. loss_0.01, epoch_20")
-    return kind, value
-
-
 def _convert(name: str, value: Any) -> Any:
     kind = str(FIELDS[name].type)
     if kind == "str" and isinstance(value, str):
@@ -175,10 +163,11 @@ def _check_together(config: RunConfig) -> None:
         raise ConfigError("model", config.model, f"needs images with channels; {config.dataset} has shape {spec.shape}")
     if not config.stops or len(set(config.stops)) < len(config.stops):
         raise ConfigError("stops", list(config.stops), "allowed: at least one stop, each once")
-    for stop in config.stops:
-        kind, value = stop_target(stop)
-        if kind == "epoch" and value > config.max_epochs:
-            raise ConfigError("stops", stop, f"allowed: at most max_epochs = {config.max_epochs}")
+    for stop in map(Stop.read, config.stops):
+        if stop.value <= 0:
+            raise ConfigError("stops", stop.text, STOP_ALLOWED)
+        if stop.kind == "epoch" and stop.value > config.max_epochs:
+            raise ConfigError("stops", stop.text, f"allowed: at most max_epochs = {config.max_epochs}")
 
 
 def config_to_dict(config: RunConfig) -> dict[str, Any]:
@@ -198,46 +187,6 @@ def completed(found: Mapping[str, Any]) -> dict[str, Any]:
     """The content of an older config.json, with the fields and options that came later at their defaults."""
     values = {**config_to_dict(RunConfig()), **found}
     return {name: _json(name, SEAMS[name].choose(v)) if name in SEAMS else v for name, v in values.items()}
-
-
-def hyperparameters(config: RunConfig) -> dict[str, Any]:
-    """The fields as flat columns for a row: a seam only where it differs from its default, with all its options."""
-    columns: dict[str, Any] = {}
-    for name, field in FIELDS.items():
-        value = getattr(config, name)
-        if name not in SEAMS:
-            columns[name] = value
-        elif value != field.default:
-            columns[name] = value.name
-            columns |= {f"{name}.{option}": v for option, v in SEAMS[name].options(value).items()}
-    return columns
-
-
-def shard_shape(config: RunConfig) -> tuple[Any, ...]:
-    """What runs must agree in to be trained as one stack: names, sizes, and the options that cannot be vectors."""
-    plain = [getattr(config, name) for name in FIELDS if name not in STACKED and name not in SEAMS]
-    return (*plain, *(_shape_of(config, name) for name in SEAMS))
-
-
-def _shape_of(config: RunConfig, seam: str) -> tuple[Any, ...]:
-    choice, registry = getattr(config, seam), SEAMS[seam]
-    stacked = registry.stacked(choice)
-    return (choice.name, *((k, v) for k, v in registry.options(choice).items() if k not in stacked))
-
-
-def matches(config: RunConfig, rule: Mapping[str, Any]) -> bool:
-    """Whether a run has these values; of a choice, that name and the options that are named."""
-    return all(_matches(name, getattr(config, name), wanted) for name, wanted in rule.items())
-
-
-def _matches(name: str, value: Any, wanted: Any) -> bool:
-    if name not in SEAMS:
-        return bool(value == checked_value(name, wanted))
-    chosen = SEAMS[name].choose(wanted)
-    named = wanted[chosen.name] or {} if isinstance(wanted, dict) else dict(chosen.options)
-    return value.name == chosen.name and all(
-        SEAMS[name].options(value)[option] == SEAMS[name].options(chosen)[option] for option in named
-    )
 
 
 def run_key(config: RunConfig) -> str:

@@ -20,11 +20,11 @@ from study.config import (
     RunConfig,
     checked_value,
     config_from_dict,
-    matches,
     run_key,
-    shard_shape,
 )
+from study.hyperparameter import matches, shard_shape
 from study.measures import MEASURES
+from study.names import Label
 from study.transforms.rescaling import ALLOWED, is_transform
 
 SECTIONS = (
@@ -159,7 +159,7 @@ def _reparameterized(section: Any, measures: tuple[str, ...]) -> Iterable[str]:
             if label not in measures:
                 allowed = "is not measured before it, allowed: " + ", ".join(measures)
                 raise ConfigError(f"reparameterize.{transform}", label, allowed)
-            yield f"{label}@{transform}"
+            yield str(Label.parse(label).at(transform=transform))
 
 
 def _axis(section: str, name: Any, values: Any) -> list[Any]:

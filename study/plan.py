@@ -8,7 +8,8 @@ from pathlib import Path
 
 from study.config import run_key
 from study.grid import Shard, Study, shards
-from study.run import run_state
+from study.names import Label
+from study.state import run_state
 from study.storage.atomic import read_json
 from study.storage.paths import RunPaths
 
@@ -85,9 +86,9 @@ def show(plan: Plan, n_workers: int = 1) -> None:
     print(f"  done      {counts['done']}{published}")
     print(f"  to do     {plan.n_to_do} in {len(plan.to_do)} shards ({counts['partial']} started)")
     print(f"  estimate  {estimate(plan, n_workers)}")
-    plain = [label for label in study.measures if "@" not in label]
-    transforms = list(dict.fromkeys(label.partition("@")[2] for label in study.measures if "@" in label))
-    print(f"  measures  {', '.join(plain)}")
+    labels = [Label.parse(label) for label in study.measures]
+    transforms = list(dict.fromkeys(label.transform for label in labels if label.transform))
+    print(f"  measures  {', '.join(label.name for label in labels if not label.transform)}")
     if transforms:
         print(f"  and of reparameterized networks  {', '.join(transforms)}")
     print(end="", flush=True)

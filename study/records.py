@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from study.config import FIELDS, RunConfig, run_key, stop_target
+from study.config import RunConfig, run_key
 from study.grid import Study
-from study.run import run_state
+from study.hyperparameter import changed_seams, hyperparameters
+from study.names import Label, Stop, label_of
+from study.state import run_state
 from study.storage.atomic import read_json, write_bytes
 from study.storage.paths import (
     RunPaths,
@@ -40,6 +42,7 @@ def collect(study: Study, runs_root: str | Path, results_root: str | Path | None
     timings: list[Row] = []
     curves: list[Row] = []
     missing = 0
+    seams = changed_seams(study.runs)
     for config in study.runs:
         paths = RunPaths(Path(runs_root), run_key(config))
         if run_state(paths, config, study.measures) != "done":
@@ -49,7 +52,7 @@ def collect(study: Study, runs_root: str | Path, results_root: str | Path | None
         timings.append(_timing(paths.key, "", "train", outcome["seconds"]))
         curves += _curve(paths)
         for stop in config.stops:
-            rows.append(_row(config, paths, stop, outcome, study.measures))
+            rows.append(_row(config, paths, stop, outcome, study.measures, seams))
             timings += _stop_timings(paths.key, stop, paths.stop(stop), study.measures)
     path = records_file(study.name, results_root)
     if rows:
@@ -78,7 +81,14 @@ def _text(value: Any) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def _row(config: RunConfig, paths: RunPaths, stop: str, outcome: Mapping[str, Any], measures: Iterable[str]) -> Row:
+def _row(
+    config: RunConfig,
+    paths: RunPaths,
+    stop: str,
+    outcome: Mapping[str, Any],
+    measures: Iterable[str],
+    seams: Collection[str] = (),
+) -> Row:
     files = paths.stop(stop)
     diverged = outcome["status"] == "diverged"
     reached = outcome["reached"].get(stop)
@@ -86,7 +96,7 @@ def _row(config: RunConfig, paths: RunPaths, stop: str, outcome: Mapping[str, An
     evaluation = {} if diverged else read_json(files.evaluation)
     train, test = evaluation.get("train", {}), evaluation.get("test", {})
     cells: dict[str, Any] = {"key": paths.key, "stop": stop}
-    cells |= {f"hp.{name}": getattr(config, name) for name in FIELDS if name != "stops"}
+    cells |= {f"hp.{name}": value for name, value in hyperparameters(config, seams).items() if name != "stops"}
     cells |= {"train.status": outcome["status"], "train.converged": reached is not None and not diverged}
     cells |= {"train.epoch": at["epoch"], "train.step": at["step"]}
     for part, values in (("train", train), ("test", test)):
@@ -103,7 +113,7 @@ def _row(config: RunConfig, paths: RunPaths, stop: str, outcome: Mapping[str, An
         if stored.get("standard_error") is not None:
             cells[f"measure.{label}.se"] = stored["standard_error"]
         if stored.get("difference") is not None:
-            differences[label.partition("@")[2]] = stored["difference"]
+            differences[Label.parse(label).transform] = stored["difference"]
     cells |= {f"reparameterized.{transform}.difference": v for transform, v in differences.items()}
     cells |= {f"prov.{name}": value for name, value in outcome["provenance"].items()}
     cells["prov.measured"] = "+".join(sorted(c for c in commits if c))
@@ -125,9 +135,9 @@ def _stop_timings(key: str, stop: str, files: StopPaths, measures: Iterable[str]
     found = [("evaluate", files.evaluation), *((label, files.measure(label)) for label in measures)]
     seconds: dict[str, float] = {}
     for item, path in found:
-        name, _, transform = item.partition("@")
+        label = Label.parse(item)
         if path.exists():
-            name = f"reparameterized: {transform}" if transform else name
+            name = f"reparameterized: {label.transform}" if label.transform else label.name
             seconds[name] = seconds.get(name, 0.0) + float(read_json(path)["seconds"])
     return [_timing(key, stop, item, value) for item, value in seconds.items()]
 
@@ -148,9 +158,9 @@ def write_rows(path: Path, rows: list[Row]) -> None:
     write_bytes(path, buffer.getvalue().encode())
 
 
-def _stop_order(stop: str) -> tuple[str, float]:
-    kind, value = stop_target(stop) if stop else ("", 0.0)
-    return kind, -value if kind == "loss" else value
+def _stop_order(text: str) -> tuple[str, float]:
+    stop = Stop.read(text)  # "" stands for the whole run, in the timings
+    return stop.kind, stop.rank
 
 
 def read_table(path: Path) -> list[Row]:
@@ -202,7 +212,7 @@ def _merged(old: Row, new: Row, where: str) -> Row:
             merged[name] = value
         elif value and value != new[name]:
             raise RecordsConflict(f"{where}: {name}: published {value}, now {new[name]}; allowed: the published value")
-    if old and any(new.get(n) and not old.get(n) for n in new if n.startswith("measure.")):
+    if old and any(new.get(n) and not old.get(n) for n in new if label_of(n)):
         merged["prov.measured"] = "+".join(
             sorted({*old["prov.measured"].split("+"), *new["prov.measured"].split("+")} - {""})
         )

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.load import configurations, load_study
+from analysis.columns import configurations
+from analysis.load import load_study
 from analysis.statistics.correlation import coefficients
 from tests.coefficients import (
     DISTANCE,

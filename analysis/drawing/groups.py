@@ -13,8 +13,8 @@ from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from analysis.columns import axes, axis_columns, codes
 from analysis.drawing import style
-from analysis.load import axes, axis_columns, codes
 
 Floats = NDArray[np.float64]
 

@@ -10,12 +10,12 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib as mpl
 
-if TYPE_CHECKING:
-    pass
+from study.names import Label
+from study.transforms.rescaling import given_factor
 
 COLUMN, PAGE = 3.3, 6.9  # inches: one column, and both
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, GREY = (
@@ -115,12 +115,11 @@ def look(label: str) -> Look:
 
     `hessian_trace.fc1` gets its layer and `hessian_trace@layerwise_1` its transform behind the name.
     """
-    base, _, layer = label.partition(".")
-    name, _, transform = base.partition("@")
-    known = MEASURES.get(name)
-    words = known.words if known else name.replace("_", " ")
-    symbol = known.symbol if known else r"\mathrm{" + name.replace("_", r"\ ") + "}"
-    for part, sign in ((transform, "@"), (layer, "")):
+    parsed = Label.parse(label)
+    known = MEASURES.get(parsed.name)
+    words = known.words if known else parsed.name.replace("_", " ")
+    symbol = known.symbol if known else r"\mathrm{" + parsed.name.replace("_", r"\ ") + "}"
+    for part, sign in ((parsed.transform, "@"), (parsed.layer, "")):
         if part:
             words += f" {sign}{part}" if sign else f", {part}"
     return Look(label, words, symbol, known.colour if known else GREY, known.marker if known else "o")
@@ -131,9 +130,9 @@ def ordered(labels: Iterable[str]) -> list[str]:
     place = {label: i for i, label in enumerate(MEASURES)}
 
     def rank(label: str) -> tuple[int, str, bool, str]:
-        name, _, transform = label.partition(".")[0].partition("@")
-        # Drawn reparameterizations come before those by a given factor, which are a sweep.
-        return (place.get(name, len(place)), name, transform.startswith("factor"), transform)
+        parsed = Label.parse(label)
+        is_sweep = given_factor(parsed.transform) is not None  # after those whose factor was drawn
+        return (place.get(parsed.name, len(place)), parsed.name, is_sweep, parsed.transform)
 
     return sorted(labels, key=rank)
 
@@ -152,12 +151,6 @@ def target_words(column: str) -> str:
 def target_axis(column: str) -> str:
     """Axis label of a target, with its unit."""
     return TARGETS.get(column, (column, column))[1]
-
-
-def stop_words(stop: str) -> str:
-    """A stop in words: "loss_0.1" is "training loss 0.1", "epoch_60" is "end of epoch 60"."""
-    kind, _, value = stop.partition("_")
-    return {"loss": "training loss {}", "epoch": "end of epoch {}"}.get(kind, stop).format(value)
 
 
 def panel_words(label: str) -> str:

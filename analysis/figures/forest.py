@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.columns import at_stop
 from analysis.drawing import style
 from analysis.exclude import exclude
 from analysis.figures import Lacking
-from analysis.load import at_stop
 from analysis.selection import with_last_layer
 from analysis.statistics.correlation import correlate
 from analysis.stopwise import targets

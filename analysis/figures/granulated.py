@@ -7,10 +7,10 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from analysis.columns import at_stop, axes
 from analysis.drawing import style
 from analysis.exclude import exclude
 from analysis.figures import Lacking
-from analysis.load import at_stop, axes
 from analysis.selection import trained
 from analysis.statistics.granulated import granulated
 from analysis.stopwise import targets

@@ -5,14 +5,15 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.columns import at_stop, stops
 from analysis.drawing import style
 from analysis.drawing.groups import groups, legend
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.figures.reparameterization import fill, row_height
-from analysis.load import at_stop, stops
 from analysis.selection import last_layer, transforms
 from analysis.stopwise import targets
+from study.names import Label, Stop
 
 TITLE = (
     "The last layer alone against the gap, as trained and after every network is reparameterized: the last stop of "
@@ -23,7 +24,7 @@ _SHOWN = ("relative_flatness", "kappa_2019", "hessian_trace")
 
 def build(frame: pd.DataFrame) -> Figure:
     """The last stop of each kind: two rows of scatters, a column a measure; first transform, first target."""
-    last = {stop.partition("_")[0]: stop for stop in stops(frame)}  # of each kind: a training loss, an epoch
+    last = {Stop.read(stop).kind: stop for stop in stops(frame)}  # of each kind: a training loss, an epoch
     parts = [part for part in (_part(frame, stop) for stop in last.values()) if part]
     if not parts:
         raise Lacking("relative_flatness, kappa_2019 or hessian_trace of the last layer, also reparameterized")
@@ -36,7 +37,7 @@ def build(frame: pd.DataFrame) -> Figure:
         for place, (kept, pairs, target, stop) in zip(places, parts, strict=True):
             fill(place, kept, pairs, target, settings)
             if len(parts) > 1:
-                place.suptitle(f"{style.stop_words(stop)}: {len(kept)} networks", fontsize=8, fontweight="bold")
+                place.suptitle(f"{Stop.read(stop).words}: {len(kept)} networks", fontsize=8, fontweight="bold")
         legend(figure, settings)
     return figure
 
@@ -45,6 +46,10 @@ def _part(frame: pd.DataFrame, stop: str) -> tuple[pd.DataFrame, dict[str, str],
     """The networks of one stop, the labels before and after, the target; None where there is nothing to show."""
     kept, _ = exclude(at_stop(frame, stop))
     found, available = transforms(kept), targets(kept)
-    pairs = {last_layer(kept, m): last_layer(kept, f"{m}@{found[m][0]}") for m in _SHOWN if m in found}
+    pairs = {
+        last_layer(kept, m): last_layer(kept, str(Label.parse(m).at(transform=found[m][0])))
+        for m in _SHOWN
+        if m in found
+    }
     pairs = {before: after for before, after in pairs.items() if before and after}
     return (kept, pairs, available[0], stop) if pairs and available else None

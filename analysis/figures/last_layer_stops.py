@@ -7,12 +7,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from analysis.columns import at_stop, stops, values
 from analysis.drawing import style
 from analysis.drawing.groups import groups, legend
 from analysis.drawing.ticks import logarithmic
 from analysis.exclude import exclude
 from analysis.figures import Lacking
-from analysis.load import at_stop, stops, values
 from analysis.selection import last_layer
 from analysis.statistics.correlation import coefficients
 from analysis.stopwise import targets

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.columns import at_stop, layers
 from analysis.drawing import style
 from analysis.exclude import exclude
 from analysis.figures import Lacking
-from analysis.load import at_stop, layers
 from analysis.selection import trained
 from analysis.statistics.correlation import correlate
 from analysis.stopwise import targets

@@ -9,16 +9,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
+from analysis.columns import at_stop, values
 from analysis.drawing import style
 from analysis.drawing.groups import Groups
 from analysis.drawing.ticks import linear, logarithmic
 from analysis.exclude import exclude
 from analysis.figures import Lacking
-from analysis.load import at_stop, values
 from analysis.selection import transforms
 from analysis.statistics.correlation import coefficients
 from analysis.stopwise import targets
 from analysis.tables.reparameterization import NEEDS
+from study.names import Label
 
 TITLE = "Each measure against the gap before (top) and after (bottom) a function-preserving reparameterization"
 # In the order in which they are asked for: what is claimed to be invariant, then what is known not to be.
@@ -32,7 +33,7 @@ def build(frame: pd.DataFrame) -> Figure:
     if not found or not available:
         raise Lacking(NEEDS)
     names = [m for m in _SHOWN if m in found] or list(found)[: len(_SHOWN)]
-    return draw(kept, {m: f"{m}@{found[m][0]}" for m in names}, available[0])
+    return draw(kept, {m: str(Label.parse(m).at(transform=found[m][0])) for m in names}, available[0])
 
 
 def draw(frame: pd.DataFrame, pairs: Mapping[str, str], target: str) -> Figure:

@@ -10,11 +10,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.columns import at_stop, values
 from analysis.drawing import style
 from analysis.drawing.ticks import linear, logarithmic
 from analysis.exclude import exclude
 from analysis.figures import Lacking
-from analysis.load import at_stop, values
 from analysis.selection import trained
 from analysis.statistics.correlation import coefficients
 from analysis.stopwise import targets

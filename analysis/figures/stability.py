@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
+from analysis.columns import at_stop, configurations, values
 from analysis.drawing import style
 from analysis.exclude import exclude
 from analysis.figures import Lacking
-from analysis.load import at_stop, configurations, values
 from analysis.selection import trained
 from analysis.stopwise import targets
 

@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.columns import at_stop
 from analysis.drawing import style
 from analysis.exclude import exclude
 from analysis.figures import Lacking
-from analysis.load import at_stop
 from analysis.selection import transforms
-from analysis.tables.sweep import NEEDS, factor_of, median_ratio
+from analysis.tables.sweep import NEEDS, median_ratio
+from study.names import Label
+from study.transforms.rescaling import given_factor
 
 TITLE = "Each measure after rescaling by a factor, over its value before (median over networks)"
 
@@ -37,8 +39,10 @@ def ratios(frame: pd.DataFrame) -> dict[str, tuple[list[float], list[float]]]:
     """Measure -> (factors in order, median over networks of after / before); the factor 1 is before itself."""
     found: dict[str, list[tuple[float, float]]] = {}
     for name, factors in transforms(frame, sweep=True).items():
+        label = Label.parse(name)
         for transform in factors:
-            ratio = median_ratio(frame, f"measure.{name}", f"measure.{name}@{transform}")
-            if np.isfinite(ratio):
-                found.setdefault(name, [(1.0, 1.0)]).append((factor_of(transform), ratio))
+            factor = given_factor(transform)
+            ratio = median_ratio(frame, label.column, label.at(transform=transform).column)
+            if factor is not None and np.isfinite(ratio):
+                found.setdefault(name, [(1.0, 1.0)]).append((factor, ratio))
     return {name: ([f for f, _ in sorted(p)], [r for _, r in sorted(p)]) for name, p in found.items()}

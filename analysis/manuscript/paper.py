@@ -14,13 +14,16 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import verify
+from analysis.columns import at_stop, configurations, main_stop, varying
 from analysis.drawing import render, style
 from analysis.exclude import exclude
-from analysis.load import InputError, Source, at_stop, committed_studies, configurations, load_study, main_stop, varying
+from analysis.load import InputError, Source, load_study
 from analysis.make import Made, Progress, make, parts
 from analysis.manuscript.wording import findings
 from analysis.stopwise import first_target, targets
 from analysis.tables.correlation import headline
+from study.names import Label
+from study.storage.paths import published_studies
 
 PAPER = Path("paper")
 _ROWS = 44  # of a table on one page
@@ -34,7 +37,7 @@ def generate(folder: Path = PAPER, progress: Progress = lambda done, total, name
     numbers: dict[str, str] = {}
     appendix: list[str] = []
     written: list[Path] = []
-    for name in committed_studies():
+    for name in published_studies():
         source = load_study(name, committed=True)
         made = make(source, progress)
         numbers |= {f"{name}.{key}": value for key, value in study_numbers(source, made).items()}
@@ -137,7 +140,7 @@ def _last_layer(table: pd.DataFrame) -> pd.DataFrame:
     if table.attrs.get("lacks"):
         return table
     rows = first_target(table)
-    rows = rows[rows["measure"].str.partition(".")[0].isin(_CLAIMED)]
+    rows = rows[rows["measure"].map(lambda m: Label.parse(m).name).isin(_CLAIMED)]
     short = rows[[c for c in rows.columns if not c.startswith(("tau_b", "partial", "target"))]].reset_index(drop=True)
     short.attrs = dict(table.attrs)
     return short
@@ -224,7 +227,9 @@ def _last_layer_numbers(table: pd.DataFrame, stop: str) -> dict[str, str]:
     """
     if table.attrs.get("lacks"):
         return {}
-    found = {"last.layer": render.escape(next(m.partition(".")[2] for m in table["measure"] if "." in m))}
+    found = {
+        "last.layer": render.escape(next(layer for layer in (Label.parse(m).layer for m in table["measure"]) if layer))
+    }
     columns = [c for c in table.columns if f"{c}.low" in table.columns]
     for row in table.to_dict("records"):
         at = {"gap.error": "error."}.get(row["target"], "") + ("" if row["stop"] == stop else f"{row['stop']}.")

@@ -9,10 +9,13 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from analysis.columns import SEED, at_stop, configurations, layers, main_stop, measures, stops, varying
 from analysis.drawing import style
 from analysis.exclude import exclude
-from analysis.load import SEED, Source, at_stop, configurations, layers, main_stop, measures, stops, varying
+from analysis.load import Source
 from analysis.stopwise import targets
+from study.names import Label
+from study.transforms.rescaling import given_factor
 
 
 def explorer_data(sources: list[Source]) -> Markup:
@@ -24,7 +27,7 @@ def explorer_data(sources: list[Source]) -> Markup:
 def _study(source: Source) -> dict[str, Any]:
     frame = source.records
     # A sweep of given factors has a table and a figure of its own; it would fill the list of measures.
-    shown = [m for m in style.ordered(measures(frame)) if "@factor_" not in m]
+    shown = [m for m in style.ordered(measures(frame)) if given_factor(Label.parse(m).transform) is None]
     every = [name for m in shown for name in (m, *(f"{m}.{layer}" for layer in layers(frame, m)))]
     across = varying(frame)
     columns = ["key", "stop", *across, *([SEED] if SEED in frame else []), *targets(frame)]

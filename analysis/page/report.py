@@ -11,8 +11,9 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from analysis.columns import at_stop, main_stop
 from analysis.drawing import render, style
-from analysis.load import Source, at_stop, main_stop
+from analysis.load import Source
 from analysis.make import Made, parts
 from analysis.page.explorer import explorer_data
 from analysis.stopwise import targets

@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from analysis.load import configurations, measures, values
+from analysis.columns import configurations, measures, values
 from analysis.statistics.pairs import dense_ranks
 from analysis.statistics.resample import Interval, interval
 from analysis.statistics.weighted import WITH_INTERVAL, WeightedSums

@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.load import axes as varying
-from analysis.load import axis_columns, codes, measures, values
+from analysis.columns import axes as varying
+from analysis.columns import axis_columns, codes, measures, values
 from analysis.statistics.correlation import check_frame, spread
 from analysis.statistics.pair_table import pair_tables
 

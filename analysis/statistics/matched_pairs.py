@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.load import SEED, axis_columns, codes, hyperparameters
+from analysis.columns import SEED, axis_columns, codes, hyperparameters
 
 Ints = NDArray[np.int64]
 

@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from analysis.load import configurations, measures, values
+from analysis.columns import configurations, measures, values
 from analysis.statistics.correlation import RESAMPLES, check_frame, coefficients, coefficients_of_many
 from analysis.statistics.resample import Interval, interval, multiplicities
 

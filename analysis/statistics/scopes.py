@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.load import axes, configurations, measures, values
+from analysis.columns import axes, configurations, measures, values
 from analysis.statistics.correlation import RESAMPLES, check_frame, coefficients_of_many
 from analysis.statistics.matched_pairs import neighbours, signs
 

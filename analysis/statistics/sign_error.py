@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.load import axes as varying
-from analysis.load import configurations, measures, values
+from analysis.columns import axes as varying
+from analysis.columns import configurations, measures, values
 from analysis.statistics.correlation import check_frame
 from analysis.statistics.matched_pairs import Neighbours, neighbours, signs
 

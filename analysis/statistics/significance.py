@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from scipy.special import ndtri
 
-from analysis.load import SEED, codes, configurations, hyperparameters, measures, values
+from analysis.columns import SEED, codes, configurations, hyperparameters, measures, values
 from analysis.statistics.correlation import RESAMPLES, Coefficients, check_frame, coefficients
 from analysis.statistics.resample import FEW, Interval, interval, jackknife
 from analysis.statistics.within_groups import within_blocks

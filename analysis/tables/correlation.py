@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from analysis.columns import LEDGER, TARGETS
 from analysis.drawing.style import target_words
-from analysis.load import TARGETS
 from analysis.selection import with_last_layer
 from analysis.statistics.correlation import RESAMPLES, WITH_INTERVAL, correlate
 from analysis.statistics.resample import WORDS
@@ -52,7 +52,7 @@ def headline(table: pd.DataFrame, stop: str, target: str, again: pd.DataFrame | 
     short.attrs |= dict(table.attrs) | {"note": note}
     if again is not None and not again.attrs.get("lacks"):
         _add_after(short, again[(again["stop"] == stop) & (again["target"] == target) & (again["layer"] == "all")])
-    place = "" if stop == "ledger" else f" at {stop}"
+    place = "" if stop == LEDGER else f" at {stop}"
     short.attrs["title"] = f"Rank correlation of each measure with the {target_words(target)}{place}"
     return short
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from analysis.columns import at_stop, stops
 from analysis.exclude import exclude
-from analysis.load import at_stop, stops
 
 TITLE = "Runs used and left out"
 

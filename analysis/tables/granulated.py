@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from analysis.columns import axes
 from analysis.drawing.style import hyperparameter
-from analysis.load import axes
 from analysis.selection import with_last_layer
 from analysis.statistics.granulated import granulated
 from analysis.stopwise import stopwise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.load import axes
+from analysis.columns import axes
 from analysis.selection import trained
 from analysis.statistics.information import information
 from analysis.stopwise import stopwise

@@ -12,6 +12,7 @@ from analysis.statistics.correlation import RESAMPLES, correlate
 from analysis.statistics.partial import partial
 from analysis.statistics.resample import WORDS
 from analysis.stopwise import stopwise
+from study.names import Label
 
 TITLE = "The last layer alone at every stop, and measures of the network"
 METHOD = (
@@ -55,8 +56,7 @@ def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
 
 def _after(name: str, drawn: list[str] | None) -> str:
     """The label of a last layer or network, reparameterized by the first of the drawn transforms; empty without any."""
-    label, dot, layer = name.partition(".")
-    return f"{label}@{drawn[0]}{dot}{layer}" if drawn else ""
+    return str(Label.parse(name).at(transform=drawn[0])) if drawn else ""
 
 
 def _renamed(table: pd.DataFrame, column: str, name: str) -> pd.DataFrame:

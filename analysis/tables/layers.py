@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.load import layers
+from analysis.columns import layers
 from analysis.selection import trained
 from analysis.statistics.correlation import RESAMPLES, correlate
 from analysis.stopwise import stopwise

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from analysis.columns import axes, axis_columns, hyperparameters
 from analysis.drawing.style import hyperparameter
-from analysis.load import axes, axis_columns, hyperparameters
 from analysis.selection import with_last_layer
 from analysis.statistics.correlation import RESAMPLES
 from analysis.statistics.significance import BLOCKS, permutation

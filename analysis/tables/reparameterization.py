@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.load import configurations, layers, values
+from analysis.columns import configurations, layers, values
 from analysis.selection import transforms
 from analysis.statistics.correlation import RESAMPLES, coefficients_of_many
 from analysis.statistics.resample import WORDS
 from analysis.stopwise import stopwise
+from study.names import Label
 
 TITLE = "Correlation with the gap before and after reparameterization"
 METHOD = (
@@ -49,7 +50,7 @@ def before_and_after(
     rows = [
         (label, layer, transform)
         for label, names in taken.items()
-        for layer in ("all", *layers(kept, f"{label}@{names[0]}"))
+        for layer in ("all", *layers(kept, str(Label.parse(label).at(transform=names[0]))))
         for transform in ("none", *names)
     ]
     gap = values(kept, target)
@@ -70,8 +71,8 @@ def before_and_after(
 
 def column_of(label: str, layer: str, transform: str) -> str:
     """The records' column of a measure, layer ("all": the sum) and transform ("none": as trained)."""
-    name = f"measure.{label}" + ("" if transform == "none" else f"@{transform}")
-    return name if layer == "all" else f"{name}.{layer}"
+    taken = {"transform": "" if transform == "none" else transform, "layer": "" if layer == "all" else layer}
+    return Label.parse(label).at(**taken).column
 
 
 def _largest_change(before: np.ndarray, after: np.ndarray) -> float:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pandas as pd
 
-from analysis.load import main_stop, values
+from analysis.columns import main_stop, values
 from analysis.selection import transforms
 from analysis.stopwise import stopwise
 from analysis.tables.reparameterization import before_and_after, column_of
+from study.transforms.rescaling import given_factor
 
 TITLE = "Sweep of the rescaling factor: each measure over its value before, and its correlation with the gap"
 NEEDS = "measures of networks rescaled by given factors (columns measure.<label>@factor_<a>)"
-_FACTOR = re.compile(r"factor_(\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
 METHOD = "Ratio is the median over networks of after / before; no resamples."
 
 
@@ -28,19 +26,13 @@ def build(frame: pd.DataFrame) -> pd.DataFrame:
         table = before_and_after(kept, target, taken, resamples=0)
         rows = table[["measure", "layer", "transform"]].itertuples(index=False)
         table["ratio"] = [median_ratio(kept, column_of(m, x, "none"), column_of(m, x, t)) for m, x, t in rows]
-        table["factor"] = [1.0 if t == "none" else factor_of(t) for t in table["transform"]]
+        table["factor"] = [1.0 if t == "none" else given_factor(t) for t in table["transform"]]
         order = table.groupby(["measure", "layer"], sort=False).ngroup()
         table = table.assign(order=order).sort_values(["order", "factor"], kind="stable", ignore_index=True)
         return table[["measure", "layer", "factor", "n", "ratio", "largest_change", "tau_b", "pearson"]]
 
     rows = frame[frame["stop"] == main_stop(frame)] if len(frame) else frame
     return stopwise(rows, one, TITLE, METHOD, needs=NEEDS)
-
-
-def factor_of(transform: str) -> float:
-    """The factor in a transform's name, factor_<a>; NaN where it has none."""
-    match = _FACTOR.fullmatch(transform)
-    return float(match[1]) if match else float("nan")
 
 
 def median_ratio(frame: pd.DataFrame, before: str, after: str) -> float:

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.columns import axes, axis_columns, codes, values
 from analysis.drawing.style import hyperparameter
-from analysis.load import axes, axis_columns, codes, values
 from analysis.selection import with_last_layer
 from analysis.statistics.correlation import RESAMPLES, complete, correlate_each
 from analysis.statistics.resample import WORDS

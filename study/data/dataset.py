@@ -1,4 +1,4 @@
-"""Data sets: whole, in memory, as tensors, in a fixed order, with fixed subsets. This file knows none of them by name."""
+"""Data sets: whole, in memory, as tensors, in a fixed order, with fixed subsets. None is named in this file."""
 
 from __future__ import annotations
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 from study.data.dataset import Tensors, dataset
+from study.storage.paths import data_folder
 
 
 @dataset("mnist", n_train=60_000, n_test=10_000, n_classes=10, shape=(1, 28, 28))
@@ -34,7 +33,7 @@ def from_torchvision(name: str, n_train: int) -> Tensors:
 
     from study.data.vision import torchvision
 
-    root = Path(os.environ.get("STUDY_DATA", ".data"))
+    root = data_folder()
     dataset = getattr(torchvision().datasets, name)
     parts: list[Any] = []
     for train in (True, False):

@@ -1,4 +1,4 @@
-"""The only module that knows a file name inside runs/ and results/."""
+"""The only module that knows a file name inside runs/ and results/, or a folder's root."""
 
 from __future__ import annotations
 
@@ -74,14 +74,36 @@ class RunPaths:
         return StopPaths(self.folder / "stops" / stop)
 
 
+CHECKOUT = Path(__file__).resolve().parents[2]
+CONFIGS = CHECKOUT / "configs"
+
+
 def runs_folder() -> Path:
     """Where runs are kept: $STUDY_RUNS, else runs/."""
     return Path(os.environ.get("STUDY_RUNS", "runs"))
 
 
+def results_root(root: str | Path | None = None) -> Path:
+    """Where results of all studies go: `root`, else $STUDY_RESULTS, else results/."""
+    return Path(root or os.environ.get("STUDY_RESULTS", "results"))
+
+
+def data_folder() -> Path:
+    """A torchvision root: $STUDY_DATA, else .data/."""
+    return Path(os.environ.get("STUDY_DATA", ".data"))
+
+
+def published_folder() -> Path:
+    """The committed records of all studies: $STUDY_RECORDS, else analysis/records/ of this checkout.
+
+    Unlike runs and results it belongs to the code, so the working directory does not matter.
+    """
+    return Path(os.environ.get("STUDY_RECORDS", CHECKOUT / "analysis/records"))
+
+
 def results_folder(study: str, root: str | Path | None = None) -> Path:
-    """Where a study's records, tables and figures go: <root or $STUDY_RESULTS or results>/<study>."""
-    return Path(root or os.environ.get("STUDY_RESULTS", "results")) / study
+    """Where a study's records, tables and figures go: <results root>/<study>."""
+    return results_root(root) / study
 
 
 def records_file(study: str, root: str | Path | None = None) -> Path:
@@ -106,4 +128,9 @@ def slices_file(study: str, root: str | Path | None = None) -> Path:
 
 def published_file(study: str, kind: str = "") -> Path:
     """The reviewed, committed copy of a study's records, or of a file beside them (`timings`, `slices`)."""
-    return Path("analysis/records") / (f"{study}.{kind}.csv" if kind else f"{study}.csv")
+    return published_folder() / (f"{study}.{kind}.csv" if kind else f"{study}.csv")
+
+
+def published_studies() -> list[str]:
+    """Names of the studies whose records are committed."""
+    return sorted(path.stem for path in published_folder().glob("*.csv") if "." not in path.stem)

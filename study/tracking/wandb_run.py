@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study.config import RunConfig, run_key, stop_target
+from study.config import RunConfig, run_key
+from study.names import Stop, wandb_name
 from study.storage.paths import RunPaths
 
 Row = Mapping[str, str]  # of the records: one run and stop, cells as text
@@ -44,7 +44,7 @@ def wandb_run(study: str, stops: Sequence[Row], epochs: Sequence[Mapping[str, An
     Hyperparameters and provenance become the config, all else that has a value the summary: the last stop's columns
     under their own names, an earlier stop's prefixed, e.g. `at__loss_0__1__gap__loss`; `column_name` leads back.
     """
-    stops = sorted(stops, key=lambda row: _stop_order(row["stop"]))
+    stops = sorted(stops, key=lambda row: (Stop.read(row["stop"]).kind, Stop.read(row["stop"]).rank))
     last = stops[-1]
     fields = {name.removeprefix("hp."): value for name, value in last.items() if name.startswith(("hp.", "prov."))}
     # All seeds of one configuration share `configuration`: group by it in the web app to average over seeds.
@@ -68,11 +68,6 @@ def wandb_run(study: str, stops: Sequence[Row], epochs: Sequence[Mapping[str, An
     )
 
 
-def _stop_order(stop: str) -> tuple[str, float]:
-    kind, value = stop_target(stop)
-    return kind, -value if kind == "loss" else value
-
-
 def read_epochs(paths: RunPaths) -> list[dict[str, Any]] | None:
     """The run's curve, one dict an epoch; None where its file is not here. Raises ValueError where it is broken."""
     if not paths.epochs.exists():
@@ -94,23 +89,6 @@ def finished_runs(
         except (OSError, ValueError, KeyError) as error:
             problems.append(f"wandb: run {run_key(config)} not mirrored: {type(error).__name__}: {error}")
     return finished, problems
-
-
-def wandb_name(column: str) -> str:
-    """A record's column as a name that the web app can sort and filter by; `column_name` is its inverse.
-
-    >>> wandb_name("measure.relative_flatness@layerwise_1.fc1")
-    'measure__relative_flatness_AT_layerwise_1__fc1'
-    """
-    name = column.replace(".", "__").replace("@", "_AT_").replace("-", "_MINUS_")
-    if not re.fullmatch(r"[_a-zA-Z][_a-zA-Z0-9]*", name):
-        raise TrackingError(f"wandb: {column}: allowed in a name: letters, digits and . @ - _")
-    return name
-
-
-def column_name(name: str) -> str:
-    """The record's column that `wandb_name` turned into this name."""
-    return name.replace("_MINUS_", "-").replace("_AT_", "@").replace("__", ".")
 
 
 def _value(text: str) -> float | bool | str:

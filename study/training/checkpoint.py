@@ -1,4 +1,4 @@
-"""A run's files while it trains: how far it is, its tensors, its curve, its end. Written so that a kill loses nothing."""
+"""A run's files while it trains: how far it is, its tensors, its curve, its end; a kill loses no bit."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from study.config import RunConfig, stop_target
+from study.config import RunConfig
 from study.data.dataset import Tensors
+from study.names import Stop
 from study.provenance import provenance
 from study.seeds import generator_for
 from study.storage.atomic import read_tensors, write_bytes, write_json, write_tensors
@@ -45,9 +46,8 @@ class Run:
 
     def open_stops(self, kind: str) -> list[tuple[float, str]]:
         """Stops of a kind that are still to be met, the next one first."""
-        missing = [s for s in self.config.stops if s not in self.reached]
-        found = [(stop_target(s)[1], s) for s in missing if stop_target(s)[0] == kind]
-        return sorted(found, reverse=kind == "loss")
+        missing = [Stop.parse(s) for s in self.config.stops if s not in self.reached]
+        return [(s.value, s.text) for s in sorted(missing, key=lambda s: s.rank) if s.kind == kind]
 
     def near(self) -> bool:
         """Whether the next loss stop is close enough to look more often than at epoch ends."""

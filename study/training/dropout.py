@@ -34,7 +34,7 @@ class StackedDropout(nn.Module):
 def prepare(template: nn.Module, example: Tensor) -> dict[str, StackedDropout]:
     """Put StackedDropout in the place of every dropout layer of a network, and learn what shapes they see.
 
-    One training pass of one input (*shape) tells. Raises ValueError where it draws random numbers in any other way: they
+    One training pass of one input (*shape) tells. Raises ValueError where it draws random numbers in another way: they
     would come from the global generator, and a network's bits would depend on those beside it.
     """
     layers: dict[str, StackedDropout] = {}
@@ -49,9 +49,8 @@ def prepare(template: nn.Module, example: Tensor) -> dict[str, StackedDropout]:
         functional_call(template.train(), copied, (example.expand(2, *example.shape),))
         drawn = not torch.equal(before, torch.get_rng_state())
     if drawn:
-        raise ValueError(
-            f"model: {type(template).__name__}: draws random numbers in training, allowed: nn.Dropout, nn.Dropout1d to 3d"
-        )
+        allowed = "nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d"
+        raise ValueError(f"model: {type(template).__name__}: draws random numbers in training, allowed: {allowed}")
     return layers
 
 

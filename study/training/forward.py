@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -78,7 +78,7 @@ class StackedForward:
 
     def _training_logits(
         self, parameters: Stack, buffers: Stack, masks: Stack, x: Tensor
-    ) -> tuple[Stack, Tensor, Callable[[], Stack]]:
+    ) -> tuple[Mapping[str, Tensor], Tensor, Callable[[], Stack]]:
         """What the gradient is taken by, the logits, and the former as a stack."""
         if self.mode == "sequential":
             self._point_at(parameters, buffers, masks)

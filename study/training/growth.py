@@ -1,9 +1,9 @@
 """The seam `growth`: the widths of the hidden layers over the epochs, and how new weights start.
 
-An entry is two functions. `widths(hidden, epoch, options)` gives the widths with which the epoch after `epoch` epochs is
-trained, out of the config's `hidden`, the widths at the end. Where they change, `extend(old, new, options, generator)`
-writes into `new`, a network of the new widths with fresh initial weights, what it keeps of `old`; both are alone and on
-a CPU. The optimizer starts anew then. `options` are plain values, `generator` is the run's own.
+An entry is two functions. `widths(hidden, epoch, options)` gives the widths with which the epoch after `epoch` epochs
+is trained, out of the config's `hidden`, the widths at the end. Where they change, `extend(old, new, options,
+generator)` writes into `new`, a network of the new widths with fresh initial weights, what it keeps of `old`; both are
+alone and on a CPU. The optimizer starts anew then. `options` are plain values, `generator` is the run's own.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The seam `mask`: which weights live. The others are 0 from the start, whatever moves them.
 
-An entry is `(network, data, options, generator) -> {parameter name: 0 or 1, in its shape} | None`: for one network alone,
-with its initial weights, on a CPU, before the first step; a parameter that is not named lives whole. `data()` gives the
-training inputs (n, *shape) and the run's labels (n,), `options` are plain values, `generator` is the run's own. init.pt
-holds the masked weights.
+An entry is `(network, data, options, generator) -> {parameter name: 0 or 1, in its shape} | None`: for one network
+alone, with its initial weights, on a CPU, before the first step. A parameter that is not named lives whole. `data()`
+gives the training inputs (n, *shape) and the run's labels (n,), `options` are plain values, `generator` is the run's
+own. init.pt holds the masked weights.
 """
 
 from __future__ import annotations

@@ -29,8 +29,8 @@ def execution_mode(config: RunConfig, device: str) -> str:
 class State:
     """The tensors of one network in training, or of a stack of them with one more axis in front.
 
-    `buffers` are a model's own that its file keeps (running statistics of norm layers); `optimizer` maps a buffer of the
-    optimizer or the update to one tensor a parameter; `mask` is empty where all weights live.
+    `buffers` are a model's own that its file keeps (running statistics of norm layers); `optimizer` maps a buffer of
+    the optimizer or the update to one tensor a parameter; `mask` is empty where all weights live.
     """
 
     parameters: Stack

@@ -13,7 +13,7 @@ from study.config import SEAMS, RunConfig
 from study.training.batch import BATCHES, Batch
 from study.training.forward import StackedForward
 from study.training.noise import Noise
-from study.training.objective import OBJECTIVES
+from study.training.objective import OBJECTIVES, Evaluation
 from study.training.optimizer import OPTIMIZERS, Stack, vectors
 from study.training.schedule import SCHEDULES, Time
 from study.training.stack import State
@@ -75,8 +75,10 @@ class Stepper:
 
     def _gradients(self, state: State, x: Tensor, labels: Tensor, noise: Noise, options: Any) -> Any:
         """The gradient of the objective on this batch as a function of the weights; 0 where no weight lives."""
-        masks, objective = self.forward.masks(noise, x.shape[1]), partial(self.objective, options=options)
-        buffers = state.buffers
+        masks, buffers = self.forward.masks(noise, x.shape[1]), state.buffers
+
+        def objective(evaluation: Evaluation) -> Tensor:
+            return self.objective(evaluation, options)
 
         def gradients(parameters: Stack) -> Stack:
             nonlocal buffers

@@ -25,8 +25,14 @@ TOLERANCE = 1e-3  # of the largest output: beyond it the function was not preser
 
 def is_transform(name: str) -> bool:
     """Whether this is the name of a reparameterization."""
+    given = given_factor(name)
+    return bool(TRANSFORM.fullmatch(name)) and (given is None or given > 0)
+
+
+def given_factor(name: str) -> float | None:
+    """The factor in the name of a transform, 20 of factor_20; None where it is drawn."""
     match = TRANSFORM.fullmatch(name)
-    return bool(match) and (match[3] is None or float(match[3]) > 0)  # type: ignore[index]  # matched
+    return float(match[3]) if match and match[3] else None
 
 
 def factors(name: str, n_neurons: int, key: str) -> Tensor:
@@ -41,8 +47,8 @@ def factors(name: str, n_neurons: int, key: str) -> Tensor:
     match = TRANSFORM.fullmatch(name)
     if not match or not is_transform(name):
         raise ValueError(f"reparameterize: {name!r}: allowed: {ALLOWED}")
-    if match[3]:
-        return torch.full((n_neurons,), float(match[3]), dtype=torch.float64)
+    if (given := given_factor(name)) is not None:
+        return torch.full((n_neurons,), given, dtype=torch.float64)
     n = n_neurons if match[1] == "neuronwise" else 1
     drawn = torch.randint(FACTORS[0], FACTORS[1] + 1, (n,), generator=generator_for(key, "reparameterize", name))
     return drawn.double().expand(n_neurons)

@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
+from analysis.columns import at_stop, axes, configurations, measures
 from analysis.drawing.groups import groups
 from analysis.drawing.style import CYCLE
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.figures import last_layer as scatter
 from analysis.figures import last_layer_stops as beside
-from analysis.load import at_stop, axes, configurations, measures
 from analysis.selection import trained, transforms, with_last_layer
 from analysis.statistics.correlation import coefficients, correlate, tau
 from analysis.statistics.partial import partial as partial_rank

@@ -5,21 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from analysis.columns import at_stop, axes, configurations, layers, main_stop, measures, stops, varying
 from analysis.exclude import RULES, VARIANTS, exclude
-from analysis.load import (
-    InputError,
-    at_stop,
-    axes,
-    configurations,
-    layers,
-    load_study,
-    main_stop,
-    measures,
-    read_ledger,
-    read_records,
-    stops,
-    varying,
-)
+from analysis.load import InputError, load_study, read_ledger, read_records
 
 
 def test_records_survive_a_round_trip(records, tmp_path):
@@ -103,7 +91,7 @@ def test_wrong_ledger_is_named_in_one_line(make_ledger, tmp_path):
 
 
 def test_fresh_results_come_before_committed_records(records, tmp_path, monkeypatch):
-    monkeypatch.setattr("analysis.load.COMMITTED", tmp_path / "committed")
+    monkeypatch.setenv("STUDY_RECORDS", str(tmp_path / "committed"))
     (tmp_path / "committed").mkdir()
     records.to_csv(tmp_path / "committed" / "toy.csv", index=False)
     assert load_study("toy", tmp_path / "results").committed

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.load import Source, at_stop, layers, measures, values
+from analysis.columns import at_stop, layers, measures, values
+from analysis.load import Source
 from analysis.make import Made
 from analysis.page.report import write_report
 from analysis.statistics.correlation import tau

@@ -32,8 +32,7 @@ def folder(tmp_path_factory, module_records) -> Path:
     for name in ("main.tex", "references.bib"):
         shutil.copy(ROOT / name, root / name)
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("analysis.load", "analysis.verify"):
-            patch.setattr(f"{module}.COMMITTED", committed)
+        patch.setenv("STUDY_RECORDS", str(committed))
         paper.generate(root)
     return root
 

@@ -13,10 +13,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from analysis.__main__ import main
+from analysis.columns import configurations
 from analysis.figures import Lacking, sweep
 from analysis.figures import slices as slices_figure
 from analysis.figures.stability import curves
-from analysis.load import Source, configurations
+from analysis.load import Source
 from analysis.make import make, parts, write
 from analysis.statistics.correlation import tau
 from analysis.stopwise import first_target

@@ -16,7 +16,7 @@ from analysis import (
     kendall,
     permutation,
 )
-from analysis.load import configurations
+from analysis.columns import configurations
 from analysis.statistics.correlation import coefficients
 from analysis.statistics.resample import jackknife
 from analysis.statistics.significance import benjamini_hochberg, networks_needed

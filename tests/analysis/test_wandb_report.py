@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from analysis.load import InputError, load_study, measures
+from analysis.columns import measures
+from analysis.load import InputError, load_study
 from analysis.wandb_report import build, main, to_json
+from study.names import wandb_name
 from study.tracking.mirror import PROJECT
-from study.tracking.wandb_run import wandb_name
 from tests.support.synthetic import synthetic_records
 from tests.support.wandb_server import WandbServer, home, server
 

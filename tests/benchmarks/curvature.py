@@ -27,6 +27,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from study.storage.paths import results_root
 from tests.benchmarks import networks, peers
 
 _TARGETS = {
@@ -208,7 +209,7 @@ def main() -> None:
     warnings.simplefilter("ignore")  # the peers' own
     cases = build(options.device)
     one = options.threads == 1 and options.device == "cpu"
-    target = Path(os.environ.get("STUDY_RESULTS", "results")) / "bench" / "curvature.json"
+    target = results_root() / "bench" / "curvature.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, object]] = []
     for name in options.only.split(",") if options.only else cases:

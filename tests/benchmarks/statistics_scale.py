@@ -26,10 +26,12 @@ import pandas as pd
 from scipy.stats import kendalltau
 
 from analysis import by_scope, correlate, differences, granulated, information, partial, permutation, sign_error
+from analysis.columns import configurations, values
 from analysis.exclude import exclude
-from analysis.load import configurations, read_ledger, values
+from analysis.load import read_ledger
 from analysis.statistics.correlation import coefficients
 from analysis.statistics.resample import multiplicities
+from study.storage.paths import results_root
 from tests.support.synthetic import synthetic_ledger
 
 _FEW = 5  # resamples that the peer is timed on
@@ -106,7 +108,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"{r['case']:56} {r['peer']:28} {r['seconds']:9.2f} s {r['time_ratio']:8.1f} x time{error}")
     peak = rows[-1]["peak_bytes"] / 1e9
     print(f"{len(frame)} rows, {options.measures} measures: {cpu:.1f} s of processor time, {peak:.2f} GB at most")
-    target = Path(os.environ.get("STUDY_RESULTS", "results")) / "bench" / "statistics.json"
+    target = results_root() / "bench" / "statistics.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(rows, indent=1) + "\n")
     print(f"wrote {target}")

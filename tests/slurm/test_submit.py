@@ -118,6 +118,7 @@ def test_done_runs_are_skipped_run_by_run(tiny: Path, fake_slurm: Path, tmp_path
 def test_published_runs_count_as_done_when_asked(
     tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("STUDY_RECORDS", str(tmp_path / "published"))
     monkeypatch.chdir(tmp_path)
     assert main(["submit", str(tiny), "--cluster", "inline", "--wandb", "off"]) == 0
     assert main(["collect", str(tiny)]) == 0

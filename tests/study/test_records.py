@@ -21,7 +21,7 @@ from study.grid import load_study
 from study.records import RecordsConflict, collect, publish, published_keys, read_table
 from study.run import run_shard
 from study.storage.atomic import read_tensors
-from study.storage.paths import RunPaths
+from study.storage.paths import RunPaths, published_file
 from study.training.start import build_model
 
 TINY = """
@@ -202,6 +202,7 @@ def test_a_failure_of_the_machine_is_no_missing_value(
 
 
 def test_publish_merges_refuses_and_remembers(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STUDY_RECORDS", str(tmp_path / "analysis/records"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STUDY_COMMIT", "0123456789ab")
     study = load_study(tiny)
@@ -217,7 +218,7 @@ def test_publish_merges_refuses_and_remembers(tiny: Path, tmp_path: Path, monkey
     collect(study, "runs", "results")
     assert publish(study, "results") == (path, 4)
     whole = path.read_bytes()
-    timed = read_table(Path("analysis/records/tiny.timings.csv"))
+    timed = read_table(published_file("tiny", "timings"))
     assert {(r["key"], r["item"]) for r in timed} >= {(run_key(c), "train") for c in study.runs}
     assert whole == Path("results/tiny/records.csv").read_bytes()
     assert publish(study, "results") == (path, 0)
@@ -236,6 +237,7 @@ def test_publish_merges_refuses_and_remembers(tiny: Path, tmp_path: Path, monkey
 
 
 def test_an_added_measure_joins_the_published_rows(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STUDY_RECORDS", str(tmp_path / "analysis/records"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STUDY_COMMIT", "0123456789ab")
     for text in (TINY, TINY.replace("measures: [", "measures: [train_loss, ")):
@@ -248,6 +250,7 @@ def test_an_added_measure_joins_the_published_rows(tiny: Path, tmp_path: Path, m
 
 
 def test_dirty_code_is_not_published(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STUDY_RECORDS", str(tmp_path / "analysis/records"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STUDY_COMMIT", "0123456789ab-dirty")
     study = load_study(tiny)

@@ -1,0 +1,117 @@
+"""What a records frame's columns are: measures and their layers, hyperparameters and axes, configurations, stops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from study.names import STANDARD_ERROR, Stop, label_of
+
+TARGETS = ("gap.loss", "gap.error", "test.error", "gen.gap")  # what a measure may be asked to predict
+SEED = "hp.seed"
+LEDGER = "ledger"  # the one stop of a table that is not ours
+
+
+def measures(frame: pd.DataFrame) -> list[str]:
+    """Return the measures' labels in column order (totals only, neither layers nor standard errors)."""
+    found = [label for label in map(label_of, frame.columns) if label]
+    totals = [str(label) for label in found if not label.layer]
+    return totals + [n for n in dict.fromkeys(str(label.at(layer="")) for label in found) if n not in totals]
+
+
+def layers(frame: pd.DataFrame, label: str) -> list[str]:
+    """Return the layers that `label` was measured in, in network order; empty for a scalar measure."""
+    found = [known for known in map(label_of, frame.columns) if known and str(known.at(layer="")) == label]
+    return [known.layer for known in found if known.layer not in ("", STANDARD_ERROR)]
+
+
+def values(frame: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    """Return a column as float64 (n,); all NaN when the frame has no such column."""
+    if column not in frame.columns:
+        return np.full(len(frame), np.nan)
+    return frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def hyperparameters(frame: pd.DataFrame) -> list[str]:
+    """Return the hp.* columns but the seed, in column order."""
+    return [c for c in frame.columns if c.startswith("hp.") and c != SEED]
+
+
+def varying(frame: pd.DataFrame) -> list[str]:
+    """Return the hyperparameters that take more than one value in the frame (the seed is none of them)."""
+    return [c for c in hyperparameters(frame) if len(frame[c].unique()) > 1]
+
+
+def axes(frame: pd.DataFrame) -> list[str]:
+    """Return the axes of the grid: the varying hyperparameters, those that were only ever changed together as one.
+
+    Batch size and learning rate zipped in pairs are the one axis `hp.batch_size+hp.lr`: no two runs differ in either
+    alone.
+    """
+    together: list[tuple[list[str], NDArray[np.int64]]] = []
+    for column in varying(frame):
+        own = codes(frame, [column])
+        for names, code in together:
+            n_pairs = len(np.unique(np.stack([own, code], axis=1), axis=0))
+            if n_pairs == own.max() + 1 == code.max() + 1:
+                names.append(column)
+                break
+        else:
+            together.append(([column], own))
+    return ["+".join(names) for names, _ in together]
+
+
+def axis_columns(names: Iterable[str]) -> list[str]:
+    """The hyperparameter columns of axes: `hp.batch_size+hp.lr` is two."""
+    return [column for name in names for column in name.split("+")]
+
+
+def codes(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
+    """Number the distinct rows of `columns`, 0.. in sorted order of their values; shape (n,).
+
+    The numbering depends on the set of settings only, never on the order of the rows. An empty cell is a value.
+    """
+    if not columns:
+        return np.zeros(len(frame), dtype=np.int64)
+    each = [_column_codes(frame[c]) for c in columns]
+    return np.unique(np.stack(each, axis=1), axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+def configurations(frame: pd.DataFrame) -> NDArray[np.int64]:
+    """Number each row's configuration: all hp.* columns but the seed; the unit of resampling. Shape (n,)."""
+    return codes(frame, hyperparameters(frame))
+
+
+def stops(frame: pd.DataFrame) -> list[str]:
+    """Return the stops: training losses from high to low, then epochs from early to late, then any others."""
+
+    def place(stop: Stop) -> tuple[int, float, str]:
+        return {"loss": 0, "epoch": 1}.get(stop.kind, 2), stop.rank, stop.text
+
+    every = map(Stop.read, frame["stop"].astype(str).unique())
+    return [stop.text for stop in sorted(every, key=place)]
+
+
+def main_stop(frame: pd.DataFrame) -> str:
+    """Return the stop that a figure of one stop shows: the lowest training loss, without one the last epoch."""
+    every = stops(frame)
+    losses = [s for s in every if Stop.read(s).kind == "loss"]
+    return (losses or every)[-1]
+
+
+def at_stop(frame: pd.DataFrame, stop: str | None = None) -> pd.DataFrame:
+    """Return the rows of one stop (default: `main_stop`). Raises ValueError for a stop the frame has not."""
+    if len(frame) == 0:
+        return frame
+    chosen = main_stop(frame) if stop is None else stop
+    if chosen not in stops(frame):
+        raise ValueError(f"stop: {chosen}: allowed are {', '.join(stops(frame))}")
+    return frame[frame["stop"] == chosen].reset_index(drop=True)
+
+
+def _column_codes(column: pd.Series) -> NDArray[np.int64]:
+    plain = column if pd.api.types.is_numeric_dtype(column) else column.astype("str")
+    return np.asarray(pd.factorize(plain, sort=True, use_na_sentinel=True)[0], dtype=np.int64)

@@ -1,0 +1,95 @@
+"""Trained networks -> evaluation.json and one file a measure, for every stop that misses one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from study.config import RunConfig
+from study.device import is_of_the_machine
+from study.provenance import commit
+from study.storage.atomic import read_json, read_tensors, write_bytes, write_json
+from study.storage.paths import RunPaths, StopPaths
+
+if TYPE_CHECKING:
+    from study.measures import MeasureContext
+
+
+@dataclass
+class Measuring:
+    """Takes the measures of a study on the data of one shard; `guard` is called before each write.
+
+    `n_taken` counts what was taken now, `failed` has a line for each value that is recorded as missing.
+    """
+
+    measures: Sequence[str]
+    data: Any
+    device: str
+    guard: Callable[[], None] = lambda: None
+    n_taken: int = 0
+    failed: list[str] = field(default_factory=list)
+
+    def run(
+        self,
+        runs: Iterable[tuple[RunConfig, RunPaths]],
+        should_stop: Callable[[], bool],
+        progress: Callable[[dict[str, Any]], None],
+    ) -> bool:
+        """Evaluate and measure every stop of these runs that misses something. False if asked to leave."""
+        for config, paths in runs:
+            if read_json(paths.outcome)["status"] == "diverged":
+                continue
+            for stop in config.stops:
+                if should_stop():
+                    return False
+                if n := self._stop(config, paths, stop):
+                    self.n_taken += n
+                    progress({"kind": "measured", "n": n, "key": paths.key, "stop": stop})
+        return True
+
+    def _stop(self, config: RunConfig, paths: RunPaths, stop: str) -> int:
+        files = paths.stop(stop)
+        missing = [label for label in self.measures if not files.measure(label).exists()]
+        if not missing and files.evaluation.exists():
+            return 0
+        context = self._context(config, paths, files)
+        if not files.evaluation.exists():
+            self._evaluate(config, context, files)
+        for label in missing:
+            self._take(label, context, files, f"{paths.key} {stop}")
+        return len(missing)
+
+    def _context(self, config: RunConfig, paths: RunPaths, files: StopPaths) -> MeasureContext:
+        from study.measures import MeasureContext
+        from study.training.start import build_model, training_labels
+
+        model = build_model(config).to(self.device).eval()
+        model.load_state_dict(read_tensors(files.weights, self.device))
+        initial, labels = read_tensors(paths.init, self.device), training_labels(config, self.data.train_y)
+        return MeasureContext(model, initial, self.data.train_x, labels, config.loss, paths.key)
+
+    def _evaluate(self, config: RunConfig, context: MeasureContext, files: StopPaths) -> None:
+        from study.loss import evaluate
+
+        begin = time.perf_counter()
+        result: dict[str, Any] = evaluate(context.model, self.data, context.labels, config.loss)
+        self.guard()
+        write_json(files.evaluation, {**result, "seconds": time.perf_counter() - begin})
+
+    def _take(self, label: str, context: MeasureContext, files: StopPaths, where: str) -> None:
+        from study.measures import compute
+
+        begin = time.perf_counter()
+        result: dict[str, Any] = {"label": label, "value": None, "layers": None}
+        try:
+            result = compute(label, context)
+        except (ValueError, ArithmeticError, RuntimeError) as error:
+            if is_of_the_machine(error):
+                raise
+            self.failed.append(f"{where} {label}: {error}")
+            self.guard()
+            write_bytes(files.error(label), f"{type(error).__name__}: {error}\n".encode())
+        self.guard()
+        write_json(files.measure(label), {**result, "commit": commit(), "seconds": time.perf_counter() - begin})

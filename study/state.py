@@ -1,0 +1,42 @@
+"""How far a run has come, read from its files alone; and whose folder it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from study.config import RunConfig, completed, config_to_dict
+from study.storage.atomic import read_json, write_json
+from study.storage.paths import RunPaths
+
+State = Literal["new", "partial", "done"]
+
+
+def run_state(paths: RunPaths, config: RunConfig, measures: Sequence[str]) -> State:
+    """Read from the files alone: "done" once trained, evaluated and measured; "partial" once its folder is there."""
+    if not paths.config.exists():
+        return "new"
+    if not paths.outcome.exists():
+        return "partial"
+    if read_json(paths.outcome)["status"] == "diverged":
+        return "done"
+    for stop in map(paths.stop, config.stops):
+        files = [stop.evaluation, *(stop.measure(label) for label in measures)]
+        if not all(file.exists() for file in files):
+            return "partial"
+    return "done"
+
+
+def claim(config: RunConfig, paths: RunPaths, guard: Callable[[], None]) -> None:
+    """Write config.json, or check the one that is there field by field. Raises ValueError where it is another one."""
+    wanted = config_to_dict(config)
+    if not paths.config.exists():
+        guard()
+        write_json(paths.config, wanted)
+        return
+    found = completed(read_json(paths.config))
+    for name in wanted.keys() | found.keys():
+        if wanted.get(name) != found.get(name):
+            raise ValueError(
+                f"{paths.config}: {name}: {found.get(name)!r}: differs from the study's {wanted.get(name)!r}"
+            )

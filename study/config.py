@@ -159,6 +159,8 @@ def _check_together(config: RunConfig) -> None:
         raise ConfigError("batch_size", config.batch_size, f"allowed: at most the {n_train} training images")
     if config.momentum and not OPTIMIZERS[config.optimizer].reads_momentum:
         raise ConfigError("momentum", config.momentum, f"allowed with {config.optimizer}: 0 (it does not read it)")
+    if config.growth != _NONE and config.mask != _DENSE:
+        raise ConfigError("growth", config.growth.name, f"allowed with mask {config.mask.name}: none")
     if len(spec.shape) < MODELS[config.model].min_dimensions:
         raise ConfigError("model", config.model, f"needs images with channels; {config.dataset} has shape {spec.shape}")
     if not config.stops or len(set(config.stops)) < len(config.stops):

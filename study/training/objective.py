@@ -6,6 +6,7 @@ options that may differ within a stack come as vectors (networks,), the others a
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 class Evaluation:
     """A batch under the networks in training mode: what an objective is made of.
 
-    `x` (networks, n, *shape), `labels` (networks, n), `logits` (networks, n, C), differentiable once in `parameters`,
-    a stack. `forward(parameters, x)` gives logits again, for other weights too, with the same dropout, and may be
-    differentiated as often as wanted.
+    `x` (networks, n, *shape), `labels` (networks, n), `logits` (networks, n, C), through which the loop takes one
+    gradient. An objective that takes gradients itself gets its logits from `forward(parameters, x)`: for these or other
+    weights, with the same dropout, differentiable as often as wanted.
     """
 
     x: Tensor
@@ -35,7 +36,7 @@ class Evaluation:
     leaves: Callable[[], Stack]
     forward: Callable[[Stack, Tensor], Tensor]
 
-    @property
+    @functools.cached_property
     def parameters(self) -> Stack:
         """The parameters that the gradient is taken by, (networks, *shape)."""
         return self.leaves()

@@ -79,10 +79,13 @@ class Entry(Generic[T]):
 
 
 class Registry(Mapping[str, T]):
-    """What one field may choose from: a mapping from name to what stands behind it; see `add` and `choose`."""
+    """What one field may choose from: a mapping from name to what stands behind it; see `add` and `choose`.
 
-    def __init__(self, field: str) -> None:
-        self.field = field
+    `vectors`: its numbers may differ between the networks of one stack.
+    """
+
+    def __init__(self, field: str, *, vectors: bool = True) -> None:
+        self.field, self.vectors = field, vectors
         self._entries: dict[str, Entry[T]] = {}
 
     def __getitem__(self, name: str) -> T:
@@ -138,7 +141,8 @@ class Registry(Mapping[str, T]):
 
     def stacked(self, choice: Choice) -> set[str]:
         """The options that may differ between the networks of one stack."""
-        return {name for name, option in self._entries[choice.name].options.items() if option.stacked}
+        options = self._entries[choice.name].options if self.vectors else {}
+        return {name for name, option in options.items() if option.stacked}
 
 
 def converted_to(kind: type, value: Any) -> Value | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 More = Callable[[int], "tuple[Tensor, Tensor]"]
 Extra = Callable[[Tensors, More, Mapping[str, Value]], Tensors]
-EXTRAS: Registry[Extra] = Registry("extra")
+EXTRAS: Registry[Extra] = Registry("extra", vectors=False)
 
 
 def extra(name: str, **options: Option) -> Callable[[Extra], Extra]:

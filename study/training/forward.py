@@ -28,6 +28,8 @@ class StackedForward:
         template.to(example.device)
         self.pools = [module for module in template.modules() if isinstance(module, HalvingPool)]
         self.own = dict(template.named_parameters())
+        every = [n for n, _ in template.named_parameters(remove_duplicate=False)]
+        self.tied = len(every) > len(self.own)  # to look for tied weights takes functional_call 6% of a small step
         kept = template.state_dict().keys()
         self.own_buffers = {name: b for name, b in template.named_buffers() if name in kept}
 
@@ -54,11 +56,9 @@ class StackedForward:
         objectives gives every network its own gradient.
         """
         self._train(True)
-        with torch.enable_grad():
-            leaves, logits, stack = self._training_logits(parameters, buffers, masks, x)
-            forward = self._again(buffers, masks)
-            values = objective(Evaluation(x, labels, logits, self.loss, stack, forward))
-            found = torch.autograd.grad(values if len(values) == 1 else values.sum(), list(leaves.values()))
+        leaves, logits, stack = self._training_logits(parameters, buffers, masks, x)
+        values = objective(Evaluation(x, labels, logits, self.loss, stack, self._again(buffers, masks)))
+        found = torch.autograd.grad(values if len(values) == 1 else values.sum(), list(leaves.values()))
         if self.mode == "sequential":
             found = tuple(gradient.unsqueeze(0) for gradient in found)
         return dict(zip(leaves, found, strict=True))
@@ -66,14 +66,13 @@ class StackedForward:
     def input_gradients(self, parameters: Stack, buffers: Stack, x: Tensor, labels: Tensor) -> Tensor:
         """Gradient of each sample's loss in evaluation mode with respect to its input, (networks, n, *shape)."""
         self._train(False)
-        with torch.enable_grad():
-            x = x.detach().requires_grad_()
-            if self.mode == "sequential":
-                self._point_at(parameters, buffers, {})
-                logits = self.template(x[0]).unsqueeze(0)
-            else:
-                logits = self._stacked({**parameters, **buffers}, x, 0)
-            (gradient,) = torch.autograd.grad(sample_losses(logits, labels, self.loss).sum(), [x])
+        x = x.detach().requires_grad_()
+        if self.mode == "sequential":
+            self._point_at(parameters, buffers, {})
+            logits = self.template(x[0]).unsqueeze(0)
+        else:
+            logits = self._stacked({**parameters, **buffers}, x, 0)
+        (gradient,) = torch.autograd.grad(sample_losses(logits, labels, self.loss).sum(), [x])
         return gradient
 
     def _training_logits(
@@ -96,9 +95,12 @@ class StackedForward:
 
     def _stacked(self, state: Stack, x: Tensor, axis: int | None) -> Tensor:
         self._first_order(False)
-        forward = vmap(lambda s, inputs: functional_call(self.template, s, (inputs,)), in_dims=(0, axis))
-        logits: Tensor = forward(state, x)
-        return logits
+
+        def forward(one: Stack, inputs: Tensor) -> Tensor:
+            logits: Tensor = functional_call(self.template, one, (inputs,), tie_weights=self.tied)
+            return logits
+
+        return vmap(forward, in_dims=(0, axis))(state, x)
 
     def _point_at(self, parameters: Stack, buffers: Stack, masks: Stack) -> None:
         """Let the template's own tensors be the one network's: a small batch costs less than functional_call."""

@@ -68,10 +68,9 @@ class Stepper:
         def move(found: Stack) -> None:
             self.optimizer.move(state.parameters, found, own, now["optimizer"])
 
-        with torch.no_grad():
-            self.update.apply(Step(state.parameters, gradients, move, state.optimizer, now["update"], noise))
-            for name, mask in state.mask.items():
-                state.parameters[name].mul_(mask)
+        self.update.apply(Step(state.parameters, gradients, move, state.optimizer, now["update"], noise))
+        for name, mask in state.mask.items():
+            state.parameters[name].mul_(mask)
 
     def _gradients(self, state: State, x: Tensor, labels: Tensor, noise: Noise, options: Any) -> Any:
         """The gradient of the objective on this batch as a function of the weights; 0 where no weight lives."""

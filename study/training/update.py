@@ -1,6 +1,6 @@
 """The seam `update`: what is done around one of the optimizers to move the weights.
 
-An entry is `(step) -> None` and moves `step.parameters` in place, without gradients being recorded. What it keeps from
+An entry is `(step) -> None` and moves `step.parameters` in place; no tensor here records gradients. What it keeps from
 step to step are buffers of a parameter's shape (`like`, zero at first) or of one number a network (`counters`): it
 names them where it registers, and they are saved, stacked and compacted with the optimizer's.
 """

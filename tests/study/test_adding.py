@@ -1,4 +1,4 @@
-"""To add a data set, a model or an optimizer is to write one file, or one entry in one: nothing else needs to know it."""
+"""To add a data set, a model or an optimizer is to write one file, or one entry: nothing else needs to know it."""
 
 import sys
 from pathlib import Path
@@ -10,11 +10,12 @@ import study.models
 from study.choice import import_entries
 from study.config import run_key
 from study.data.dataset import DATASETS
-from study.grid import load_study
+from study.grid import load_study, shards
 from study.models.registry import MODELS
-from study.records import run_rows
+from study.records import collect, read_table, run_rows
 from study.run import run_shard
 from study.training.optimizer import OPTIMIZERS, Optimizer, decay, descend
+from tests.support.entries import all_registered
 
 DATA = """
 from study.data.dataset import Tensors, dataset
@@ -39,7 +40,7 @@ def narrow(shape, n_classes, hidden):
     return nn.Sequential(nn.Conv2d(1, hidden[0], 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * hidden[0], n_classes))
 """
 STUDY = """
-fixed: {dataset: stripes, model: narrow, hidden: [3], optimizer: signed, batch_size: 10, max_epochs: 2, stops: [epoch_2]}
+fixed: {dataset: stripes, model: narrow, hidden: [3], optimizer: signed, batch_size: 10, stops: [epoch_2]}
 grid: {lr: [0.01, 0.02], init: [normal_0.1, default]}
 measures: [train_loss]
 """
@@ -68,6 +69,22 @@ def test_one_file_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         MODELS.remove("narrow")
         for module in ("study.data.stripes", "study.models.narrow"):
             sys.modules.pop(module, None)
+
+
+def test_a_seam_that_a_study_changes_is_named_in_every_row(tmp_path: Path) -> None:
+    """What an entry adds to the records: its name, and its options where they are its own."""
+    strengths = "{objective: [plain, {norm_penalty: {strength: 1e-2}}]}"
+    (tmp_path / "s.yaml").write_text(
+        f"fixed: {{hidden: [3], batch_size: 100, stops: [epoch_1]}}\ngrid: {strengths}\nmeasures: [train_loss]\n"
+    )
+    with all_registered():
+        study = load_study(tmp_path / "s.yaml")
+        for shard in shards(study):
+            run_shard(shard.runs, study.measures, runs_root=tmp_path / "runs")
+        path, missing = collect(study, tmp_path / "runs", tmp_path / "results")
+    rows = read_table(path)
+    assert not missing and "hp.update" not in rows[0]
+    assert {(r["hp.objective"], r["hp.objective.strength"]) for r in rows} == {("plain", ""), ("norm_penalty", "0.01")}
 
 
 def test_a_name_is_registered_once() -> None:

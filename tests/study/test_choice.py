@@ -10,7 +10,7 @@ from study.__main__ import main
 from study.choice import Choice, ConfigError
 from study.config import RunConfig, completed, config_from_dict, config_to_dict, run_key
 from study.grid import load_study, shards
-from study.hyperparameter import hyperparameters
+from study.hyperparameter import hyperparameters, is_whole
 from tests.support.entries import all_registered
 
 
@@ -58,6 +58,17 @@ def test_columns_only_where_a_seam_is_changed() -> None:
     assert (found["objective"], found["objective.strength"]) == ("norm_penalty", 0.5)
     assert "update" not in found
     assert hyperparameters(RunConfig(), {"objective"})["objective"] == "plain"
+
+
+def test_a_fresh_row_has_the_published_columns() -> None:
+    header = Path("analysis/records/digits_mlp.csv").read_text().partition("\n")[0].split(",")
+    fields = [f"hp.{name}" for name in hyperparameters(RunConfig()) if name != "stops"]
+    assert fields == [name for name in header if name.startswith("hp.")]
+
+
+def test_whole_numbers_are_known_by_their_column() -> None:
+    assert [name for name in ("seed", "growth.epoch", "lr", "objective.strength", "growth") if is_whole(name)] == [
+        "seed", "growth.epoch"]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -115,6 +126,7 @@ def test_numbers_share_a_stack_and_names_and_whole_numbers_do_not(tmp_path: Path
     path = tmp_path / "s.yaml"
     for axis, n_shards in (
         ("objective.norm_penalty.strength: [0, 1, 2]", 1), ("growth.doubled.epoch: [1, 2]", 2),
+        ("mask.random.sparsity: [0.1, 0.2]", 1), ("extra.flipped.noise: [0, 1]", 2),
         ("update.averaged.kind: [mean, sum]", 2), ("update: [plain, sam, {sam: {rho: 1}}]", 2),
     ):  # fmt: skip
         path.write_text(f"grid: {{{axis}}}\nmeasures: [train_loss]\n")

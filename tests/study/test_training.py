@@ -10,11 +10,11 @@ import torch
 from torch.func import functional_call
 from torch.nn import functional
 
-from study.config import RunConfig, run_key
+from study.config import SEAMS, RunConfig, run_key
 from study.data.dataset import load
 from study.run import run_shard
 from study.seeds import generator_for
-from study.storage.atomic import read_tensors
+from study.storage.atomic import read_tensors, write_tensors
 from study.storage.paths import RunPaths
 from study.training.forward import StackedForward
 from study.training.objective import plain
@@ -222,6 +222,20 @@ def test_another_config_in_the_folder_is_refused(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('"lr": 0.05', '"lr": 0.06'))
     with pytest.raises(ValueError, match=r"lr: 0\.06: differs from the study's 0\.05"):
         run_shard([BASE], [], runs_root=tmp_path)
+
+
+def test_a_folder_of_before_the_seams_goes_on(tmp_path: Path) -> None:
+    """Its config.json and its checkpoint know nothing of seams, buffers and masks: all are at their defaults."""
+    config = replace(BASE, max_epochs=4, stops=("epoch_4",))
+    run_shard([config], [], runs_root=tmp_path / "whole")
+    run_shard([config], [], runs_root=tmp_path / "old", should_stop=lambda: True)
+    paths = RunPaths(tmp_path / "old", run_key(config))
+    stored = json.loads(paths.config.read_text())
+    paths.config.write_text(json.dumps({name: v for name, v in stored.items() if name not in SEAMS}))
+    state = read_tensors(paths.state)
+    write_tensors(paths.state, {k: v for k, v in state.items() if k not in ("buffers", "mask", "hidden")})
+    assert run_shard([config], [], runs_root=tmp_path / "old").trained == [run_key(config)]
+    assert equal(final_weights(tmp_path / "whole", config), final_weights(tmp_path / "old", config))
 
 
 @pytest.mark.gpu

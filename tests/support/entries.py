@@ -143,7 +143,7 @@ ENTRIES: dict[str, dict[str, tuple[Any, dict[str, Option]]]] = {
     "batch": {"adversarial": (adversarial, {"radius": number(0.1, least=0)})},
     "mask": {"random": (random_mask, {"sparsity": number(0.5, least=0, below=1)})},
     "growth": {"doubled": (Growth(doubled, zero_outgoing), {"epoch": integer(2)})},
-    "extra": {"flipped": (flipped, {"n": integer(10)})},
+    "extra": {"flipped": (flipped, {"n": integer(10), "noise": number(0.0)})},
 }
 
 

@@ -1,4 +1,4 @@
-"""Command line: `python -m analysis report|make|verify|paper|ledger`; argument parsing only.
+"""Command line: `python -m analysis report|make|verify|prose|paper|ledger|reference`; argument parsing only.
 
 A user's error is one line on stderr and exit status 2.
 """
@@ -56,6 +56,14 @@ def _make(options: argparse.Namespace) -> int:
         for part, reason in made.lacking.items():
             print(f"{source.name}: not made: {part}: needs {reason}")
         print(f"{source.name}: {len(written)} files in {_results(options) / source.name}")
+    return 0 if options.study else _prose(options)
+
+
+def _prose(options: argparse.Namespace) -> int:
+    from analysis.manuscript.prose import write
+
+    for path in write():
+        print(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
     return 0
 
 
@@ -63,7 +71,16 @@ def _paper(options: argparse.Namespace) -> int:
     from analysis.manuscript.paper import PAPER, build_pdf, generate
 
     generate(PAPER, progress=_progress)
-    print(build_pdf(PAPER) if options.pdf else PAPER / "numbers.tex")
+    _prose(options)
+    if options.pdf:
+        print(build_pdf(PAPER))
+    return 0
+
+
+def _reference(options: argparse.Namespace) -> int:
+    from analysis.reference import write
+
+    print(write())
     return 0
 
 
@@ -154,18 +171,24 @@ def parser() -> argparse.ArgumentParser:
     ledger.add_argument("file", type=Path, help="a CSV file; tables go to <results>/<its stem>/")
     ledger.add_argument("--results", type=Path, help="folder of all results (default: $STUDY_RESULTS or results)")
     ledger.set_defaults(run=_ledger)
-    make = commands.add_parser("make", help="every table and figure, of the studies named or of all committed records")
+    make = commands.add_parser(
+        "make", help="every table and figure, of the studies named; without any, of all committed records, and prose"
+    )
     make.add_argument("study", nargs="*", help="configs/<study>.yaml or a study's name")
     make.set_defaults(run=_make)
     verify = commands.add_parser("verify", help="published numbers beside ours, from the committed records alone")
     verify.set_defaults(run=_verify)
+    prose = commands.add_parser("prose", help="the numbers of README, findings and paper, from the committed records")
+    prose.set_defaults(run=_prose)
     paper = commands.add_parser(
-        "paper", help="paper/: tables, figures and numbers of the committed records, and the PDF"
+        "paper", help="paper/: tables, figures and text from the committed records, and the PDF"
     )
     paper.add_argument(
         "--no-pdf", dest="pdf", action="store_false", help="only what main.tex includes; no LaTeX needed"
     )
     paper.set_defaults(run=_paper)
+    reference = commands.add_parser("reference", help="bring the generated parts of analysis/README.md up to date")
+    reference.set_defaults(run=_reference)
     for command in (report, make):
         command.add_argument("--results", type=Path, help="folder of all results (default: $STUDY_RESULTS or results)")
         command.add_argument("--committed", action="store_true", help="read analysis/records/, not fresh results")

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from analysis.columns import LEDGER, SEED, measures
 from study.names import label_of
 from study.storage.paths import CONFIGS, published_file, records_file
+from study.study_file import StudyFileError, read_study_file
 
 EXTRA = ("timings", "curves", "slices", "audit")  # files that may stand beside the records
 _TEXT = ("key", "stop", "train.status", "prov.commit", "prov.torch", "prov.device", "prov.mode")
@@ -172,11 +172,7 @@ def _name_and_title(study: str) -> tuple[str, str]:
         if not path.is_file():
             return study, study.replace("_", " ")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: file: {error.strerror}: allowed is a study's yaml file or name") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: content: {str(error).splitlines()[0]}: allowed is YAML") from None
-    named = content if isinstance(content, dict) else {}
-    name = str(named.get("name", path.stem))
-    return name, str(named.get("title", name.replace("_", " ")))
+        content = read_study_file(path)
+    except StudyFileError as error:
+        raise InputError(str(error)) from None
+    return content["name"], content["title"]

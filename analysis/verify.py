@@ -29,7 +29,7 @@ NOTE = (
     f"Ours with {WORDS.format(resamples=f'{RESAMPLES:,}')}; agrees: the published number lies in our interval. A "
     "statement that one measure is above others agrees where the intervals of all differences lie above zero, differs "
     "where one lies below, and is undecided otherwise. Rules: which runs were left out, ours (default) and the "
-    "source's. From the committed records alone; deviations from each protocol: README, Known deviations, and the "
+    "source's. From the committed records alone; deviations from each protocol: configs/README.md, and the "
     "paper."
 )
 _COEFFICIENTS = ("pearson", "tau_b", "tau_a")

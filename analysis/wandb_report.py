@@ -27,7 +27,7 @@ from analysis.tables.correlation import targets
 from study.names import wandb_name
 from study.storage.atomic import read_json, write_json
 from study.storage.paths import results_folder
-from study.tracking.mirror import PROJECT, check, require_server
+from study.tracking.server import PROJECT, check, require_server
 from study.tracking.wandb_run import TrackingError
 
 _CONVERGED = " and SummaryMetric('train__converged') = True"

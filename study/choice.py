@@ -10,10 +10,11 @@ No torch here, so that a study is checked in milliseconds.
 from __future__ import annotations
 
 import importlib
+import inspect
 import math
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
@@ -72,10 +73,11 @@ def word(default: str, *others: str) -> Option:
 
 @dataclass(frozen=True)
 class Entry(Generic[T]):
-    """What stands behind a name, and its options."""
+    """What stands behind a name, its options, and what it is in words."""
 
     content: T
-    options: Mapping[str, Option] = field(default_factory=dict)
+    options: Mapping[str, Option]
+    meaning: str
 
 
 class Registry(Mapping[str, T]):
@@ -97,11 +99,18 @@ class Registry(Mapping[str, T]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def add(self, name: str, content: T, options: Mapping[str, Option] | None = None) -> None:
-        """Register an entry. Raises ValueError where the name is taken by another."""
+    def add(
+        self, name: str, content: T, options: Mapping[str, Option] | None = None, *, described_by: object = None
+    ) -> None:
+        """Register an entry; the first line of a docstring says what it is. Raises ValueError where the name is taken."""
         if name in self._entries:
             raise ValueError(f"{self.field}: {name!r}: is registered twice")
-        self._entries[name] = Entry(content, dict(options or {}))
+        meaning = (inspect.getdoc(described_by) or "").partition("\n")[0]
+        self._entries[name] = Entry(content, dict(options or {}), meaning)
+
+    def entries(self) -> Mapping[str, Entry[T]]:
+        """Every entry with its options and its meaning."""
+        return dict(self._entries)
 
     def remove(self, name: str) -> None:
         """Take an entry out, for a test that added it."""
@@ -134,10 +143,6 @@ class Registry(Mapping[str, T]):
         """All options of a choice, with the defaults of those that it does not name."""
         defaults = {name: option.default for name, option in self._entries[choice.name].options.items()}
         return defaults | dict(choice.options)
-
-    def all_options(self) -> list[Mapping[str, Option]]:
-        """The options of every entry."""
-        return [entry.options for entry in self._entries.values()]
 
     def stacked(self, choice: Choice) -> set[str]:
         """The options that may differ between the networks of one stack."""

@@ -57,5 +57,6 @@ def is_whole(column: str) -> bool:
     """Whether a column of `hyperparameters` holds integers."""
     name, _, option = column.partition(".")
     if name in SEAMS:
-        return any(isinstance(o[option].default, int) for o in SEAMS[name].all_options() if option in o)
+        known = [e.options[option] for e in SEAMS[name].entries().values() if option in e.options]
+        return any(isinstance(o.default, int) for o in known)
     return name in FIELDS and FIELDS[name].type == "int"

@@ -25,7 +25,7 @@ def extra(name: str, **options: Option) -> Callable[[Extra], Extra]:
     """Register an entry under its name, with its options."""
 
     def register(function: Extra) -> Extra:
-        EXTRAS.add(name, function, options)
+        EXTRAS.add(name, function, options, described_by=function)
         return function
 
     return register

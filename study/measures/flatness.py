@@ -32,8 +32,8 @@ def relative_flatness_normalized(ctx: MeasureContext) -> dict[str, float]:
 def kappa_2019(ctx: MeasureContext) -> dict[str, float]:
     """Layer-wise flatness measure of 2019: squared norm of the layer's weights times the trace of its Hessian block.
 
-    kappa_Tr = ||W||_F^2 Tr(H_l). Source: Petzka et al. 2019 (1912.00058), eq. 7. Parameters: weights of each layer.
-    Data: training set, mean. Deterministic. Cost: shared curvature pass.
+    kappa_Tr = ||W||_F^2 Tr(H_l). Source: Petzka et al. 2019 (1912.00058); read in the long version, 2001.00939 v1,
+    eq. 12. Parameters: weights of each layer. Data: training set, mean. Deterministic. Cost: shared curvature pass.
     """
     return {name: layer.kappa_2019 for name, layer in ctx.curvature.items()}
 

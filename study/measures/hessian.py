@@ -13,9 +13,9 @@ def lambda_max(ctx: MeasureContext) -> dict[str, float]:
     """Largest eigenvalue of the Hessian of the mean training loss in each layer's weights, on 1,000 training samples.
 
     lambda_max(H_l) by Lanczos, H_l being the Gauss-Newton block, exact as `hessian_trace` is. Source: baseline of
-    Petzka et al. 2021 (2001.00939), section 5. Parameters: weights of each layer. Data: the first EIGENVALUE_SAMPLES
-    training samples, mean. Deterministic. Cost: about 15 products a layer, each two and a half passes back over these
-    samples through the layers behind it; the residual is at most 1e-4 of the eigenvalue.
+    Petzka et al. 2021 (2001.00939), section 5. Parameters: weights of each layer. Data: the first 1,000 training
+    samples, mean. Deterministic. Cost: about 15 products a layer, each two and a half passes back over these samples
+    through the layers behind it; the residual is at most 1e-4 of the eigenvalue.
     """
     from study.curvature import layer_eigenvalues
 

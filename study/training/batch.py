@@ -41,7 +41,7 @@ def batch(name: str, **options: Option) -> Callable[[Seen], Seen]:
     """Register an entry under its name, with its options."""
 
     def register(function: Seen) -> Seen:
-        BATCHES.add(name, function, options)
+        BATCHES.add(name, function, options, described_by=function)
         return function
 
     return register

@@ -38,7 +38,7 @@ def growth(name: str, extend: Extend | None = None, **options: Option) -> Callab
     """Register an entry under its name by its widths, with how it extends a network and its options."""
 
     def register(widths: WidthsAt) -> WidthsAt:
-        GROWTHS.add(name, Growth(widths, extend), options)
+        GROWTHS.add(name, Growth(widths, extend), options, described_by=widths)
         return widths
 
     return register

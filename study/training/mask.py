@@ -28,7 +28,7 @@ def mask(name: str, **options: Option) -> Callable[[Mask], Mask]:
     """Register an entry under its name, with its options."""
 
     def register(function: Mask) -> Mask:
-        MASKS.add(name, function, options)
+        MASKS.add(name, function, options, described_by=function)
         return function
 
     return register

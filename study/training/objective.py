@@ -54,7 +54,7 @@ def objective(name: str, **options: Option) -> Callable[[Objective], Objective]:
     """Register an entry under its name, with its options."""
 
     def register(function: Objective) -> Objective:
-        OBJECTIVES.add(name, function, options)
+        OBJECTIVES.add(name, function, options, described_by=function)
         return function
 
     return register

@@ -42,7 +42,7 @@ def schedule(name: str, **options: Option) -> Callable[[Schedule], Schedule]:
     """Register an entry under its name, with its options."""
 
     def register(function: Schedule) -> Schedule:
-        SCHEDULES.add(name, function, options)
+        SCHEDULES.add(name, function, options, described_by=function)
         return function
 
     return register

@@ -53,7 +53,7 @@ def update(
     """Register an entry under its name, with its buffers and options."""
 
     def register(function: Callable[[Step], None]) -> Callable[[Step], None]:
-        UPDATES.add(name, Update(function, Optimizer((), like, counters)), options)
+        UPDATES.add(name, Update(function, Optimizer((), like, counters)), options, described_by=function)
         return function
 
     return register

@@ -102,7 +102,7 @@ class Registry(Mapping[str, T]):
     def add(
         self, name: str, content: T, options: Mapping[str, Option] | None = None, *, described_by: object = None
     ) -> None:
-        """Register an entry; the first line of a docstring says what it is. Raises ValueError where the name is taken."""
+        """Register an entry; a docstring's first line says what it is. Raises ValueError for a name that is taken."""
         if name in self._entries:
             raise ValueError(f"{self.field}: {name!r}: is registered twice")
         meaning = (inspect.getdoc(described_by) or "").partition("\n")[0]

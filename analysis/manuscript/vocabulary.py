@@ -7,60 +7,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 import pandas as pd
 
-from analysis.columns import configurations, layers, stops
+from analysis.columns import configurations, layers
 from analysis.drawing import style
 from analysis.load import InputError
 from analysis.manuscript import networks as of_study
+from analysis.manuscript.coefficient import across, at_stops, coefficient, difference, row_of, stops_of, value
+from analysis.manuscript.layer_table import layers_at_stop, layers_by_stop
 from analysis.manuscript.networks import Networks, allowed
 from analysis.manuscript.number import Number, Numbers, Words, grid
 from analysis.manuscript.wording import in_words, side_of_zero
-from analysis.statistics.significance import difference as bounds_of
-from analysis.statistics.significance import paired
 from analysis.tables import correlation
 from analysis.verify import EXPECTED, read_expectation
 
 BENCHMARK = of_study.ROOT / "tests" / "benchmarks" / "curvature.json"
-
-
-def value(of: str | Networks, table: str, column: str, measure: str | None = None, **where: object) -> Number | Words:
-    """One cell: `value("digits_mlp", "correlation", "tau_b", "hessian_trace")`; further columns name the row."""
-    return of_study.cell(of, table, column, _where(measure, where))
-
-
-def across(
-    of: str | Networks, table: str, column: str, measure: str | None = None, by: str = "stop",
-    at: str | Sequence[str] = "every", **where: object,
-) -> Numbers:  # fmt: skip
-    """A column's cells by another column: of every stop, of the stops of a kind (`at="loss"`, `at="epoch"`), or of
-    those listed."""
-    found = of_study.cells(of, table, column, by, _where(measure, where))
-    return Numbers({key: found[allowed(key, found, by)] for key in _chosen(list(found), at)})
-
-
-def difference(
-    of: str | Networks, first: str, second: str, column: str = "tau_b", stop: str | None = None,
-    target: str = "gap.loss",
-) -> Number:  # fmt: skip
-    """The first measure's coefficient less the second's, of the same networks, resampled together."""
-    some = of_study.networks(of)
-    frame, _ = of_study.kept(some, stop)
-    for label in (first, second):
-        allowed(f"measure.{label}", frame.columns, "measure")
-    a, b = paired(frame, target, first, second)
-    allowed(column, a.point)
-    bounds = bounds_of(a, b, column)
-    return Number(a.point[column] - b.point[column], bounds.low, bounds.high)
-
-
-def differences(of: str | Networks, pairs: Mapping[str, Sequence[str]], **where: Any) -> Numbers:
-    """`difference` of each of several pairs, by the names they are given."""
-    return Numbers({name: difference(of, first, second, **where) for name, (first, second) in pairs.items()})
 
 
 def only(of: str | Networks, column: str, *values: object) -> Networks:
@@ -73,10 +38,28 @@ def without(of: str | Networks, column: str, *values: object) -> Networks:
     return of_study.cut(of, column, values, stay=False)
 
 
+def extreme(of: str | Networks, column: str, stop: str, many: int = 1) -> Networks:
+    """The networks with the largest values of a column at a stop or, of a negative number, the smallest."""
+    frame, _ = of_study.kept(of_study.networks(of), stop)
+    at = frame[allowed(column, frame.columns)]
+    chosen = at.nlargest(many) if many > 0 else at.nsmallest(-many)
+    return only(of, "key", *frame.loc[chosen.index, "key"])
+
+
+def less(of: str | Networks, some: Networks) -> Networks:
+    """The networks that are not among `some`: `less(s, extreme(s, "train.loss", "epoch_20"))`."""
+    return without(of, "key", *of_study.records(some)["key"].unique())
+
+
 def parts(of: str | Networks, column: str) -> dict[str, Networks]:
     """The networks of each value of a column alone: one seed at a time, for example."""
     frame = of_study.records(of_study.networks(of))
     return {str(v): only(of, column, v) for v in frame[allowed(column, frame.columns)].unique()}
+
+
+def numbers(several: Iterable[Number]) -> Numbers:
+    """Numbers put together by hand, to ask for their range: `numbers([...]).range`."""
+    return Numbers({str(at): x for at, x in enumerate(several)})
 
 
 def count(of: str | Networks, what: str = "kept", stop: str | None = None) -> Number:
@@ -90,6 +73,12 @@ def count(of: str | Networks, what: str = "kept", stop: str | None = None) -> Nu
         every = of_study.records(some)
         return Number(every[allowed(what, [*counts, *every.columns], "what")].nunique())
     return Number(counts[what])
+
+
+def recorded(of: str | Networks, column: str) -> Number:
+    """How many networks have a value in a column."""
+    frame = of_study.records(of_study.networks(of))
+    return Number(frame.loc[frame[allowed(column, frame.columns)].notna(), "key"].nunique())
 
 
 def setting(of: str | Networks, column: str) -> Number | Words:
@@ -108,8 +97,10 @@ def settings(of: str | Networks, column: str) -> list[Number | Words]:
 
 
 def span(of: str | Networks, column: str, stop: str | None = None, over: str = "") -> Numbers:
-    """Smallest and largest value of a column at a stop, or of its ratio to another; `*` in a name takes several."""
-    frame, _ = of_study.kept(of_study.networks(of), stop)
+    """Smallest and largest value of a column at a stop, or at "every", or of its ratio to another column; `*` in a name
+    takes several."""
+    some = of_study.networks(of)
+    frame = of_study.records(some) if stop == "every" else of_study.kept(some, stop)[0]
     names = [name for name in frame.columns if fnmatchcase(name, column)] or [allowed(column, frame.columns)]
     there = frame[names].div(frame[allowed(over, frame.columns)], axis=0) if over else frame[names]
     return Numbers({"low": Number(float(there.min().min())), "high": Number(float(there.max().max()))})
@@ -143,7 +134,7 @@ def order(x: Number) -> Words:
     return Words({"above": "ahead", "below": "behind"}.get(side_of_zero(x.low, x.high), "undecided"))
 
 
-def agreement(x: Number, published: float | str) -> Words:
+def agreement(x: Number, published: Number | float) -> Words:
     """A published number beside ours: agrees where it lies in our interval, else ours is lower, or higher."""
     if x.low <= float(published) <= x.high:
         return Words("agrees")
@@ -159,7 +150,7 @@ def which(xs: Numbers, what: str) -> Words:
 
 def stops_where(of: str | Networks, table: str, column: str, what: str, measure: str, **where: object) -> Words:
     """The stops at which a column of words, such as a verdict, begins with `what`."""
-    found = of_study.rows(of, table, {"stop": "every"} | _where(measure, where))
+    found = of_study.rows(of, table, {"stop": "every"} | row_of(measure, where))
     said = found[allowed(column, found.columns)].astype(str).str.startswith(what)
     return Words(in_words(found.loc[said, "stop"], found["stop"]))
 
@@ -179,30 +170,20 @@ def layers_of(of: str | Networks, measure: str) -> list[str]:
     return found
 
 
-def stops_of(of: str | Networks, kind: str = "every") -> list[str]:
-    """The stops: training losses from high to low, then epochs."""
-    return _chosen(stops(of_study.records(of_study.networks(of))), kind)
-
-
 def main_stop(of: str | Networks) -> Words:
     """The stop that is meant where none is named: the lowest training loss."""
     return Words(of_study.stop_of(of_study.networks(of)))
 
 
-def published(study: str, measure: str) -> Words:
-    """What is published about a measure, as analysis/expected has it."""
-    found = of_study.rows(study, "published", {"measure": measure, "stop": "every"})
-    return Words(found["published"].iloc[0])
+def published(study: str, measure: str) -> Number | Words:
+    """What is published about a measure, as analysis/expected has it: a number, or words."""
+    found = of_study.rows(study, "published", {"measure": measure, "stop": "every"})["published"].iloc[0]
+    return Number(float(found)) if found.replace(".", "", 1).isdigit() else Words(found)
 
 
 def published_claims() -> Number:
     """How many published statements are compared with ours, of all studies."""
     return Number(sum(len(read_expectation(path).claims) for path in EXPECTED.glob("*.yaml")))
-
-
-def stop_words(stop: str) -> Words:
-    """A stop in a table's head: loss 0.1, epoch 40."""
-    return Words(stop.replace("_", " "))
 
 
 def measure_words(label: str) -> Words:
@@ -243,22 +224,12 @@ def benchmark(case: str, peer: str, column: str = "time_ratio") -> Number:
 WORDS = {
     word.__name__: word
     for word in (
-        value, across, difference, differences, only, without, parts, count, setting, settings, span, table, headline,
-        grid, side, order, agreement, which, stops_where, claim, layers_of, stops_of, stop_words, measure_words,
-        target_words, title, main_stop, published, published_claims, minutes, provenance, benchmark,
+        value, across, coefficient, difference, at_stops, layers_at_stop, layers_by_stop, only, without, extreme, less,
+        parts, numbers, count, recorded, setting, settings, span, table, headline, grid, side, order, agreement, which,
+        stops_where, claim, layers_of, stops_of, measure_words, target_words, title, main_stop, published,
+        published_claims, minutes, provenance, benchmark,
     )
 }  # fmt: skip
-
-
-def _where(measure: str | None, where: Mapping[str, object]) -> dict[str, object]:
-    return dict(where) if measure is None else {"measure": measure, **where}
-
-
-def _chosen(known: list[str], at: str | Sequence[str]) -> list[str]:
-    if isinstance(at, str):
-        kind = allowed(at, ("every", "loss", "epoch"), "at")
-        return known if kind == "every" else [key for key in known if key.startswith(f"{kind}_")]
-    return list(at)
 
 
 def _plain(v: Any) -> Any:

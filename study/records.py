@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from study.config import FIELDS, RunConfig, run_key
+from study.config import RunConfig, run_key
 from study.grid import Study
+from study.hyperparameter import changed_seams, hyperparameters
 from study.names import Label, Stop, label_of
 from study.state import run_state
 from study.storage.atomic import read_json, write_bytes
@@ -41,6 +42,7 @@ def collect(study: Study, runs_root: str | Path, results_root: str | Path | None
     timings: list[Row] = []
     curves: list[Row] = []
     missing = 0
+    seams = changed_seams(study.runs)
     for config in study.runs:
         paths = RunPaths(Path(runs_root), run_key(config))
         if run_state(paths, config, study.measures) != "done":
@@ -50,7 +52,7 @@ def collect(study: Study, runs_root: str | Path, results_root: str | Path | None
         timings.append(_timing(paths.key, "", "train", outcome["seconds"]))
         curves += _curve(paths)
         for stop in config.stops:
-            rows.append(_row(config, paths, stop, outcome, study.measures))
+            rows.append(_row(config, paths, stop, outcome, study.measures, seams))
             timings += _stop_timings(paths.key, stop, paths.stop(stop), study.measures)
     path = records_file(study.name, results_root)
     if rows:
@@ -79,7 +81,14 @@ def _text(value: Any) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def _row(config: RunConfig, paths: RunPaths, stop: str, outcome: Mapping[str, Any], measures: Iterable[str]) -> Row:
+def _row(
+    config: RunConfig,
+    paths: RunPaths,
+    stop: str,
+    outcome: Mapping[str, Any],
+    measures: Iterable[str],
+    seams: Collection[str] = (),
+) -> Row:
     files = paths.stop(stop)
     diverged = outcome["status"] == "diverged"
     reached = outcome["reached"].get(stop)
@@ -87,7 +96,7 @@ def _row(config: RunConfig, paths: RunPaths, stop: str, outcome: Mapping[str, An
     evaluation = {} if diverged else read_json(files.evaluation)
     train, test = evaluation.get("train", {}), evaluation.get("test", {})
     cells: dict[str, Any] = {"key": paths.key, "stop": stop}
-    cells |= {f"hp.{name}": getattr(config, name) for name in FIELDS if name != "stops"}
+    cells |= {f"hp.{name}": value for name, value in hyperparameters(config, seams).items() if name != "stops"}
     cells |= {"train.status": outcome["status"], "train.converged": reached is not None and not diverged}
     cells |= {"train.epoch": at["epoch"], "train.step": at["step"]}
     for part, values in (("train", train), ("test", test)):

@@ -12,7 +12,7 @@ import re
 import tokenize
 from pathlib import Path
 
-from study.config import FIELDS, STACKED, RunConfig, allowed_text
+from study.config import FIELDS, SEAMS, STACKED, RunConfig, allowed_text
 from study.data.dataset import DATASETS
 from study.grid import load_study
 from study.markdown import Blocks, escaped, fill, table
@@ -42,7 +42,7 @@ def _fields() -> str:
     meanings = field_meanings()
     rows = []
     for name, field in FIELDS.items():
-        kind = str(field.type).replace("tuple[", "list of ").replace(", ...]", "")
+        kind = str(field.type).replace("tuple[", "list of ").replace(", ...]", "").replace("Choice", "choice")
         mixed = "yes" if name in STACKED else ""
         rows.append((f"`{name}`", kind, _default(field.default), allowed_text(name), mixed, meanings[name]))
     return table(("field", "type", "default", "allowed", "mixed", "meaning"), rows)
@@ -80,6 +80,19 @@ def _models() -> str:
         for name, model in MODELS.items()
     ]
     return table(("model", "what it is", "inputs"), rows)
+
+
+def _seams() -> str:
+    rows = []
+    for field, registry in SEAMS.items():
+        for name, entry in registry.entries().items():
+            options = [f"`{o}` {known.default} ({_words(known.allowed)})" for o, known in entry.options.items()]
+            rows.append((f"`{field}`", f"`{name}`", entry.meaning, "; ".join(options)))
+    return table(("field", "name", "what it is", "options"), rows)
+
+
+def _words(allowed: str) -> str:
+    return allowed.removeprefix("allowed: ")
 
 
 def _transforms() -> str:
@@ -143,6 +156,7 @@ BLOCKS: Blocks = {
     "fields": _fields,
     "datasets": _datasets,
     "models": _models,
+    "seams": _seams,
     "transforms": _transforms,
     "studies": _studies,
     "measures": _measures,

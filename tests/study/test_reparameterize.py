@@ -10,9 +10,9 @@ from torch import nn
 from study.config import RunConfig, run_key
 from study.grid import load_study
 from study.measures import MEASURES, MeasureContext, compute
-from study.models.registry import build_model
 from study.records import collect, read_table
 from study.run import run_shard
+from study.training.start import build_model
 from study.transforms.rescaling import factors, function_difference, reparameterized
 
 

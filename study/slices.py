@@ -16,10 +16,10 @@ from torch.func import functional_call
 from study.config import RunConfig, run_key
 from study.data.dataset import Tensors
 from study.loss import mean_loss_and_error
-from study.records import write_rows
 from study.seeds import generator_for
 from study.storage.atomic import read_tensors
 from study.storage.paths import RunPaths, slices_file
+from study.storage.rows import write_rows
 from study.training.start import build_model, training_data, training_labels
 from study.transforms.rescaling import reparameterized
 

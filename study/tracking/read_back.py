@@ -8,7 +8,7 @@ from typing import Any
 from study.config import FIELDS
 from study.hyperparameter import is_whole
 from study.names import column_name
-from study.records import Row
+from study.storage.rows import Row
 from study.tracking.wandb_run import TrackingError
 
 

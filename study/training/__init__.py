@@ -8,6 +8,7 @@
 
     objective.py  update.py (around optimizer.py)  schedule.py  batch.py  mask.py  growth.py    a registry each
 
-A method is one entry in one of the latter, registered by its decorator, and its case in tests/study/test_seams.py.
+A method is one entry in one of the latter, registered by its decorator, and its case in
+tests/study/training/test_seams.py.
 The loop calls whatever the config names; it asks for no name. No registry imports torch: a study is checked without it.
 """

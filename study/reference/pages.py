@@ -15,15 +15,15 @@ from pathlib import Path
 from study.config import FIELDS, SEAMS, STACKED, RunConfig, allowed_text
 from study.data.dataset import DATASETS
 from study.grid import load_study
-from study.markdown import Blocks, escaped, fill, table
 from study.measures import MEASURES
 from study.measures.registry import Measure
 from study.models.registry import MODELS
+from study.reference.markdown import Blocks, escaped, fill, table
 from study.storage.paths import CONFIGS
 from study.study_file import SECTIONS, read_study_file
 from study.transforms.rescaling import ALLOWED
 
-FILES = (CONFIGS / "README.md", Path(__file__).parent / "measures/README.md")
+FILES = (CONFIGS / "README.md", Path(__file__).parents[1] / "measures/README.md")
 # What a measure's docstring says after its first line and its formula.
 _PARTS = ("Source:", "Parameters:", "Data:", "Deterministic.", "Sampled:", "Cost:")
 

@@ -12,8 +12,9 @@ from study.config import run_key
 from study.data.dataset import DATASETS
 from study.grid import load_study, shards
 from study.models.registry import MODELS
-from study.records import collect, read_table, run_rows
+from study.records import collect, run_rows
 from study.run import run_shard
+from study.storage.rows import read_table
 from study.training.optimizer import OPTIMIZERS, Optimizer, decay, descend
 from tests.support.entries import all_registered
 

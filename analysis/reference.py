@@ -13,7 +13,7 @@ from pathlib import Path
 import analysis
 from analysis.exclude import RULES, VARIANTS
 from analysis.make import parts
-from study.markdown import Blocks, escaped, fill, table
+from study.reference.markdown import Blocks, escaped, fill, table
 
 HOME = Path(__file__).parent
 FILE = HOME / "README.md"

@@ -77,6 +77,38 @@ def test_the_test_sees_a_violation(tmp_path: Path) -> None:
     assert violations(tmp_path) == ["study/data/dataset.py imports wandb", "study/grid.py imports slurm"]
 
 
+def imported_modules(root: Path) -> dict[str, set[str]]:
+    """Module of study/ -> those that it imports anywhere: at its top, in functions, for type checking."""
+    files = {p.relative_to(root).with_suffix("").as_posix(): p for p in (root / "study").rglob("*.py")}
+    modules = {name.replace("/", ".").removesuffix(".__init__"): path for name, path in files.items()}
+    graph: dict[str, set[str]] = {name: set() for name in modules}
+    for name, path in modules.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                graph[name] |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                inside = {f"{node.module}.{alias.name}" for alias in node.names}
+                graph[name] |= inside & modules.keys() if inside & modules.keys() else {node.module}
+    return {name: found & modules.keys() for name, found in graph.items()}
+
+
+def in_circles(graph: dict[str, set[str]]) -> set[str]:
+    """The modules that are left when those that import nothing that is left are taken out, again and again."""
+    left = dict(graph)
+    while done := {name for name, found in left.items() if not found & left.keys()}:
+        left = {name: found for name, found in left.items() if name not in done}
+    return set(left)
+
+
+def test_no_circles(tmp_path: Path) -> None:
+    """Not under TYPE_CHECKING and not inside functions either."""
+    assert in_circles(imported_modules(ROOT)) == set()
+    (tmp_path / "study").mkdir()
+    for one, other in (("a", "b"), ("b", "a")):
+        (tmp_path / f"study/{one}.py").write_text(f"def f():\n    from study.{other} import x\n")
+    assert in_circles(imported_modules(tmp_path)) == {"study.a", "study.b"}
+
+
 def test_training_needs_few_packages() -> None:
     """`python -m study run` works where only torch, torchvision, numpy, scipy and PyYAML are installed."""
     code = (

@@ -107,9 +107,8 @@ def _build(sources: list[Source], root: Path, path: Path) -> tuple[list[Path], s
 
 
 def _headline(source: Source, made: Made) -> str:
-    from analysis.columns import at_stop, main_stop
+    from analysis.columns import at_stop, main_stop, targets
     from analysis.drawing.render import to_text
-    from analysis.stopwise import targets
     from analysis.tables.correlation import headline
 
     available = targets(at_stop(source.records))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from analysis.columns import LEDGER, TARGETS, at_stop, stops, values
+from analysis.columns import LEDGER, at_stop, stops, targets
 from analysis.drawing.render import lacking
 from analysis.exclude import exclude
 
@@ -58,8 +58,3 @@ def first_target(table: pd.DataFrame) -> pd.DataFrame:
     rows = rows.reset_index(drop=True)
     rows.attrs = dict(table.attrs)
     return rows
-
-
-def targets(frame: pd.DataFrame) -> list[str]:
-    """The targets that the frame has values of, in the order of load.TARGETS."""
-    return [t for t in TARGETS if t in frame.columns and bool(pd.notna(values(frame, t)).any())]

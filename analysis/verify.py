@@ -18,9 +18,10 @@ import yaml
 from analysis.columns import at_stop, stops
 from analysis.exclude import VARIANTS, exclude
 from analysis.load import InputError, read_records
-from analysis.statistics.correlation import RESAMPLES, Coefficients, correlate_each
+from analysis.statistics.coefficients import RESAMPLES, Coefficients
+from analysis.statistics.correlation import correlate_each
+from analysis.statistics.differences import difference, paired
 from analysis.statistics.resample import WORDS
-from analysis.statistics.significance import difference, paired
 from study.storage.paths import published_file
 
 EXPECTED = Path(__file__).parent / "expected"

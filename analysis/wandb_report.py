@@ -16,14 +16,13 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.columns import at_stop, axes, main_stop
+from analysis.columns import at_stop, axes, main_stop, targets
 from analysis.drawing.render import to_markdown
 from analysis.drawing.style import hyperparameter, look, target_axis
 from analysis.load import InputError, Source, load_study
 from analysis.make import parts
 from analysis.manuscript.paper import excerpt
 from analysis.selection import trained
-from analysis.tables.correlation import targets
 from study.names import wandb_name
 from study.storage.atomic import read_json, write_json
 from study.storage.paths import results_folder

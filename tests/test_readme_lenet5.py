@@ -12,7 +12,7 @@ import pytest
 
 from analysis.columns import configurations
 from analysis.load import load_study
-from analysis.statistics.correlation import coefficients
+from analysis.statistics.coefficients import coefficients
 from tests.coefficients import (
     DISTANCE,
     DRAWS,

@@ -6,13 +6,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.columns import at_stop
+from analysis.columns import at_stop, targets
 from analysis.drawing import style
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.selection import with_last_layer
 from analysis.statistics.correlation import correlate
-from analysis.stopwise import targets
 
 TITLE = "Kendall rank correlation of each measure with the generalization gap, 95% intervals by configuration"
 

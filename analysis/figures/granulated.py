@@ -7,13 +7,12 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from analysis.columns import at_stop, axes
+from analysis.columns import at_stop, axes, targets
 from analysis.drawing import style
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.selection import trained
 from analysis.statistics.granulated import granulated
-from analysis.stopwise import targets
 
 TITLE = "Granulated rank correlation: agreement with the gap along each hyperparameter (ψ) and on average (Ψ)"
 

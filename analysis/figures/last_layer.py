@@ -5,14 +5,13 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.columns import at_stop, stops
+from analysis.columns import at_stop, stops, targets
 from analysis.drawing import style
 from analysis.drawing.groups import groups, legend
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.figures.reparameterization import fill, row_height
 from analysis.selection import last_layer, transforms
-from analysis.stopwise import targets
 from study.names import Label, Stop
 
 TITLE = (

@@ -7,15 +7,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.columns import at_stop, stops, values
+from analysis.columns import at_stop, stops, targets, values
 from analysis.drawing import style
 from analysis.drawing.groups import groups, legend
 from analysis.drawing.ticks import logarithmic
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.selection import last_layer
-from analysis.statistics.correlation import coefficients
-from analysis.stopwise import targets
+from analysis.statistics.coefficients import coefficients
 
 TITLE = (
     "The last layer's flatness against the loss gap (top) and the error gap (bottom) at every stop, networks of one "

@@ -6,13 +6,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.columns import at_stop, layers
+from analysis.columns import at_stop, layers, targets
 from analysis.drawing import style
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.selection import trained
 from analysis.statistics.correlation import correlate
-from analysis.stopwise import targets
 
 TITLE = "Rank correlation with the gap, layer by layer; bars are 95% intervals by configuration"
 

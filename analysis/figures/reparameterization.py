@@ -9,15 +9,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
-from analysis.columns import at_stop, values
+from analysis.columns import at_stop, targets, values
 from analysis.drawing import style
 from analysis.drawing.groups import Groups
 from analysis.drawing.ticks import linear, logarithmic
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.selection import transforms
-from analysis.statistics.correlation import coefficients
-from analysis.stopwise import targets
+from analysis.statistics.coefficients import coefficients
 from analysis.tables.reparameterization import NEEDS
 from study.names import Label
 

@@ -10,14 +10,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.columns import at_stop, values
+from analysis.columns import at_stop, targets, values
 from analysis.drawing import style
 from analysis.drawing.ticks import linear, logarithmic
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.selection import trained
-from analysis.statistics.correlation import coefficients
-from analysis.stopwise import targets
+from analysis.statistics.coefficients import coefficients
 
 TITLE = (
     "Each measure against the generalization gap; rugs show the margins, the line is least squares on the axes shown"

@@ -5,12 +5,11 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.columns import at_stop, layers, measures
+from analysis.columns import at_stop, layers, measures, targets
 from analysis.drawing import style
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.figures.scatter import panels
-from analysis.stopwise import targets
 
 TITLE = "Relative flatness (top) and the Hessian trace (bottom) of each layer against the generalization gap"
 _PAIR = ("relative_flatness", "hessian_trace")

@@ -8,12 +8,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
-from analysis.columns import at_stop, configurations, values
+from analysis.columns import at_stop, configurations, targets, values
 from analysis.drawing import style
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.selection import trained
-from analysis.stopwise import targets
 
 TITLE = (
     "Rank stability: τ_b against the number of networks (median and central 80% of 40 random sets of configurations)"

@@ -14,13 +14,13 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import verify
-from analysis.columns import at_stop, configurations, main_stop, varying
+from analysis.columns import at_stop, configurations, main_stop, targets, varying
 from analysis.drawing import render, style
 from analysis.exclude import exclude
 from analysis.load import InputError, Source, load_study
 from analysis.make import Made, Progress, make, parts
 from analysis.manuscript.wording import findings
-from analysis.stopwise import first_target, targets
+from analysis.stopwise import first_target
 from analysis.tables.correlation import headline
 from study.names import Label
 from study.storage.paths import published_studies

@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from analysis.columns import SEED, at_stop, configurations, layers, main_stop, measures, stops, varying
+from analysis.columns import SEED, at_stop, configurations, layers, main_stop, measures, stops, targets, varying
 from analysis.drawing import style
 from analysis.exclude import exclude
 from analysis.load import Source
-from analysis.stopwise import targets
 from study.names import Label
 from study.transforms.rescaling import given_factor
 

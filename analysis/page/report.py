@@ -11,12 +11,11 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from analysis.columns import at_stop, main_stop
+from analysis.columns import at_stop, main_stop, targets
 from analysis.drawing import render, style
 from analysis.load import Source
 from analysis.make import Made, parts
 from analysis.page.explorer import explorer_data
-from analysis.stopwise import targets
 from analysis.tables.correlation import headline
 
 _FIRST = "last_layer"  # the figure that the source papers' claim rests on

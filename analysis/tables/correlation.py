@@ -7,17 +7,17 @@ import pandas as pd
 from analysis.columns import LEDGER, TARGETS
 from analysis.drawing.style import target_words
 from analysis.selection import with_last_layer
-from analysis.statistics.correlation import RESAMPLES, WITH_INTERVAL, correlate
+from analysis.statistics.coefficients import RESAMPLES
+from analysis.statistics.correlation import correlate
 from analysis.statistics.resample import WORDS
-from analysis.stopwise import stopwise, targets
+from analysis.statistics.weighted import WITH_INTERVAL
+from analysis.stopwise import stopwise
 
 TITLE = "Rank correlation of each measure with the generalization gap"
 METHOD = (
     f"τ_b corrects for ties, τ_a does not (a constant measure scores τ_a = 0 and has no τ_b); in brackets {WORDS}; a "
     "configuration is all hyperparameters but the seed; n is the number of networks with a value."
 )
-
-__all__ = ["METHOD", "TITLE", "build", "headline", "targets"]
 
 
 def build(frame: pd.DataFrame, resamples: int = RESAMPLES, rules: str = "default") -> pd.DataFrame:

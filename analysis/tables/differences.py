@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.selection import last_layer, trained
-from analysis.statistics.correlation import RESAMPLES
+from analysis.statistics.coefficients import RESAMPLES
+from analysis.statistics.differences import differences
 from analysis.statistics.resample import WORDS
-from analysis.statistics.significance import differences
 from analysis.stopwise import stopwise
 
 TITLE = "Difference of τ_b between relative flatness and each other measure, and power"

@@ -7,8 +7,8 @@ import pandas as pd
 from analysis.columns import axes, axis_columns, hyperparameters
 from analysis.drawing.style import hyperparameter
 from analysis.selection import with_last_layer
-from analysis.statistics.correlation import RESAMPLES
-from analysis.statistics.significance import BLOCKS, permutation
+from analysis.statistics.coefficients import RESAMPLES
+from analysis.statistics.permutation import BLOCKS, permutation
 from analysis.stopwise import stopwise
 
 TITLE = "Correlation and permutation p within each hyperparameter, and among seeds alone"

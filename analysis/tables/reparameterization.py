@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.columns import configurations, layers, values
 from analysis.selection import transforms
-from analysis.statistics.correlation import RESAMPLES, coefficients_of_many
+from analysis.statistics.coefficients import RESAMPLES, coefficients_of_many
 from analysis.statistics.resample import WORDS
 from analysis.stopwise import stopwise
 from study.names import Label

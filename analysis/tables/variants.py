@@ -6,7 +6,8 @@ import pandas as pd
 
 from analysis.exclude import VARIANTS
 from analysis.selection import with_last_layer
-from analysis.statistics.correlation import RESAMPLES, correlate
+from analysis.statistics.coefficients import RESAMPLES
+from analysis.statistics.correlation import correlate
 from analysis.statistics.partial import partial
 from analysis.statistics.resample import WORDS
 from analysis.stopwise import stopwise

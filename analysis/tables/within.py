@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from analysis.columns import axes, axis_columns, codes, values
 from analysis.drawing.style import hyperparameter
 from analysis.selection import with_last_layer
-from analysis.statistics.correlation import RESAMPLES, complete, correlate_each
+from analysis.statistics.coefficients import RESAMPLES, complete
+from analysis.statistics.correlation import correlate_each
 from analysis.statistics.resample import WORDS
 from analysis.stopwise import stopwise
 

@@ -15,7 +15,8 @@ from analysis.figures import Lacking
 from analysis.figures import last_layer as scatter
 from analysis.figures import last_layer_stops as beside
 from analysis.selection import trained, transforms, with_last_layer
-from analysis.statistics.correlation import coefficients, correlate, tau
+from analysis.statistics.coefficients import coefficients, tau
+from analysis.statistics.correlation import correlate
 from analysis.statistics.partial import partial as partial_rank
 from analysis.statistics.partial import partial_tau
 from analysis.stopwise import first_target

@@ -14,7 +14,7 @@ from analysis.columns import at_stop, layers, measures, values
 from analysis.load import Source
 from analysis.make import Made
 from analysis.page.report import write_report
-from analysis.statistics.correlation import tau
+from analysis.statistics.coefficients import tau
 from analysis.tables import correlation, exclusions
 from tests.support import chromium
 

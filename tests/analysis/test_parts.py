@@ -19,7 +19,7 @@ from analysis.figures import slices as slices_figure
 from analysis.figures.stability import curves
 from analysis.load import Source
 from analysis.make import make, parts, write
-from analysis.statistics.correlation import tau
+from analysis.statistics.coefficients import tau
 from analysis.stopwise import first_target
 from analysis.tables import invariance, reparameterization, within
 from analysis.tables import sweep as sweep_table

@@ -10,7 +10,7 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.columns import layers, measures
-from analysis.drawing.style import ordered
+from analysis.vocabulary import ordered
 from study.names import Label
 from study.transforms.rescaling import given_factor
 

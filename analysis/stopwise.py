@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from analysis.columns import LEDGER, at_stop, stops, targets
-from analysis.drawing.render import lacking
 from analysis.exclude import exclude
 
 Statistic = Callable[[pd.DataFrame, str], pd.DataFrame]
@@ -58,3 +57,10 @@ def first_target(table: pd.DataFrame) -> pd.DataFrame:
     rows = rows.reset_index(drop=True)
     rows.attrs = dict(table.attrs)
     return rows
+
+
+def lacking(title: str, lacks: str) -> pd.DataFrame:
+    """An empty table that says what it would have needed."""
+    table = pd.DataFrame()
+    table.attrs |= {"title": title, "lacks": lacks}
+    return table

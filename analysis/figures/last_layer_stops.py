@@ -15,6 +15,7 @@ from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.selection import last_layer
 from analysis.statistics.coefficients import coefficients
+from analysis.vocabulary import measure_words, target_axis
 
 TITLE = (
     "The last layer's flatness against the loss gap (top) and the error gap (bottom) at every stop, networks of one "
@@ -48,8 +49,8 @@ def build(frame: pd.DataFrame) -> Figure:
                 axes.yaxis.set_major_locator(MaxNLocator(4))
                 axes.set_title(f"{words}\n$r = {r:.2f}$" if row == 0 else f"$r = {r:.2f}$", fontsize=7)
         for row, target in enumerate(_TARGETS):
-            grid[row, 0].set_ylabel(style.target_axis(target).replace("generalization ", ""))
+            grid[row, 0].set_ylabel(target_axis(target).replace("generalization ", ""))
         for axes in grid[1]:
-            axes.set_xlabel(style.look(label).words, fontsize=6.5)
+            axes.set_xlabel(measure_words(label), fontsize=6.5)
         legend(figure, settings)
     return figure

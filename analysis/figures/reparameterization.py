@@ -18,6 +18,7 @@ from analysis.figures import Lacking
 from analysis.selection import transforms
 from analysis.statistics.coefficients import coefficients
 from analysis.tables.reparameterization import NEEDS
+from analysis.vocabulary import target_axis
 from study.names import Label
 
 TITLE = "Each measure against the gap before (top) and after (bottom) a function-preserving reparameterization"
@@ -59,11 +60,11 @@ def fill(
         grid[1, column].set_xlabel(style.panel_words(before))
     grid[0, 0].set_ylabel("as trained")
     grid[1, 0].set_ylabel("reparameterized")
-    figure.supylabel(style.target_axis(target), fontsize=8)
+    figure.supylabel(target_axis(target), fontsize=8)
 
 
 def _panel(axes: Axes, frame: pd.DataFrame, label: str, target: str, settings: Groups | None) -> None:
-    look = style.look(label)
+    colour, marker = style.colour(label), style.marker(label)
     x, y = values(frame, f"measure.{label}"), values(frame, target)
     there = np.isfinite(x) & np.isfinite(y)
     if there.sum() < 2:
@@ -73,7 +74,7 @@ def _panel(axes: Axes, frame: pd.DataFrame, label: str, target: str, settings: G
         settings.scatter(axes, frame, x, y)
     x, y = x[there], y[there]
     if not settings:
-        axes.scatter(x, y, s=6, marker=look.marker, color=look.colour, alpha=0.65, linewidths=0)
+        axes.scatter(x, y, s=6, marker=marker, color=colour, alpha=0.65, linewidths=0)
     if x.min() > 0 and x.max() / x.min() > 30:
         logarithmic(axes)
     else:

@@ -13,6 +13,7 @@ from analysis.drawing import style
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.selection import trained
+from analysis.vocabulary import measure_words, target_words
 
 TITLE = (
     "Rank stability: τ_b against the number of networks (median and central 80% of 40 random sets of configurations)"
@@ -36,12 +37,12 @@ def build(frame: pd.DataFrame) -> Figure:
         axes = figure.subplots()
         axes.axhline(0, color="#999999", linewidth=0.6)
         for k, name in enumerate(names):
-            look = style.look(name)
-            axes.fill_between(networks, low[:, k], high[:, k], color=look.colour, alpha=0.12, linewidth=0)
-            axes.plot(networks, middle[:, k], color=look.colour, marker=look.marker, markersize=3, label=look.words)
+            colour, marker = style.colour(name), style.marker(name)
+            axes.fill_between(networks, low[:, k], high[:, k], color=colour, alpha=0.12, linewidth=0)
+            axes.plot(networks, middle[:, k], color=colour, marker=marker, markersize=3, label=measure_words(name))
         axes.set(
             xlabel="networks",
-            ylabel=rf"$\tau_b$ with the {style.target_words(available[0])}",
+            ylabel=rf"$\tau_b$ with the {target_words(available[0])}",
             ylim=(-1.02, 1.02),
         )
         figure.legend(loc="outside lower center", ncols=2, handletextpad=0.4, columnspacing=1.0)

@@ -12,6 +12,7 @@ from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.selection import transforms
 from analysis.tables.sweep import NEEDS, median_ratio
+from analysis.vocabulary import measure_words
 from study.names import Label
 from study.transforms.rescaling import given_factor
 
@@ -28,8 +29,8 @@ def build(frame: pd.DataFrame) -> Figure:
         figure = Figure(figsize=(style.COLUMN, 2.4))
         axes = figure.subplots()
         for name, line in lines.items():
-            look = style.look(name)
-            axes.plot(*line, color=look.colour, marker=look.marker, markersize=3, label=look.words)
+            colour, marker = style.colour(name), style.marker(name)
+            axes.plot(*line, color=colour, marker=marker, markersize=3, label=measure_words(name))
         axes.set(xscale="log", yscale="log", xlabel="factor", ylabel="after / before")
         figure.legend(loc="outside lower center", ncols=2, handletextpad=0.4, columnspacing=1.0)
     return figure

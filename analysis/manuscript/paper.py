@@ -15,13 +15,14 @@ import pandas as pd
 
 from analysis import verify
 from analysis.columns import at_stop, configurations, main_stop, targets, varying
-from analysis.drawing import render, style
+from analysis.drawing import render
 from analysis.exclude import exclude
 from analysis.load import InputError, Source, load_study
 from analysis.make import Made, Progress, make, parts
 from analysis.manuscript.wording import findings
 from analysis.stopwise import first_target
 from analysis.tables.correlation import headline
+from analysis.vocabulary import target_words
 from study.names import Label
 from study.storage.paths import published_studies
 
@@ -74,7 +75,7 @@ def study_numbers(source: Source, made: Made) -> dict[str, str]:
         found[column] = render.escape(", ".join(sorted({str(v)[:12] for v in frame[column].dropna()})))
     available = targets(kept)
     if available:
-        found["target"] = style.target_words(available[0])
+        found["target"] = target_words(available[0])
         found |= _coefficients(_headline(source, made))
     for table, row_name in (("layers", "layer"), ("differences", "than"), ("partial", "given"), ("granulated", "axis")):
         found |= _table_numbers(made.tables[table], table, row_name, main_stop(frame))

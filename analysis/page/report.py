@@ -12,11 +12,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from markupsafe import Markup
 
 from analysis.columns import at_stop, main_stop, targets
-from analysis.drawing import render, style
+from analysis.drawing import render
 from analysis.load import Source
 from analysis.make import Made, parts
 from analysis.page.explorer import explorer_data
 from analysis.tables.correlation import headline
+from analysis.vocabulary import target_words
 
 _FIRST = "last_layer"  # the figure that the source papers' claim rests on
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -95,7 +96,7 @@ def _study(source: Source, made: Made) -> dict[str, Any]:
         "title": source.title,
         "runs": source.records["key"].nunique(),
         "stop": stop,
-        "target": style.target_words(available[0]) if available else "gap",
+        "target": target_words(available[0]) if available else "gap",
         "headline": table_html(first),
         "tables": [{"name": n, "title": t.attrs["title"], "table": table_html(t)} for n, t in made.tables.items()],
         "figures": [

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.columns import LEDGER, TARGETS
-from analysis.drawing.style import target_words
 from analysis.selection import with_last_layer
 from analysis.statistics.coefficients import RESAMPLES
 from analysis.statistics.correlation import correlate
 from analysis.statistics.resample import WORDS
 from analysis.statistics.weighted import WITH_INTERVAL
 from analysis.stopwise import stopwise
+from analysis.vocabulary import target_words
 
 TITLE = "Rank correlation of each measure with the generalization gap"
 METHOD = (

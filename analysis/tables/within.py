@@ -7,12 +7,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.columns import axes, axis_columns, codes, values
-from analysis.drawing.style import hyperparameter
 from analysis.selection import with_last_layer
 from analysis.statistics.coefficients import RESAMPLES, complete
 from analysis.statistics.correlation import correlate_each
 from analysis.statistics.resample import WORDS
 from analysis.stopwise import stopwise
+from analysis.vocabulary import hyperparameter_words
 
 TITLE = "Correlation with the gap within each setting of one hyperparameter"
 METHOD = (
@@ -36,7 +36,7 @@ def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
             for value in range(int(level.max()) + 1 if level.max() < _SETTINGS else 0):
                 part, rest = (kept[here].reset_index(drop=True) for here in (level == value, level != value))
                 setting = ", ".join(str(part[c].iloc[0]) for c in columns)
-                head = {"axis": hyperparameter(axis), "setting": setting}
+                head = {"axis": hyperparameter_words(axis), "setting": setting}
                 rows += [head | row for row in _setting(part, rest, target, count)]
         return pd.DataFrame(rows)
 

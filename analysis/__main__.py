@@ -26,7 +26,7 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _ledger(options: argparse.Namespace) -> int:
-    from analysis.ledger import load_ledger
+    from analysis.load import load_ledger
 
     return _write([load_ledger(options.file)], options)
 

@@ -16,7 +16,7 @@ from analysis.columns import LEDGER, SEED, measures
 from study.names import label_of
 from study.storage.paths import CONFIGS, published_file, records_file
 
-EXTRA = ("timings", "curves", "slices", "audit")  # files that may stand beside the records
+EXTRA = ("timings", "curves", "slices")  # files that may stand beside the records
 _TEXT = ("key", "stop", "train.status", "prov.commit", "prov.torch", "prov.device", "prov.mode")
 
 
@@ -29,8 +29,7 @@ class Source:
     """One study's frames and where they came from.
 
     `records`: the records frame; `timings`: key, stop, item, seconds; `curves`: key, epoch, train.loss, ...;
-    `slices`: key, transform, normalization, alpha, loss; `audit`: measure, transform, factor, before, after. A frame
-    that no file gave is empty.
+    `slices`: key, transform, normalization, alpha, loss. A frame that no file gave is empty.
     """
 
     name: str
@@ -41,7 +40,6 @@ class Source:
     timings: pd.DataFrame = field(default_factory=pd.DataFrame)
     curves: pd.DataFrame = field(default_factory=pd.DataFrame)
     slices: pd.DataFrame = field(default_factory=pd.DataFrame)
-    audit: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def frame(self, kind: str) -> pd.DataFrame:
         """Return the frame called `kind`: records, or one of EXTRA."""
@@ -120,6 +118,19 @@ def load_study(study: str, results: Path | None = None, committed: bool = False)
     records = read_records(path)
     extra = {kind: _optional(path, kind, use_committed) for kind in EXTRA}
     return Source(name, title, records, path, use_committed, **extra)
+
+
+def load_ledger(path: Path) -> Source:
+    """Read a ledger, or a records file, as a study named after the file. Raises InputError when it is neither."""
+    name = path.stem
+    try:
+        frame = read_ledger(path)
+    except InputError as not_ledger:
+        try:
+            frame = read_records(path)
+        except InputError:
+            raise not_ledger from None
+    return Source(name, name.replace("_", " "), frame, path)
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pytest
 
 from analysis.drawing.render import to_markdown
 from analysis.load import load_study
-from analysis.tables import reparameterization, stops
+from analysis.tables import last_layer_stops, reparameterization
 from analysis.tables.correlation import build, headline
 from tests.benchmarks.curvature import table
 
@@ -39,7 +39,7 @@ def test_the_table_of_lenet5_is_that_of_the_committed_records(study: str, said: 
 
 def of_last_layer(records: pd.DataFrame, brief: bool = False) -> pd.DataFrame:
     """The last layer beside what is simpler, stop beside stop, as README shows it."""
-    table = stops.build(records)
+    table = last_layer_stops.build(records)
     always, after = ["Pearson r"], ["Pearson r", "r after rescaling"]
     within = [c for c in table["coefficient"].drop_duplicates() if c.startswith("r within")]
     few = {

@@ -17,7 +17,7 @@ from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.selection import transforms
 from analysis.statistics.coefficients import coefficients
-from analysis.tables.reparameterization import NEEDS
+from analysis.statistics.reparameterization import NEEDS
 from analysis.vocabulary import target_axis
 from study.names import Label
 

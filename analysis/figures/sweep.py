@@ -11,7 +11,7 @@ from analysis.drawing import style
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.selection import transforms
-from analysis.tables.sweep import NEEDS, median_ratio
+from analysis.statistics.reparameterization import NEEDS_FACTORS, median_ratio
 from analysis.vocabulary import measure_words
 from study.names import Label
 from study.transforms.rescaling import given_factor
@@ -24,7 +24,7 @@ def build(frame: pd.DataFrame) -> Figure:
     kept, _ = exclude(at_stop(frame))
     lines = ratios(kept)
     if not lines:
-        raise Lacking(NEEDS)
+        raise Lacking(NEEDS_FACTORS)
     with style.paper_style():
         figure = Figure(figsize=(style.COLUMN, 2.4))
         axes = figure.subplots()

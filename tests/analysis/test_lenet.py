@@ -20,7 +20,16 @@ from analysis.statistics.correlation import correlate
 from analysis.statistics.partial import partial as partial_rank
 from analysis.statistics.partial import partial_tau
 from analysis.stopwise import first_target
-from analysis.tables import correlation, last_layer, partial, permutation, reparameterization, stops, variants, within
+from analysis.tables import (
+    correlation,
+    last_layer,
+    last_layer_stops,
+    partial,
+    permutation,
+    reparameterization,
+    settings,
+    variants,
+)
 from tests.support.synthetic import LENET_STOPS, TRANSFORMS, synthetic_lenet
 
 
@@ -44,7 +53,7 @@ def test_the_shape_is_that_of_the_study(lenet):
 
 def test_tables_of_trained_networks_hold_no_reparameterized_ones(lenet):
     few = lenet[lenet["stop"].isin(["loss_0.01", "epoch_20"])]
-    for table in (correlation.build(few, 0), partial.build(few, 0), within.build(few, 0), variants.build(few, 0)):
+    for table in (correlation.build(few, 0), partial.build(few, 0), settings.build(few, 0), variants.build(few, 0)):
         assert not table["measure"].str.contains("@").any() and "kappa_2019.fc3" in set(table["measure"])
 
 
@@ -96,7 +105,7 @@ def test_before_and_after_of_every_draw_for_both_gaps_and_for_the_layers_that_ch
 
 
 def test_within_each_pair_and_within_each_init(lenet, kept):
-    table = within.build(lenet, 0)
+    table = settings.build(lenet, 0)
     assert set(table["target"]) == {"gap.loss", "gap.error"}
     table = table[(table["stop"] == "loss_0.01") & (table["target"] == "gap.loss")]
     assert table.groupby("axis")["setting"].nunique().to_dict() == {"init": 4, "learning rate & batch size": 4}
@@ -186,7 +195,7 @@ def test_both_gaps_at_every_stop_stand_in_one_figure(lenet, kept):
 
 def test_stop_beside_stop_is_the_last_layers_table_turned(lenet):
     few = lenet[lenet["stop"].isin(["loss_0.01", "epoch_20"])]
-    long, turned = last_layer.build(few, 50), stops.build(few, 50)
+    long, turned = last_layer.build(few, 50), last_layer_stops.build(few, 50)
     names = {
         "pearson": "Pearson r",
         "pearson_after": "r after rescaling",

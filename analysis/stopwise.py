@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from analysis.columns import LEDGER, at_stop, stops, targets
-from analysis.exclude import exclude
+from analysis.exclude import DEFAULT, Rule, exclude
 
 Statistic = Callable[[pd.DataFrame, str], pd.DataFrame]
 
@@ -19,7 +19,7 @@ def stopwise(
     method: str,
     wanted: Sequence[str] = ("gap.loss", "gen.gap", "gap.error"),
     every_target: bool = False,
-    rules: str = "default",
+    rules: Sequence[Rule] = DEFAULT,
     needs: str = "two networks with a gap at one stop",
 ) -> pd.DataFrame:
     """Put `statistic(kept rows of one stop, target)` under one another, with columns stop and target in front.

@@ -21,6 +21,7 @@ from rich.table import Table as RichTable
 from analysis.drawing import style
 from analysis.vocabulary import column_words, measure_words, target_words
 
+TABLE_FILES, FIGURE_FILES = (".csv", ".md", ".tex"), (".pdf", ".png")
 _DECIMALS = {"networks_needed": 0, "se": 3, "p_permutation": 4, "q_bh": 4}
 _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
           "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
@@ -125,7 +126,7 @@ def write_table(table: pd.DataFrame, stem: Path) -> list[Path]:
     """Write `stem`.csv, .md and .tex; return the paths."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     written = []
-    for suffix, content in ((".csv", to_csv(table)), (".md", to_markdown(table)), (".tex", to_latex(table))):
+    for suffix, content in zip(TABLE_FILES, (to_csv(table), to_markdown(table), to_latex(table)), strict=True):
         path = stem.with_name(stem.name + suffix)
         path.write_text(content, encoding="utf-8")
         written.append(path)
@@ -148,7 +149,7 @@ def png(figure: Figure) -> bytes:
 def write_figure(figure: Figure, stem: Path, picture: bytes | None = None) -> list[Path]:
     """Write `stem`.pdf (fonts embedded, no date) and .png (`picture`, where it is at hand); return the paths."""
     stem.parent.mkdir(parents=True, exist_ok=True)
-    paths = [stem.with_name(stem.name + suffix) for suffix in (".pdf", ".png")]
+    paths = [stem.with_name(stem.name + suffix) for suffix in FIGURE_FILES]
     paths[0].write_bytes(pdf(figure))
     paths[1].write_bytes(png(figure) if picture is None else picture)
     return paths

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,24 +15,23 @@ from analysis.drawing.groups import Groups
 from analysis.drawing.ticks import linear, logarithmic
 from analysis.exclude import exclude
 from analysis.figures import Lacking
-from analysis.selection import transforms
+from analysis.selection import few, transforms
 from analysis.statistics.coefficients import coefficients
 from analysis.statistics.reparameterization import NEEDS
 from analysis.vocabulary import target_axis
 from study.names import Label
 
 TITLE = "Each measure against the gap before (top) and after (bottom) a function-preserving reparameterization"
-# In the order in which they are asked for: what is claimed to be invariant, then what is known not to be.
-_SHOWN = ("relative_flatness", "relative_flatness_normalized", "kappa_2019", "hessian_trace", "weight_norm_squared")
+_MEASURES = 5  # panels across
 
 
-def build(frame: pd.DataFrame) -> Figure:
+def build(frame: pd.DataFrame, measures: Sequence[str] = ()) -> Figure:
     """Two rows of scatters, a column a measure, its first transform; at the main stop, first target."""
     kept, _ = exclude(at_stop(frame))
     found, available = transforms(kept), targets(kept)
-    if not found or not available:
+    if not few(measures, found, 1) or not available:
         raise Lacking(NEEDS)
-    names = [m for m in _SHOWN if m in found] or list(found)[: len(_SHOWN)]
+    names = few(measures, found, _MEASURES)
     return draw(kept, {m: str(Label.parse(m).at(transform=found[m][0])) for m in names}, available[0])
 
 

@@ -8,7 +8,7 @@ CLUSTER ?= local
 export STUDY_DATA ?= $(if $(wildcard ../shared/data/unpack),.data,)
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce plan report paper verify test test-quick test-slurm check bench-curvature bench-statistics data clean
+.PHONY: help reproduce plan report paper verify reference test test-quick test-slurm check bench-curvature bench-statistics data clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -37,6 +37,10 @@ paper: .venv/ready  ## every table and figure from the committed records, and th
 
 verify: .venv/ready  ## published numbers beside ours, from the committed records alone
 	@$(PY) -m analysis verify
+
+reference: .venv/ready  ## the generated tables of configs/, study/measures/ and analysis/README.md
+	@$(PY) -m study reference
+	@$(PY) -m analysis reference
 
 bench-statistics: .venv/ready  ## every statistic of a ledger of 10,000 rows and 40 measures, with its time
 	@$(PY) -m tests.benchmarks.statistics_scale

@@ -59,8 +59,13 @@ __all__ = [
 ]
 
 
+def home(name: str) -> str:
+    """The module of a public name, e.g. "analysis.statistics.correlation"."""
+    return f"analysis.{_HOME[name]}"
+
+
 def __getattr__(name: str) -> Any:
     """Import a public name at its first use, so that a command that needs one part starts quickly."""
     if name in _HOME:
-        return getattr(import_module(f"analysis.{_HOME[name]}"), name)
+        return getattr(import_module(home(name)), name)
     raise AttributeError(f"module 'analysis' has no attribute {name!r}")

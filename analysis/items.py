@@ -19,6 +19,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import figures, tables
+from analysis.load import InputError
 
 KINDS = {"figure": figures, "table": tables}  # a picture says it first
 OF_STUDY = ("rules", "published")
@@ -68,9 +69,9 @@ def every() -> list[str]:
 
 @cache
 def part(kind: str, name: str) -> Part:
-    """One table or figure. Raises ValueError, naming those that there are."""
+    """One table or figure. Raises InputError, naming those that there are."""
     if name not in names(kind):
-        raise ValueError(f"{kind}: {name}: allowed are {', '.join(names(kind))}")
+        raise InputError(f"{kind}: {name}: allowed are {', '.join(names(kind))}")
     module = import_module(f"{KINDS[kind].__name__}.{name}")
     about = (module.__doc__ or module.TITLE).split("\n\n")[0].replace("\n", " ")
     parameters = tuple(inspect.signature(module.build).parameters)

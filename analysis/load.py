@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from analysis.columns import LEDGER, SEED, measures
 from study.names import label_of
 from study.storage.paths import CONFIGS, published_file, records_file
+from study.study_file import StudyFileError, read_study_file
 
 EXTRA = ("timings", "curves", "slices")  # files that may stand beside the records
 _TEXT = ("key", "stop", "train.status", "prov.commit", "prov.torch", "prov.device", "prov.mode")
@@ -29,7 +29,8 @@ class Source:
     """One study's frames and where they came from.
 
     `records`: the records frame; `timings`: key, stop, item, seconds; `curves`: key, epoch, train.loss, ...;
-    `slices`: key, transform, normalization, alpha, loss. A frame that no file gave is empty.
+    `slices`: key, transform, normalization, alpha, loss. A frame that no file gave is empty. `plan` is the yaml that
+    says what was to be run, where there is one.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Source:
     records: pd.DataFrame
     path: Path
     committed: bool = False
+    plan: Path | None = None
     timings: pd.DataFrame = field(default_factory=pd.DataFrame)
     curves: pd.DataFrame = field(default_factory=pd.DataFrame)
     slices: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -108,7 +110,7 @@ def load_study(study: str, results: Path | None = None, committed: bool = False)
     `results` is the folder of all studies' results (default: $STUDY_RESULTS or "results"); `committed=True` reads only
     analysis/records/. Raises InputError when neither exists.
     """
-    name, title = _name_and_title(study)
+    name, title, plan = _named(study)
     fresh, kept = records_file(name, results), published_file(name)
     use_committed = committed or not fresh.exists()
     path = kept if use_committed else fresh
@@ -117,7 +119,7 @@ def load_study(study: str, results: Path | None = None, committed: bool = False)
         raise InputError(f"{name}: records: none found: allowed is a study with {places}; run it first")
     records = read_records(path)
     extra = {kind: _optional(path, kind, use_committed) for kind in EXTRA}
-    return Source(name, title, records, path, use_committed, **extra)
+    return Source(name, title, records, path, use_committed, plan, **extra)
 
 
 def load_ledger(path: Path) -> Source:
@@ -176,18 +178,15 @@ def _optional(records: Path, kind: str, committed: bool) -> pd.DataFrame:
     return pd.read_csv(path, dtype={"key": "str"})
 
 
-def _name_and_title(study: str) -> tuple[str, str]:
+def _named(study: str) -> tuple[str, str, Path | None]:
+    """Name, title and yaml of a study given by its name or its yaml."""
     path = Path(study)
     if path.suffix not in (".yaml", ".yml"):
         path = CONFIGS / f"{study}.yaml"
         if not path.is_file():
-            return study, study.replace("_", " ")
+            return study, study.replace("_", " "), None
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: file: {error.strerror}: allowed is a study's yaml file or name") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: content: {str(error).splitlines()[0]}: allowed is YAML") from None
-    named = content if isinstance(content, dict) else {}
-    name = str(named.get("name", path.stem))
-    return name, str(named.get("title", name.replace("_", " ")))
+        content = read_study_file(path)
+    except StudyFileError as error:
+        raise InputError(str(error)) from None
+    return content["name"], content["title"], path

@@ -14,6 +14,7 @@ from analysis.drawing import render
 from analysis.items import COUNTS, OF_STUDY, every, part
 from analysis.load import Source
 from analysis.stopwise import lacking
+from analysis.studies.coverage import missing
 from analysis.studies.reader import Shown, read_shown
 
 Progress = Callable[[int, int, str], None]
@@ -21,11 +22,15 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass
 class Made:
-    """What was built for one study, in its order: name -> table or figure, and name -> what was lacking."""
+    """What was built for one study, in its order: name -> table or figure, and name -> what was lacking.
+
+    `missing` says what of the study's plan its records do not hold yet.
+    """
 
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     figures: dict[str, Figure] = field(default_factory=dict)
     lacking: dict[str, str] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
     pictures: dict[str, bytes] = field(default_factory=dict)
 
     def png(self, name: str) -> bytes:
@@ -48,7 +53,7 @@ def make(source: Source, progress: Progress = lambda done, total, name: None, sh
     """
     shown = shown or read_shown(source.name)
     wanted = [one for item in shown.items for one in item.parts()]
-    made = Made()
+    made = Made(missing=missing(source))
     for done, one in enumerate(wanted):
         progress(done, len(wanted), one.name)
         built = build(one.kind, one.name, source, shown)
@@ -68,7 +73,7 @@ def build(
     """One table or figure of a study with what its file says of it, or, as text, what the study would have to have.
 
     `draws`: how many resamples and permutations, where there are any (default: the part's own number). Raises
-    ValueError for an unknown name, naming those that there are.
+    InputError for an unknown name, naming those that there are.
     """
     one, shown = part(kind, name), shown or read_shown(source.name)
     given = {what: getattr(shown, what) for what in OF_STUDY if what in one.parameters}

@@ -15,7 +15,7 @@ from analysis.studies.reader import read_shown, studies_with_files
 from analysis.tables.published import METHOD, TITLE, compared
 from study.storage.paths import SHOWN, published_file
 
-_NOTE = " From the committed records alone; deviations from each protocol: README, Known deviations, and the paper."
+_NOTE = " From the committed records alone; deviations from each protocol: configs/README.md, and the paper."
 
 
 def verify(folder: Path = SHOWN, records: Path | None = None, resamples: int = RESAMPLES) -> pd.DataFrame:

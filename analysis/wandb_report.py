@@ -18,15 +18,17 @@ import pandas as pd
 
 from analysis.columns import at_stop, axes, main_stop, targets
 from analysis.drawing.render import to_markdown
+from analysis.items import names
 from analysis.load import InputError, Source, load_study
-from analysis.make import parts
+from analysis.make import build as build_item
 from analysis.manuscript.paper import excerpt
 from analysis.selection import trained
+from analysis.studies.reader import read_shown
 from analysis.vocabulary import hyperparameter_words, measure_words, target_axis
 from study.names import wandb_name
 from study.storage.atomic import read_json, write_json
 from study.storage.paths import results_folder
-from study.tracking.mirror import PROJECT, check, require_server
+from study.tracking.server import PROJECT, check, require_server
 from study.tracking.wandb_run import TrackingError
 
 _CONVERGED = " and SummaryMetric('train__converged') = True"
@@ -123,10 +125,11 @@ def _columns(frame: pd.DataFrame, labels: Sequence[str], wanted: Sequence[str]) 
 
 
 def _tables(source: Source) -> Iterator[pd.DataFrame]:
-    for part in parts("tables"):
-        table = part.build(source.frame(part.frame))
-        if isinstance(table, pd.DataFrame) and not table.attrs.get("lacks"):
-            yield table
+    for item in read_shown(source.name).items:
+        if item.name in names("table"):
+            table = build_item("table", item.name, source)
+            if isinstance(table, pd.DataFrame):
+                yield table
 
 
 def _scatters(wr: Any, labels: Sequence[str], wanted: Sequence[str]) -> list[Any]:

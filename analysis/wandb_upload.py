@@ -16,21 +16,22 @@ import fcntl
 import math
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from analysis.load import InputError, load_study, read_records
-from study.config import FIELDS
-from study.names import column_name
 from study.records import Row, read_table, write_table
 from study.storage.paths import RunPaths, results_folder, runs_folder
-from study.tracking.mirror import FREE_RATE, PROJECT, check, deliver, write_offline
+from study.tracking.delivery import deliver
+from study.tracking.mirror import FREE_RATE
+from study.tracking.offline import write_offline
 from study.tracking.outbox import Outbox
+from study.tracking.read_back import rows_on_server
+from study.tracking.server import PROJECT, check
 from study.tracking.upload import REQUESTS_PER_RUN, UploadReport, estimate_seconds
 from study.tracking.wandb_run import TrackingError, WandbRun, read_epochs, wandb_run
 
@@ -49,48 +50,10 @@ def wandb_runs(study: str, records: Path, runs_root: Path) -> list[WandbRun]:
 def read_back(study: str, file: Path, entity: str | None = None, project: str = PROJECT) -> pd.DataFrame:
     """Write the runs of a study that W&B has as a records file, and read that: the frame that every analysis takes.
 
-    Raises InputError where the project holds no run of the study. Cost: one request for 200 runs.
+    Raises TrackingError where the project holds no run of the study. Cost: one request for 200 runs.
     """
-    import wandb
-
-    api = wandb.Api()
-    found = api.runs(
-        f"{entity}/{project}" if entity else project, filters={"group": {"$in": [study]}}, per_page=200, lazy=False
-    )
-    try:
-        rows = [row for run in found for row in _rows(run.config, run.summary_metrics)]
-    except (wandb.Error, ValueError) as error:
-        raise InputError(f"wandb: {entity or 'your account'}/{project}: {error}") from error
-    if not rows:
-        raise InputError(
-            f"wandb: {project}: holds no runs of {study}: upload them with python -m analysis.wandb_upload"
-        )
-    write_table(file, rows)
+    write_table(file, rows_on_server(study, entity, project))
     return read_records(file)
-
-
-def _rows(config: Mapping[str, Any], summary: Mapping[str, Any]) -> list[Row]:
-    """The records of one wandb run, one row a stop: what `study.tracking.wandb_run` made of them, undone."""
-    shared = {f"hp.{name}": config[name] for name in FIELDS if name in config and name != "stops"}
-    shared |= {column_name(name): value for name, value in config.items() if name.startswith("prov__")}
-    results = {column_name(name): value for name, value in summary.items() if not name.startswith("_")}
-    rows = []
-    for stop in str(config["stops"]).split():
-        prefix = "" if stop == config["stop"] else f"at.{stop}."
-        own = {name.removeprefix(prefix): value for name, value in results.items() if name.startswith(prefix)}
-        cells = shared | {name: value for name, value in own.items() if not name.startswith("at.")}
-        row = {name: _text(name, value) for name, value in cells.items()}
-        rows.append({"key": str(config["key"]), "stop": stop} | row)
-    return rows
-
-
-def _text(column: str, value: Any) -> str:
-    """A cell as the records write it; JSON has one kind of number, and 1.0 comes back as 1."""
-    if isinstance(value, str | bool):
-        return str(value)
-    field = FIELDS.get(column.removeprefix("hp."))
-    whole = column in ("train.epoch", "train.step") or column.startswith("n.") or (field and field.type == "int")
-    return str(int(value)) if whole else repr(float(value))
 
 
 # --- command line ----------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
+from study.storage.strict_yaml import YamlError, read_mapping
 
 CLUSTERS = Path(__file__).parent / "clusters"
 KINDS = ("local", "slurm")
@@ -79,38 +79,9 @@ def load_cluster(name: str) -> Cluster:
     """Read and check a cluster file. Raises ClusterError, one line: file, field, value, what is allowed."""
     path = find_cluster(name)
     try:
-        return _cluster(_parse(path), path.stem)
-    except ClusterError as error:
+        return _cluster(read_mapping(path, "field: value lines"), path.stem)
+    except (YamlError, ClusterError) as error:
         raise ClusterError(f"{path}: {error}") from None
-
-
-def _parse(path: Path) -> dict[Any, Any]:
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "is not UTF-8 text"
-        raise ClusterError(f"file: {path.name!r}: cannot be read ({reason}), allowed: a yaml file") from None
-    except (yaml.YAMLError, ValueError) as error:
-        if isinstance(error, ClusterError):
-            raise
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "file"
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise ClusterError(f"yaml: {where!r}: broken YAML ({problem}), allowed: field: value lines") from None
-    if not isinstance(content, dict):
-        raise ClusterError(f"yaml: {type(content).__name__!r}: allowed: field: value lines")
-    return content
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses a field given twice, which YAML would silently let the last one win."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise ClusterError(f"{key}: 'line {node.start_mark.line + 1}': is given twice, allowed: once")
-        return super().construct_mapping(node, deep)
 
 
 def _cluster(content: Mapping[Any, Any], name: str) -> Cluster:

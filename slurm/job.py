@@ -15,23 +15,13 @@ import threading
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from slurm.assignment import Assignment
 from slurm.work import Work
-from study.config import RunConfig
 
 
 @dataclass
-class ShardJob:
-    """What submitit pickles: everything a job needs, by value. Call it to do the shard, again to go on with it."""
-
-    study: str
-    shard: str
-    runs: tuple[RunConfig, ...]
-    measures: tuple[str, ...]
-    runs_root: str
-    results_root: str
-    device: str
-    wandb: str = "off"
-    save_seconds: float = 3600.0  # how long a signal leaves it to end its epoch and save
+class ShardJob(Assignment):
+    """What submitit pickles: an assignment. Call it to do the shard, again to go on with it."""
 
     _now: ClassVar[Work | None] = None  # this process's work; a class variable is not pickled
 

@@ -11,6 +11,7 @@ from slurm.cluster import Cluster, load_cluster
 from slurm.journal import Ledger
 from study.grid import Study, load_study
 from study.storage.paths import results_root, runs_folder
+from study.study_file import read_study_file
 
 INLINE = Cluster("inline", "local")
 
@@ -57,5 +58,5 @@ def _folder(asked: Path | None, of_cluster: str, default: str) -> Path:
 
 
 def digest(config: Path) -> str:
-    """What tells whether a study's yaml has changed."""
-    return hashlib.sha256(config.read_bytes()).hexdigest()
+    """What tells whether a study has changed: a hash of its sections, those it takes from an extended file too."""
+    return hashlib.sha256(repr(read_study_file(config)).encode()).hexdigest()

@@ -12,15 +12,13 @@ import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from slurm.assignment import Assignment
 from slurm.journal import Ledger, Marker
 from study.config import run_key
 from study.device import keep_memory
 from study.storage import lease
-
-if TYPE_CHECKING:
-    from slurm.job import ShardJob
 
 POLL_SECONDS = 0.05
 MARK_SECONDS = 1.0  # at most one progress write a second
@@ -33,7 +31,7 @@ DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.
 class Work:
     """A shard under way in this process."""
 
-    job: ShardJob
+    job: Assignment
     # Plain flags: a signal handler that waits for an event which the main thread is looking at locks up.
     stop: bool = False
     begun: bool = False

@@ -53,13 +53,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 default="offline",
                 help="mirror to wandb (default: %(default)s)",
             )
+    text = "bring the generated parts of configs/README.md and study/measures/README.md up to date"
+    commands.add_parser("reference", help=text, description=text)
     options = parser.parse_args(arguments)
     try:
+        if options.command == "reference":
+            return _reference()
         study = load_study(options.config)
         return int(_COMMANDS[options.command](study, options) or 0)
     except (ValueError, OSError, RuntimeError) as error:
         print("error: " + " ".join(str(error).split()), file=sys.stderr)
         return 2
+
+
+def _reference() -> int:
+    from study.reference import write
+
+    for path in write():
+        print(path)
+    return 0
 
 
 def _plan(study: Study, options: argparse.Namespace) -> int:
@@ -71,7 +83,8 @@ def _run(study: Study, options: argparse.Namespace) -> int:
     from study.display import Display
     from study.run import run_shard
     from study.storage import lease
-    from study.tracking.mirror import check, mirror
+    from study.tracking.mirror import mirror
+    from study.tracking.server import check
 
     check(options.wandb)
     plan = planning.make(study, options.runs, skip_published=options.skip_published)

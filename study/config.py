@@ -30,23 +30,25 @@ class RunConfig:
     defaults, and a default never changes.
     """
 
-    dataset: str = "digits"
+    dataset: str = "digits"  # what is learned; the test set is always whole
     n_train: int = 0  # 0: the whole training split; else its first n images
     label_noise: float = 0.0  # fraction of training labels replaced by another class, drawn from the run's seed
-    model: str = "mlp"
+    model: str = "mlp"  # the network
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers; only `mlp` reads it
+    # initial weights, by torch.nn.init, with biases of 0; `default` is PyTorch's own for weights and biases,
+    # `uniform_0.1` is U(-0.1, 0.1), `normal_0.1` has a standard deviation of 0.1
     init: str = "default"
     init_gain: float = 1.0  # factor on the initial weights (not on biases)
-    optimizer: str = "sgd"
-    lr: float = 0.1
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    batch_size: int = 32
-    loss: str = "cross_entropy"
-    stops: tuple[str, ...] = ("loss_0.01",)  # where it is measured: loss_<value> on the training set, or epoch_<n>
-    max_epochs: int = 100
+    optimizer: str = "sgd"  # torch.optim.SGD, or Adam with betas 0.9 and 0.999
+    lr: float = 0.1  # learning rate, constant
+    momentum: float = 0.0  # of SGD, without dampening
+    weight_decay: float = 0.0  # times the weights and biases, added to the gradient
+    batch_size: int = 32  # training images a step; the last step of an epoch takes what is left
+    loss: str = "cross_entropy"  # mean over images; `squared_error` sums (output - onehot)^2 over the outputs
+    stops: tuple[str, ...] = ("loss_0.01",)  # where it is measured: a training loss is first met, or an epoch ends
+    max_epochs: int = 100  # where training ends if stops are not met
     checks_per_epoch: int = 1  # full training losses taken per epoch once the loss is within a factor 2 of a stop
-    seed: int = 0
+    seed: int = 0  # of everything random in training; a study gives it in `seeds`
 
 
 FIELDS = {field.name: field for field in dataclasses.fields(RunConfig)}
@@ -77,10 +79,16 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "weight_decay": _number(lambda v: v >= 0, "allowed: a number >= 0"),
     "batch_size": _number(lambda v: v > 0, "allowed: an integer > 0"),
     "loss": _one_of(LOSSES),
+    "stops": (lambda v: 0 < len(v) == len(set(v)), "allowed: at least one stop, each once, loss_<number> or epoch_<n>"),
     "max_epochs": _number(lambda v: v > 0, "allowed: an integer > 0"),
     "checks_per_epoch": _number(lambda v: v > 0, "allowed: an integer > 0"),
     "seed": _number(lambda v: 0 <= v < 2**31, "allowed: 0 <= seed < 2**31"),
 }
+
+
+def allowed_text(name: str) -> str:
+    """What a field may be, in words, e.g. "0 <= momentum < 1"."""
+    return _RULES[name][1].removeprefix("allowed: ")
 
 
 def _convert(name: str, value: Any) -> Any:
@@ -135,8 +143,6 @@ def _check_together(config: RunConfig) -> None:
         raise ConfigError("momentum", config.momentum, "allowed with adam: 0 (its own beta1 is fixed at 0.9)")
     if len(spec.shape) < MODELS[config.model].min_dimensions:
         raise ConfigError("model", config.model, f"needs images with channels; {config.dataset} has shape {spec.shape}")
-    if not config.stops or len(set(config.stops)) < len(config.stops):
-        raise ConfigError("stops", list(config.stops), "allowed: at least one stop, each once")
     for stop in map(Stop.read, config.stops):
         if stop.value <= 0:
             raise ConfigError("stops", stop.text, STOP_ALLOWED)

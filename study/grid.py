@@ -5,31 +5,16 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from study.config import FIELDS, STACKED, ConfigError, RunConfig, checked_value, config_from_dict, run_key
 from study.measures import MEASURES
 from study.names import Label
+from study.study_file import StudyFileError, read_study_file
 from study.transforms.rescaling import ALLOWED, is_transform
-
-SECTIONS = (
-    "name",
-    "title",
-    "fixed",
-    "grid",
-    "zip",
-    "seeds",
-    "exclude",
-    "measures",
-    "reparameterize",
-    "shard_size",
-    "seconds_per_run",
-)
 
 
 @dataclass(frozen=True)
@@ -56,89 +41,41 @@ class Study:
     path: Path
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice, which YAML would silently let the last one win."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise ConfigError(str(key), f"line {node.start_mark.line + 1}", "is given twice, allowed: once")
-        return super().construct_mapping(node, deep)
-
-
 def load_study(path: str | Path) -> Study:
     """Read and check a study. Raises ConfigError, one line: file, field, value, what is allowed."""
     path = Path(path)
+    content = read_study_file(path)
     try:
-        return _study(_parse(path), path)
+        return _study(content, path)
     except ConfigError as error:
-        raise _At(f"{path}: {error}") from None
-
-
-class _At(ConfigError):
-    def __init__(self, text: str) -> None:
-        ValueError.__init__(self, text)
-
-
-def _parse(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "is not UTF-8 text"
-        raise ConfigError(
-            "study", str(path), f"cannot be read ({reason}), allowed: a yaml file as in configs/"
-        ) from None
-    try:
-        content = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "file"
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise ConfigError("yaml", where, f"broken YAML ({problem})") from None
-    if not isinstance(content, dict):
-        raise ConfigError("yaml", type(content).__name__, "allowed: a mapping with " + ", ".join(SECTIONS))
-    return content
-
-
-def _section(content: Mapping[str, Any], name: str, kind: type, default: Any) -> Any:
-    value = content.get(name, default)
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise ConfigError(name, value, f"is a {type(value).__name__}, allowed: a {kind.__name__}")
-    return value
+        raise StudyFileError(path, error) from None
 
 
 def _study(content: dict[str, Any], path: Path) -> Study:
-    for name in content:
-        if name not in SECTIONS:
-            raise ConfigError(str(name), content[name], "unknown section, allowed: " + ", ".join(SECTIONS))
-    name = _section(content, "name", str, path.stem)
+    name = content["name"]
     if name != path.stem:
         raise ConfigError("name", name, f"allowed: the file's own name, {path.stem!r}")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.\-]*", name):  # it names folders, jobs and wandb's runs
         raise ConfigError("name", name, "allowed in a study's name: letters, digits, . _ -")
-    measures = tuple(_section(content, "measures", list, []))
+    measures = tuple(content["measures"])
     for label in measures:
         if not isinstance(label, str) or label not in MEASURES:
             raise ConfigError("measures", label, "unknown measure, allowed: " + ", ".join(MEASURES))
     if not measures or len(set(measures)) < len(measures):
         raise ConfigError("measures", list(measures), "allowed: at least one measure, each once")
-    measures += tuple(_reparameterized(content.get("reparameterize", []), measures))
-    shard_size = _section(content, "shard_size", int, 32)
+    measures += tuple(_reparameterized(content["reparameterize"], measures))
+    shard_size = content["shard_size"]
     if shard_size < 1:
         raise ConfigError("shard_size", shard_size, "allowed: an integer > 0")
-    seconds = content.get("seconds_per_run")
-    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    if seconds is not None and not (number and 0 < seconds < 1e9):
+    seconds = content["seconds_per_run"]
+    if seconds is not None and not 0 < seconds < 1e9:
         raise ConfigError("seconds_per_run", seconds, "allowed: a number > 0, measured, or leave it out")
     runs = tuple(_runs(content))
-    return Study(name, _section(content, "title", str, name), runs, measures, shard_size, seconds, path)
+    return Study(name, content["title"], runs, measures, shard_size, seconds, path)
 
 
 def _reparameterized(section: Any, measures: tuple[str, ...]) -> Iterable[str]:
     """Labels `<measure>@<transform>` of a list of transforms, or of a mapping from transform to measures."""
-    if not isinstance(section, list | dict):
-        raise ConfigError("reparameterize", section, "allowed: a list of transforms, or transform: [measures]")
     for transform in section:
         if not isinstance(transform, str) or not is_transform(transform) or list(section).count(transform) > 1:
             raise ConfigError("reparameterize", transform, f"allowed, each once: {ALLOWED}")
@@ -162,9 +99,9 @@ def _axis(section: str, name: str, values: Any) -> list[Any]:
 
 
 def _runs(content: dict[str, Any]) -> Iterable[RunConfig]:
-    fixed = _section(content, "fixed", dict, {})
-    grid = {k: _axis("grid", k, v) for k, v in _section(content, "grid", dict, {}).items()}
-    zipped = {k: _axis("zip", k, v) for k, v in _section(content, "zip", dict, {}).items()}
+    fixed = content["fixed"]
+    grid = {k: _axis("grid", k, v) for k, v in content["grid"].items()}
+    zipped = {k: _axis("zip", k, v) for k, v in content["zip"].items()}
     names = [*fixed, *grid, *zipped]
     for name in names:
         if names.count(name) > 1:
@@ -173,10 +110,10 @@ def _runs(content: dict[str, Any]) -> Iterable[RunConfig]:
     if len(lengths) > 1:
         raise ConfigError("zip", {k: len(v) for k, v in zipped.items()}, "allowed: lists of one length")
     rows = [dict(zip(zipped, values, strict=True)) for values in zip(*zipped.values(), strict=True)] if zipped else [{}]
-    excluded = [_exclusion(e) for e in _section(content, "exclude", list, [])]
+    excluded = [_exclusion(e) for e in content["exclude"]]
     hits = [0] * len(excluded)
     seen: dict[str, str] = {}
-    for seed in _seeds(content.get("seeds", 1)):  # outermost: what is done first is a complete grid of fewer seeds
+    for seed in _seeds(content["seeds"]):  # outermost: what is done first is a complete grid of fewer seeds
         for values in itertools.product(*grid.values()):
             for row in rows:
                 config = config_from_dict({**fixed, **dict(zip(grid, values, strict=True)), **row, "seed": seed})
@@ -204,7 +141,7 @@ def _exclusion(rule: Any) -> dict[str, Any]:
 
 
 def _seeds(value: Any) -> list[Any]:
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+    if isinstance(value, int) and value > 0:
         return list(range(value))
     if isinstance(value, list) and value:
         return value

@@ -8,8 +8,8 @@ import platform
 import subprocess
 from pathlib import Path
 
-# Only code can change a number: an edited README, a new record or a reader's own cluster file makes no run dirty.
-CODE = (":/study", ":/slurm", ":(top,exclude)slurm/clusters")
+# Only code can change a number: an edited document, a new record or a reader's own cluster file makes no run dirty.
+CODE = (":/study", ":/slurm", ":(top,exclude)slurm/clusters", ":(top,exclude)*.md")
 
 
 def commit() -> str:

@@ -1,1 +1,1 @@
-"""The paper's generated parts, and findings in words."""
+"""README, findings and paper: text by hand around numbers, tables and figures of the committed records."""

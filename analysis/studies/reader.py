@@ -19,7 +19,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -168,7 +168,7 @@ def _claim(place: str, entry: object) -> Claim:
         raise ValueError(f"{place}.{error}") from None
 
 
-def _fields(place: str, entry: object, known: tuple[str, ...], needed: tuple[str, ...]) -> Mapping[str, Any]:
+def _fields(place: str, entry: object, known: tuple[str, ...], needed: tuple[str, ...]) -> dict[str, Any]:
     content: dict[str, Any] = _typed(place, entry, dict, ", ".join(known))
     for name in content:
         if name not in known:

@@ -1,17 +1,20 @@
 """Exact curvature of the layers of anyone's network.
 
-from study.curvature import layer_curvature
+    from relative_flatness import layer_curvature
 
-for name, layer in layer_curvature(model, (x, y)).items():
-    print(name, layer.trace, layer.relative_flatness)
+    for name, layer in layer_curvature(model, (x, y)).items():
+        print(name, layer.trace, layer.relative_flatness)
+
+A library of its own: it imports nothing else of the project, is `study.curvature` in the checkout, and installs as
+`relative_flatness`. What may be used is named in `__all__`; README.md beside this file is its document.
 """
 
-from study.curvature.estimators import Estimate, hessian_relative_flatness, hessian_trace, hessian_trace_matrix
-from study.curvature.exact import layer_curvature
-from study.curvature.loss import Loss
-from study.curvature.products import Curvature
-from study.curvature.result import LayerCurvature
-from study.curvature.spectra import (
+from .blocks.exact import layer_curvature
+from .blocks.result import LayerCurvature
+from .estimators import Estimate, hessian_relative_flatness, hessian_trace, hessian_trace_matrix
+from .loss import Loss
+from .products import Curvature
+from .spectra import (
     Eigenvalues,
     LayerEigenvalue,
     layer_eigenvalues,
@@ -19,6 +22,8 @@ from study.curvature.spectra import (
     spectral_density,
     top_eigenvalues,
 )
+
+__version__ = "0.1.0"
 
 __all__ = [
     "Curvature",

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from study.curvature.layers import find_layers, named_weights
-from study.curvature.loss import Loss
-from study.curvature.network import Data
-from study.curvature.products import KEPT_BYTES, Curvature
+from .batches import Data
+from .layers import find_layers, named_weights
+from .loss import Loss
+from .products import KEPT_BYTES, Curvature
 
 METHODS = ("hutchinson", "hutch++", "xtrace", "exact")
 

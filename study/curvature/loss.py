@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from study.curvature.loss_factor import DiagonalFactor, Factor, SoftmaxFactor, softmax
+from .loss_factor import DiagonalFactor, Factor, SoftmaxFactor, softmax
 
 LOSSES = ("cross_entropy", "binary_cross_entropy", "squared_error")
 
@@ -118,9 +118,7 @@ def resolve_loss(loss: str | Loss | nn.Module) -> Loss:
         is_plain = loss.reduction == "mean" and loss.weight is None and loss.ignore_index < 0
         if is_plain:
             return Loss("cross_entropy", label_smoothing=loss.label_smoothing)
-    raise ValueError(
-        f"loss {loss!r} is not one of {', '.join(LOSSES)}, a study.curvature.Loss or nn.CrossEntropyLoss()"
-    )
+    raise ValueError(f"loss {loss!r} is not one of {', '.join(LOSSES)}, a Loss or nn.CrossEntropyLoss()")
 
 
 def _as_class_target(targets: Tensor, outputs: Tensor) -> Tensor:

@@ -146,13 +146,13 @@ def n_kept(sizes: Tensor, threshold: float) -> Tensor:
     return torch.where(sizes >= threshold, index, 0).amax(1) if sizes.shape[1] else index.new_zeros(len(sizes))
 
 
-def certificate(n_probes: int = N_PROBES, confidence: float = CONFIDENCE) -> float:
-    """How many times the mean of n Gaussian probes z^T A z bounds the trace of any positive A from above.
+def certificate() -> float:
+    """How many times the mean of n = N_PROBES Gaussian probes z^T A z bounds the trace of any positive A from above.
 
     Chernoff's bound at its worst case, a matrix of rank one: the mean falls under e Tr(A) with a probability of at most
-    (e exp(1 - e))^(n / 2), whatever A is. Returns 1 / e for the probability 1 - confidence.
+    (e exp(1 - e))^(n / 2), whatever A is. Returns 1 / e for the probability 1 - CONFIDENCE.
     """
-    target = 2 * math.log(1 - confidence) / n_probes
+    target = 2 * math.log(1 - CONFIDENCE) / N_PROBES
     low, high = 1e-300, 1.0
     for _ in range(200):
         middle = math.sqrt(low * high)

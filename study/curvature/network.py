@@ -1,20 +1,17 @@
-"""A stranger's network as a function: read batches in pieces, run it frozen, and leave everything as it was found."""
+"""A stranger's network as a function: run frozen, and left as it was found."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-Inputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
-Batch = tuple[Inputs, Tensor]
-Data = Batch | Iterable[Batch]
+from .batches import Inputs, apply, count_samples
 
 
 class Network:
@@ -85,7 +82,7 @@ class Network:
             self._overwrites = any(value._version for value in (*args, *kwargs.values()))
         if not isinstance(outputs, Tensor):
             raise ValueError(f"the model returned {type(outputs).__name__}; a tensor (n, C) of outputs is needed")
-        n_samples = _n_samples(inputs)
+        n_samples = count_samples(inputs)
         if outputs.ndim not in (1, 2) or len(outputs) != n_samples:
             raise ValueError(f"the model's output has shape {tuple(outputs.shape)}; ({n_samples}, C) is needed")
         return outputs[:, None] if outputs.ndim == 1 else outputs
@@ -120,95 +117,6 @@ class Network:
         if value.is_inference():
             value = value.clone()
         return value.to(self.device, self.dtype if value.is_floating_point() else None)
-
-
-@dataclass(frozen=True)
-class Batches:
-    """Data that can be read several times in pieces of at most `n` samples."""
-
-    source: Data
-
-    @classmethod
-    def of(cls, data: Data) -> Batches:
-        """From a pair (inputs, targets) or an iterable of such pairs; an iterator, which can be read once, is kept."""
-        if isinstance(data, Tensor) or not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
-            raise _not_data(data)
-        if isinstance(data, Iterator) or _is_used_up(data):
-            return cls(list(data))  # type: ignore[arg-type]  # a pair is neither
-        return cls(data)
-
-    @property
-    def is_repeatable(self) -> bool:
-        """Whether the samples come in the same order each time: a DataLoader may shuffle."""
-        return isinstance(self.source, tuple | list)
-
-    def read(self, network: Network, n: int | None = None) -> Iterator[Batch]:
-        """The batches, placed for a network and cut into pieces of at most n samples."""
-        for inputs, targets in self._batches():
-            size = _n_samples(inputs)
-            step = n or size
-            if len(targets) != size:
-                raise ValueError(f"a batch has {size} inputs and {len(targets)} targets")
-            for start in range(0, size, step):
-                piece = slice(start, start + step)
-                yield apply(select(inputs, piece), network.place), network.place(targets[piece])
-
-    def head(self, network: Network, n: int) -> Batch:
-        """The first n samples (fewer if the first batch has fewer); ValueError if there is no data."""
-        for batch in self.read(network, n):
-            return batch
-        raise ValueError("data holds no sample")
-
-    def first_targets(self) -> Tensor:
-        """All targets of the first batch."""
-        return next(targets for _, targets in self._batches())
-
-    def _batches(self) -> Iterator[Batch]:
-        is_pair = isinstance(self.source, tuple | list) and len(self.source) == 2 and isinstance(self.source[1], Tensor)
-        for batch in [self.source] if is_pair else self.source:
-            if not (isinstance(batch, tuple | list) and len(batch) == 2 and isinstance(batch[1], Tensor)):
-                raise _not_data(batch)
-            if not batch[1].ndim:
-                raise ValueError(
-                    "data gives single samples, not batches: a Dataset is read through DataLoader(dataset, batch_size)"
-                )
-            inputs = tuple(batch[0]) if isinstance(batch[0], list) else batch[0]
-            yield inputs, batch[1]
-
-
-def _is_used_up(data: Data) -> bool:
-    """Whether reading twice gives the same iterator, which the first reading exhausts."""
-    return not hasattr(data, "__getitem__") and not hasattr(data, "__len__") and iter(data) is iter(data)
-
-
-def _not_data(found: object) -> ValueError:
-    return ValueError(
-        "data must be (inputs, targets), with targets a tensor, or an iterable of such batches, "
-        f"not {type(found).__name__}"
-    )
-
-
-def apply(inputs: Inputs, function: Callable[[Tensor], Tensor]) -> Inputs:
-    """A function of each tensor among some inputs."""
-    if isinstance(inputs, dict):
-        return {name: function(value) for name, value in inputs.items()}
-    return tuple(function(value) for value in inputs) if isinstance(inputs, tuple) else function(inputs)
-
-
-def select(inputs: Inputs, index: Tensor | slice) -> Inputs:
-    """Some samples of some inputs."""
-    return apply(inputs, lambda value: value[index])
-
-
-def cut(inputs: Inputs, n: int) -> Iterator[Inputs]:
-    """Some inputs in pieces of at most n samples."""
-    for start in range(0, _n_samples(inputs), n):
-        yield select(inputs, slice(start, start + n))
-
-
-def _n_samples(inputs: Inputs) -> int:
-    values = inputs.values() if isinstance(inputs, dict) else inputs if isinstance(inputs, tuple) else (inputs,)
-    return len(next(iter(values)))
 
 
 @contextlib.contextmanager

@@ -11,8 +11,9 @@ from types import TracebackType
 import torch
 from torch import Tensor, nn
 
-from study.curvature.loss import Loss, resolve_loss
-from study.curvature.network import Batches, Data, Inputs, Network, select
+from .batches import Batches, Data, Inputs, select
+from .loss import Loss, resolve_loss
+from .network import Network
 
 KINDS = ("hessian", "gauss_newton")
 KEPT_BYTES = 2**30  # ours: a few thousand CIFAR images through a LeNet5
@@ -48,6 +49,8 @@ class Curvature:
         """
         if kind not in KINDS:
             raise ValueError(f"kind {kind!r} is not one of {', '.join(KINDS)}")
+        if not isinstance(chunk, int) or chunk < 1:
+            raise ValueError(f"chunk {chunk!r} is not a number of samples of at least 1")
         if not isinstance(memory_budget, int) or memory_budget < 0:
             raise ValueError(f"memory_budget {memory_budget!r} is not a whole number of bytes")
         named = dict(model.named_parameters())
@@ -101,7 +104,7 @@ class Curvature:
         if self._is_whole:
             return
         held = 0.0
-        for inputs, targets in islice(self.batches.read(self.network, self.chunk), len(self._kept), None):
+        for inputs, targets in islice(self.batches.read(self.network.place, self.chunk), len(self._kept), None):
             if not held and self._room >= 0:
                 held = self._held(select(inputs, slice(2)), targets[:2], weights)
             piece = self._piece(inputs, targets, weights)

@@ -1,19 +1,24 @@
-"""Eigenvalues of layer blocks and of the whole network by Lanczos, with their residuals, and the spectrum's density."""
+"""Eigenvalues of layer blocks and of the whole network by Lanczos, with their residuals, and the spectrum's density.
+
+Only the two functions that call ARPACK need scipy and numpy, which they import when they are called.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor, nn
 
-from study.curvature.layers import find_layers
-from study.curvature.loss import Loss
-from study.curvature.network import Data
-from study.curvature.products import KEPT_BYTES, Curvature
+from .batches import Data
+from .layers import find_layers
+from .loss import Loss
+from .products import KEPT_BYTES, Curvature
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # Below this size ARPACK has no room for its basis, and a dense matrix costs less anyway.
 _DENSE = 24
@@ -49,33 +54,43 @@ def top_eigenvalues(matrix: Curvature, k: int = 1, *, tolerance: float = 1e-4, s
     """
     if not 1 <= k <= matrix.n:
         raise ValueError(f"k {k} is not in [1, {matrix.n}], the number of parameters")
-    count = 0
+    start = torch.randn(matrix.n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    if not _times(matrix, start[None]).any():  # a zero matrix, with which ARPACK cannot begin
+        values, vectors, count = torch.zeros(k, dtype=torch.float64), torch.eye(matrix.n, dtype=torch.float64)[:k], 1
+    elif matrix.n <= max(_DENSE, k + 2):
+        all_values, all_vectors = torch.linalg.eigh(_times(matrix, torch.eye(matrix.n, dtype=torch.float64)))
+        values, vectors, count = all_values[-k:], all_vectors[:, -k:].T, matrix.n
+    else:
+        values, vectors, count = _arpack(matrix, k, start, tolerance)
+    order = values.argsort(descending=True)
+    values, vectors = values[order], vectors[order]
+    residuals = (_times(matrix, vectors) - values[:, None] * vectors).norm(dim=1)
+    return Eigenvalues(tuple(values.tolist()), tuple(residuals.tolist()), count + k, vectors)
+
+
+def _arpack(matrix: Curvature, k: int, start: Tensor, tolerance: float) -> tuple[Tensor, Tensor, int]:
+    """k eigenvalues, their vectors (k, n), and the products spent, that with `start` counted."""
+    try:
+        from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+    except ImportError:
+        raise ImportError("eigenvalues need scipy, which is not installed: pip install scipy") from None
+    count = 1
 
     def apply(vector: np.ndarray) -> np.ndarray:
         nonlocal count
         count += 1
-        return _times(matrix, vector)
+        return _times(matrix, torch.from_numpy(vector).reshape(1, -1)).numpy().reshape(vector.shape)
 
-    start = torch.randn(matrix.n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).numpy()
-    if not apply(start).any():  # a zero matrix, with which ARPACK cannot begin
-        values, vectors = np.zeros(k), np.eye(matrix.n)[:, :k]
-    elif matrix.n <= max(_DENSE, k + 2):
-        values, vectors = np.linalg.eigh(_times(matrix, np.eye(matrix.n)))
-        values, vectors, count = values[-k:], vectors[:, -k:], matrix.n
-    else:
-        operator = LinearOperator((matrix.n, matrix.n), matvec=apply, dtype=np.float64)
-        try:
-            # A loss's largest eigenvalues stand far apart: a dozen vectors do, where ARPACK's default takes twenty.
-            basis = min(matrix.n, max(2 * k + 1, _BASIS))
-            values, vectors = eigsh(operator, k=k, which="LA", v0=start, tol=tolerance, ncv=basis)
-        except ArpackNoConvergence as stopped:
-            values, vectors = stopped.eigenvalues, stopped.eigenvectors
-            if len(values) < k:
-                raise ValueError(f"Lanczos found {len(values)} of {k} eigenvalues in {count} products") from stopped
-    order = np.argsort(values)[::-1]
-    values, vectors = values[order], vectors[:, order].T
-    residuals = np.linalg.norm(_times(matrix, vectors) - values[:, None] * vectors, axis=1)
-    return Eigenvalues(tuple(values.tolist()), tuple(residuals.tolist()), count + k, torch.from_numpy(vectors.copy()))
+    operator = LinearOperator((matrix.n, matrix.n), matvec=apply, dtype="float64")
+    # A loss's largest eigenvalues stand far apart: a dozen vectors do, where ARPACK's default takes twenty.
+    basis = min(matrix.n, max(2 * k + 1, _BASIS))
+    try:
+        values, vectors = eigsh(operator, k=k, which="LA", v0=start.numpy(), tol=tolerance, ncv=basis)
+    except ArpackNoConvergence as stopped:
+        values, vectors = stopped.eigenvalues, stopped.eigenvectors
+        if len(values) < k:
+            raise ValueError(f"Lanczos found {len(values)} of {k} eigenvalues in {count} products") from stopped
+    return torch.from_numpy(values), torch.from_numpy(vectors.T.copy()), count
 
 
 def layer_eigenvalues(
@@ -136,13 +151,13 @@ def spectral_density(
     points, weights = [], []
     for _ in range(n_probes):
         start = torch.randn(matrix.n, generator=generator, dtype=torch.float64)
-        values, vectors = np.linalg.eigh(_lanczos(matrix, start, min(n_steps, matrix.n)))
-        points.append(torch.from_numpy(values))
-        weights.append(torch.from_numpy(vectors[0] ** 2) / n_probes)
+        values, vectors = torch.linalg.eigh(_lanczos(matrix, start, min(n_steps, matrix.n)))
+        points.append(values)
+        weights.append(vectors[0].square() / n_probes)
     return torch.cat(points), torch.cat(weights)
 
 
-def _lanczos(matrix: Curvature, start: Tensor, n_steps: int) -> np.ndarray:
+def _lanczos(matrix: Curvature, start: Tensor, n_steps: int) -> Tensor:
     """The tridiagonal matrix of n_steps Lanczos steps; fewer if the Krylov space ends."""
     basis = [start / start.norm()]
     diagonal: list[float] = []
@@ -159,12 +174,12 @@ def _lanczos(matrix: Curvature, start: Tensor, n_steps: int) -> np.ndarray:
         beside.append(size)
         basis.append(vector / size)
     n = len(diagonal)
-    return np.diag(diagonal) + np.diag(beside[: n - 1], 1) + np.diag(beside[: n - 1], -1)
+    off = torch.tensor(beside[: n - 1], dtype=torch.float64)
+    return torch.tensor(diagonal, dtype=torch.float64).diag() + off.diag(1) + off.diag(-1)
 
 
-def _times(matrix: Curvature, vectors: np.ndarray) -> np.ndarray:
-    rows = torch.from_numpy(np.atleast_2d(vectors).astype(np.float64, copy=False))
-    product = matrix.product(rows).cpu()
+def _times(matrix: Curvature, vectors: Tensor) -> Tensor:
+    product = matrix.product(vectors).cpu()
     if not product.isfinite().all():
         raise ValueError("a product with the matrix is not finite: weights or data hold NaN or too large numbers")
-    return product.numpy().reshape(vectors.shape)
+    return product

@@ -4,12 +4,14 @@ It touches no files, no wandb, no global RNG, and leaves gradients, mode and par
 oriented so that larger should go with a larger generalization gap.
 """
 
+from study.measures.compute import compute as compute
+from study.measures.context import MeasureContext as MeasureContext
 from study.measures.registry import MEASURES as MEASURES
-from study.measures.registry import MeasureContext as MeasureContext
-from study.measures.registry import compute as compute
 
 # isort: split
-from study.measures import curvature as _curvature  # noqa: F401 - registers its measures
+# Each registers its measures, in the order in which they are listed.
+from study.measures import flatness as _flatness  # noqa: F401
+from study.measures import hessian as _hessian  # noqa: F401
 from study.measures import norm as _norm  # noqa: F401
-from study.measures import outputs as _margin  # noqa: F401
-from study.measures import pac_bayes as _perturbation  # noqa: F401
+from study.measures import outputs as _outputs  # noqa: F401
+from study.measures import pac_bayes as _pac_bayes  # noqa: F401

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from study.measures.registry import MeasureContext, measure
+from study.measures.context import MeasureContext
+from study.measures.registry import measure
 
 
 @measure("weight_norm_squared", layerwise=True)

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from study.measures.registry import MeasureContext, Sampled, measure
+from study.measures.context import MeasureContext
+from study.measures.registry import Sampled, measure
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,133 +1,10 @@
-"""The registry of measures and what each of them is given."""
+"""The registry of measures: a label, and the function of a MeasureContext that takes it."""
 
 from __future__ import annotations
 
-import functools
-import math
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-from study.names import Label
-from study.seeds import generator_for
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
-
-    from study.curvature import LayerCurvature
-
-
-@dataclass
-class MeasureContext:
-    """A trained network in eval mode, its initial parameters, and the training data that it is measured on.
-
-    `x` (n, *shape) and `labels` (n,) are the whole training set, without augmentation, in a fixed order. Work shared by
-    several measures (`curvature`, `logits`, values already taken) is done once. Of a reparameterized network `before`
-    is the network that it was made from, `changed` the two layers whose weights moved, and `difference` that of the
-    outputs, relative to the largest.
-    """
-
-    model: nn.Module
-    initial: Mapping[str, Tensor]
-    x: Tensor
-    labels: Tensor
-    loss: str
-    key: str = ""
-    before: MeasureContext | None = None
-    changed: tuple[str, ...] = ()
-    difference: float | None = None
-    _values: dict[str, Value] = field(default_factory=dict, repr=False)
-    _inputs: dict[int, Tensor] = field(default_factory=dict, repr=False)
-    _reparameterized: dict[str, MeasureContext] = field(default_factory=dict, repr=False)
-
-    def batches(self, size: int = 2048) -> Iterator[tuple[Tensor, Tensor]]:
-        """The training set in its fixed order, `size` samples at a time."""
-        for start in range(0, len(self.x), size):
-            yield self.x[start : start + size], self.labels[start : start + size]
-
-    def generator(self, label: str) -> torch.Generator:
-        """A CPU generator seeded by run key and label, for sampled measures."""
-        return generator_for(self.key, "measure", label)
-
-    def layers(self) -> list[str]:
-        """Paths of the layers to measure, in network order: those with a weight of two or more dimensions."""
-        weights = [n.removesuffix(".weight") for n, p in self.model.named_parameters() if p.ndim >= 2]
-        return [n for n in weights if n in self.changed] if self.before else weights
-
-    def from_layer(self, layer: str) -> tuple[nn.Module, Tensor]:
-        """The network from one layer on, and what that layer is given (n, ...): the layers before it run once.
-
-        Only an nn.Sequential can be cut; of other models it is the whole. A layer keeps its path in the piece.
-        """
-        from torch import nn
-
-        if not isinstance(self.model, nn.Sequential):
-            return self.model, self.x
-        parts = list(self.model.named_children())
-        start = [name for name, _ in parts].index(layer.partition(".")[0])
-        return nn.Sequential(OrderedDict(parts[start:])), self._inputs_of(start)
-
-    def _inputs_of(self, part: int) -> Tensor:
-        """What part number `part` of an nn.Sequential is given; layers before a change are those of `before`."""
-        import torch
-
-        if part not in self._inputs:
-            if self.before and part <= self._first_changed():
-                return self.before._inputs_of(part)
-            last = max([known for known in self._inputs if known < part], default=0)
-            if self.before:
-                last = max(last, self._first_changed())
-            between = list(self.model.children())[last:part]
-            start = self._inputs_of(last) if last else self.x
-            with torch.no_grad():
-                pieces = [functools.reduce(lambda x, module: module(x), between, x) for x in start.split(2048)]
-            self._inputs[part] = torch.cat(pieces)
-        return self._inputs[part]
-
-    def _first_changed(self) -> int:
-        names = [name for name, _ in self.model.named_children()]
-        return min(names.index(layer.partition(".")[0]) for layer in self.changed)
-
-    @functools.cached_property
-    def curvature(self) -> Mapping[str, LayerCurvature]:
-        """One exact pass over the data, shared by all measures that read it.
-
-        Of a reparameterized network the changed layers only: the others have the same weights in the same function.
-        """
-        from study.curvature import layer_curvature
-
-        model, x = self.from_layer(self.layers()[0]) if self.before else (self.model, self.x)
-        return layer_curvature(model, (x, self.labels), loss=self.loss, neuron_wise=True)
-
-    @functools.cached_property
-    def logits(self) -> Tensor:
-        """Outputs on the training set, shape (n, C), in float64 after a forward pass in the model's dtype."""
-        import torch
-
-        model, x = self.from_layer(self.layers()[0]) if self.before else (self.model, self.x)
-        with torch.no_grad():
-            return torch.cat([model(part).double() for part in x.split(2048)])
-
-    def value(self, label: str) -> Value:
-        """A measure by its label, taken once."""
-        if label not in self._values:
-            self._values[label] = MEASURES[label].function(self)
-        return self._values[label]
-
-    def reparameterized(self, transform: str) -> MeasureContext:
-        """The same network with other weights and the same outputs (checked); made once and kept."""
-        from study.transforms.rescaling import function_difference, last_two_layers, reparameterized
-
-        if transform not in self._reparameterized:
-            other = MeasureContext(
-                reparameterized(self.model, transform, self.key), self.initial, self.x, self.labels, self.loss,
-                self.key, before=self, changed=last_two_layers(self.model),
-            )  # fmt: skip
-            other.difference = function_difference(self.logits, other.logits)
-            self._reparameterized[transform] = other
-        return self._reparameterized[transform]
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -147,7 +24,7 @@ class Measure:
 
     label: str
     layerwise: bool
-    function: Callable[[MeasureContext], Value]
+    function: Callable[[Any], Value]
 
 
 MEASURES: dict[str, Measure] = {}
@@ -156,36 +33,10 @@ MEASURES: dict[str, Measure] = {}
 def measure(label: str, *, layerwise: bool = False) -> Callable[[Callable[[Any], Value]], Callable[[Any], Value]]:
     """Register a measure under its label: the name in configs, records, tables and figures."""
 
-    def register(function: Callable[[MeasureContext], Value]) -> Callable[[MeasureContext], Value]:
+    def register(function: Callable[[Any], Value]) -> Callable[[Any], Value]:
         if label in MEASURES:
             raise ValueError(f"measure: {label!r}: is registered twice")
         MEASURES[label] = Measure(label, layerwise, function)
         return function
 
     return register
-
-
-def compute(label: str, context: MeasureContext) -> dict[str, Any]:
-    """One measure as it is stored: {"label", "value", "layers"}; a layerwise value is the sum over its layers.
-
-    A sampled value has its "standard_error". `<measure>@<transform>` is the measure of the reparameterized network,
-    stored with the "difference" of its outputs; its "layers" are those whose weights changed, its value the sum over
-    all. Raises ValueError where a value is not finite: the caller records it as an explicit null with this reason.
-    """
-    parsed = Label.parse(label)
-    if parsed.transform:
-        context = context.reparameterized(parsed.transform)
-    result = context.value(parsed.name)
-    stored: dict[str, Any] = {"label": label, "value": result, "layers": None}
-    if isinstance(result, Sampled):
-        stored |= {"value": float(result.value), "standard_error": float(result.standard_error)}
-    elif isinstance(result, dict):
-        layers = {layer: float(value) for layer, value in result.items() if layer in context.layers()}
-        unchanged = context.before.value(parsed.name) if context.before else {}
-        every = {**unchanged, **layers} if isinstance(unchanged, dict) else layers
-        stored |= {"value": sum(every.values()), "layers": layers}
-    else:
-        stored["value"] = float(result)
-    if not all(math.isfinite(v) for v in (stored["value"], stored.get("standard_error", 0.0))):
-        raise ValueError(f"{label}: {stored['value']}: is not finite")
-    return stored if context.difference is None else {**stored, "difference": context.difference}

@@ -10,7 +10,7 @@ from analysis.columns import measures
 from analysis.load import InputError, load_study
 from analysis.wandb_report import build, main, to_json
 from study.names import wandb_name
-from study.tracking.mirror import PROJECT
+from study.tracking.server import PROJECT
 from tests.support.synthetic import synthetic_records
 from tests.support.wandb_server import WandbServer, home, server
 

@@ -6,11 +6,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.load import InputError, read_records
+from analysis.load import read_records
 from analysis.wandb_upload import main, read_back
 from study.records import run_rows, write_table
-from study.tracking.mirror import PROJECT, mirror
+from study.tracking.mirror import mirror
 from study.tracking.outbox import Outbox
+from study.tracking.server import PROJECT
+from study.tracking.wandb_run import TrackingError
 from tests.support.finished_runs import MEASURES, assert_complete, make_runs
 from tests.support.wandb_server import WandbServer, home, server
 
@@ -118,7 +120,7 @@ def test_an_unknown_study_and_a_project_without_its_runs(
 ) -> None:
     assert main(["nothing", "--results", str(tmp_path)]) == 2
     assert "nothing: records: none found" in capsys.readouterr().err
-    with pytest.raises(InputError, match=PROJECT):
+    with pytest.raises(TrackingError, match=PROJECT):
         read_back("toy", tmp_path / "back.csv")
     assert not (tmp_path / "back.csv").exists()
 

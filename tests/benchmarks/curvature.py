@@ -2,22 +2,20 @@
 
     python -m tests.benchmarks.curvature [--repeats 5] [--threads 2] [--device cpu] [--only lenet5,mlp]
 
-Prints a table and writes results/bench/curvature.json, after each case; the README shows the copy of it beside this
-file. With one thread on a CPU times are of the processor, so that what else runs there adds little. Peers that are not
-installed are named and left out, see tests/benchmarks/requirements.txt. time_ratio and memory_ratio are the peer's
-figure over ours in the same case, error the largest relative error of a layer's trace against our float64 value, which
-the tests hold to autograd's Hessian.
+Prints a table and writes results/bench/curvature.json, after each case; study/curvature/README.md shows the copy of it
+beside this file (`python -m tests.benchmarks.document`). With one thread on a CPU times are of the processor, so that
+what else runs there adds little. Peers that are not installed are named and left out, see
+tests/benchmarks/requirements.txt. time_ratio and memory_ratio are the peer's figure over ours in the same case, error
+the largest relative error of a layer's trace against our float64 value, which the tests hold to autograd's Hessian.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import importlib.util
 import json
 import os
 import platform
-import statistics
 import sys
 import time
 import warnings
@@ -29,6 +27,7 @@ from torch import Tensor, nn
 
 from study.storage.paths import results_root
 from tests.benchmarks import networks, peers
+from tests.benchmarks.case import Case
 
 _TARGETS = {
     ("lenet5", "forward + backward"): ("ours at most 6 of its time", 1 / 6),
@@ -37,83 +36,6 @@ _TARGETS = {
     ("last layer, N = 50000", "Hessian by a loop"): ("at least 1000 times faster", 1000.0),
     ("100 classes, tolerance 1e-3", "ours, all columns"): ("at most 0.2 of its time", 5.0),
 }
-
-
-class Case:
-    """One network and the calls that are compared on it; the first is the one that the ratios refer to."""
-
-    def __init__(
-        self, name: str, calls: dict[str, Callable], truth: dict[str, float], most_repeats: int | None = None
-    ) -> None:
-        self.name, self.calls, self.truth, self.most_repeats = name, calls, truth, most_repeats
-        self.times: dict[str, float] = {}
-
-    def measure(self, repeats: int, clock: Callable[[], float] = time.perf_counter) -> list[dict[str, object]]:
-        """Run all calls in turn, repeats times; the first round, which warms up, gives memory and errors."""
-        seconds: dict[str, list[float]] = {peer: [] for peer in self.calls}
-        memory, results = {}, {}
-        for peer, call in self.calls.items():
-            results[peer], memory[peer] = peak_bytes(call)
-        for _ in range(min(repeats, self.most_repeats or repeats)):
-            for peer, call in self.calls.items():
-                start = clock()
-                call()
-                synchronize()
-                seconds[peer].append(clock() - start)
-        ours = next(iter(self.calls))
-        rows = []
-        for peer, call in self.calls.items():
-            factor = getattr(call, "factor", 1.0)
-            label = peer
-            if isinstance(call, peers.Probes):
-                factor = call.needed() / call.n
-                label = f"{peer}, 1% standard error"
-            times = [value * factor for value in seconds[peer]]
-            self.times[label] = statistics.median(times)
-            rows.append(
-                {
-                    "case": self.name,
-                    "peer": label,
-                    "seconds": self.times[label],
-                    "time_ratio": self.times[label] / self.times[ours],
-                    "memory_ratio": memory[peer] / max(memory[ours], 1),
-                    "peak_bytes": memory[peer],
-                    "error": self.error(results[peer]),
-                    "note": f"extrapolated by {factor:.3g}" if factor != 1 else "",
-                }
-            )
-        return rows
-
-    def error(self, result: object) -> float | None:
-        """The largest relative error of a trace against the float64 ones."""
-        if not isinstance(result, dict) or result.keys() != self.truth.keys():
-            return None
-        return max(abs(result[name] - self.truth[name]) / abs(self.truth[name]) for name in self.truth)
-
-
-def synchronize() -> None:
-    """Wait for the accelerator, if there is one."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
-def peak_bytes(call: Callable) -> tuple[object, int]:
-    """A call's result, and the most memory it held beyond what was held before."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        result = call()
-        return result, torch.cuda.max_memory_allocated() - before
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark, see proc(5)
-    before = _status("VmRSS")
-    result = call()
-    return result, _status("VmHWM") - before
-
-
-def _status(field: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 
 
 def network_case(name: str, model: nn.Module, data: tuple[Tensor, Tensor], is_small: bool) -> Case:

@@ -42,7 +42,8 @@ def test_a_clean_tree_is_copied_once_and_later_edits_do_not_reach_the_copy(check
     copied = {p.name for p in Path(folder).iterdir()}
     assert copied == {"study", "slurm"}, "a job needs these two and nothing else"
     original = (checkout / "study/run.py").read_text()
-    (checkout / "README.md").write_text("edited: no number depends on it\n")
+    for document in ("README.md", "study/measures/README.md"):
+        (checkout / document).write_text("edited: no number depends on it\n")
     assert take(checkout).split() == [commit, folder]
     (checkout / "study/run.py").write_text("raise SystemExit\n")
     assert (Path(folder) / "study/run.py").read_text() == original

@@ -13,12 +13,14 @@ import wandb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import study.tracking.mirror
 from study.config import RunConfig, run_key
 from study.names import column_name, wandb_name
 from study.storage.paths import RunPaths
-from study.tracking.mirror import check, deliver, mirror
+from study.tracking.delivery import deliver
+from study.tracking.mirror import mirror
+from study.tracking.offline import Mirrored
 from study.tracking.outbox import Outbox
+from study.tracking.server import check
 from study.tracking.wandb_run import TrackingError, wandb_run
 from tests.support.finished_runs import MEASURES, add_measures, assert_complete, make_runs
 from tests.support.wandb_server import WandbServer, home, server
@@ -155,7 +157,8 @@ def test_a_server_that_is_away_leaves_the_runs_for_later(
 def test_without_wandb_offline_says_so_and_online_is_refused(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['wandb'] = None\n"
-        "from study.tracking.mirror import check, mirror\n"
+        "from study.tracking.mirror import mirror\n"
+        "from study.tracking.server import check\n"
         f"print(mirror([], [], {str(tmp_path)!r}, 'toy', 'offline', {str(tmp_path)!r}).problems)\n"
         "check('offline'); check('off'); check('online')\n"
     )
@@ -176,7 +179,7 @@ def test_online_needs_a_key_before_anything_runs(home: Path, monkeypatch: pytest
 
 
 def test_modes(tmp_path: Path) -> None:
-    assert mirror([RunConfig()], [], tmp_path, STUDY, "off", tmp_path) == study.tracking.mirror.Mirrored()
+    assert mirror([RunConfig()], [], tmp_path, STUDY, "off", tmp_path) == Mirrored()
     for refuse in (lambda: mirror([], [], tmp_path, STUDY, "onlin", tmp_path), lambda: check("onlin")):
         with pytest.raises(TrackingError, match="onlin: allowed: offline, online, off"):
             refuse()

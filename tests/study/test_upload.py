@@ -13,7 +13,8 @@ from typing import IO, Any
 import pytest
 
 from study.config import RunConfig, run_key
-from study.tracking.mirror import deliver, write_offline
+from study.tracking.delivery import deliver
+from study.tracking.offline import write_offline
 from study.tracking.outbox import Mark, Outbox
 from study.tracking.upload import FRUITLESS, HEADROOM, REQUESTS_PER_RUN, Pace, estimate_seconds, recover, upload
 from study.tracking.wandb_run import WandbRun

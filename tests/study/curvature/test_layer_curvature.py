@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from study.curvature import Loss, layer_curvature
-from tests.curvature import networks
-from tests.curvature.comparison import assert_close, small, values
+from tests.study.curvature import networks
+from tests.study.curvature.comparison import assert_close, small, values
 
 
 def test_any_data_gives_the_same() -> None:
@@ -30,7 +30,7 @@ def test_recorded_passes_are_used_again_as_far_as_the_budget_holds_them(
 ) -> None:
     """A DataLoader may bring its samples in another order the second time, tensors do not."""
     model, x, y = small(400)
-    monkeypatch.setattr("study.curvature.budget._SWIFT_CPU", 2**16)
+    monkeypatch.setattr("study.curvature.blocks.budget._SWIFT_CPU", 2**16)
     seen: list[int] = []
     model.register_forward_hook(lambda module, args, output: seen.append(len(output)))
     results: list = []

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from study.curvature.contraction import Sums, contract, contract_last
-from study.curvature.layers import Layer
-from study.curvature.loss_factor import certificate
+from ..layers import Layer
+from ..loss_factor import certificate
+from .contraction import Sums, contract, contract_last
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class LayerCurvature:
     trace: float  # Tr(H_l) = tr T^l
     relative_flatness: float  # sum_{s,s'} <w_s, w_s'> Tr(H_{s,s'}) = <W W^T, T^l>, Petzka et al. 2021
     relative_flatness_normalized: float  # the same for W diag(s) and the normalized T^l; NaN if not asked for
-    kappa_2019: float  # ||W||_F^2 Tr(H_l), Petzka et al. 2019, eq. 7
+    kappa_2019: float  # ||W||_F^2 Tr(H_l), Petzka et al. 2019; 2001.00939 v1, eq. 12
     # rho(j) = v_j^T H_jj v_j, v_j the j-th column of W: (d,), groups one after the other
     neuron_wise: Tensor | None = field(repr=False)
     weight_norm_squared: float
@@ -40,7 +40,6 @@ class LayerCurvature:
     error_bound: float  # of the trace; 0 for all columns, holds with 99 % for a tolerance, NaN if random
     standard_error: Mapping[str, float] | None  # of the floats above, if columns are random
     n_samples: int
-    n_parameters: int
 
     @property
     def kind(self) -> str:
@@ -125,7 +124,6 @@ class Tally:
             error_bound=self._error_bound(n_samples),
             standard_error=self._standard_error(n_samples, norm),
             n_samples=n_samples,
-            n_parameters=self.weight.numel(),
         )
 
     def _total(self, n_samples: int) -> Sums:

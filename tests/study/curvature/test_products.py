@@ -21,8 +21,8 @@ from study.curvature import (
     top_eigenvalues,
 )
 from study.curvature.network import Network
-from tests.curvature import networks
 from tests.reference.curvature import gauss_newton_block, hessian_block, mean_loss, trace_matrix
+from tests.study.curvature import networks
 
 
 def problem(name: str, loss: str = "cross_entropy") -> tuple:

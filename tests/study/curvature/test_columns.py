@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from study.curvature import layer_curvature, summation
+from study.curvature import layer_curvature
+from study.curvature.blocks import summation
 from study.curvature.loss_factor import SoftmaxFactor
-from tests.curvature.comparison import values
+from tests.study.curvature.comparison import values
 
 
 def many_classes(confidence: float) -> tuple[nn.Module, Tensor, Tensor]:

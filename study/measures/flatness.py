@@ -1,10 +1,9 @@
-"""Measures read off the exact curvature of each layer on the training set: one pass serves them all."""
+"""Flatness of each layer that reparameterizations leave alone, read off one exact curvature pass."""
 
 from __future__ import annotations
 
-from study.measures.registry import MeasureContext, measure
-
-EIGENVALUE_SAMPLES = 1000  # of the training set that lambda_max is measured on; ours: it takes 60 passes a layer
+from study.measures.context import MeasureContext
+from study.measures.registry import measure
 
 
 @measure("relative_flatness", layerwise=True)
@@ -33,8 +32,8 @@ def relative_flatness_normalized(ctx: MeasureContext) -> dict[str, float]:
 def kappa_2019(ctx: MeasureContext) -> dict[str, float]:
     """Layer-wise flatness measure of 2019: squared norm of the layer's weights times the trace of its Hessian block.
 
-    kappa_Tr = ||W||_F^2 Tr(H_l). Source: Petzka et al. 2019 (1912.00058), eq. 7. Parameters: weights of each layer.
-    Data: training set, mean. Deterministic. Cost: shared curvature pass.
+    kappa_Tr = ||W||_F^2 Tr(H_l). Source: Petzka et al. 2019 (1912.00058); read in the long version, 2001.00939 v1,
+    eq. 12. Parameters: weights of each layer. Data: training set, mean. Deterministic. Cost: shared curvature pass.
     """
     return {name: layer.kappa_2019 for name, layer in ctx.curvature.items()}
 
@@ -58,33 +57,3 @@ def rho_sum(ctx: MeasureContext) -> dict[str, float]:
     each layer. Data: training set, mean. Deterministic. Cost: shared curvature pass.
     """
     return {name: float(layer.neuron_wise.sum()) for name, layer in ctx.curvature.items()}  # type: ignore[union-attr]
-
-
-@measure("lambda_max", layerwise=True)
-def lambda_max(ctx: MeasureContext) -> dict[str, float]:
-    """Largest eigenvalue of the Hessian of the mean training loss in each layer's weights, on 1,000 training samples.
-
-    lambda_max(H_l) by Lanczos, H_l being the Gauss-Newton block, exact as `hessian_trace` is. Source: baseline of
-    Petzka et al. 2021 (2001.00939), section 5. Parameters: weights of each layer. Data: the first EIGENVALUE_SAMPLES
-    training samples, mean. Deterministic. Cost: about 15 products a layer, each two and a half passes back over these
-    samples through the layers behind it; the residual is at most 1e-4 of the eigenvalue.
-    """
-    from study.curvature import layer_eigenvalues
-
-    found: dict[str, float] = {}
-    for name in ctx.layers():
-        model, x = ctx.from_layer(name)
-        data = (x[:EIGENVALUE_SAMPLES], ctx.labels[:EIGENVALUE_SAMPLES])
-        found |= {name: layer_eigenvalues(model, data, ctx.loss, layers=[name])[name].lambda_max}
-    return found
-
-
-@measure("hessian_trace", layerwise=True)
-def hessian_trace(ctx: MeasureContext) -> dict[str, float]:
-    """Trace of the Hessian of the mean training loss in each layer's weights: flatness before it is made invariant.
-
-    Tr(H_l) = tr T^l, exact for networks that are piecewise linear in each layer. Source: Petzka et al. 2021
-    (2001.00939), section 3. Parameters: weights of each layer. Data: training set, mean. Deterministic. Cost: shared
-    curvature pass.
-    """
-    return {name: layer.trace for name, layer in ctx.curvature.items()}

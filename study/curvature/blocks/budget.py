@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from study.curvature.contraction import Shape
-from study.curvature.layers import Layer
-from study.curvature.linearity import hessian_is_gauss_newton
-from study.curvature.network import Inputs, Network, select
-from study.curvature.recording import Uses
+from ..batches import Inputs, select
+from ..layers import Layer
+from ..network import Network
+from .contraction import Shape
+from .linearity import hessian_is_gauss_newton
+from .recording import Uses
 
 # On a CPU larger pieces fall out of the caches. Measured on LeNet5: 1.3 times slower with 2^28, 1.15 with 2^24; 1.1
 # times slower with 2^20.

@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from study.curvature import layer_curvature, recording
-from tests.curvature import networks
+from study.curvature import layer_curvature
+from study.curvature.blocks import recording
 from tests.reference.curvature import gauss_newton_block, hessian_block, mean_loss, trace_matrix
+from tests.study.curvature import networks
 
 LOSSES = ("cross_entropy", "binary_cross_entropy", "squared_error")
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from study.curvature.layers import Layer
+from ..layers import Layer
 
 # Numbers in a column's gradients from which columns go back one by one on a CPU: batched, autograd takes convolutions
 # and pooling one by one all the same and copies their results together; below it, calls cost more than numbers.

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from study.curvature.budget import look
-from study.curvature.layers import Layer, find_layers
-from study.curvature.loss import Loss, resolve_loss
-from study.curvature.network import Batches, Data, Network
-from study.curvature.result import LayerCurvature, Tally, start_tallies
-from study.curvature.summation import Run
+from ..batches import Batches, Data
+from ..layers import Layer, find_layers
+from ..loss import Loss, resolve_loss
+from ..network import Network
+from .budget import look
+from .result import LayerCurvature, Tally, start_tallies
+from .summation import Run
 
 DEFAULT_BUDGET = 2**31  # bytes; ours: T of vgg11's two layers of 4096 neurons alone takes 0.8 GB
 
@@ -35,8 +36,8 @@ def layer_curvature(
 
     T^l = mean_i sum_k G_ik G_ik^T with G_ik = d(f_i . S_ik)/dW and S_i S_i^T the Hessian of the loss in the
     outputs: the Gauss-Newton block, which is the Hessian block where `exact` is True in the result (networks that
-    are piecewise linear in each layer's weight). Source: Petzka et al. 2021, 2001.00939; docs in the README,
-    "measure your own network".
+    are piecewise linear in each layer's weight). Source: Petzka et al. 2021, 2001.00939. README.md of the package says
+    what is exact and what is refused.
 
     Args:
         model: any module that maps inputs to outputs (n, C). It is left as it was found: mode, gradients, hooks,
@@ -94,7 +95,7 @@ class _Job:
 
     def measured(self, layers: list[Layer]) -> Iterator[tuple[Tally, int]]:
         """Each layer's sums and the number of samples; the layers half at a time where the budget cannot hold them."""
-        inputs, _ = self.batches.head(self.network, 2)
+        inputs, _ = self.batches.head(self.network.place, 2)
         plan = look(self.network, layers, inputs, self.memory_budget, self.neuron_wise)
         self.loss.check(self.batches.first_targets(), plan.n_outputs)
         if not plan.fits() and len(layers) > 1:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from study.curvature import layer_curvature
-from tests.curvature import networks
+from tests.study.curvature import networks
 
 
 def rescaled(model: nn.Module, factors: Tensor) -> nn.Module:

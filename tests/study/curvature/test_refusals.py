@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from study.curvature import layer_curvature
-from tests.curvature.comparison import small
+from tests.study.curvature.comparison import small
 
 
 class Functional(nn.Module):

@@ -9,14 +9,15 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from study.curvature.budget import Plan
-from study.curvature.features import Moments
-from study.curvature.layers import Layer
-from study.curvature.loss import Loss
-from study.curvature.loss_factor import N_PROBES, Factor, Sizes, certificate, n_kept
-from study.curvature.network import Batches, Inputs, Network, cut, select
-from study.curvature.recording import Uses, hooked
-from study.curvature.result import Tally
+from ..batches import Batches, Inputs, cut, select
+from ..layers import Layer
+from ..loss import Loss
+from ..loss_factor import N_PROBES, Factor, Sizes, certificate, n_kept
+from ..network import Network
+from .budget import Plan
+from .features import Moments
+from .recording import Uses, hooked
+from .result import Tally
 
 # With a tolerance, samples are sorted by the columns that they need within this many chunks.
 _SORTED_CHUNKS = 16
@@ -86,7 +87,7 @@ class Run:
         """Samples that need about as many columns go together; what each leaves out is probed."""
         self.n_samples = 0
         n, _ = self.plan.chunk(1)
-        for piece, _ in self.batches.read(self.network, _SORTED_CHUNKS * n):
+        for piece, _ in self.batches.read(self.network.place, _SORTED_CHUNKS * n):
             with torch.no_grad():
                 outputs = torch.cat([self.network(part) for part in cut(piece, n)])
             whole = self.loss.factor(outputs)
@@ -145,7 +146,7 @@ class Run:
         n_kept = len(kept)
         while kept:
             yield kept.pop(0)
-        for inputs, _ in islice(self.batches.read(self.network, n), n_kept, None):
+        for inputs, _ in islice(self.batches.read(self.network.place, n), n_kept, None):
             yield self._record(inputs)
 
     def _first_pass(self, n: int, sizes: Sizes | None = None) -> list[tuple[Uses, Tensor]]:
@@ -157,7 +158,7 @@ class Run:
         kept: list[tuple[Uses, Tensor]] = []
         is_recording = sizes is None
         with hooked(self.layers, lambda at, module, x, _: moments[at].add(self.layers[at].features(module, x))):
-            for inputs, _ in self.batches.read(self.network, n):
+            for inputs, _ in self.batches.read(self.network.place, n):
                 if is_recording and 4 * (self.n_samples + n) * self.plan.saved > self.plan.budget:
                     is_recording = False
                     if not self.batches.is_repeatable:

@@ -1,0 +1,22 @@
+"""What a job is to do, by value: it is pickled, and read again wherever the job starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from study.config import RunConfig
+
+
+@dataclass
+class Assignment:
+    """One shard of a study, where its files are, and on what it trains."""
+
+    study: str
+    shard: str
+    runs: tuple[RunConfig, ...]
+    measures: tuple[str, ...]
+    runs_root: str
+    results_root: str
+    device: str
+    wandb: str = "off"
+    save_seconds: float = 3600.0  # how long a signal leaves it to end its epoch and save

@@ -1,0 +1,13 @@
+"""What `layer_curvature` is made of: the blocks of the Gauss-Newton matrix, one a layer, summed without forming any.
+
+    exact         the function itself: what was asked for
+    budget        a look at two samples: is the network what a pass supposes, and how much fits into memory?
+    linearity     is the Gauss-Newton block of a layer its Hessian?
+    summation     passes over the data: all columns, those that matter, or random ones
+    recording     a layer's inputs, and the gradients in its outputs
+    contraction   T^l from the two
+    features      the standard deviation of each input feature
+    result        running sums of a layer, and what is read off them
+
+Only `layer_curvature` and `LayerCurvature` are public, from the package.
+"""

@@ -1,0 +1,36 @@
+"""One measure of one network, as it is stored."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from study.measures.context import MeasureContext
+from study.measures.registry import Sampled
+from study.names import Label
+
+
+def compute(label: str, context: MeasureContext) -> dict[str, Any]:
+    """One measure as it is stored: {"label", "value", "layers"}; a layerwise value is the sum over its layers.
+
+    A sampled value has its "standard_error". `<measure>@<transform>` is the measure of the reparameterized network,
+    stored with the "difference" of its outputs; its "layers" are those whose weights changed, its value the sum over
+    all. Raises ValueError where a value is not finite: the caller records it as an explicit null with this reason.
+    """
+    parsed = Label.parse(label)
+    if parsed.transform:
+        context = context.reparameterized(parsed.transform)
+    result = context.value(parsed.name)
+    stored: dict[str, Any] = {"label": label, "value": result, "layers": None}
+    if isinstance(result, Sampled):
+        stored |= {"value": float(result.value), "standard_error": float(result.standard_error)}
+    elif isinstance(result, dict):
+        layers = {layer: float(value) for layer, value in result.items() if layer in context.layers()}
+        unchanged = context.before.value(parsed.name) if context.before else {}
+        every = {**unchanged, **layers} if isinstance(unchanged, dict) else layers
+        stored |= {"value": sum(every.values()), "layers": layers}
+    else:
+        stored["value"] = float(result)
+    if not all(math.isfinite(v) for v in (stored["value"], stored.get("standard_error", 0.0))):
+        raise ValueError(f"{label}: {stored['value']}: is not finite")
+    return stored if context.difference is None else {**stored, "difference": context.difference}

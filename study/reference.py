@@ -1,0 +1,150 @@
+"""What the code knows of configs/README.md and study/measures/README.md: sections, fields, choices, studies, measures.
+
+`python -m study reference` writes it there; a test holds the committed text to what would be written.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import io
+import re
+import tokenize
+from pathlib import Path
+
+from study.config import FIELDS, STACKED, RunConfig, allowed_text
+from study.data.dataset import DATASETS
+from study.grid import load_study
+from study.markdown import Blocks, escaped, fill, table
+from study.measures import MEASURES
+from study.measures.registry import Measure
+from study.models.registry import MODELS
+from study.storage.paths import CONFIGS
+from study.study_file import SECTIONS, read_study_file
+from study.transforms.rescaling import ALLOWED
+
+FILES = (CONFIGS / "README.md", Path(__file__).parent / "measures/README.md")
+# What a measure's docstring says after its first line and its formula.
+_PARTS = ("Source:", "Parameters:", "Data:", "Deterministic.", "Sampled:", "Cost:")
+
+
+def write() -> list[Path]:
+    """Bring the generated parts of FILES up to date; the files. Raises OSError, ValueError for an unknown part."""
+    return [fill(path, BLOCKS) for path in FILES]
+
+
+def _sections() -> str:
+    rows = [(f"`{n}`", s.form, _default(s.default), s.meaning) for n, s in SECTIONS.items()]
+    return table(("section", "form", "default", "meaning"), rows)
+
+
+def _fields() -> str:
+    meanings = field_meanings()
+    rows = []
+    for name, field in FIELDS.items():
+        kind = str(field.type).replace("tuple[", "list of ").replace(", ...]", "")
+        mixed = "yes" if name in STACKED else ""
+        rows.append((f"`{name}`", kind, _default(field.default), allowed_text(name), mixed, meanings[name]))
+    return table(("field", "type", "default", "allowed", "mixed", "meaning"), rows)
+
+
+def field_meanings() -> dict[str, str]:
+    """What each field of RunConfig means: the comment on its line, or the comment lines right above it."""
+    source = inspect.getsource(RunConfig)
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    comments = {t.start[0]: t for t in tokens if t.type == tokenize.COMMENT}
+    alone = {line for line, comment in comments.items() if not comment.line[: comment.start[1]].strip()}
+    meanings = {}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            lines = [node.end_lineno or node.lineno]
+            if lines[0] not in comments:
+                lines = []
+                while node.lineno - 1 - len(lines) in alone:
+                    lines.insert(0, node.lineno - 1 - len(lines))
+            meanings[node.target.id] = " ".join(comments[line].string.lstrip("# ") for line in lines)
+    return meanings
+
+
+def _datasets() -> str:
+    rows = [
+        (f"`{name}`", f"{d.n_train:,}", f"{d.n_test:,}", f"{d.n_classes}", " x ".join(map(str, d.shape)))
+        for name, d in DATASETS.items()
+    ]
+    return table(("data set", "training", "test", "classes", "one input"), rows)
+
+
+def _models() -> str:
+    rows = [
+        (f"`{name}`", _first_line(model.build), "images with channels" if model.min_dimensions > 1 else "any")
+        for name, model in MODELS.items()
+    ]
+    return table(("model", "what it is", "inputs"), rows)
+
+
+def _transforms() -> str:
+    return escaped(f"Transforms: {ALLOWED}.\n")
+
+
+def _studies() -> str:
+    """A row a yaml in configs/: what is varied, and where it is measured."""
+    rows = []
+    for path in sorted(CONFIGS.glob("*.yaml")):
+        study, content = load_study(path), read_study_file(path)
+        axes = [f"`{field}` {values}" for field, values in content["grid"].items()]
+        if content["zip"]:
+            axes.append(" with ".join(f"`{field}` {values}" for field, values in content["zip"].items()))
+        n_seeds = len({run.seed for run in study.runs})
+        stops = list(dict.fromkeys(stop for run in study.runs for stop in run.stops))
+        numbers = (f"{len(study.runs)}", f"{n_seeds}", "; ".join(axes).replace("'", ""), ", ".join(stops))
+        rows.append((f"[{study.name}]({path.name})", study.title, *numbers))
+    return table(("study", "title", "runs", "seeds", "varied", "measured at"), rows)
+
+
+def _measures() -> str:
+    rows = []
+    for m in MEASURES.values():
+        value_for = "each layer, and their sum" if m.layerwise else "the network"
+        rows.append((f"[`{m.label}`](#{m.label})", _first_line(m.function), value_for))
+    return table(("measure", "what it is", "a value for"), rows)
+
+
+def _catalogue() -> str:
+    pieces = []
+    for m in MEASURES.values():
+        home = m.function.__module__.rpartition(".")[2]
+        bullets = "".join(f"- {name}: {escaped(text)}\n" for name, text in _parts(m).items())
+        pieces.append(f"### {m.label}\n\n{bullets}- Code: [{home}.py]({home}.py)\n")
+    return "\n".join(pieces)
+
+
+def _parts(measure: Measure) -> dict[str, str]:
+    """A measure's docstring by what it says: formula, source, parameters, data, draws, cost."""
+    text = " ".join((inspect.getdoc(measure.function) or "").split("\n", 1)[1].split())
+    pieces = re.split("(" + "|".join(re.escape(part) for part in _PARTS) + ")", text)
+    said = dict(zip(pieces[1::2], (piece.strip() for piece in pieces[2::2]), strict=True))
+    said["Draws:"] = said.pop("Sampled:", "none")
+    order = ("Source:", "Parameters:", "Data:", "Draws:", "Cost:")
+    return {"Formula": pieces[0].strip()} | {part.rstrip(":"): said[part] for part in order}
+
+
+def _first_line(thing: object) -> str:
+    return (inspect.getdoc(thing) or "").partition("\n")[0]
+
+
+def _default(value: object) -> str:
+    if value is None:
+        return ""
+    return f"`{list(value) if isinstance(value, tuple) else value}`".replace("'", "")
+
+
+BLOCKS: Blocks = {
+    "sections": _sections,
+    "fields": _fields,
+    "datasets": _datasets,
+    "models": _models,
+    "transforms": _transforms,
+    "studies": _studies,
+    "measures": _measures,
+    "catalogue": _catalogue,
+}

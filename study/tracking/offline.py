@@ -1,0 +1,118 @@
+"""Finished runs as offline wandb runs under results/<study>/wandb: no network, nothing to stall on."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from study.tracking.outbox import Outbox
+from study.tracking.server import PROJECT
+from study.tracking.wandb_run import WandbRun
+
+
+@dataclass(frozen=True)
+class Mirrored:
+    """What was done: runs written now, runs already there, and one line for each thing that went wrong."""
+
+    written: int = 0
+    skipped: int = 0
+    problems: tuple[str, ...] = ()
+
+
+def write_offline(runs: Sequence[WandbRun], results: Path) -> Mirrored:
+    """Write the runs that results/<study>/wandb does not hold yet, or holds differently, as offline wandb runs.
+
+    Ends at wandb's first failure: the next run would meet it too, and each may take a minute to fail.
+    """
+    outbox = Outbox(results)
+    todo = [run for run in runs if not outbox.is_current(run.id, run.digest())]
+    skipped = len(runs) - len(todo)
+    if not todo:
+        return Mirrored(skipped=skipped)
+    written = 0
+    try:
+        outbox.clear({run.id for run in todo})
+        with session(outbox):
+            for run in todo:
+                outbox.put(run.id, write_run(run, outbox), run.digest())
+                written += 1
+    except Exception as error:
+        problem = f"wandb: {len(todo) - written} of {len(todo)} runs not mirrored: {type(error).__name__}: {error}"
+        return Mirrored(written, skipped, (problem,))
+    return Mirrored(written, skipped)
+
+
+def write_run(run: WandbRun, outbox: Outbox, first_row: int = 0) -> str:
+    """One offline wandb run, with its curve from `first_row` on; the name of its folder."""
+    import wandb
+
+    config = dict(run.config)
+    shown = wandb.init(
+        project=PROJECT, id=run.id, name=config["key"], group=config["study"], config=config, dir=outbox.results,
+        job_type=f"{config['dataset']}-{config['model']}", mode="offline", reinit="create_new", settings=_lean(),
+    )  # fmt: skip
+    try:
+        # Curves are drawn over the epoch: wandb's own step belongs to the transport.
+        shown.define_metric("epoch", summary="none")
+        shown.define_metric("*", step_metric="epoch", summary="none")
+        for step, row in enumerate(run.rows or []):
+            if step >= first_row:
+                shown.log({name: math.nan if value is None else value for name, value in row.items()}, step=step)
+        shown.summary.update(dict(run.summary))
+    finally:
+        shown.finish()
+    return Path(shown.settings.sync_dir).name
+
+
+def _lean() -> Any:
+    """Settings that leave out what the run's own files say better; they make a run five times cheaper to open."""
+    import wandb
+
+    return wandb.Settings(
+        console="off", silent=True, disable_git=True, disable_code=True, symlink=False, save_code=False,
+        x_disable_stats=True, x_disable_meta=True, x_disable_machine_info=True, x_save_requirements=False,
+    )  # fmt: skip
+
+
+@contextmanager
+def session(outbox: Outbox, own_settings: bool = True) -> Iterator[None]:
+    """wandb with its files inside the outbox, and its service ended afterwards unless somebody has a run open.
+
+    `own_settings=False` leaves the user's settings file (server, entity) in force.
+    """
+    outbox.folder.mkdir(parents=True, exist_ok=True)
+    names = ("DATA_DIR", "CACHE_DIR", "ARTIFACT_DIR", *(["CONFIG_DIR"] if own_settings else []))
+    places = {"DIR": str(outbox.results)} | dict.fromkeys(names, str(outbox.folder))
+    os.environ.pop("WANDB_SERVICE", None)  # names a process: inherited through sbatch, or ours and ended before
+    stale = dict.fromkeys(("MODE", "RUN_ID", "RESUME", "DISABLED"))  # these would overrule what is asked for here
+    with _environment({**places, **stale, "ERROR_REPORTING": "false"}):
+        import wandb
+
+        try:
+            yield
+        finally:
+            if wandb.run is None:
+                with suppress(Exception):
+                    wandb.teardown()
+                os.environ.pop("WANDB_SERVICE", None)
+
+
+@contextmanager
+def _environment(changes: Mapping[str, str | None]) -> Iterator[None]:
+    """The environment with some WANDB_* variables set, or unset where None; afterwards as before."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("WANDB_")}
+    for name, value in changes.items():
+        os.environ.pop(f"WANDB_{name}", None)
+        if value is not None:
+            os.environ[f"WANDB_{name}"] = value
+    try:
+        yield
+    finally:
+        for name in changes:
+            os.environ.pop(f"WANDB_{name}", None)
+        os.environ |= before

@@ -1,0 +1,49 @@
+"""The W&B server that the user's settings name: whether it can be used, and whether it answers."""
+
+from __future__ import annotations
+
+import importlib.util
+import urllib.error
+import urllib.request
+
+from study.tracking.wandb_run import TrackingError
+
+MODES = ("offline", "online", "off")
+PROJECT = "relative-flatness-study"
+
+
+def check(mode: str) -> None:
+    """Refuse a mode that cannot work, before anything is trained. Raises TrackingError; contacts no server."""
+    if mode not in MODES:
+        raise TrackingError(f"wandb: {mode}: allowed: {', '.join(MODES)}")
+    if mode != "online":
+        return
+    if importlib.util.find_spec("wandb") is None:
+        raise TrackingError("wandb: online: wandb is not installed; allowed without it: offline, off")
+    import wandb
+    from wandb.sdk.lib import wbauth  # what wandb.login() does first; login itself goes on to contact the server
+
+    try:
+        known = wbauth.authenticate_session(host=_url(), source="study", prompt=False, update_session=False)
+    except wandb.Error as error:
+        raise TrackingError(f"wandb: online: {error}") from error
+    if known is None:
+        raise TrackingError("wandb: online: no API key; run `wandb login` or set WANDB_API_KEY, or use offline")
+
+
+def require_server() -> None:
+    """Ask the server for any answer at all, since wandb would try for hours. Raises TrackingError without one."""
+    url = _url()
+    try:
+        urllib.request.urlopen(url, timeout=10).close()
+    except urllib.error.HTTPError:
+        return  # it is there, whatever it thinks of the question
+    except OSError as error:
+        raise TrackingError(f"wandb: {url} cannot be reached ({error}); runs are kept offline for later") from error
+
+
+def _url() -> str:
+    """The server of the user's environment and settings file."""
+    from wandb.sdk import wandb_setup  # wandb.setup() gives the same, and starts a service for it
+
+    return str(wandb_setup.singleton().settings.base_url)

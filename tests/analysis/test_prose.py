@@ -1,0 +1,129 @@
+"""Numbers of texts: they are those of the committed records, and none is typed; what is wrong is one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.load import InputError
+from analysis.manuscript import prose
+from analysis.manuscript.number import Number, Numbers, grid, printed
+from analysis.manuscript.vocabulary import across, agreement, difference, order, side, value, which, without
+from analysis.manuscript.wording import in_words
+
+KAPPA = "kappa_2019.fc3"
+
+
+def filled(text: str, folder: Path, name: str = "text.md") -> str:
+    (folder / f"{name}.j2").write_text(text)
+    return prose.fill(folder / f"{name}.j2", folder)
+
+
+@pytest.fixture(scope="module")
+def rows() -> pd.DataFrame:
+    frame = pd.read_csv("analysis/records/lenet5_cifar10.csv", low_memory=False)
+    return frame[frame["train.converged"]]
+
+
+def test_a_text_holds_the_records_numbers(tmp_path: Path, rows: pd.DataFrame) -> None:
+    at_40 = rows[rows["stop"] == "epoch_40"]
+    r = np.corrcoef(at_40[f"measure.{KAPPA}"], at_40["gap.loss"])[0, 1]
+    asked = f'{{{{ value("lenet5_cifar10", "last_layer", "pearson", "{KAPPA}", stop="epoch_40") }}}}\n'
+    first, second = filled(asked, tmp_path).splitlines()
+    assert second == f"{r:.2f}" and "text.md.j2" in first
+    assert filled(asked.replace("{{", "<<").replace("}}", ">>"), tmp_path, "a.tex").splitlines()[1] == f"${r:.2f}$"
+
+
+def test_some_of_the_networks(rows: pd.DataFrame) -> None:
+    few = rows[rows["hp.batch_size"] != 512]
+    expected = []
+    for stop in ("epoch_10", "epoch_20", "epoch_40", "epoch_60"):
+        both = few.loc[few["stop"] == stop, [f"measure.{KAPPA}", "gap.loss", "hp.init"]]
+        left = both[[f"measure.{KAPPA}", "gap.loss"]] - both.groupby("hp.init").transform("mean")
+        expected.append(np.corrcoef(left.T)[0, 1])
+    some = without("lenet5_cifar10", "hp.batch_size", 512)
+    found = across(some, "permutation", "pearson", KAPPA, within="init", at="epoch")
+    assert [x.point for x in found.values()] == pytest.approx(expected)
+
+
+def test_a_difference_has_the_interval_of_the_pairs() -> None:
+    ours = difference("digits_mlp", "relative_flatness", "hessian_trace")
+    table = value("digits_mlp", "differences", "delta_tau_b", "relative_flatness", than="hessian_trace")
+    assert (ours.point, ours.low, ours.high) == (table.point, table.low, table.high)
+
+
+def test_verdicts_are_the_intervals() -> None:
+    above, holds, below = Number(0.3, 0.1, 0.5), Number(0.1, 0.0, 0.2), Number(-0.3, -0.5, -0.1)
+    assert [side(x) for x in (above, holds, below, Number(0.1))] == [
+        "above zero", "holds zero", "below zero", "without"]  # fmt: skip
+    assert [order(x) for x in (above, holds, below)] == ["ahead", "undecided", "behind"]
+    assert [agreement(above, x) for x in ("0.4", 0.6, 0.05)] == ["agrees", "ours is lower", "ours is higher"]
+    assert side(Number(0.1, 0.0, 0.2)) == "holds zero", "one that touches zero holds it"
+    assert which(Numbers({"a": above, "b": holds, "c": above}), "above zero") == "a and c"
+
+
+def test_lists_of_stops_are_sentences() -> None:
+    stops = ["loss_0.1", "loss_0.01", "epoch_20"]
+    assert in_words(stops, stops) == "every stop" and in_words([], stops) == "no stop"
+    assert in_words(stops[:2], stops) == "loss_0.1 and loss_0.01"
+    assert in_words(["a", "b", "c"], [*"abcd"]) == "a, b and c" and in_words(["a"], ["a"]) == "a"
+
+
+def test_how_numbers_are_printed() -> None:
+    x = Number(-0.123, -0.5, 0.2)
+    assert [printed(v) for v in (x, x.full, x.interval, x.digits(3), 10000, 0.000123, float("nan"))] == [
+        "−0.12", "−0.12 [−0.50, 0.20]", "[−0.50, 0.20]", "−0.123", "10,000", "0.00012", "n/a"]  # fmt: skip
+    assert printed(x.full, latex=True) == "$-0.12$ [$-0.50$, $0.20$]" and printed(10000, latex=True) == "$10{,}000$"
+    assert Number(0.1).full.shown == "full" and printed(Number(0.1).full) == "0.10 [no interval]"
+
+
+def test_a_grid_is_a_table() -> None:
+    table = printed(grid(["measure", "r"], [["kappa", Number(0.5, 0.1, 0.7).full]]))
+    assert table.splitlines()[-1] == "| kappa | 0.50 [0.10, 0.70] |"
+    with pytest.raises(ValueError, match=r"a row of 1 cells \(kappa\): allowed are 2"):
+        grid(["measure", "r"], [["kappa"]])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{{ value("digits", "layers", "tau_b", "x") }}', "study: digits: allowed are digits_mlp,"),
+        ('{{ value("digits_mlp", "layer", "tau_b", "x") }}', "table: layer: allowed are correlation,"),
+        ('{{ value("digits_mlp", "correlation", "tau", "hessian_trace") }}', "column: tau: allowed are stop,"),
+        ('{{ value("digits_mlp", "correlation", "tau_b", "hessian") }}', "measure: hessian: allowed are relative_"),
+        ('{{ value("digits_mlp", "correlation", "tau_b", "lambda_max", stop="loss_1") }}', "stop: loss_1: allowed are"),
+        ('{{ value("digits_mlp", "layers", "tau_b", "lambda_max") }}', "layer: not given: allowed are all, fc1"),
+        ('{{ without("digits_mlp", "hp.lr", 0.2) }}', "typed by hand"),
+        ('{{ without("digits_mlp", "hp.lr", 2) }}', "hp.lr: 2: allowed are 0.01"),
+        ("{{ valu() }}", "'valu' is undefined: allowed are value,"),
+        ("{{ value( }}", "expected ')': allowed is Jinja"),
+        ('{{ claim("more", 1 > 2) }}', "claim: more: the records no longer say so"),
+        ("It has 0.43.", "0.43: typed by hand: fill it in"),
+        ("It has .43.", ".43: typed by hand"),
+        ('{{ claim("of 144 networks", 2 > 1) }}', "144: typed by hand"),
+        ("{# typed\n2019: the year\n#}\n\nnothing", "2019: declared, but not in the text"),
+    ],
+)
+def test_a_fault_is_one_line_with_its_place(text: str, message: str, tmp_path: Path) -> None:
+    line = 3 if "declared, but" not in message else 4
+    with pytest.raises(InputError) as error:
+        filled(f"one\ntwo\n{text}\n", tmp_path)
+    assert str(error.value).startswith(f"text.md.j2: line {line}: ") and message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_numerals_that_are_names_code_or_declared_stand() -> None:
+    names = "LeNet5, CIFAR-10 at loss_0.1 in 2019, `x = 3` [a](b/2.png) layerwise_1"
+    text = f"{{# typed\n2019: year\n#}}\n{names}\n```\n4.5\n```\n"
+    environment = prose._environment(Path(), latex=False)
+    assert list(prose.typed.complaints(text, environment)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("template", prose.templates(), ids=lambda path: path.name)
+def test_each_text_is_what_would_be_filled_in_today(template: Path) -> None:
+    """Where this fails: `python -m analysis prose`, and read what has changed."""
+    assert prose.text_of(template).read_text() == prose.fill(template)

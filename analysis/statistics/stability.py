@@ -67,6 +67,6 @@ def _quantile(found: Floats, q: float) -> Floats:
     def pick(index: NDArray[np.int64]) -> Floats:
         return np.take_along_axis(filled, index[:, None, :], axis=1)[:, 0, :]
 
-    below, above = pick(low), pick(high)
     known = last >= 0
-    return np.where(known, np.where(known, below, 0) + (at - low) * np.where(known, above - below, 0), np.nan)
+    below, above = (np.where(known, pick(index), 0.0) for index in (low, high))
+    return np.where(known, below + (at - low) * (above - below), np.nan)

@@ -13,7 +13,7 @@ from analysis.exclude import exclude
 from analysis.load import Source
 from study.config import ConfigError, RunConfig, run_key
 from study.grid import Study, load_study
-from study.names import COLUMN
+from study.names import COLUMN, Label
 from study.state import State, run_state
 from study.storage.paths import RunPaths, runs_folder
 
@@ -56,12 +56,16 @@ def _stops(rows: pd.DataFrame, planned: dict[str, RunConfig]) -> Iterator[str]:
 
 
 def _measures(rows: pd.DataFrame, labels: Iterable[str]) -> Iterator[str]:
-    """Measures by how many rows have no value, of those that tables use."""
+    """Measures by how many runs have no value at any stop that tables use; at some a value may not be defined."""
     rows, _ = exclude(rows)
+    runs = rows["key"].nunique()
     without: dict[int, list[str]] = {}
     for label in labels:
-        n = int(np.isnan(values(rows, COLUMN + label)).sum())
+        n = runs - rows.loc[~np.isnan(values(rows, COLUMN + label)), "key"].nunique()
         if n:
             without.setdefault(n, []).append(label)
     for n, names in sorted(without.items(), reverse=True):
-        yield f"{n} of {len(rows)} rows that are used have no value of {', '.join(names)}."
+        trained = [name for name in names if not Label.parse(name).transform]
+        again = len(names) - len(trained)
+        words = [*trained, *([f"{again} measures of reparameterized networks"] if again else [])]
+        yield f"{n} of the {runs} runs that are used have no value of {', '.join(words)}."

@@ -41,7 +41,8 @@ def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
 
 
 def _named(named: pd.DataFrame, column: str) -> pd.DataFrame:
-    part = named[["stop", "target", "measure", "coefficient", *(column + end for end in _ENDS)]]
+    # Of a few networks there may be a value without bounds.
+    part = named.reindex(columns=["stop", "target", "measure", "coefficient", *(column + end for end in _ENDS)])
     return part.rename(columns={column + end: "value" + end for end in _ENDS})
 
 

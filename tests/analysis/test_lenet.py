@@ -20,6 +20,7 @@ from analysis.statistics.correlation import correlate
 from analysis.statistics.partial import partial as partial_rank
 from analysis.statistics.partial import partial_tau
 from analysis.stopwise import first_target
+from analysis.studies.reader import read_shown
 from analysis.tables import (
     correlation,
     last_layer,
@@ -131,7 +132,8 @@ def test_a_relation_that_turns_within_the_settings_is_shown_turned():
 
 
 def test_the_authors_exclusions_are_a_named_variant_that_drops_the_three_smallest_gaps(lenet, kept):
-    table = variants.build(lenet, 0).set_index(["stop", "rules", "measure"])
+    rules = read_shown("lenet5_cifar10").rules
+    table = variants.build(lenet, 0, rules).set_index(["stop", "rules", "measure"])
     smaller = kept.drop(kept["gap.loss"].nsmallest(3).index)
     ours = correlate(smaller, labels=["kappa_2019.fc3"], resamples=0).iloc[0]
     theirs = table.loc[("loss_0.01", "authors_2021", "kappa_2019.fc3")]

@@ -12,11 +12,12 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from analysis import items
 from analysis.__main__ import main
 from analysis.figures import Lacking, sweep
 from analysis.figures import slices as slices_figure
 from analysis.load import Source
-from analysis.make import make, parts, write
+from analysis.make import make, write
 from analysis.statistics.coefficients import tau
 from analysis.statistics.stability import stability
 from analysis.stopwise import first_target
@@ -48,8 +49,8 @@ def test_a_study_with_everything_lacks_nothing(make_records, tmp_path):
     timings = pd.DataFrame({"key": records["key"], "stop": "", "item": "train", "seconds": 1.0})
     frames = {"timings": timings, "curves": training_curves(records), "slices": loss_slices()}
     made = make(source(records, **frames))
-    assert made.lacking == {}
-    assert {p.name for p in parts("figures")} == set(made.figures)
+    assert set(made.lacking) == {"table published"}
+    assert set(items.names("figure")) == set(made.figures)
     for path in write(made, tmp_path):
         assert path.stat().st_size > 0
         if path.suffix == ".pdf":
@@ -104,9 +105,8 @@ def test_stability_ends_at_the_coefficient_of_all_networks(records):
 
 
 def test_a_new_table_is_found_by_its_file_name():
-    names = [p.name for p in parts("tables")]
     files = {p.stem for p in Path("analysis/tables").glob("*.py")} - {"__init__"}
-    assert names == sorted(files) and all(p.title for p in parts("tables"))
+    assert list(items.names("table")) == sorted(files) and all(p.title and p.about for p in items.parts("table"))
 
 
 def test_ledger_writes_every_table_under_the_stem(make_ledger, tmp_path, capsys):
@@ -114,9 +114,10 @@ def test_ledger_writes_every_table_under_the_stem(make_ledger, tmp_path, capsys)
     make_ledger(n_rows=120, n_measures=3, n_seeds=2).to_csv(path, index=False)
     assert main(["ledger", str(path), "--results", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out.strip().endswith("report.html")
-    for part in parts("tables"):
-        for suffix in (".csv", ".md", ".tex"):
-            assert (tmp_path / "out" / "mine" / "tables" / (part.name + suffix)).is_file()
+    written = {path.name for path in (tmp_path / "out" / "mine" / "tables").iterdir()}
+    lacking = {"published", "cost", "layers", "last_layer", "last_layer_stops", "reparameterization", "sweep"}
+    made = set(items.names("table")) - lacking - {"partial"}
+    assert written == {name + suffix for name in made for suffix in (".csv", ".md", ".tex")}
     table = pd.read_csv(tmp_path / "out" / "mine" / "tables" / "correlation.csv")
     assert table["tau_b"].is_monotonic_decreasing and (table["n"] < 120).all()
 

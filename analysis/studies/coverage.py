@@ -32,7 +32,7 @@ def missing(source: Source) -> list[str]:
     if absent := [config for key, config in planned.items() if key not in there]:
         lines.append(f"{len(planned) - len(absent)} of {len(planned)} runs are in the records{_begun(study, absent)}.")
     if strange := there - set(planned):
-        lines.append(f"{len(strange)} runs of the records are not those of {source.plan}.")
+        lines.append(f"{len(strange)} of the records' runs are not of {source.plan}.")
     rows = source.records[source.records["key"].isin(planned)]
     return [*lines, *_stops(rows, planned), *_measures(rows, study.measures)]
 
@@ -67,5 +67,5 @@ def _measures(rows: pd.DataFrame, labels: Iterable[str]) -> Iterator[str]:
     for n, names in sorted(without.items(), reverse=True):
         trained = [name for name in names if not Label.parse(name).transform]
         again = len(names) - len(trained)
-        words = [*trained, *([f"{again} measures of reparameterized networks"] if again else [])]
+        words = [*trained, *([f"measures of reparameterized networks ({again})"] if again else [])]
         yield f"{n} of the {runs} runs that are used have no value of {', '.join(words)}."

@@ -33,6 +33,8 @@ from analysis.tables import (
 )
 from tests.support.synthetic import LENET_STOPS, TRANSFORMS, synthetic_lenet
 
+KAPPA = ["kappa_2019"]
+
 
 @pytest.fixture(scope="module")
 def lenet() -> pd.DataFrame:
@@ -176,7 +178,7 @@ def test_a_setting_looks_the_same_where_another_is_left_out():
     lenet = synthetic_lenet()
     gone = (lenet["hp.lr"] == lenet["hp.lr"].min()) & (lenet["stop"] == "loss_0.1")
     lenet.loc[gone, "train.converged"] = False
-    for figure, panel in ((beside.build(lenet), 0), (beside.build(lenet), 1)):
+    for figure, panel in ((beside.build(lenet, KAPPA), 0), (beside.build(lenet, KAPPA), 1)):
         drawn = {tuple(c) for part in figure.axes[panel].collections for c in part.get_facecolors()[:, :3]}
         named = [to_rgb(h.get_color()) for h in figure.legends[0].legend_handles if h.get_marker() == "o"]
         assert len(drawn) == 3 + panel and drawn <= set(named)
@@ -184,7 +186,7 @@ def test_a_setting_looks_the_same_where_another_is_left_out():
 
 
 def test_both_gaps_at_every_stop_stand_in_one_figure(lenet, kept):
-    figure = beside.build(lenet)
+    figure = beside.build(lenet, KAPPA)
     assert len(figure.axes) == 12
     below = figure.axes[6 + 1]  # the error gap at the second stop
     points = np.concatenate([c.get_offsets() for c in below.collections])

@@ -11,7 +11,7 @@ from pathlib import Path
 import analysis
 from analysis.exclude import DEFAULT, RULES
 from analysis.items import parts
-from study.markdown import Blocks, escaped, fill, table
+from study.reference.markdown import Blocks, escaped, fill, table
 
 HOME = Path(__file__).parent
 FILE = HOME / "README.md"

@@ -24,8 +24,9 @@ import pandas as pd
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from analysis.load import InputError, load_study, read_records
-from study.records import Row, read_table, write_table
+from study.records import write_table
 from study.storage.paths import RunPaths, results_folder, runs_folder
+from study.storage.rows import Row, read_table
 from study.tracking.delivery import deliver
 from study.tracking.mirror import FREE_RATE
 from study.tracking.offline import write_offline

@@ -63,7 +63,7 @@ class Marker:
         return [*self.history, f"job {self.job} start {self.restarts + 1}: {self.state}: {ending}"]
 
 
-class Ledger:
+class Journal:
     """The jobs folder of one study."""
 
     def __init__(self, study: str, results_root: str | Path | None = None) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slurm.cluster import Cluster, load_cluster
-from slurm.journal import Ledger
+from slurm.journal import Journal
 from study.grid import Study, load_study
 from study.storage.paths import results_root, runs_folder
 from study.study_file import read_study_file
@@ -36,9 +36,9 @@ class Place:
         return load_study(self.config)
 
     @property
-    def ledger(self) -> Ledger:
+    def journal(self) -> Journal:
         """What was submitted, and how it fares."""
-        return Ledger(self.study_name, self.results)
+        return Journal(self.study_name, self.results)
 
 
 def find_place(config: Path, cluster: str, runs: Path | None, results: Path | None) -> Place:

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from slurm.job import ShardJob
-from slurm.journal import Ledger, Marker
+from slurm.journal import Journal, Marker
 from study.storage import lease
 
 POLL_SECONDS = 0.2
@@ -39,7 +39,7 @@ class Pool:
     """Runs shards `n_at_once` at a time. `logs` is submitit's folder, of this submission only."""
 
     jobs: Sequence[ShardJob]
-    ledger: Ledger
+    journal: Journal
     logs: Path
     n_at_once: int
     environment: Mapping[str, str]
@@ -51,13 +51,13 @@ class Pool:
         from submitit import LocalExecutor
 
         self._tasks = [_Task(job) for job in self.jobs]
-        display = _Progress(self.ledger, self._tasks)
+        display = _Progress(self.journal, self._tasks)
         with _environment(self.environment), _interruptible():
             executor = LocalExecutor(self.logs, max_num_timeout=0, python=self.python or None)
             executor.update_parameters(timeout_min=60 * 24 * 365)
             try:
                 while any(not task.ended for task in self._tasks):
-                    if self.ledger.is_cancelled(self.logs.name):
+                    if self.journal.is_cancelled(self.logs.name):
                         raise KeyboardInterrupt
                     self._look(executor)
                     display.show()
@@ -75,7 +75,7 @@ class Pool:
             if task.process is not None and task.process.done():
                 self._conclude(task)
             elif task.process is None and not task.ended:
-                task.elsewhere = _is_held(self.ledger.marker(task.job.shard), task.job.runs_root)
+                task.elsewhere = _is_held(self.journal.marker(task.job.shard), task.job.runs_root)
         busy = sum(task.process is not None or task.elsewhere for task in self._tasks)
         for task in self._tasks:
             if busy < self.n_at_once and task.process is None and not task.elsewhere and not task.ended:
@@ -83,7 +83,7 @@ class Pool:
 
     def _conclude(self, task: _Task) -> None:
         process, task.process = task.process, None
-        marker = self.ledger.marker(task.job.shard)
+        marker = self.journal.marker(task.job.shard)
         state = marker.state if marker else ""
         if state == "done":
             task.ended = "done"
@@ -103,7 +103,7 @@ class Pool:
                 time.sleep(0.05)
         finally:
             for task in running:
-                marker = self.ledger.marker(task.job.shard)
+                marker = self.journal.marker(task.job.shard)
                 if marker is not None and not task.process.done() and _is_held(marker, task.job.runs_root):
                     with suppress(ProcessLookupError):  # it may have left since that look
                         os.kill(int(marker.job.rpartition("/")[2]), signal.SIGKILL)
@@ -155,8 +155,8 @@ def _interruptible() -> Iterator[None]:
 class _Progress:
     """One line that is rewritten on a terminal, and printed now and then elsewhere."""
 
-    def __init__(self, ledger: Ledger, tasks: Sequence[_Task]) -> None:
-        self.ledger, self.tasks, self.begin = ledger, tasks, time.monotonic()
+    def __init__(self, journal: Journal, tasks: Sequence[_Task]) -> None:
+        self.journal, self.tasks, self.begin = journal, tasks, time.monotonic()
         self.n_runs = sum(len(task.job.runs) for task in tasks)
         self.terminal = sys.stderr.isatty()
         self.shown = self.begin - SHOW_SECONDS + 3
@@ -177,7 +177,7 @@ class _Progress:
 
     def _line(self) -> str:
         now = [task for task in self.tasks if task.process is not None or task.elsewhere]
-        found = [m for task in now if (m := self.ledger.marker(task.job.shard))]
+        found = [m for task in now if (m := self.journal.marker(task.job.shard))]
         markers = [m for m in found if m.state in ("running", "waiting")]
         done = sum(len(task.job.runs) for task in self.tasks if task.ended == "done")
         done += sum(m.runs_done for m in found if m.state != "new")  # ended ones too, until their process has left

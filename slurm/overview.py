@@ -69,11 +69,11 @@ class Overview:
 
 
 def look(place: Place) -> Overview:
-    """Read the ledger, the markers and the queue. Under 2 s for a thousand jobs: no run that is done is looked at."""
-    ledger = place.ledger
-    kept = ledger.plan(digest(place.config))
+    """Read the journal, the markers and the queue. Under 2 s for a thousand jobs: no run that is done is looked at."""
+    journal = place.journal
+    kept = journal.plan(digest(place.config))
     runs = kept or {s.id: [run_key(c) for c in s.runs] for s in shards(place.study)}
-    statuses = shard_states(ledger, list(runs), place.runs)
+    statuses = shard_states(journal, list(runs), place.runs)
     trained = {s.shard: _trained(s, runs[s.shard], place.runs) for s in statuses}
     unmarked = {s.shard for s in statuses if s.state not in ("done", *IN_FLIGHT)}
     unmarked = {shard for shard in unmarked if trained[shard] == len(runs[shard])}
@@ -83,7 +83,7 @@ def look(place: Place) -> Overview:
         statuses = [replace(s, state="done", cause="") if s.shard in complete else s for s in statuses]
         more = "the study asks for more since; `submit` sends it"
         statuses = [replace(s, state="new", cause=more) if s.shard in outdated - complete else s for s in statuses]
-    submissions = ledger.submissions()
+    submissions = journal.submissions()
     sent = Counter(shard for submission in submissions for shard in submission.shards)
     commits = list(dict.fromkeys(s.commit for s in submissions))
     return Overview(place.study_name, statuses, runs, trained, sent, commits)
@@ -177,9 +177,9 @@ def cancel(place: Place) -> int:
     """End all jobs of the study that are queued or running; what they have saved stays."""
     import signal
 
-    for submission in place.ledger.submissions():  # a submitter on this machine, which would start the next shards
+    for submission in place.journal.submissions():  # a submitter on this machine, which would start the next shards
         if submission.kind == "local" and not submission.cancelled:
-            place.ledger.write(replace(submission, cancelled=True))
+            place.journal.write(replace(submission, cancelled=True))
     overview = look(place)
     found = [s for s in overview.statuses if s.state in ("running", "pending", "held")]
     scheduler.cancel([s.job for s in found if s.kind == "slurm" and s.job])

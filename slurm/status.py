@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slurm import scheduler
-from slurm.journal import Ledger, Marker, Submission
+from slurm.journal import Journal, Marker, Submission
 from study.storage import lease
 
 STATES = ("done", "running", "pending", "held", "failed", "stopped", "lost", "unknown", "new")
@@ -29,7 +29,7 @@ class ShardStatus:
     marker: Marker | None = None
 
 
-def shard_states(ledger: Ledger, shard_ids: Sequence[str], runs_root: Path) -> list[ShardStatus]:
+def shard_states(journal: Journal, shard_ids: Sequence[str], runs_root: Path) -> list[ShardStatus]:
     """One squeue and at most one sacct, whatever the number of shards; a small file a shard.
 
     States: done; running, pending (its job is in the queue; unknown where the queue cannot be asked); held (in the
@@ -37,19 +37,19 @@ def shard_states(ledger: Ledger, shard_ids: Sequence[str], runs_root: Path) -> l
     raised an error, ran out of time or memory); stopped (saved and left, not requeued); lost (its job is gone without a
     word: killed, cancelled, node failure); new (no job yet).
     """
-    latest, waiting = ledger.latest(), ledger.waiting_locally()
-    markers = {shard: ledger.marker(shard) for shard in shard_ids}
+    latest, waiting = journal.latest(), journal.waiting_locally()
+    markers = {shard: journal.marker(shard) for shard in shard_ids}
     mine = {shard: latest[shard] for shard in shard_ids if shard in latest}
     asked = [s for shard, s in mine.items() if s.kind == "slurm" and not _is_done(markers[shard])]
     try:
-        queued: dict[str, tuple[str, str, str]] | None = scheduler.queue(_job_name(ledger, s) for s in asked)
+        queued: dict[str, tuple[str, str, str]] | None = scheduler.queue(_job_name(journal, s) for s in asked)
         unreachable = ""
     except scheduler.SchedulerError as error:
         queued, unreachable = None, str(error)
     found = [
         _local(shard, markers[shard], runs_root, shard in waiting)
         if shard in mine and mine[shard].kind == "local" and not _is_done(markers[shard])
-        else _first_look(ledger, shard, mine.get(shard), markers[shard], queued, unreachable)
+        else _first_look(journal, shard, mine.get(shard), markers[shard], queued, unreachable)
         for shard in shard_ids
     ]
     open_jobs = [status.job for status in found if status.state == "lost" and status.kind == "slurm"]
@@ -60,8 +60,8 @@ def shard_states(ledger: Ledger, shard_ids: Sequence[str], runs_root: Path) -> l
     return [_with_account(status, accounts, silence) if status.state == "lost" else status for status in found]
 
 
-def _job_name(ledger: Ledger, submission: Submission) -> str:
-    return f"{ledger.folder.parent.name}.{submission.id}"
+def _job_name(journal: Journal, submission: Submission) -> str:
+    return f"{journal.folder.parent.name}.{submission.id}"
 
 
 def _is_done(marker: Marker | None) -> bool:
@@ -69,7 +69,7 @@ def _is_done(marker: Marker | None) -> bool:
 
 
 def _first_look(
-    ledger: Ledger, shard: str, submission: Submission | None, marker: Marker | None,
+    journal: Journal, shard: str, submission: Submission | None, marker: Marker | None,
     queued: dict[str, tuple[str, str, str]] | None, unreachable: str,
 ) -> ShardStatus:  # fmt: skip
     if _is_done(marker):
@@ -81,7 +81,7 @@ def _first_look(
     job = submission.task(shard) if submission.job else ""
     if queued is None:
         return ShardStatus(shard, "unknown", "slurm", job, f"the queue cannot be asked: {unreachable}", marker)
-    entry = queued.get(f"{_job_name(ledger, submission)}/{submission.shards.index(shard)}")
+    entry = queued.get(f"{_job_name(journal, submission)}/{submission.shards.index(shard)}")
     if entry is not None:
         id, state, reason = entry
         started = state in ("RUNNING", "COMPLETING", "SIGNALING", "SUSPENDED")

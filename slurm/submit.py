@@ -76,7 +76,7 @@ def submit(options: Options) -> int:
         _show(place, wanted, to_send, kept)
         return 0
     # Two submitters at once: the second waits here until the first has sent its jobs, and then finds them.
-    with lease.acquire(place.ledger.folder, ["submit"], _me(), on_wait=_say_waiting):
+    with lease.acquire(place.journal.folder, ["submit"], _me(), on_wait=_say_waiting):
         wanted = plan.make(study, runs, skip_published=options.skip_published)
         to_send, kept = _choose(place, options, wanted)
         _show(place, wanted, to_send, kept)
@@ -98,7 +98,7 @@ def _say_waiting(owner: str) -> None:
 
 def _choose(place: Place, options: Options, wanted: plan.Plan) -> tuple[list[Shard], list[ShardStatus]]:
     """Shards to send now, in the order of `_turn`; and those left alone, each for a reason that is shown."""
-    states = {s.shard: s for s in shard_states(place.ledger, [s.id for s in wanted.to_do], place.runs)}
+    states = {s.shard: s for s in shard_states(place.journal, [s.id for s in wanted.to_do], place.runs)}
     to_send, kept = [], []
     for shard in wanted.to_do:
         state = states[shard.id]
@@ -178,7 +178,7 @@ def _environment(place: Place, code: snapshot.Code) -> dict[str, str]:
 
 def _keep_plan(place: Place) -> None:
     pieces = {shard.id: [run_key(c) for c in shard.runs] for shard in shards(place.study)}
-    place.ledger.write_plan(digest(place.study.path), pieces)
+    place.journal.write_plan(digest(place.study.path), pieces)
 
 
 def _send(place: Place, options: Options, to_send: Sequence[Shard]) -> int:
@@ -191,16 +191,16 @@ def _send(place: Place, options: Options, to_send: Sequence[Shard]) -> int:
     size = _array_size(place.cluster)
     for start in range(0, len(to_send), size):
         piece = to_send[start : start + size]
-        id = place.ledger.new_id()
+        id = place.journal.new_id()
         record = Submission(id, place.cluster.name, "slurm", code.commit, tuple(s.id for s in piece))
-        place.ledger.write(record)
-        place.ledger.reopen(record.shards)
+        place.journal.write(record)
+        place.journal.reopen(record.shards)
         job = scheduler.send(
-            place.cluster, f"{place.study.name}.{id}", [_job(place, options, s) for s in piece], place.ledger.logs(id),
+            place.cluster, f"{place.study.name}.{id}", [_job(place, options, s) for s in piece], place.journal.logs(id),
             _environment(place, code),
         )  # fmt: skip
-        place.ledger.write(replace(record, job=job))
-        print(f"sent      job {job}: {len(piece)} shards, code {code.commit}, logs {place.ledger.logs(id)}")
+        place.journal.write(replace(record, job=job))
+        print(f"sent      job {job}: {len(piece)} shards, code {code.commit}, logs {place.journal.logs(id)}")
     folders = [
         f" --{name} {folder}" for name, folder in (("runs", options.runs), ("results", options.results)) if folder
     ]
@@ -211,13 +211,13 @@ def _send(place: Place, options: Options, to_send: Sequence[Shard]) -> int:
 def _run_here(place: Place, options: Options, to_send: Sequence[Shard]) -> int:
     code = snapshot.take(place.results, allow_dirty=True) if place.cluster is not INLINE else None
     _keep_plan(place)
-    id = place.ledger.new_id()
+    id = place.journal.new_id()
     commit = code.commit if code else snapshot.provenance.commit()
     jobs = [_job(place, options, shard) for shard in to_send]
     record = Submission(id, place.cluster.name, "local", commit, tuple(s.id for s in to_send))
-    with lease.acquire(place.ledger.folder, [id], _me()) as held:
-        place.ledger.write(replace(record, holder=held.id))
-        place.ledger.reopen(record.shards)
+    with lease.acquire(place.journal.folder, [id], _me()) as held:
+        place.journal.write(replace(record, holder=held.id))
+        place.journal.reopen(record.shards)
         try:
             if code is None:
                 failures = _inline(jobs)
@@ -225,8 +225,8 @@ def _run_here(place: Place, options: Options, to_send: Sequence[Shard]) -> int:
                 from slurm.local import Pool
 
                 environment = {**place.cluster.environment, **_environment(place, code)}
-                logs, n_at_once = place.ledger.logs(id), n_workers(place.cluster)
-                failures = Pool(jobs, place.ledger, logs, n_at_once, environment, place.cluster.python).run()
+                logs, n_at_once = place.journal.logs(id), n_workers(place.cluster)
+                failures = Pool(jobs, place.journal, logs, n_at_once, environment, place.cluster.python).run()
         except KeyboardInterrupt:
             print("\nstopped; the same command goes on from here", file=sys.stderr)
             return 130
@@ -234,7 +234,7 @@ def _run_here(place: Place, options: Options, to_send: Sequence[Shard]) -> int:
     for shard, reason in failures.items():
         print(f"failed    shard {shard}: {reason}", file=sys.stderr)
     if failures:
-        print(f"{len(failures)} of {len(jobs)} shards failed; logs: {place.ledger.logs(id)}", file=sys.stderr)
+        print(f"{len(failures)} of {len(jobs)} shards failed; logs: {place.journal.logs(id)}", file=sys.stderr)
     return 1 if failures else 0
 
 
@@ -254,7 +254,7 @@ def _inline(jobs: Sequence[ShardJob]) -> dict[str, str]:
 
 def _detach(place: Place) -> int:
     """Go on in the background: the same command again, in a session of its own, with its output in a file."""
-    log = place.ledger.folder / "submit.log"
+    log = place.journal.folder / "submit.log"
     command = [argument for argument in sys.argv[1:] if argument != "--no-wait"]
     with log.open("ab") as file:
         process = subprocess.Popen(

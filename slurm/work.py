@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from slurm.assignment import Assignment
-from slurm.journal import Ledger, Marker
+from slurm.journal import Journal, Marker
 from study.config import run_key
 from study.device import keep_memory
 from study.storage import lease
@@ -42,8 +42,8 @@ class Work:
 
     def __post_init__(self) -> None:
         job = self.job
-        self.ledger = Ledger(job.study, job.results_root)
-        before = self.ledger.marker(job.shard)
+        self.journal = Journal(job.study, job.results_root)
+        before = self.journal.marker(job.shard)
         requeues = restart_count()
         if before:
             requeues = before.requeues + max(0, requeues - (before.restarts if before.job == job_name() else 0))
@@ -209,7 +209,7 @@ class Work:
         if self._first_epoch:
             self.marker.epochs_per_second = self._epochs / max(self._marked - self._first_epoch, 1e-3)
         try:
-            self.ledger.mark(self.marker)
+            self.journal.mark(self.marker)
         except OSError as error:
             print(f"marker: {error}", file=sys.stderr, flush=True)
 

@@ -3,11 +3,13 @@
     configs/<study>.yaml     what to run (a person writes this)
       v  study_file.py       yaml -> its sections, with those of the file it extends
       v  grid.py             sections -> RunConfigs, each with a run key; runs of one shape form a shard
-    training/                trains all networks of a shard at once on one device
+    run.py                   one shard: training/ -> measuring.py; device.py sees to it that bits can be had again
       v                      runs/<xx>/<key>/{config.json, init.pt, epochs.jsonl, outcome.json, stops/<stop>/weights.pt}
     measures/                runs/<xx>/<key>/stops/<stop>/<label>.json, one file a measure
       v  tracking/           mirrors configs, curves and measures to wandb; nothing reads it back
     records.py               results/<study>/records.csv, one tidy row a run and stop
+      v  publish.py          analysis/records/<study>.csv, committed
 
-Nothing here imports `slurm` or `analysis`; a test enforces it.
+Ground, which imports next to nothing: names (labels, stops), loss, seeds, provenance, storage/ (files and roots).
+Nothing here imports `slurm` or `analysis`, nothing goes in circles; a test enforces both.
 """

@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _reference() -> int:
-    from study.reference import write
+    from study.reference.pages import write
 
     for path in write():
         print(path)
@@ -124,7 +124,7 @@ def _records(study: Study, options: argparse.Namespace) -> int:
 
 
 def _publish(study: Study, options: argparse.Namespace) -> None:
-    from study.records import publish
+    from study.publish import publish
 
     path, added = publish(study, options.results)
     print(f"{path}: {added} rows added; review and commit it")

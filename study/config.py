@@ -10,16 +10,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from study.choice import Choice, Registry
+from study.choice import ConfigError as ConfigError
 from study.data.dataset import DATASETS
-from study.models.registry import INITS, MODELS
-from study.names import LOSSES, OPTIMIZERS, STOP_ALLOWED, Stop
+from study.data.extra import EXTRAS
+from study.loss import LOSSES
+from study.models.init import INITS
+from study.models.registry import MODELS
+from study.names import STOP_ALLOWED, Stop
+from study.training.batch import BATCHES
+from study.training.growth import GROWTHS
+from study.training.mask import MASKS
+from study.training.objective import OBJECTIVES
+from study.training.optimizer import OPTIMIZERS
+from study.training.schedule import SCHEDULES
+from study.training.update import UPDATES
 
-
-class ConfigError(ValueError):
-    """A config that cannot be run: names the field, the value and what is allowed, in one line."""
-
-    def __init__(self, field: str, value: object, allowed: str) -> None:
-        super().__init__(f"{field}: {value!r}: {allowed}")
+_PLAIN, _CONSTANT, _DENSE, _NONE = Choice("plain"), Choice("constant"), Choice("dense"), Choice("none")
 
 
 @dataclass(frozen=True)
@@ -49,11 +56,28 @@ class RunConfig:
     max_epochs: int = 100  # where training ends if stops are not met
     checks_per_epoch: int = 1  # full training losses taken per epoch once the loss is within a factor 2 of a stop
     seed: int = 0  # of everything random in training; a study gives it in `seeds`
+    # The seams of training, each a name, or a name with options.
+    objective: Choice = _PLAIN  # what training lowers; measures and stops use `loss`
+    update: Choice = _PLAIN  # how weights move, around the optimizer
+    schedule: Choice = _CONSTANT  # learning rate and other coefficients over time
+    batch: Choice = _PLAIN  # what a training step sees of its images
+    mask: Choice = _DENSE  # which weights live
+    growth: Choice = _NONE  # widths over the epochs; `hidden` is those at the end
+    extra: Choice = _NONE  # what stands in the training set beside the data set's images
 
 
+SEAMS: dict[str, Registry[Any]] = {
+    "objective": OBJECTIVES,
+    "update": UPDATES,
+    "schedule": SCHEDULES,
+    "batch": BATCHES,
+    "mask": MASKS,
+    "growth": GROWTHS,
+    "extra": EXTRAS,
+}
 FIELDS = {field.name: field for field in dataclasses.fields(RunConfig)}
 
-# What may differ between the networks of one stack; the rest of the fields is the shape of a shard.
+# What may differ between the networks of one stack; the rest, and the names of the seams, is the shape of a shard.
 STACKED = ("lr", "momentum", "weight_decay", "seed", "init", "init_gain", "label_noise", "stops", "max_epochs")
 
 
@@ -88,6 +112,8 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 def allowed_text(name: str) -> str:
     """What a field may be, in words, e.g. "0 <= momentum < 1"."""
+    if name in SEAMS:
+        return ", ".join(SEAMS[name])
     return _RULES[name][1].removeprefix("allowed: ")
 
 
@@ -118,6 +144,8 @@ def checked_value(name: Any, value: Any) -> Any:
     """One field's value in its declared type. Raises ConfigError: unknown field, wrong type, or value out of range."""
     if name not in FIELDS:
         raise ConfigError(str(name), value, "unknown field, allowed: " + ", ".join(FIELDS))
+    if name in SEAMS:
+        return SEAMS[name].choose(value)
     converted = _convert(name, value)
     allowed, text = _RULES.get(name, (lambda v: True, ""))
     if not allowed(converted):
@@ -139,8 +167,10 @@ def _check_together(config: RunConfig) -> None:
     n_train = config.n_train or spec.n_train
     if config.batch_size > n_train:
         raise ConfigError("batch_size", config.batch_size, f"allowed: at most the {n_train} training images")
-    if config.optimizer == "adam" and config.momentum:
-        raise ConfigError("momentum", config.momentum, "allowed with adam: 0 (its own beta1 is fixed at 0.9)")
+    if config.momentum and not OPTIMIZERS[config.optimizer].reads_momentum:
+        raise ConfigError("momentum", config.momentum, f"allowed with {config.optimizer}: 0 (it does not read it)")
+    if config.growth != _NONE and config.mask != _DENSE:
+        raise ConfigError("growth", config.growth.name, f"allowed with mask {config.mask.name}: none")
     if len(spec.shape) < MODELS[config.model].min_dimensions:
         raise ConfigError("model", config.model, f"needs images with channels; {config.dataset} has shape {spec.shape}")
     for stop in map(Stop.read, config.stops):
@@ -151,14 +181,37 @@ def _check_together(config: RunConfig) -> None:
 
 
 def config_to_dict(config: RunConfig) -> dict[str, Any]:
-    """All fields as JSON values: what config.json holds."""
-    return {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(config).items()}
+    """All fields as JSON values, a choice with all its options: what config.json holds."""
+    values: dict[str, Any] = {name: getattr(config, name) for name in FIELDS}
+    return {name: _json(name, value) for name, value in values.items()}
+
+
+def _json(name: str, value: Any) -> Any:
+    if name in SEAMS:
+        options = SEAMS[name].options(value)
+        return {value.name: options} if options else value.name
+    return list(value) if isinstance(value, tuple) else value
+
+
+def completed(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of an older config.json, with the fields and options that came later at their defaults."""
+    values = {**config_to_dict(RunConfig()), **found}
+    return {name: _json(name, SEAMS[name].choose(v)) if name in SEAMS else v for name, v in values.items()}
 
 
 def run_key(config: RunConfig) -> str:
-    """First 12 hex digits of SHA-256 over the canonical JSON of the fields that differ from their defaults."""
-    values = config_to_dict(config)
-    defaults = config_to_dict(RunConfig())
-    changed = {name: value for name, value in values.items() if value != defaults[name]}
+    """First 12 hex digits of SHA-256 over the canonical JSON of the fields that differ from their defaults.
+
+    Of a choice those options count that differ from theirs, so that an option that comes later moves no key.
+    """
+    changed: dict[str, Any] = {}
+    for name, field in FIELDS.items():
+        value = getattr(config, name)
+        if value != field.default:
+            changed[name] = _short(value) if name in SEAMS else _json(name, value)
     text = json.dumps(changed, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _short(choice: Choice) -> Any:
+    return {choice.name: dict(choice.options)} if choice.options else choice.name

@@ -10,7 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study.config import FIELDS, STACKED, ConfigError, RunConfig, checked_value, config_from_dict, run_key
+from study.choice import nested, split
+from study.config import (
+    FIELDS,
+    SEAMS,
+    ConfigError,
+    RunConfig,
+    checked_value,
+    config_from_dict,
+    run_key,
+)
+from study.hyperparameter import matches, shard_shape
 from study.measures import MEASURES
 from study.names import Label
 from study.study_file import StudyFileError, read_study_file
@@ -89,8 +99,10 @@ def _reparameterized(section: Any, measures: tuple[str, ...]) -> Iterable[str]:
             yield str(Label.parse(label).at(transform=transform))
 
 
-def _axis(section: str, name: str, values: Any) -> list[Any]:
-    if name not in FIELDS or name == "seed":
+def _axis(section: str, name: Any, values: Any) -> list[Any]:
+    if "." in str(name):
+        split(name, SEAMS)
+    elif name not in FIELDS or name == "seed":
         allowed = "use `seeds`" if name == "seed" else "unknown field, allowed: " + ", ".join(FIELDS)
         raise ConfigError(f"{section}.{name}", values, allowed)
     if not isinstance(values, list) or not values:
@@ -116,10 +128,11 @@ def _runs(content: dict[str, Any]) -> Iterable[RunConfig]:
     for seed in _seeds(content["seeds"]):  # outermost: what is done first is a complete grid of fewer seeds
         for values in itertools.product(*grid.values()):
             for row in rows:
-                config = config_from_dict({**fixed, **dict(zip(grid, values, strict=True)), **row, "seed": seed})
-                matches = [all(getattr(config, k) == v for k, v in e.items()) for e in excluded]
-                hits = [h + m for h, m in zip(hits, matches, strict=True)]
-                if any(matches):
+                given = {**fixed, **dict(zip(grid, values, strict=True)), **row, "seed": seed}
+                config = config_from_dict(nested(given, SEAMS))
+                hit = [matches(config, rule) for rule in excluded]
+                hits = [n + h for n, h in zip(hits, hit, strict=True)]
+                if any(hit):
                     continue
                 key = run_key(config)
                 here = f"seed {seed}, {dict(zip(grid, values, strict=True))} {row or ''}".strip()
@@ -137,7 +150,10 @@ def _runs(content: dict[str, Any]) -> Iterable[RunConfig]:
 def _exclusion(rule: Any) -> dict[str, Any]:
     if not isinstance(rule, dict) or not rule:
         raise ConfigError("exclude", rule, "allowed: a list of mappings field: value")
-    return {name: checked_value(name, value) for name, value in rule.items()}
+    rule = nested(rule, SEAMS)
+    for name, value in rule.items():
+        checked_value(name, value)
+    return dict(rule)
 
 
 def _seeds(value: Any) -> list[Any]:
@@ -153,7 +169,7 @@ def shards(study: Study) -> list[Shard]:
     place = {config: i for i, config in enumerate(study.runs)}
     groups: dict[tuple[Any, ...], list[RunConfig]] = {}
     for config in study.runs:
-        groups.setdefault(tuple(getattr(config, f) for f in FIELDS if f not in STACKED), []).append(config)
+        groups.setdefault(shard_shape(config), []).append(config)
     pieces = [g[i : i + study.shard_size] for g in groups.values() for i in range(0, len(g), study.shard_size)]
     return [Shard(_shard_id(piece), tuple(piece)) for piece in sorted(pieces, key=lambda piece: place[piece[0]])]
 

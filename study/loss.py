@@ -3,27 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-from torch.nn import functional
+from study.choice import Registry
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 CHUNK = 2048  # inputs a forward pass; part of the definition only through rounding
 
+SampleLoss = Callable[["Tensor", "Tensor"], "Tensor"]
+LOSSES: Registry[SampleLoss] = Registry("loss")
+
+
+def loss(name: str) -> Callable[[SampleLoss], SampleLoss]:
+    """Register (logits (*s, C), labels (*s)) -> the loss of each sample (*s)."""
+
+    def register(function: SampleLoss) -> SampleLoss:
+        LOSSES.add(name, function)
+        return function
+
+    return register
+
+
+@loss("cross_entropy")
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """-log softmax(logits)[label]."""
+    from torch.nn import functional
+
+    return functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none").view(labels.shape)
+
+
+@loss("squared_error")
+def squared_error(logits: Tensor, labels: Tensor) -> Tensor:
+    """Sum over the C outputs of (logit - onehot)^2."""
+    from torch.nn import functional
+
+    return (logits - functional.one_hot(labels, logits.shape[-1]).to(logits.dtype)).square().sum(-1)
+
 
 def sample_losses(logits: Tensor, labels: Tensor, loss: str) -> Tensor:
-    """Loss of each sample, shape = labels.shape, for logits of shape (*labels.shape, C).
-
-    "cross_entropy": -log softmax(logits)[label]. "squared_error": sum over the C outputs of (logit - onehot)^2.
-    """
-    if loss == "cross_entropy":
-        flat = functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none")
-        return flat.view(labels.shape)
-    if loss == "squared_error":
-        target = functional.one_hot(labels, logits.shape[-1]).to(logits.dtype)
-        return (logits - target).square().sum(-1)
-    raise ValueError(f"loss: {loss!r}: allowed: cross_entropy, squared_error")
+    """Loss of each sample, shape = labels.shape, for logits of shape (*labels.shape, C). Raises ValueError: no loss."""
+    if loss not in LOSSES:
+        raise ValueError(f"loss: {loss!r}: allowed: {', '.join(LOSSES)}")
+    return LOSSES[loss](logits, labels)
 
 
 def mean_loss_and_error(
@@ -34,6 +58,8 @@ def mean_loss_and_error(
     `labels` has shape (n,) or, for a stack of networks, (networks, n); `forward` maps inputs to logits of shape
     (n, C) or (networks, n, C). A NaN logit counts as an error.
     """
+    import torch
+
     losses = errors = torch.zeros((), dtype=torch.float64, device=x.device)
     with torch.no_grad():
         for start in range(0, len(x), chunk):

@@ -62,9 +62,8 @@ class Measuring:
         return len(missing)
 
     def _context(self, config: RunConfig, paths: RunPaths, files: StopPaths) -> MeasureContext:
-        from study.data.dataset import training_labels
         from study.measures import MeasureContext
-        from study.models.registry import build_model
+        from study.training.start import build_model, training_labels
 
         model = build_model(config).to(self.device).eval()
         model.load_state_dict(read_tensors(files.weights, self.device))

@@ -125,7 +125,3 @@ def column_name(name: str) -> str:
     for sign, word in _ESCAPES.items():
         name = name.replace(word, sign)
     return name
-
-
-LOSSES = ("cross_entropy", "squared_error")
-OPTIMIZERS = ("sgd", "adam")

@@ -35,7 +35,7 @@ def make(study: Study, runs_root: str | Path, *, skip_published: bool = False) -
     """Look at the files of every run of a study once. `skip_published` counts published runs as done."""
     published: set[str] = set()
     if skip_published:
-        from study.records import published_keys
+        from study.publish import published_keys
 
         published = published_keys(study)
     counts: Counter[str] = Counter()

@@ -1,34 +1,20 @@
-"""Runs -> one tidy row a run and stop; and the published copy, which outlives the machine that made it."""
+"""Runs -> one tidy row a run and stop: records.csv, and timings.csv and curves.csv beside it."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from study.config import FIELDS, RunConfig, run_key
+from study.config import RunConfig, run_key
 from study.grid import Study
-from study.names import Label, Stop, label_of
+from study.hyperparameter import changed_seams, hyperparameters
+from study.names import Label, Stop
 from study.state import run_state
-from study.storage.atomic import read_json, write_bytes
-from study.storage.paths import (
-    RunPaths,
-    StopPaths,
-    curves_file,
-    published_file,
-    records_file,
-    slices_file,
-    timings_file,
-)
-
-Row = dict[str, str]
-
-
-class RecordsConflict(ValueError):
-    """A published row and a fresh one of the same run and stop disagree."""
+from study.storage.atomic import read_json
+from study.storage.paths import RunPaths, StopPaths, curves_file, records_file, timings_file
+from study.storage.rows import Row, write_rows
 
 
 def collect(study: Study, runs_root: str | Path, results_root: str | Path | None = None) -> tuple[Path, int]:
@@ -41,6 +27,7 @@ def collect(study: Study, runs_root: str | Path, results_root: str | Path | None
     timings: list[Row] = []
     curves: list[Row] = []
     missing = 0
+    seams = changed_seams(study.runs)
     for config in study.runs:
         paths = RunPaths(Path(runs_root), run_key(config))
         if run_state(paths, config, study.measures) != "done":
@@ -50,7 +37,7 @@ def collect(study: Study, runs_root: str | Path, results_root: str | Path | None
         timings.append(_timing(paths.key, "", "train", outcome["seconds"]))
         curves += _curve(paths)
         for stop in config.stops:
-            rows.append(_row(config, paths, stop, outcome, study.measures))
+            rows.append(_row(config, paths, stop, outcome, study.measures, seams))
             timings += _stop_timings(paths.key, stop, paths.stop(stop), study.measures)
     path = records_file(study.name, results_root)
     if rows:
@@ -79,7 +66,14 @@ def _text(value: Any) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def _row(config: RunConfig, paths: RunPaths, stop: str, outcome: Mapping[str, Any], measures: Iterable[str]) -> Row:
+def _row(
+    config: RunConfig,
+    paths: RunPaths,
+    stop: str,
+    outcome: Mapping[str, Any],
+    measures: Iterable[str],
+    seams: Collection[str] = (),
+) -> Row:
     files = paths.stop(stop)
     diverged = outcome["status"] == "diverged"
     reached = outcome["reached"].get(stop)
@@ -87,7 +81,7 @@ def _row(config: RunConfig, paths: RunPaths, stop: str, outcome: Mapping[str, An
     evaluation = {} if diverged else read_json(files.evaluation)
     train, test = evaluation.get("train", {}), evaluation.get("test", {})
     cells: dict[str, Any] = {"key": paths.key, "stop": stop}
-    cells |= {f"hp.{name}": getattr(config, name) for name in FIELDS if name != "stops"}
+    cells |= {f"hp.{name}": value for name, value in hyperparameters(config, seams).items() if name != "stops"}
     cells |= {"train.status": outcome["status"], "train.converged": reached is not None and not diverged}
     cells |= {"train.epoch": at["epoch"], "train.step": at["step"]}
     for part, values in (("train", train), ("test", test)):
@@ -138,83 +132,6 @@ def write_table(path: Path, rows: list[Row]) -> None:
     write_rows(path, sorted(rows, key=lambda row: (row["key"], _stop_order(row["stop"]), row.get("item", ""))))
 
 
-def write_rows(path: Path, rows: list[Row]) -> None:
-    """A CSV of rows as they come; columns in order of first appearance, prov.* last. Atomic."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    names.sort(key=lambda name: name.startswith("prov."))
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, names, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_bytes(path, buffer.getvalue().encode())
-
-
 def _stop_order(text: str) -> tuple[str, float]:
     stop = Stop.read(text)  # "" stands for the whole run, in the timings
     return stop.kind, stop.rank
-
-
-def read_table(path: Path) -> list[Row]:
-    """The rows of a CSV of `write_table`; none where there is no file."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def publish(study: Study, results_root: str | Path | None = None) -> tuple[Path, int]:
-    """Merge results/<study>/records.csv into analysis/records/<study>.csv by key and stop; the path and rows added.
-
-    Rows that agree stay, with cells that only one side has filled in; a number that differs is refused with
-    RecordsConflict, naming row and column, and nothing is written. Provenance stays that of the row first published.
-    """
-    source, target = records_file(study.name, results_root), published_file(study.name)
-    fresh, published = read_table(source), {(r["key"], r["stop"]): r for r in read_table(target)}
-    if not fresh:
-        raise ValueError(f"{source}: holds no records; allowed: records of at least one finished run (study records)")
-    n_before = len(published)
-    for row in fresh:
-        if "-dirty" in row["prov.commit"] + row["prov.measured"] or "unknown" in row["prov.commit"]:
-            raise ValueError(
-                f"{source}: prov.commit: {row['prov.commit']!r}: allowed: a commit; publish runs of committed code"
-            )
-        place = (row["key"], row["stop"])
-        published[place] = _merged(published.get(place, {}), row, f"{target}: row {place[0]} {place[1]}")
-    write_table(target, list(published.values()))
-    _publish_beside(study.name, results_root)
-    return target, len(published) - n_before
-
-
-def _publish_beside(study: str, results_root: str | Path | None) -> None:
-    """What stands beside the records and is no result: seconds that are not published yet, and the first slice."""
-    fresh = read_table(timings_file(study, results_root))
-    places = {(r["key"], r["stop"], r["item"]): r for r in fresh + read_table(published_file(study, "timings"))}
-    if places:
-        write_table(published_file(study, "timings"), list(places.values()))
-    slices = read_table(published_file(study, "slices")) or read_table(slices_file(study, results_root))
-    if slices:
-        write_rows(published_file(study, "slices"), slices)
-
-
-def _merged(old: Row, new: Row, where: str) -> Row:
-    merged = dict(new)
-    for name, value in old.items():
-        if name.startswith("prov.") or not new.get(name):
-            merged[name] = value
-        elif value and value != new[name]:
-            raise RecordsConflict(f"{where}: {name}: published {value}, now {new[name]}; allowed: the published value")
-    if old and any(new.get(n) and not old.get(n) for n in new if label_of(n)):
-        merged["prov.measured"] = "+".join(
-            sorted({*old["prov.measured"].split("+"), *new["prov.measured"].split("+")} - {""})
-        )
-    return merged
-
-
-def published_keys(study: Study) -> set[str]:
-    """Keys of runs whose rows, for every stop and every measure of the study, are published."""
-    rows = {(row["key"], row["stop"]): row for row in read_table(published_file(study.name))}
-    return {run_key(c) for c in study.runs if all(_complete(rows.get((run_key(c), s)), study) for s in c.stops)}
-
-
-def _complete(row: Row | None, study: Study) -> bool:
-    return row is not None and all(f"measure.{label}" in row for label in study.measures)

@@ -44,16 +44,16 @@ def run_shard(
     side instead. Raises ValueError where a run's folder holds another config, RuntimeError without the device.
     """
     with reproducible(device):
-        from study.data.dataset import load
         from study.training.population import Population
         from study.training.stack import execution_mode
+        from study.training.start import training_data
 
         report = ShardReport()
         pending = [(c, RunPaths(Path(runs_root), run_key(c))) for c in runs]
         for c, paths in pending:
             claim(c, paths, guard)
         untrained = [(c, p) for c, p in pending if not p.outcome.exists()]
-        data = load(runs[0].dataset, runs[0].n_train).to(device)
+        data = training_data(runs[0]).to(device)
         measuring = Measuring(measures, data, device, guard, failed=report.failed)
         mode = execution_mode(runs[0], device)
         for chunk in filter(None, [untrained] if mode == "stacked" else [[one] for one in untrained]):

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from study.config import RunConfig, run_key
-from study.data.dataset import Tensors, load, training_labels
+from study.data.dataset import Tensors
 from study.loss import mean_loss_and_error
-from study.models.registry import build_model
-from study.records import write_rows
 from study.seeds import generator_for
 from study.storage.atomic import read_tensors
 from study.storage.paths import RunPaths, slices_file
+from study.storage.rows import write_rows
+from study.training.start import build_model, training_data, training_labels
 from study.transforms.rescaling import reparameterized
 
 ALPHAS = tuple(i / 20 for i in range(-20, 21))
@@ -66,7 +66,7 @@ def write_slices(study: str, config: RunConfig, runs_root: Path, results_root: P
     paths = RunPaths(runs_root, run_key(config))
     model = build_model(config).eval()
     model.load_state_dict(read_tensors(paths.stop(config.stops[-1]).weights))
-    data = load(config.dataset, config.n_train)
+    data = training_data(config)
     labels = training_labels(config, data.train_y)
     rows = []
     for transform, normalization in itertools.product(("none", "layerwise_1"), ("raw", "per layer")):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from study.config import RunConfig, config_to_dict
+from study.config import RunConfig, completed, config_to_dict
 from study.storage.atomic import read_json, write_json
 from study.storage.paths import RunPaths
 
@@ -34,7 +34,7 @@ def claim(config: RunConfig, paths: RunPaths, guard: Callable[[], None]) -> None
         guard()
         write_json(paths.config, wanted)
         return
-    found = read_json(paths.config)
+    found = completed(read_json(paths.config))
     for name in wanted.keys() | found.keys():
         if wanted.get(name) != found.get(name):
             raise ValueError(

@@ -27,7 +27,7 @@ class Number:
     low: float = float("nan")
     high: float = float("nan")
     decimals: int = 2
-    shown: str = "point"
+    shown: str = "point"  # or interval, full, range
 
     @property
     def interval(self) -> Number:
@@ -77,6 +77,15 @@ class Numbers(dict[str, Number]):
     def highest(self) -> Number:
         """The largest of them."""
         return max(self.values(), key=float)
+
+    def digits(self, decimals: int) -> Numbers:
+        """With so many decimals."""
+        return Numbers({at: x.digits(decimals) for at, x in self.items()})
+
+    @property
+    def range(self) -> Number:
+        """From the smallest to the largest: "0.35 to 0.77"."""
+        return Number(float("nan"), float(self.lowest), float(self.highest), self.lowest.decimals, "range")
 
     @property
     def furthest(self) -> Number:
@@ -129,9 +138,12 @@ def grid(head: Sequence[object], rows: Sequence[Sequence[object]], title: str = 
 
 
 def _number(x: Number, latex: bool) -> str:
-    interval = "[" + ", ".join(_digits(end, x.decimals, latex) for end in (x.low, x.high)) + "]"
     if x.shown == "point":
         return _digits(x.point, x.decimals, latex)
+    ends = [_digits(end, x.decimals, latex) for end in (x.low, x.high)]
+    if x.shown == "range":
+        return " to ".join(ends)
+    interval = f"[{', '.join(ends)}]"
     if np.isnan(x.low) or np.isnan(x.high):
         interval = "[no interval]"
     return interval if x.shown == "interval" else f"{_digits(x.point, x.decimals, latex)} {interval}"

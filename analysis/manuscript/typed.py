@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 from jinja2 import Environment
 
-_NUMERAL = re.compile(r"(?<![\w.,^/@#-])[−-]?(?:\d[\d,]*\.?\d*|\.\d+)(?:e-?\d+)?(?![\w/]|-\w)")
+_NUMERAL = re.compile(r"(?<![\w.,^/@#-])[−-]?(?:\d[\d,]*\.?\d*|\.\d+)(?:e-?\d+)?(?![\w/])")
 _SKIPPED = (r"```.*?```", r"`[^`\n]*`", r"\]\([^)\s]*\)", r"https?://\S+", r"<!--.*?-->", r"<[^>\n]+>")
 _SKIPPED_LATEX = (
     r"(?m)(?<!\\)%.*$", r"\$[^$]*\$", r"\\begin\{align\*\}.*?\\end\{align\*\}",
@@ -49,10 +49,14 @@ def complaints(content: str, environment: Environment, latex: bool = False) -> I
 
 
 def _pieces(content: str, environment: Environment) -> Iterator[tuple[int, str, str]]:
-    """The template's own text, its comments, and what stands in expressions as text or with a decimal point."""
+    """The template's own text, its comments, and what stands in expressions as text, with a decimal point, or alone."""
+    before = ""
     for line, kind, piece in environment.lex(content):
         if kind in ("data", "comment", "string", "float"):
             yield line, kind, piece
+        elif kind == "integer" and before == "variable_begin":
+            yield line, "float", piece
+        before = kind if kind != "whitespace" else before
 
 
 def _declared(line: int, comment: str) -> dict[str, tuple[int, str]]:

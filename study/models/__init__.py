@@ -1,1 +1,12 @@
-"""Networks and their initial weights."""
+"""Networks and their initial weights.
+
+To add an architecture, add a file that registers it with `model`: every module here that is not named below is imported
+and may register some, so no other file needs to know it. None may import torch before it builds.
+"""
+
+import sys
+
+from study.choice import import_entries
+
+GROUND = ("init", "pooling", "registry")  # what architectures are made of
+import_entries(sys.modules[__name__], skip=GROUND)

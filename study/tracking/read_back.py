@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from study.config import FIELDS
+from study.hyperparameter import is_whole
 from study.names import column_name
-from study.records import Row
+from study.storage.rows import Row
 from study.tracking.wandb_run import TrackingError
 
 
@@ -34,7 +35,9 @@ def rows_on_server(study: str, entity: str | None, project: str) -> list[Row]:
 
 def _rows(config: Mapping[str, Any], summary: Mapping[str, Any]) -> list[Row]:
     """The records of one wandb run, one row a stop: what `study.tracking.wandb_run` made of them, undone."""
-    shared = {f"hp.{name}": config[name] for name in FIELDS if name in config and name != "stops"}
+    columns = {column_name(name): value for name, value in config.items()}
+    fields = [field for field in FIELDS if field != "stops"]
+    shared = {f"hp.{n}": columns[n] for field in fields for n in columns if n.partition(".")[0] == field}
     shared |= {column_name(name): value for name, value in config.items() if name.startswith("prov__")}
     results = {column_name(name): value for name, value in summary.items() if not name.startswith("_")}
     rows = []
@@ -51,6 +54,5 @@ def _text(column: str, value: Any) -> str:
     """A cell as the records write it; JSON has one kind of number, and 1.0 comes back as 1."""
     if isinstance(value, str | bool):
         return str(value)
-    field = FIELDS.get(column.removeprefix("hp."))
-    whole = column in ("train.epoch", "train.step") or column.startswith("n.") or (field and field.type == "int")
+    whole = column in ("train.epoch", "train.step") or column.startswith("n.") or is_whole(column.removeprefix("hp."))
     return str(int(value)) if whole else repr(float(value))

@@ -1,18 +1,17 @@
-"""Several networks of one shape as one: parameters stacked along a first axis, one forward and one backward for all."""
+"""Several networks of one shape as one: every tensor of theirs stacked along a first axis."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch import nn
 
 from study.config import RunConfig
-from study.loss import sample_losses
-from study.models.pooling import HalvingPool
-from study.models.registry import build_model
-from study.training.update import Stack
+from study.training.optimizer import Stack
+from study.training.start import build_model
 
 
 def execution_mode(config: RunConfig, device: str) -> str:
@@ -26,13 +25,59 @@ def execution_mode(config: RunConfig, device: str) -> str:
     return "sequential" if convolves and device == "cpu" else "stacked"
 
 
-def stack_states(states: Sequence[Stack], device: str | torch.device) -> Stack:
-    """One stack of several networks' tensors."""
-    return {name: torch.stack([s[name] for s in states]).to(device) for name in states[0]}
+@dataclass
+class State:
+    """The tensors of one network in training, or of a stack of them with one more axis in front.
+
+    `buffers` are a model's own that its file keeps (running statistics of norm layers); `optimizer` maps a buffer of
+    the optimizer or the update to one tensor a parameter; `mask` is empty where all weights live.
+    """
+
+    parameters: Stack
+    buffers: Stack = field(default_factory=dict)
+    optimizer: dict[str, Stack] = field(default_factory=dict)
+    mask: Stack = field(default_factory=dict)
+
+    def map(self, change: Callable[[Stack], Stack]) -> State:
+        """The same with each group of tensors changed."""
+        optimizer = {slot: change(stack) for slot, stack in self.optimizer.items()}
+        return State(change(self.parameters), change(self.buffers), optimizer, change(self.mask))
+
+    def select(self, keep: Sequence[int]) -> State:
+        """The networks `keep` of a stack, copied."""
+        return self.map(lambda stack: select(stack, keep))
+
+    def member(self, i: int) -> State:
+        """Network i of a stack, copied to the CPU."""
+        return self.map(lambda stack: member(stack, i))
+
+    @property
+    def network(self) -> Stack:
+        """Parameters and buffers: what a file of weights holds and `load_state_dict` reads."""
+        return {**self.parameters, **self.buffers}
+
+    def as_dict(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        return {name: getattr(self, name) for name in ("parameters", "buffers", "optimizer", "mask")}
+
+
+def stack_states(states: Sequence[State], device: str | torch.device) -> State:
+    """One stack of several networks."""
+    first = states[0]
+    optimizer = {slot: stack_tensors([s.optimizer[slot] for s in states], device) for slot in first.optimizer}
+    parameters, buffers, mask = (
+        stack_tensors([getattr(s, name) for s in states], device) for name in ("parameters", "buffers", "mask")
+    )
+    return State(parameters, buffers, optimizer, mask)
+
+
+def stack_tensors(tensors: Sequence[Stack], device: str | torch.device) -> Stack:
+    """One stack of several networks' tensors by name."""
+    return {name: torch.stack([t[name] for t in tensors]).to(device) for name in tensors[0]}
 
 
 def select(stack: Stack, keep: Sequence[int]) -> Stack:
-    """The networks `keep` of a stack, copied."""
+    """The networks `keep` of a stack of tensors, copied."""
     if not stack:
         return {}
     index = torch.tensor(list(keep), device=next(iter(stack.values())).device)
@@ -40,50 +85,5 @@ def select(stack: Stack, keep: Sequence[int]) -> Stack:
 
 
 def member(stack: Stack, i: int) -> Stack:
-    """Network i of a stack, copied to the CPU."""
+    """Network i of a stack of tensors, copied to the CPU."""
     return {name: tensor[i].detach().cpu().clone() for name, tensor in stack.items()}
-
-
-class StackedForward:
-    """Logits and gradients of a stack of networks of one architecture (no buffers, no randomness in the forward)."""
-
-    def __init__(self, template: nn.Module, loss: str, mode: str) -> None:
-        if any(True for _ in template.buffers()):
-            raise ValueError(
-                f"model: {type(template).__name__}: has buffers, allowed: models whose state is parameters only"
-            )
-        self.template, self.loss, self.mode = template, loss, mode
-        for module in template.modules():
-            if isinstance(module, HalvingPool):
-                module.first_order = mode == "sequential"
-        self.own = dict(template.named_parameters())
-
-    def __call__(self, parameters: Stack, x: Tensor, *, shared: bool) -> Tensor:
-        """Logits (networks, n, C); x is (n, *shape) when shared by all networks, else (networks, n, *shape)."""
-        if self.mode == "sequential":
-            self._point_at(parameters)
-            alone: Tensor = self.template(x if shared else x[0])
-            return alone.unsqueeze(0)
-        forward = vmap(
-            lambda p, inputs: functional_call(self.template, p, (inputs,)), in_dims=(0, None if shared else 0)
-        )
-        logits: Tensor = forward(parameters, x)
-        return logits
-
-    def _point_at(self, parameters: Stack) -> None:
-        """Let the template's own parameters be the one network's: a small batch costs less than functional_call."""
-        for name, own in self.own.items():
-            own.data = parameters[name][0]
-
-    def gradients(self, parameters: Stack, x: Tensor, labels: Tensor) -> Stack:
-        """Gradient of each network's mean loss over its own batch x (networks, n, *shape), labels (networks, n).
-
-        The networks share nothing, so one backward pass of the summed losses gives every network its own gradient.
-        """
-        if self.mode == "sequential":
-            loss = sample_losses(self(parameters, x, shared=False), labels, self.loss).mean()
-            alone = torch.autograd.grad(loss, list(self.own.values()))
-            return {name: gradient.unsqueeze(0) for name, gradient in zip(self.own, alone, strict=True)}
-        leaves = {name: tensor.detach().requires_grad_() for name, tensor in parameters.items()}
-        total = sample_losses(self(leaves, x, shared=False), labels, self.loss).mean(-1).sum()
-        return dict(zip(leaves, torch.autograd.grad(total, list(leaves.values())), strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 
 from analysis.load import InputError
 from analysis.manuscript import prose
+from analysis.manuscript.coefficient import across, at_stops, coefficient, difference, value
+from analysis.manuscript.facts import without
 from analysis.manuscript.number import Number, Numbers, grid, printed
-from analysis.manuscript.vocabulary import across, agreement, difference, order, side, value, which, without
+from analysis.manuscript.vocabulary import WORDS, agreement, order, side, which
 from analysis.manuscript.wording import in_words
 
 KAPPA = "kappa_2019.fc3"
@@ -55,12 +58,18 @@ def test_a_difference_has_the_interval_of_the_pairs() -> None:
     assert (ours.point, ours.low, ours.high) == (table.point, table.low, table.high)
 
 
+def test_a_coefficient_is_that_of_the_tables() -> None:
+    ours = at_stops("lenet5_cifar10", coefficient, KAPPA, at="loss", column="pearson", target="gap.error")
+    table = across("lenet5_cifar10", "last_layer", "pearson", KAPPA, at="loss", target="gap.error")
+    assert ours == table and len(ours) == 2
+
+
 def test_verdicts_are_the_intervals() -> None:
     above, holds, below = Number(0.3, 0.1, 0.5), Number(0.1, 0.0, 0.2), Number(-0.3, -0.5, -0.1)
     assert [side(x) for x in (above, holds, below, Number(0.1))] == [
         "above zero", "holds zero", "below zero", "without"]  # fmt: skip
     assert [order(x) for x in (above, holds, below)] == ["ahead", "undecided", "behind"]
-    assert [agreement(above, x) for x in ("0.4", 0.6, 0.05)] == ["agrees", "ours is lower", "ours is higher"]
+    assert [agreement(above, x) for x in (0.4, 0.6, 0.05)] == ["agrees", "ours is lower", "ours is higher"]
     assert side(Number(0.1, 0.0, 0.2)) == "holds zero", "one that touches zero holds it"
     assert which(Numbers({"a": above, "b": holds, "c": above}), "above zero") == "a and c"
 
@@ -102,6 +111,7 @@ def test_a_grid_is_a_table() -> None:
         ("{{ value( }}", "expected ')': allowed is Jinja"),
         ('{{ claim("more", 1 > 2) }}', "claim: more: the records no longer say so"),
         ("It has 0.43.", "0.43: typed by hand: fill it in"),
+        ("{{ 43 }}", "43: typed by hand"),
         ("It has .43.", ".43: typed by hand"),
         ('{{ claim("of 144 networks", 2 > 1) }}', "144: typed by hand"),
         ("{# typed\n2019: the year\n#}\n\nnothing", "2019: declared, but not in the text"),
@@ -120,6 +130,11 @@ def test_numerals_that_are_names_code_or_declared_stand() -> None:
     text = f"{{# typed\n2019: year\n#}}\n{names}\n```\n4.5\n```\n"
     environment = prose._environment(Path(), latex=False)
     assert list(prose.typed.complaints(text, environment)) == []
+
+
+def test_every_word_is_in_its_document() -> None:
+    told = (prose.TEXT / "README.md").read_text()
+    assert [word for word in WORDS if not re.search(rf"`[^`]*\b{word}\b[^`]*`", told)] == []
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import analysis.statistics
 import analysis.tables
 from analysis import reference
 from analysis.exclude import RULES
-from study.markdown import BLOCK, filled
+from study.reference.markdown import BLOCK, filled
 
 
 def test_generated_parts_are_those_of_today() -> None:

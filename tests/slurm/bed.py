@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from slurm.journal import Ledger
+from slurm.journal import Journal
 from study.grid import load_study
 from study.records import collect
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = {"kind": "slurm", "partition": "main", "gpus": 1, "device": "cpu", "memory_gb": 0.9, "minutes": 30}
+PATIENCE = 600.0  # s: more than anything takes on a slow and busy machine; only what is stuck takes so long
 
 
 @dataclass
@@ -36,7 +37,7 @@ class Bed:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.cluster_file = self.folder.parent / f"{self.folder.name}.yaml"
         self.cluster_file.write_text(json.dumps({**CLUSTER, **self.cluster}))  # JSON is YAML
-        self.ledger = Ledger(self.study.stem, self.folder)
+        self.journal = Journal(self.study.stem, self.folder)
 
     def command(self, name: str, *more: str) -> list[str]:
         """A launcher command about this study."""
@@ -53,7 +54,9 @@ class Bed:
 
     def call(self, name: str, *more: str, ok: tuple[int, ...] = (0,)) -> str:
         """Run it; its output. Fails the test unless the exit status is one of `ok`."""
-        done = subprocess.run(self.command(name, *more), cwd=self.checkout, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            self.command(name, *more), cwd=self.checkout, capture_output=True, text=True, timeout=PATIENCE
+        )
         assert done.returncode in ok, f"{name}: exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
 
@@ -65,7 +68,7 @@ class Bed:
                 process = subprocess.Popen(self.command(name), cwd=self.checkout, stdout=subprocess.DEVNULL)
                 both.append(left_behind.enter_context(process))
                 left_behind.callback(process.kill)
-            return [process.wait(300) for process in both]
+            return [process.wait(PATIENCE) for process in both]
 
     def status(self) -> dict[str, Any]:
         """What `status --json` says."""
@@ -78,7 +81,7 @@ class Bed:
         return [s for s in self.status()["shard_list"] if s["state"] in states]
 
     def until(
-        self, condition: Callable[[dict[str, Any]], bool], seconds: float = 240, every: float = 1.0
+        self, condition: Callable[[dict[str, Any]], bool], seconds: float = PATIENCE, every: float = 0.5
     ) -> dict[str, Any]:
         """Ask for the status until it fulfils the condition."""
         end = time.monotonic() + seconds
@@ -87,15 +90,22 @@ class Bed:
             time.sleep(every)
         return status
 
-    def until_done(self, seconds: float = 300) -> dict[str, Any]:
+    def until_done(self, seconds: float = PATIENCE) -> dict[str, Any]:
         """Wait until every shard is done."""
         return self.until(lambda s: s["shards"].get("done") == s["shards"]["total"], seconds)
 
-    def until_training(self, seconds: float = 120) -> dict[str, Any]:
+    def until_training(self, seconds: float = PATIENCE) -> dict[str, Any]:
         """Wait until a job is training; its shard."""
         return training(self.until(lambda s: bool(training(s)), seconds, every=0.3))[0]
 
-    def until_restarted(self, shard: str, restarts: int, cause: str, seconds: float = 120) -> dict[str, Any]:
+    def until_left(self) -> None:
+        """Wait until no job of this study is in the queue."""
+        end = time.monotonic() + PATIENCE
+        while f"{self.study.stem}." in (found := sh("squeue", "-h", "-o", "%j %i %T")):
+            assert time.monotonic() < end, f"jobs that do not end:\n{found}"
+            time.sleep(0.3)
+
+    def until_restarted(self, shard: str, restarts: int, cause: str, seconds: float = PATIENCE) -> dict[str, Any]:
         """Wait until the scheduler has started a shard's job so many times again and that says `cause`; its marker."""
 
         def marker(status: dict[str, Any]) -> dict[str, Any]:
@@ -111,14 +121,14 @@ class Bed:
 
         Asked of scontrol: sinfo was seen to say something else of a node that scontrol had called idle for a minute.
         """
-        end = time.monotonic() + 60
+        end = time.monotonic() + PATIENCE
         while "State=IDLE " not in (found := sh("scontrol", "show", "node", node)):
             assert time.monotonic() < end, f"{node} does not come back: {found}"
             time.sleep(0.5)
 
     def pid(self, shard: str) -> int:
         """The process that holds a shard."""
-        marker = self.ledger.marker(shard)
+        marker = self.journal.marker(shard)
         assert marker is not None
         who = self.folder / "runs/.leases/holders" / marker.holder / "who"
         return int(json.loads(who.read_text())["pid"])
@@ -131,7 +141,7 @@ class Bed:
 
     def logs(self) -> str:
         """The end of every log, for a failing test."""
-        files = sorted((self.ledger.folder / "logs").glob("*/*_log.*"))
+        files = sorted((self.journal.folder / "logs").glob("*/*_log.*"))
         return "\n".join(f"--- {f}\n{f.read_text()[-1500:]}" for f in files)
 
 

@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import os
-import stat
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.slurm.bed import ROOT, Bed, epochs_lasting, sh, undisturbed_meanwhile
+from tests.slurm.bed import ROOT, Bed, sh, undisturbed_meanwhile
 from tests.slurm.chaos import Chaos, markdown
+from tests.slurm.faults import UP
+from tests.slurm.gate import Gate
 
 pytestmark = pytest.mark.slurm
 STUDY = ROOT / "configs/digits_mlp.yaml"
-
-# Every other job has a clock that is a day ahead, the rest one that is a day behind.
-SKEWED = """\
-#!/bin/sh
-exec {python} -c '
-import os, runpy, sys, time
-true_time, skew = time.time, 86400 * (1 - 2 * (int(os.environ.get("SLURM_ARRAY_TASK_ID", "0")) % 2))
-time.time = lambda: true_time() + skew
-sys.argv = sys.argv[3:]
-runpy.run_module("submitit.core._submit", run_name="__main__", alter_sys=True)
-' "$@"
-"""
+DAY = 86400  # s
 
 
 @pytest.fixture
@@ -48,17 +37,19 @@ def disks(tmp_path: Path) -> Iterator[Path]:
 
 
 def _lighter(folder: Path) -> Path:
-    """The laptop study's networks without its slow measures: the storm is about the jobs.
+    """The laptop study's networks, few of them and without its slow measures: the storm is about the jobs.
 
-    They train on after their stop, so long that on a fast machine, too, the last fault meets a job that trains.
+    Three shards, one a batch size, each with networks that are done within some epochs, whose outcomes then lie there
+    while its job is hit, and with networks that train to the last epoch, which the gate keeps from passing.
     """
     content = yaml.safe_load(STUDY.read_text())
-    content["fixed"] |= {"stops": [*content["fixed"]["stops"], "epoch_EPOCHS"], "max_epochs": "EPOCHS"}
+    content["fixed"] |= {"stops": ["loss_0.1", *content["fixed"]["stops"]], "max_epochs": 200}
+    content["grid"] = {"lr": [0.0001, 0.01, 0.1], "batch_size": content["grid"]["batch_size"]}
+    content["seeds"], content["shard_size"] = 2, 6
     content["measures"] = [m for m in content["measures"] if m not in ("lambda_max", "pac_bayes_flatness")]
     content["reparameterize"] = {"layerwise_1": ["relative_flatness", "hessian_trace"]}
-    path, text = folder / STUDY.name, yaml.safe_dump(content)
-    seconds = 2 * 250  # two jobs at a time, beside an undisturbed run; the faults take some five minutes
-    path.write_text(text.replace("EPOCHS", str(epochs_lasting(seconds, text, folder / "pace"))))
+    path = folder / STUDY.name
+    path.write_text(yaml.safe_dump(content))
     return path
 
 
@@ -67,18 +58,17 @@ def test_chaos(disks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     study = _lighter(tmp_path)
     with undisturbed_meanwhile(study, tmp_path / "calm") as expected:
         monkeypatch.setenv("WANDB_SERVICE", "3-999999-tcp-localhost-1")  # stale, and inherited by every job
-        python = tmp_path / "python"
-        python.write_text(SKEWED.format(python=sys.executable))
-        python.chmod(python.stat().st_mode | stat.S_IXUSR)
-        cluster = {"array_parallelism": 1, "python": str(python)}
-        chaos = Chaos(Bed(study, disks, cluster, wandb="offline"), seed=int(os.environ.get("CHAOS_SEED", "1")))
+        gate = Gate(tmp_path / "gate")
+        cluster = {"array_parallelism": 3, "python": gate.python(skew_seconds=DAY)}  # one node more than jobs
+        bed = Bed(study, disks, cluster, wandb="offline")
+        chaos = Chaos(bed, gate, seed=int(os.environ.get("CHAOS_SEED", "1")))
         try:
             chaos.run()
         finally:
-            chaos.bed.call("cancel", ok=(0, 1, 2))  # nothing is left of a storm that failed
-            sh(str(ROOT / "slurm/testbed/up"))  # takes nodes back that the controller gave up
+            bed.call("cancel", ok=(0, 1, 2))  # nothing is left of a storm that failed
+            sh(UP)  # takes nodes back that the controller gave up
             text = markdown(chaos.table)
             Path(os.environ.get("CHAOS_TABLE", tmp_path / "table.md")).write_text(text)
             print(text)
         assert len(chaos.table) == 12
-        assert chaos.bed.records() == expected()
+        assert bed.records() == expected()

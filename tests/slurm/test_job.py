@@ -19,7 +19,7 @@ import pytest
 
 import study.run
 from slurm.job import ShardJob
-from slurm.journal import Ledger, Marker
+from slurm.journal import Journal, Marker
 from study.grid import load_study, shards
 from study.run import ShardReport
 from study.storage.lease import LeaseLost
@@ -35,7 +35,7 @@ def job(tiny: Path, tmp_path: Path) -> ShardJob:
 
 
 def marker(job: ShardJob) -> Marker:
-    found = Ledger(job.study, job.results_root).marker(job.shard)
+    found = Journal(job.study, job.results_root).marker(job.shard)
     assert found is not None
     return found
 
@@ -172,7 +172,7 @@ def test_who_lost_the_lease_leaves_the_marker_to_its_successor(job: ShardJob, mo
     def lose(guard: Callable[[], None], **_: Any) -> ShardReport:
         (token,) = Path(job.runs_root).glob(".leases/holders/*/token")
         token.write_text("taken over by 12_3:1")
-        Ledger(job.study, job.results_root).mark(Marker(job.shard, "running", job="12_3", restarts=1))
+        Journal(job.study, job.results_root).mark(Marker(job.shard, "running", job="12_3", restarts=1))
         guard()
         raise AssertionError("the guard let a write through")
 

@@ -20,7 +20,7 @@ import pytest
 from slurm import local
 from slurm.__main__ import main
 from slurm.job import ShardJob
-from slurm.journal import Ledger, Marker, Submission
+from slurm.journal import Journal, Marker, Submission
 from slurm.status import shard_states
 from study.config import run_key
 from study.grid import load_study, shards
@@ -57,14 +57,14 @@ def started(study: Path, folder: str) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-def workers(ledger: Ledger) -> list[int]:
+def workers(journal: Journal) -> list[int]:
     """Pids of the processes that say they are at a shard."""
-    return [int(m.job.rpartition("/")[2]) for m in markers(ledger) if m.state in ("waiting", "running")]
+    return [int(m.job.rpartition("/")[2]) for m in markers(journal) if m.state in ("waiting", "running")]
 
 
-def markers(ledger: Ledger) -> list[Marker]:
+def markers(journal: Journal) -> list[Marker]:
     """What every shard's job last said."""
-    found = [ledger.marker(file.stem) for file in (ledger.folder / "shards").glob("*.json")]
+    found = [journal.marker(file.stem) for file in (journal.folder / "shards").glob("*.json")]
     return [marker for marker in found if marker]
 
 
@@ -83,19 +83,19 @@ def records(study: Path, runs: str, results: str) -> bytes:
 
 def test_all_shards_are_done_and_a_second_time_nothing_is_sent(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["submit", str(tiny), "--cluster", "local", "--wandb", "off"]) == 0
-    ledger = Ledger("tiny")
-    assert len(ledger.submissions()) == 1
+    journal = Journal("tiny")
+    assert len(journal.submissions()) == 1
     capsys.readouterr()
     begin = children_seconds()  # not the clock: other processes may want the cores too
     command = [sys.executable, "-X", "importtime", "-m", "slurm", "submit", str(tiny), "--cluster", "local"]
     done = subprocess.run([*command, "--wandb", "off"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert (seconds := children_seconds() - begin) < 1, seconds
-    assert "0 jobs to send" in done.stdout and len(ledger.submissions()) == 1
+    assert "0 jobs to send" in done.stdout and len(journal.submissions()) == 1
     modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert not modules & {"torch", "submitit", "wandb"}
     assert main(["status", str(tiny)]) == 0 and "12 of 12 runs trained" in capsys.readouterr().out
     assert main(["collect", str(tiny)]) == 0
-    assert f"analysis report tiny --results {ledger.folder.parents[1]}" in capsys.readouterr().out
+    assert f"analysis report tiny --results {journal.folder.parents[1]}" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -109,14 +109,15 @@ def test_submitter_and_workers_killed_at_random_instants_give_the_bytes_of_an_un
     calm = str(tmp_path / "calm")
     assert main(["submit", str(study), "--cluster", "inline", "--wandb", "off", "--runs", calm, "--results", calm]) == 0
     rough = str(tmp_path / "rough")
-    ledger, chance = Ledger("longer", rough), random.Random(5)
+    journal, chance = Journal("longer", rough), random.Random(5)
     kills = 0
     with contextlib.ExitStack() as left_behind:
         for attempt in range(12):
             process = left_behind.enter_context(started(study, rough))
             if attempt < 6:
                 time.sleep(chance.uniform(2, 9))
-                victims = [int(m.job.rpartition("/")[2]) for m in markers(ledger) if lease.alive(Path(rough), m.holder)]
+                alive = (m for m in markers(journal) if lease.alive(Path(rough), m.holder))
+                victims = [int(m.job.rpartition("/")[2]) for m in alive]
                 if chance.random() < 0.6 and victims:
                     with contextlib.suppress(ProcessLookupError):  # it may have come to its end by itself
                         os.kill(chance.choice(victims), signal.SIGKILL)  # a worker dies, the others are left behind
@@ -135,10 +136,10 @@ def test_workers_that_outlive_their_submitter_are_waited_for_not_doubled(tmp_pat
     study = tmp_path / "longer.yaml"
     study.write_text(LONGER.replace("EPOCHS", "40000"))  # no shard comes to its end meanwhile, on any machine
     here, log = str(tmp_path / "out"), study.with_suffix(".log")
-    ledger = Ledger("longer", here)
+    journal = Journal("longer", here)
     with started(study, here) as first:
         deadline = time.monotonic() + 60
-        while len(running := [p for p in workers(ledger) if is_alive(p)]) < 2 and time.monotonic() < deadline:
+        while len(running := [p for p in workers(journal) if is_alive(p)]) < 2 and time.monotonic() < deadline:
             time.sleep(0.2)
         time.sleep(1)
         first.kill()
@@ -150,9 +151,11 @@ def test_workers_that_outlive_their_submitter_are_waited_for_not_doubled(tmp_pat
             while "shards: " not in (new := log.read_text().removeprefix(said)):  # said after 3 s of looking at them
                 assert second.poll() is None and time.monotonic() < deadline, new
                 time.sleep(0.2)
-            assert set(running) <= set(workers(ledger)), "a second process took a shard that is being done"
-            sent = list(ledger.logs(ledger.submissions()[-1].id).glob("*_submitted.pkl"))
-            assert len(ledger.submissions()) == 2 and sent == [], "a process was started for a shard that is being done"
+            assert set(running) <= set(workers(journal)), "a second process took a shard that is being done"
+            sent = list(journal.logs(journal.submissions()[-1].id).glob("*_submitted.pkl"))
+            assert len(journal.submissions()) == 2 and sent == [], (
+                "a process was started for a shard that is being done"
+            )
             second.send_signal(signal.SIGINT)
             assert second.wait(30) == 130 and "the same command goes on" in log.read_text()
             assert all(is_alive(pid) for pid in running), "they were not this submitter's to stop"
@@ -164,10 +167,10 @@ def test_an_interrupt_leaves_no_process_behind(number: signal.Signals, tmp_path:
     study = tmp_path / "longer.yaml"
     study.write_text(LONGER.replace("EPOCHS", "40000"))
     here = str(tmp_path / "out")
-    ledger = Ledger("longer", here)
+    journal = Journal("longer", here)
     with started(study, here) as process:
         deadline = time.monotonic() + 60
-        while len(running := workers(ledger)) < 2 and time.monotonic() < deadline:
+        while len(running := workers(journal)) < 2 and time.monotonic() < deadline:
             time.sleep(0.2)
         time.sleep(2)
         if number == signal.SIGINT:
@@ -180,7 +183,7 @@ def test_an_interrupt_leaves_no_process_behind(number: signal.Signals, tmp_path:
             time.sleep(0.1)
         assert running and not any(map(is_alive, running))
     assert "Traceback" not in study.with_suffix(".log").read_text()
-    assert sorted(s.state for s in shard_states(ledger, ledger.submissions()[0].shards, tmp_path / "out"))[-2:] == [
+    assert sorted(s.state for s in shard_states(journal, journal.submissions()[0].shards, tmp_path / "out"))[-2:] == [
         "stopped",
         "stopped",
     ]
@@ -191,16 +194,16 @@ def test_cancel_ends_the_shards_that_run_and_those_to_come(tmp_path: Path, capsy
     study = tmp_path / "longer.yaml"
     study.write_text(LONGER.replace("EPOCHS", "40000"))
     here = str(tmp_path / "out")
-    ledger = Ledger("longer", here)
+    journal = Journal("longer", here)
     with started(study, here) as process:
         deadline = time.monotonic() + 60
-        while not (running := workers(ledger)) and time.monotonic() < deadline:
+        while not (running := workers(journal)) and time.monotonic() < deadline:
             time.sleep(0.2)
         assert main(["cancel", str(study), "--runs", here, "--results", here]) == 0
         assert "jobs cancelled" in capsys.readouterr().out
         assert process.wait(60) == 130
         assert running and not any(map(is_alive, running))
-    assert len(list((ledger.folder / "shards").glob("*.json"))) < 6, "it went on with the other shards"
+    assert len(list((journal.folder / "shards").glob("*.json"))) < 6, "it went on with the other shards"
 
 
 def test_a_failing_shard_is_reported_with_its_last_line_and_the_others_go_on(
@@ -223,9 +226,9 @@ def test_a_failing_shard_is_reported_with_its_last_line_and_the_others_go_on(
 
 
 @pytest.fixture
-def two_at_work(tiny: Path, tmp_path: Path) -> Iterator[tuple[Ledger, subprocess.Popen[bytes]]]:
+def two_at_work(tiny: Path, tmp_path: Path) -> Iterator[tuple[Journal, subprocess.Popen[bytes]]]:
     """The first shard's process has ended since the last look at its lease; the second's, which is given, has not."""
-    ledger, ids = Ledger("tiny"), [str(shard["id"]) for shard in main_shards(tiny)][:2]
+    journal, ids = Journal("tiny"), [str(shard["id"]) for shard in main_shards(tiny)][:2]
     with subprocess.Popen(["true"]) as ended:
         pass
     here = os.uname().nodename
@@ -235,14 +238,14 @@ def two_at_work(tiny: Path, tmp_path: Path) -> Iterator[tuple[Ledger, subprocess
         contextlib.ExitStack() as left_behind,
     ):
         left_behind.callback(second.kill)
-        ledger.write(Submission("0001-abc", "local", "local", "c0ffee", tuple(ids)))
+        journal.write(Submission("0001-abc", "local", "local", "c0ffee", tuple(ids)))
         for shard, process in zip(ids, (ended, second), strict=True):
-            ledger.mark(Marker(shard, "running", job=f"{here}/{process.pid}", host=here, holder=held.id))
-        yield ledger, second
+            journal.mark(Marker(shard, "running", job=f"{here}/{process.pid}", host=here, holder=held.id))
+        yield journal, second
 
 
 def test_cancel_passes_over_a_process_that_has_just_ended(
-    tiny: Path, two_at_work: tuple[Ledger, subprocess.Popen[bytes]], capsys: pytest.CaptureFixture[str]
+    tiny: Path, two_at_work: tuple[Journal, subprocess.Popen[bytes]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, second = two_at_work
     assert main(["cancel", str(tiny)]) == 0
@@ -253,13 +256,13 @@ def test_cancel_passes_over_a_process_that_has_just_ended(
 def test_what_is_stopped_too_late_and_has_just_ended_is_passed_over(
     tiny: Path,
     tmp_path: Path,
-    two_at_work: tuple[Ledger, subprocess.Popen[bytes]],
+    two_at_work: tuple[Journal, subprocess.Popen[bytes]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ledger, second = two_at_work
+    journal, second = two_at_work
     monkeypatch.setattr(local, "STOP_SECONDS", 0.0)
     controller = SimpleNamespace(_process=SimpleNamespace(terminate=lambda: None), done=lambda: False)
-    pool = local.Pool([], ledger, tmp_path, 2, {})
+    pool = local.Pool([], journal, tmp_path, 2, {})
     study = load_study(tiny)
     pool._tasks = [
         local._Task(

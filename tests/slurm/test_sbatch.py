@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from slurm import scheduler, submit
-from slurm.journal import Ledger
+from slurm.journal import Journal
 from slurm.submit import Options
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -44,7 +44,7 @@ def test_one_sbatch_an_array_and_each_shard_once(
     assert submit.submit(Options(tiny, "testbed", allow_dirty=True)) == 0
     assert len((fake_slurm / "sbatch.calls").read_text().splitlines()) == 2  # 6 shards: 4 and 2
     assert re.findall(r"--array=(\S+)", (fake_slurm / "sbatch.script").read_text()) == ["0-3%4", "0-1%2"]
-    sent = [shard for s in Ledger("tiny").submissions() for shard in s.shards]
+    sent = [shard for s in Journal("tiny").submissions() for shard in s.shards]
     assert len(sent) == len(set(sent)) == 6
     pickles = list((tmp_path / "results/tiny/jobs/logs").glob("*/7_*_submitted.pkl"))
     assert len(pickles) == 6
@@ -59,7 +59,7 @@ def test_a_busy_controller_is_asked_again_and_nothing_is_sent_twice(
     (fake_slurm / "sbatch.fail").write_text(3 * busy)
     assert submit.submit(Options(tiny, "testbed", allow_dirty=True)) == 0
     assert [s for s in waited if s >= 1] == [1, 2, 4]
-    name = Ledger("tiny").submissions()[0].id
+    name = Journal("tiny").submissions()[0].id
     assert (fake_slurm / "scancel.calls").read_text().splitlines() == 3 * [f"--name=tiny.{name}"]
 
 

@@ -15,7 +15,7 @@ import pytest
 from slurm import scheduler
 from slurm.__main__ import main
 from slurm.cluster import FIELDS as CLUSTER_FIELDS
-from slurm.journal import MARKER_BYTES, Ledger, Marker, Submission
+from slurm.journal import MARKER_BYTES, Journal, Marker, Submission
 from slurm.overview import duration
 from slurm.status import count, shard_states
 from study.storage import lease
@@ -25,19 +25,19 @@ NAME = "tiny.0001-abc"
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
+def journal(tmp_path: Path) -> Journal:
     """Six shards, sent as array 7."""
-    made = Ledger("tiny", tmp_path / "results")
+    made = Journal("tiny", tmp_path / "results")
     made.write(Submission("0001-abc", "testbed", "slurm", "c0ffee", tuple(SHARDS), "7"))
     return made
 
 
-def states(ledger: Ledger, runs: Path) -> list[tuple[str, str]]:
-    return [(s.state, s.cause) for s in shard_states(ledger, SHARDS, runs)]
+def states(journal: Journal, runs: Path) -> list[tuple[str, str]]:
+    return [(s.state, s.cause) for s in shard_states(journal, SHARDS, runs)]
 
 
 def test_the_queue_comes_first_then_markers_then_the_accounting(
-    ledger: Ledger, fake_slurm: Path, tmp_path: Path
+    journal: Journal, fake_slurm: Path, tmp_path: Path
 ) -> None:
     queue = [f"{NAME}|7_0|RUNNING|n1", f"{NAME}|7_1|PENDING|(Priority)", f"{NAME}|7_2|COMPLETED|n1"]
     (fake_slurm / "squeue.out").write_text("\n".join(queue) + "\n")
@@ -48,8 +48,8 @@ def test_the_queue_comes_first_then_markers_then_the_accounting(
         "7_[5,8-9%4]|CANCELLED by 0|0:0|None assigned",
     ]
     (fake_slurm / "sacct.out").write_text("\n".join(accounts) + "\n")
-    ledger.mark(Marker(SHARDS[1], "stopped", job="7_1", cause="saved, requeued"))
-    assert states(ledger, tmp_path) == [
+    journal.mark(Marker(SHARDS[1], "stopped", job="7_1", cause="saved, requeued"))
+    assert states(journal, tmp_path) == [
         ("running", ""),
         ("pending", "(Priority)"),
         ("failed", "SLURM says COMPLETED on n1"),
@@ -77,102 +77,102 @@ def test_the_queue_comes_first_then_markers_then_the_accounting(
     ],
 )
 def test_a_job_that_the_scheduler_holds_is_told_from_one_that_will_start(
-    ledger: Ledger, fake_slurm: Path, tmp_path: Path, state: str, reason: str, expected: str
+    journal: Journal, fake_slurm: Path, tmp_path: Path, state: str, reason: str, expected: str
 ) -> None:
     (fake_slurm / "squeue.out").write_text(f"{NAME}|7_2|{state}|{reason}\n")
-    assert states(ledger, tmp_path)[2] == (expected, "" if expected == "running" else reason)
+    assert states(journal, tmp_path)[2] == (expected, "" if expected == "running" else reason)
 
 
-def test_a_marker_counts_only_for_the_job_that_left_it(ledger: Ledger, fake_slurm: Path, tmp_path: Path) -> None:
-    ledger.mark(Marker(SHARDS[0], "done", job="7_0"))
-    ledger.mark(Marker(SHARDS[1], "failed", job="7_1", cause="ValueError: no"))
-    ledger.mark(Marker(SHARDS[2], "failed", job="3_2", cause="of an older job"))
-    ledger.mark(Marker(SHARDS[3], "stopped", job="7_3", cause="saved, but not requeued"))
-    found = states(ledger, tmp_path)
+def test_a_marker_counts_only_for_the_job_that_left_it(journal: Journal, fake_slurm: Path, tmp_path: Path) -> None:
+    journal.mark(Marker(SHARDS[0], "done", job="7_0"))
+    journal.mark(Marker(SHARDS[1], "failed", job="7_1", cause="ValueError: no"))
+    journal.mark(Marker(SHARDS[2], "failed", job="3_2", cause="of an older job"))
+    journal.mark(Marker(SHARDS[3], "stopped", job="7_3", cause="saved, but not requeued"))
+    found = states(journal, tmp_path)
     assert found[0] == ("done", "") and found[1] == ("failed", "ValueError: no")
     assert found[2][0] == "lost" and "of an older job" not in found[2][1]
     assert found[3] == ("stopped", "saved, but not requeued")
-    assert count(shard_states(ledger, SHARDS, tmp_path)) == {"done": 1, "failed": 1, "stopped": 1, "lost": 3}
+    assert count(shard_states(journal, SHARDS, tmp_path)) == {"done": 1, "failed": 1, "stopped": 1, "lost": 3}
 
 
 def test_a_queue_that_cannot_be_asked_makes_nothing_lost(
-    ledger: Ledger, fake_slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    journal: Journal, fake_slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     (fake_slurm / "squeue.fail").write_text(9 * "slurm_load_jobs error: Unable to contact slurm controller\n")
-    found = states(ledger, tmp_path)
+    found = states(journal, tmp_path)
     assert {state for state, _ in found} == {"unknown"} and "Unable to contact" in found[0][1]
 
 
 def test_an_accounting_that_cannot_be_asked_is_told_from_one_that_knows_nothing(
-    ledger: Ledger, fake_slurm: Path, tmp_path: Path
+    journal: Journal, fake_slurm: Path, tmp_path: Path
 ) -> None:
-    assert states(ledger, tmp_path)[0] == (
+    assert states(journal, tmp_path)[0] == (
         "lost",
         "its job is not in the queue, and the accounting knows nothing of it",
     )
     (fake_slurm / "sacct.fail").write_text("sacct: error: Slurm accounting storage is disabled\n")
-    state, cause = states(ledger, tmp_path)[0]
+    state, cause = states(journal, tmp_path)[0]
     assert state == "lost" and cause.endswith(
         "cannot be asked: sacct: sacct: error: Slurm accounting storage is disabled"
     )
 
 
 def test_a_submission_without_an_answer_is_lost_not_pending(fake_slurm: Path, tmp_path: Path) -> None:
-    ledger = Ledger("tiny", tmp_path / "results")
-    ledger.write(Submission("0001-abc", "testbed", "slurm", "c0ffee", tuple(SHARDS)))
-    assert set(states(ledger, tmp_path)) == {("lost", "its submitter ended before the scheduler had answered")}
+    journal = Journal("tiny", tmp_path / "results")
+    journal.write(Submission("0001-abc", "testbed", "slurm", "c0ffee", tuple(SHARDS)))
+    assert set(states(journal, tmp_path)) == {("lost", "its submitter ended before the scheduler had answered")}
     (fake_slurm / "squeue.out").write_text(f"{NAME}|9_4|PENDING|(Resources)\n")  # but it had heard
-    assert states(ledger, tmp_path)[4] == ("pending", "(Resources)")
+    assert states(journal, tmp_path)[4] == ("pending", "(Resources)")
 
 
 def test_local_processes_are_told_by_their_lease(fake_slurm: Path, tmp_path: Path) -> None:
-    ledger = Ledger("tiny", tmp_path / "results")
-    ledger.write(Submission("0001-abc", "local", "local", "c0ffee", tuple(SHARDS)))
+    journal = Journal("tiny", tmp_path / "results")
+    journal.write(Submission("0001-abc", "local", "local", "c0ffee", tuple(SHARDS)))
     me = f"{socket.gethostname()}/{os.getpid()}"
     with lease.acquire(tmp_path, ["aa"], me) as held:
-        ledger.mark(Marker(SHARDS[0], "running", job=me, holder=held.id))
-        assert states(ledger, tmp_path)[:2] == [("running", ""), ("lost", "was not started")]
-    assert states(ledger, tmp_path)[0] == ("lost", "its process is gone")
-    with lease.acquire(ledger.folder, ["0001-abc"], me) as submitter:
-        ledger.write(Submission("0001-abc", "local", "local", "c0ffee", tuple(SHARDS), holder=submitter.id))
-        assert states(ledger, tmp_path)[:2] == [("lost", "its process is gone"), ("pending", "waits for a core")]
-    assert states(ledger, tmp_path)[1] == ("lost", "was not started")
+        journal.mark(Marker(SHARDS[0], "running", job=me, holder=held.id))
+        assert states(journal, tmp_path)[:2] == [("running", ""), ("lost", "was not started")]
+    assert states(journal, tmp_path)[0] == ("lost", "its process is gone")
+    with lease.acquire(journal.folder, ["0001-abc"], me) as submitter:
+        journal.write(Submission("0001-abc", "local", "local", "c0ffee", tuple(SHARDS), holder=submitter.id))
+        assert states(journal, tmp_path)[:2] == [("lost", "its process is gone"), ("pending", "waits for a core")]
+    assert states(journal, tmp_path)[1] == ("lost", "was not started")
     assert not (fake_slurm / "squeue.calls").exists()
 
 
 def test_a_local_submitter_counts_while_it_lives_and_nobody_cancelled_it(fake_slurm: Path, tmp_path: Path) -> None:
-    ledger = Ledger("tiny", tmp_path / "results")
+    journal = Journal("tiny", tmp_path / "results")
     me, first = f"{socket.gethostname()}/{os.getpid()}", Submission("0001-a", "local", "local", "c0ffee", tuple(SHARDS))
     waits = ("pending", "waits for a core")
-    with lease.acquire(ledger.folder, ["0001-a"], me) as held:
-        ledger.write(replace(first, holder=held.id))
-        with lease.acquire(ledger.folder, ["0002-b"], me) as second:
-            ledger.write(replace(first, id="0002-b", holder=second.id))
-            assert states(ledger, tmp_path)[0] == waits
-        assert states(ledger, tmp_path)[0] == waits, "the first is still there to start it"
-        ledger.mark(Marker(SHARDS[0], "waiting", job=me, cause="waiting for another study"))
-        assert states(ledger, tmp_path)[0] == ("pending", "waiting for another study")
-        who = ledger.folder / ".leases" / "holders" / held.id / "who"
+    with lease.acquire(journal.folder, ["0001-a"], me) as held:
+        journal.write(replace(first, holder=held.id))
+        with lease.acquire(journal.folder, ["0002-b"], me) as second:
+            journal.write(replace(first, id="0002-b", holder=second.id))
+            assert states(journal, tmp_path)[0] == waits
+        assert states(journal, tmp_path)[0] == waits, "the first is still there to start it"
+        journal.mark(Marker(SHARDS[0], "waiting", job=me, cause="waiting for another study"))
+        assert states(journal, tmp_path)[0] == ("pending", "waiting for another study")
+        who = journal.folder / ".leases" / "holders" / held.id / "who"
         here = who.read_text()
         who.write_text(json.dumps({**json.loads(here), "machine": "an-earlier-boot pid:[1]"}))
-        assert states(ledger, tmp_path)[1] == ("lost", "was not started"), "this machine was started anew since"
+        assert states(journal, tmp_path)[1] == ("lost", "was not started"), "this machine was started anew since"
         who.write_text(here)
-        assert states(ledger, tmp_path)[1] == waits
-        ledger.write(replace(first, holder=held.id, cancelled=True))
-        assert states(ledger, tmp_path)[1] == ("lost", "was not started")
+        assert states(journal, tmp_path)[1] == waits
+        journal.write(replace(first, holder=held.id, cancelled=True))
+        assert states(journal, tmp_path)[1] == ("lost", "was not started")
 
 
-def test_a_marker_keeps_its_size_so_that_a_full_disk_can_take_it(ledger: Ledger) -> None:
-    path = ledger.folder / "shards" / f"{SHARDS[0]}.json"
+def test_a_marker_keeps_its_size_so_that_a_full_disk_can_take_it(journal: Journal) -> None:
+    path = journal.folder / "shards" / f"{SHARDS[0]}.json"
     history = ["a line " * 30] * 9
     unlucky = Marker(SHARDS[0], cause="\u2013" * 9000, history=["\u2013" * 9000] * 9)
     for marker in (Marker(SHARDS[0]), unlucky, Marker(SHARDS[0], cause="x" * 9000, history=history)):
-        ledger.mark(marker)
+        journal.mark(marker)
         assert path.stat().st_size == MARKER_BYTES
-        assert ledger.marker(SHARDS[0]) is not None
+        assert journal.marker(SHARDS[0]) is not None
     path.write_text("{ half")
-    assert ledger.marker(SHARDS[0]) is None
+    assert journal.marker(SHARDS[0]) is None
 
 
 def test_status_of_a_thousand_ended_jobs_takes_under_two_seconds(
@@ -185,11 +185,11 @@ def test_status_of_a_thousand_ended_jobs_takes_under_two_seconds(
     study.write_text("fixed: {dataset: digits}\nseeds: 20000\nmeasures: [train_loss]\nshard_size: 20\n")
     place = find_place(study, "local", tmp_path / "runs", tmp_path / "results")
     _keep_plan(place)
-    ids = list(json.loads((place.ledger.folder / "plan.json").read_text())["shards"])
-    place.ledger.write(Submission("0001-abc", "testbed", "slurm", "c0ffee", tuple(ids), "7"))
+    ids = list(json.loads((place.journal.folder / "plan.json").read_text())["shards"])
+    place.journal.write(Submission("0001-abc", "testbed", "slurm", "c0ffee", tuple(ids), "7"))
     for k, shard in enumerate(ids[:990]):
         state = ("done", "running", "failed")[k % 3]
-        place.ledger.mark(Marker(shard, state, job=f"7_{k}", runs=20, runs_done=20 * (k % 3 == 0), seconds=10.0))
+        place.journal.mark(Marker(shard, state, job=f"7_{k}", runs=20, runs_done=20 * (k % 3 == 0), seconds=10.0))
     begin = time.process_time()  # not the clock: other processes may want the cores too
     arguments = ["status", str(study), "--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
     assert main([*arguments, "--json"]) == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from slurm.__main__ import main
-from slurm.journal import Ledger, Marker
+from slurm.journal import Journal, Marker
 from slurm.launch import INLINE, find_place
 from slurm.submit import _environment
 from study.grid import load_study, shards
@@ -19,13 +19,13 @@ SEND = ["--cluster", "testbed", "--allow-dirty", "--wandb", "off"]
 
 def queued(fake_slurm: Path, state: str, indices: range, reason: str = "(Priority)") -> None:
     """Let squeue say that these tasks of the first submission are in the queue."""
-    id = Ledger("tiny").submissions()[0].id
+    id = Journal("tiny").submissions()[0].id
     lines = [f"tiny.{id}|7_{k}|{state}|{reason}" for k in indices]
     (fake_slurm / "squeue.out").write_text("".join(f"{line}\n" for line in lines))
 
 
 def sent() -> list[int]:
-    return [len(s.shards) for s in Ledger("tiny").submissions()]
+    return [len(s.shards) for s in Journal("tiny").submissions()]
 
 
 def test_jobs_in_the_queue_are_not_sent_again(tiny: Path, fake_slurm: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,10 +44,10 @@ def test_failed_shards_are_listed_with_their_cause_and_left_to_retry(
     tiny: Path, fake_slurm: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["submit", str(tiny), *SEND]) == 0
-    ledger = Ledger("tiny")
-    first = ledger.submissions()[0]
+    journal = Journal("tiny")
+    first = journal.submissions()[0]
     queued(fake_slurm, "RUNNING", range(1, 6))
-    ledger.mark(Marker(first.shards[0], "failed", job="7_0", cause="ValueError: the last line"))
+    journal.mark(Marker(first.shards[0], "failed", job="7_0", cause="ValueError: the last line"))
     capsys.readouterr()
     assert main(["submit", str(tiny), *SEND]) == 0
     shown = capsys.readouterr().out
@@ -155,7 +155,7 @@ def test_a_measure_that_is_added_is_sent_once(tiny: Path, fake_slurm: Path, caps
     assert main(["status", str(tiny)]) == 1
     assert "shards    6: 6 new" in (shown := capsys.readouterr().out) and "asks for more" in shown
     assert main(["submit", str(tiny), *SEND]) == 0
-    id = Ledger("tiny").submissions()[-1].id
+    id = Journal("tiny").submissions()[-1].id
     (fake_slurm / "squeue.out").write_text("".join(f"tiny.{id}|7_{k}|PENDING|(Priority)\n" for k in range(6)))
     assert main(["submit", str(tiny), *SEND]) == 0, "their markers say done, but of the study as it was"
     assert sent() == [6, 6]

@@ -11,15 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.bed import ROOT, Bed, children_seconds, epochs_lasting, is_alive, preempt, sh, undisturbed
+from tests.slurm.bed import ROOT, Bed, children_seconds, is_alive, preempt, sh, undisturbed
+from tests.slurm.gate import Gate
 
 pytestmark = pytest.mark.slurm
 
-# Two shards that train for some ten seconds each.
+# Two shards of a second or two, were it not for the gate.
 TEXT = """\
-title: Two shards of ten seconds
-fixed: {dataset: digits, hidden: [64, 64], momentum: 0.9, stops: [epoch_EPOCHS], max_epochs: EPOCHS}
-grid: {lr: [0.01, 0.03, 0.1], batch_size: [10]}
+title: Two shards of a second
+fixed: {dataset: digits, hidden: [64, 64], momentum: 0.9, stops: [epoch_60], max_epochs: 60}
+grid: {lr: [0.01, 0.03, 0.1], batch_size: [30]}
 seeds: 4
 measures: [weight_norm_squared, train_loss]
 shard_size: 6
@@ -37,8 +38,7 @@ def _commit() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("study") / "short.yaml"
-    epochs = epochs_lasting(20, TEXT, path.parent / "pace")  # a fast machine, too, is met while it trains
-    path.write_text(TEXT.replace("EPOCHS", str(epochs)))
+    path.write_text(TEXT)
     return path
 
 
@@ -49,11 +49,18 @@ def calm(study: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.fixture
-def bed(study: Path, tmp_path: Path) -> Bed:
-    return Bed(study, tmp_path / "out")
+def gate(tmp_path: Path) -> Gate:
+    """Shut: what a test does to a job that trains meets one. The test opens it."""
+    return Gate(tmp_path / "gate")
 
 
-def test_a_sweep_from_submit_to_records(bed: Bed, calm: bytes) -> None:
+@pytest.fixture
+def bed(study: Path, tmp_path: Path, gate: Gate) -> Bed:
+    return Bed(study, tmp_path / "out", {"python": gate.python()})
+
+
+def test_a_sweep_from_submit_to_records(study: Path, tmp_path: Path, calm: bytes) -> None:
+    bed = Bed(study, tmp_path / "out")  # no gate here: python as the product starts it
     shown = bed.call("submit")
     assert "1 job array(s), 2 jobs to send" in shown and "sent      job" in shown
     again = bed.call("submit")
@@ -61,22 +68,23 @@ def test_a_sweep_from_submit_to_records(bed: Bed, calm: bytes) -> None:
     status = bed.until_done()
     assert status["requeues"] == status["resubmissions"] == 0 and status["runs"] == {"total": 12, "trained": 12}
     assert bed.records() == calm
-    assert "0 jobs to send" in bed.call("submit") and len(bed.ledger.submissions()) == 1
+    assert "0 jobs to send" in bed.call("submit") and len(bed.journal.submissions()) == 1
     assert "12 of 12 runs" in bed.call("collect")
 
 
 def test_two_submitters_at_once_send_each_shard_once(bed: Bed) -> None:
     assert bed.twice_at_once("submit") == [0, 0]
-    assert sorted(len(s.shards) for s in bed.ledger.submissions()) == [2]
+    assert sorted(len(s.shards) for s in bed.journal.submissions()) == [2]
     bed.call("cancel")
     bed.until(lambda s: not s["shards"].keys() & {"running", "pending"})
 
 
-def test_preemption_signal_saves_requeues_and_resumes(bed: Bed, calm: bytes) -> None:
+def test_preemption_signal_saves_requeues_and_resumes(bed: Bed, gate: Gate, calm: bytes) -> None:
     bed.call("submit")
     shard = bed.until_training()
     preempt(shard["job"])
     bed.until(lambda s: s["requeues"] > 0)
+    gate.open()
     status = bed.until_done()
     (one,) = (s for s in status["shard_list"] if s["shard"] == shard["shard"])
     assert one["marker"]["restarts"] == 1 and "saved, requeued" in one["marker"]["history"][-1]
@@ -84,24 +92,23 @@ def test_preemption_signal_saves_requeues_and_resumes(bed: Bed, calm: bytes) -> 
     assert bed.records() == calm
 
 
-def test_time_limit(bed: Bed, tmp_path: Path) -> None:
-    path = tmp_path / "long.yaml"
-    text = TEXT.replace("seeds: 4", "seeds: 1")
-    path.write_text(text.replace("EPOCHS", str(epochs_lasting(80, text, tmp_path / "pace"))))
-    slow = Bed(path, tmp_path / "slow", {"minutes": 1, "signal_seconds": 5})  # SLURM may signal 30 s earlier
+def test_time_limit(study: Path, tmp_path: Path, gate: Gate, calm: bytes) -> None:
+    minute = {"minutes": 1, "signal_seconds": 5, "python": gate.python()}  # SLURM may signal 30 s earlier
+    slow = Bed(study, tmp_path / "slow", minute)
     slow.call("submit")
-    expected = undisturbed(path, tmp_path / "calm")
-    status = slow.until_done(420)
+    slow.until(lambda s: s["requeues"] >= 1)
+    gate.open()
+    status = slow.until_done()
     assert status["requeues"] >= 1
-    assert slow.records() == expected
+    assert slow.records() == calm
 
 
 def test_a_job_that_cannot_requeue_ends_at_its_checkpoint_and_retry_goes_on(
-    study: Path, tmp_path: Path, calm: bytes
+    study: Path, tmp_path: Path, gate: Gate, calm: bytes
 ) -> None:
     nothing = tmp_path / "empty"
     nothing.mkdir()
-    bed = Bed(study, tmp_path / "out", {"container": f"/usr/bin/env PATH={nothing}"})
+    bed = Bed(study, tmp_path / "out", {"container": f"/usr/bin/env PATH={nothing}", "python": gate.python()})
     bed.call("submit")
     shard = bed.until_training()
     preempt(shard["job"])
@@ -109,37 +116,41 @@ def test_a_job_that_cannot_requeue_ends_at_its_checkpoint_and_retry_goes_on(
     stopped = bed.shards("stopped")[0]
     assert stopped["shard"] == shard["shard"] and "saved, but not requeued" in stopped["cause"]
     assert sh("sacct", "-nPX", "-o", "State", "-j", shard["job"]).strip() == "COMPLETED"
+    gate.open()
     bed.until(lambda s: not s["shards"].keys() & {"running", "pending"})
     assert "1 jobs to send" in bed.call("retry")
     bed.until_done()
     assert bed.records() == calm
 
 
-def test_killed_job_is_shown_and_sent_again_by_retry_only(bed: Bed, calm: bytes) -> None:
+def test_killed_job_is_shown_and_sent_again_by_retry_only(bed: Bed, gate: Gate, calm: bytes) -> None:
     bed.call("submit")
     shard = bed.until_training()
     os.kill(bed.pid(shard["shard"]), signal.SIGKILL)
+    gate.open(next(s["job"] for s in bed.status()["shard_list"] if s["shard"] != shard["shard"]))
     bed.until(lambda s: not s["shards"].keys() & {"running", "pending"})
     (failed,) = bed.shards("failed")
     assert failed["shard"] == shard["shard"] and "SLURM says FAILED" in failed["cause"]
     assert "0 jobs to send" in bed.call("submit")
+    gate.open()
     assert "1 jobs to send" in bed.call("retry")
     bed.until_done()
     assert bed.records() == calm
 
 
-def test_cancelled_jobs_save_and_are_sent_again(bed: Bed, calm: bytes) -> None:
+def test_cancelled_jobs_save_and_are_sent_again(bed: Bed, gate: Gate, calm: bytes) -> None:
     bed.call("submit")
     bed.until_training()
     assert "2 jobs cancelled" in bed.call("cancel")
     status = bed.until(lambda s: not s["shards"].keys() & {"running", "pending"})
     assert all("SIGTERM: saved" in s["cause"] or "CANCELLED" in s["cause"] for s in status["shard_list"])
+    gate.open()
     assert "2 jobs to send" in bed.call("submit")
     bed.until_done()
     assert bed.records() == calm
 
 
-def test_a_process_that_comes_back_from_a_lost_node_writes_nothing(bed: Bed, calm: bytes) -> None:
+def test_a_process_that_comes_back_from_a_lost_node_writes_nothing(bed: Bed, gate: Gate, calm: bytes) -> None:
     bed.call("submit")
     shard = bed.until_training()
     old = bed.pid(shard["shard"])
@@ -152,7 +163,8 @@ def test_a_process_that_comes_back_from_a_lost_node_writes_nothing(bed: Bed, cal
             assert is_alive(old) and marker["state"] == "waiting"
         finally:
             os.kill(old, signal.SIGCONT)
-        bed.until(lambda status: not is_alive(old), 30)
+        bed.until(lambda status: not is_alive(old))
+        gate.open()
         bed.until_done()
     finally:
         sh(str(ROOT / "slurm/testbed/node"), "start", node)
@@ -161,12 +173,13 @@ def test_a_process_that_comes_back_from_a_lost_node_writes_nothing(bed: Bed, cal
     bed.until_idle(node)
 
 
-def test_a_job_that_could_not_be_started_is_held_and_retry_releases_it(bed: Bed, calm: bytes) -> None:
+def test_a_job_that_could_not_be_started_is_held_and_retry_releases_it(bed: Bed, gate: Gate, calm: bytes) -> None:
+    gate.open()
     sh("scontrol", "update", "partitionname=main", "state=down")
     in_the_way = []
     try:
         bed.call("submit")
-        (submission,) = bed.ledger.submissions()
+        (submission,) = bed.journal.submissions()
         for spool in (Path(os.environ["SLURM_CONF"]).parent / "spool").glob("n*"):
             in_the_way.append(spool / f"job{int(submission.job):05d}")  # the folder of the array's last task
             in_the_way[-1].touch()
@@ -181,18 +194,19 @@ def test_a_job_that_could_not_be_started_is_held_and_retry_releases_it(bed: Bed,
     assert "`retry` releases them" in (shown := bed.call("submit")) and "0 jobs to send" in shown
     assert "released  1 held jobs" in bed.call("retry")
     bed.until_done()
-    assert len(bed.ledger.submissions()) == 1 and bed.records() == calm
+    assert len(bed.journal.submissions()) == 1 and bed.records() == calm
 
 
-def test_preemption_by_the_scheduler(study: Path, tmp_path: Path, calm: bytes) -> None:
-    bed = Bed(study, tmp_path / "out", {"partition": "low"})
+def test_preemption_by_the_scheduler(study: Path, tmp_path: Path, gate: Gate, calm: bytes) -> None:
+    bed = Bed(study, tmp_path / "out", {"partition": "low", "python": gate.python()})
     bed.call("submit")
     shard = bed.until_training()
     node = sh("squeue", "-h", "-j", shard["job"], "-o", "%N").strip()
     sh("sbatch", "-p", "main", "-w", node, "--exclusive", "-t", "1", "-o", "/dev/null", "--wrap", "sleep 5")
-    status = bed.until(lambda s: s["requeues"] >= 1 or s["shards"].get("done") == 2, 120)
+    bed.until(lambda s: s["requeues"] >= 1)
+    gate.open()
+    status = bed.until_done()
     assert status["requeues"] >= 1
-    bed.until_done()
     assert bed.records() == calm
 
 
@@ -236,7 +250,7 @@ def test_a_thousand_jobs_are_one_sbatch_and_status_answers_in_two_seconds(tmp_pa
         status = bed.status()
         answered = children_seconds() - begin
         assert status["shards"] == {"total": 1000, "pending": 1000}
-        assert len(bed.ledger.submissions()) == 1
+        assert len(bed.journal.submissions()) == 1
         assert answered < 2, f"status took {answered:.1f} s"
         assert submitted < 10, f"submit took {submitted:.1f} s"
         bed.call("cancel")

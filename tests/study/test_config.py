@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from study.config import ConfigError, RunConfig, config_from_dict, config_to_dict, run_key
+from study.config import SEAMS, ConfigError, RunConfig, config_from_dict, config_to_dict, run_key
 
 
 def test_frozen_keys() -> None:
@@ -27,14 +27,15 @@ def test_key_ignores_spelling() -> None:
     assert run_key(plain) == run_key(config_from_dict({"momentum": 0.9, "init_gain": 1, "lr": "1e-3"}))
 
 
-def test_every_field_moves_the_key() -> None:
+def test_every_plain_field_moves_the_key() -> None:
     other = RunConfig(dataset="mnist", n_train=100, label_noise=0.1, model="lenet5", hidden=(5,), init="xavier_normal",
                       init_gain=2.0, optimizer="adam", lr=0.2, momentum=0.5, weight_decay=0.1, batch_size=7,
                       loss="squared_error", stops=("epoch_1",), max_epochs=3, checks_per_epoch=2, seed=1)  # fmt: skip
     keys = {run_key(RunConfig())}
-    for field in dataclasses.fields(RunConfig):
+    plain = [field for field in dataclasses.fields(RunConfig) if field.name not in SEAMS]
+    for field in plain:
         keys.add(run_key(dataclasses.replace(RunConfig(), **{field.name: getattr(other, field.name)})))
-    assert len(keys) == 1 + len(dataclasses.fields(RunConfig))
+    assert len(keys) == 1 + len(plain)
 
 
 def test_round_trip() -> None:

@@ -18,11 +18,13 @@ from study.__main__ import main
 from study.config import run_key
 from study.data.dataset import load
 from study.grid import load_study
-from study.models.registry import build_model
-from study.records import RecordsConflict, collect, publish, published_keys, read_table
+from study.publish import RecordsConflict, publish, published_keys
+from study.records import collect
 from study.run import run_shard
 from study.storage.atomic import read_tensors
 from study.storage.paths import RunPaths, published_file
+from study.storage.rows import read_table
+from study.training.start import build_model
 
 TINY = """
 fixed: {hidden: [8], batch_size: 50, momentum: 0.9, max_epochs: 8, stops: [loss_0.5, epoch_3]}

@@ -4,30 +4,30 @@ from pathlib import Path
 
 import pytest
 
-from study import reference
 from study.__main__ import main
 from study.config import FIELDS, RunConfig, config_from_dict
-from study.markdown import BLOCK, escaped, fill, filled, table
 from study.measures import MEASURES
+from study.reference import pages
+from study.reference.markdown import BLOCK, escaped, fill, filled, table
 
 
-@pytest.mark.parametrize("path", reference.FILES, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", pages.FILES, ids=lambda path: path.parent.name)
 def test_generated_parts_are_those_of_today(path: Path) -> None:
     """Where this fails: python -m study reference."""
     text = path.read_text()
     assert BLOCK.search(text), "no generated part left"
-    assert filled(text, reference.BLOCKS) == text
+    assert filled(text, pages.BLOCKS) == text
 
 
 def test_every_part_stands_in_a_document() -> None:
-    found = [match[2] for path in reference.FILES for match in BLOCK.finditer(path.read_text())]
-    assert sorted(found) == sorted(reference.BLOCKS)
+    found = [match[2] for path in pages.FILES for match in BLOCK.finditer(path.read_text())]
+    assert sorted(found) == sorted(pages.BLOCKS)
 
 
 def test_the_command_mends_what_is_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = tmp_path / "README.md"
     old.write_text("before\n<!-- generated: datasets -->\nold\n<!-- end -->\nafter\n")
-    monkeypatch.setattr(reference, "FILES", (old,))
+    monkeypatch.setattr(pages, "FILES", (old,))
     assert main(["reference"]) == 0
     text = old.read_text()
     assert text.startswith("before\n<!-- generated: datasets -->\n") and text.endswith("<!-- end -->\nafter\n")
@@ -39,11 +39,11 @@ def test_an_unknown_part_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.md"
     path.write_text("<!-- generated: nonsense -->\n<!-- end -->\n")
     with pytest.raises(ValueError, match="'nonsense': allowed: sections, fields"):
-        fill(path, reference.BLOCKS)
+        fill(path, pages.BLOCKS)
 
 
 def test_every_field_has_a_meaning() -> None:
-    meanings = reference.field_meanings()
+    meanings = pages.field_meanings()
     assert meanings.keys() == FIELDS.keys()
     assert [name for name, text in meanings.items() if len(text) < 5] == []
     assert meanings["init"].startswith("initial weights, by torch.nn.init") and "U(-0.1, 0.1)" in meanings["init"]
@@ -52,7 +52,7 @@ def test_every_field_has_a_meaning() -> None:
 
 def test_the_table_of_fields_says_what_is_accepted() -> None:
     """Each name that the table allows is accepted, in a config that can have it."""
-    rows = [line.split(" | ") for line in reference.BLOCKS["fields"]().splitlines() if line.startswith("| `")]
+    rows = [line.split(" | ") for line in pages.BLOCKS["fields"]().splitlines() if line.startswith("| `")]
     assert len(rows) == len(FIELDS)
     for name in ("dataset", "model", "init", "optimizer", "loss"):
         (allowed,) = [row[3] for row in rows if row[0] == f"| `{name}`"]
@@ -63,7 +63,7 @@ def test_the_table_of_fields_says_what_is_accepted() -> None:
 
 
 def test_the_catalogue_has_all_that_a_docstring_says() -> None:
-    text = reference.BLOCKS["catalogue"]()
+    text = pages.BLOCKS["catalogue"]()
     for label in MEASURES:
         (section,) = [part for part in text.split("### ") if part.startswith(f"{label}\n")]
         names = [line.partition(":")[0] for line in section.splitlines() if line.startswith("- ")]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from study.__main__ import main
-from study.records import read_table
+from study.storage.rows import read_table
 
 YAML = "fixed: {hidden: [8, 6], max_epochs: 3, stops: [epoch_3]}\nmeasures: [train_loss]\n"
 

@@ -10,15 +10,17 @@ import torch
 from torch.func import functional_call
 from torch.nn import functional
 
-from study.config import RunConfig, run_key
-from study.data.dataset import load, training_labels
-from study.models.registry import build_model
+from study.config import SEAMS, RunConfig, run_key
+from study.data.dataset import load
 from study.run import run_shard
 from study.seeds import generator_for
-from study.storage.atomic import read_tensors
+from study.storage.atomic import read_tensors, write_tensors
 from study.storage.paths import RunPaths
-from study.training.stack import StackedForward, execution_mode, stack_states
-from study.training.update import new_state, update
+from study.training.forward import StackedForward
+from study.training.objective import plain
+from study.training.optimizer import OPTIMIZERS
+from study.training.stack import execution_mode, stack_tensors
+from study.training.start import build_model, training_labels
 
 BASE = RunConfig(hidden=(12, 8), lr=0.05, momentum=0.9, batch_size=50, stops=("epoch_3",), max_epochs=3)
 
@@ -72,11 +74,11 @@ def test_update_rules_in_float64() -> None:
     start, grads = torch.randn(3, 4, 2, dtype=torch.float64), torch.randn(6, 3, 4, 2, dtype=torch.float64)
     hp = {"lr": [0.1, 0.01, 0.3], "momentum": [0.0, 0.9, 0.5], "weight_decay": [0.0, 0.1, 0.01]}
     for kind in ("sgd", "adam"):
-        stack = {"w": start.clone()}
-        state = new_state(kind, stack)
+        stack, optimizer = {"w": start.clone()}, OPTIMIZERS[kind]
+        state = optimizer.start(stack)
         vectors = {k: torch.tensor(v, dtype=torch.float64) for k, v in hp.items()}
         for g in grads:
-            update(kind, stack, {"w": g}, state, vectors)
+            optimizer.move(stack, {"w": g}, state, vectors)
         for i in range(3):
             w = start[i].clone().requires_grad_()
             own = {"lr": hp["lr"][i], "weight_decay": hp["weight_decay"][i]}
@@ -95,16 +97,24 @@ def test_update_rules_in_float64() -> None:
 def test_stacked_and_sequential_gradients_agree(model: str) -> None:
     config = RunConfig(dataset="fashion_mnist", model=model, hidden=(9,))
     networks = [build_model(replace(config, seed=s)) for s in range(3)]
-    parameters = stack_states([dict(n.named_parameters()) for n in networks], "cpu")
+    parameters = stack_tensors([{name: p.detach() for name, p in n.named_parameters()} for n in networks], "cpu")
     torch.manual_seed(1)
     x, y = torch.randn(3, 5, 1, 28, 28), torch.randint(10, (3, 5))
-    stacked = StackedForward(networks[0], "cross_entropy", "stacked").gradients(parameters, x, y)
+
+    def gradients(
+        mode: str, weights: dict[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        template = build_model(config)
+        forward = StackedForward(template, "cross_entropy", mode, x[0, 0])
+        return forward.gradients(weights, {}, {}, x, y, lambda evaluation: plain(evaluation, {}))
+
+    stacked = gradients("stacked", parameters, x, y)
     for i, network in enumerate(networks):
         functional.cross_entropy(network(x[i]), y[i]).backward()
         for name, p in network.named_parameters():
             torch.testing.assert_close(stacked[name][i], p.grad, rtol=1e-4, atol=1e-6)
         one = {name: tensor[i : i + 1] for name, tensor in parameters.items()}
-        alone = StackedForward(networks[0], "cross_entropy", "sequential").gradients(one, x[i : i + 1], y[i : i + 1])
+        alone = gradients("sequential", one, x[i : i + 1], y[i : i + 1])
         for name, tensor in alone.items():
             torch.testing.assert_close(tensor[0], stacked[name][i], rtol=1e-4, atol=1e-6)
 
@@ -214,9 +224,18 @@ def test_another_config_in_the_folder_is_refused(tmp_path: Path) -> None:
         run_shard([BASE], [], runs_root=tmp_path)
 
 
-def test_a_model_with_buffers_is_refused() -> None:
-    with pytest.raises(ValueError, match="buffers"):
-        StackedForward(torch.nn.Sequential(torch.nn.BatchNorm1d(3)), "cross_entropy", "stacked")
+def test_a_folder_of_before_the_seams_goes_on(tmp_path: Path) -> None:
+    """Its config.json and its checkpoint know nothing of seams, buffers and masks: all are at their defaults."""
+    config = replace(BASE, max_epochs=4, stops=("epoch_4",))
+    run_shard([config], [], runs_root=tmp_path / "whole")
+    run_shard([config], [], runs_root=tmp_path / "old", should_stop=lambda: True)
+    paths = RunPaths(tmp_path / "old", run_key(config))
+    stored = json.loads(paths.config.read_text())
+    paths.config.write_text(json.dumps({name: v for name, v in stored.items() if name not in SEAMS}))
+    state = read_tensors(paths.state)
+    write_tensors(paths.state, {k: v for k, v in state.items() if k not in ("buffers", "mask", "hidden")})
+    assert run_shard([config], [], runs_root=tmp_path / "old").trained == [run_key(config)]
+    assert equal(final_weights(tmp_path / "whole", config), final_weights(tmp_path / "old", config))
 
 
 @pytest.mark.gpu

@@ -12,18 +12,18 @@ import re
 import tokenize
 from pathlib import Path
 
-from study.config import FIELDS, STACKED, RunConfig, allowed_text
+from study.config import FIELDS, SEAMS, STACKED, RunConfig, allowed_text
 from study.data.dataset import DATASETS
 from study.grid import load_study
-from study.markdown import Blocks, escaped, fill, table
 from study.measures import MEASURES
 from study.measures.registry import Measure
 from study.models.registry import MODELS
+from study.reference.markdown import Blocks, escaped, fill, table
 from study.storage.paths import CONFIGS
 from study.study_file import SECTIONS, read_study_file
 from study.transforms.rescaling import ALLOWED
 
-FILES = (CONFIGS / "README.md", Path(__file__).parent / "measures/README.md")
+FILES = (CONFIGS / "README.md", Path(__file__).parents[1] / "measures/README.md")
 # What a measure's docstring says after its first line and its formula.
 _PARTS = ("Source:", "Parameters:", "Data:", "Deterministic.", "Sampled:", "Cost:")
 
@@ -42,7 +42,7 @@ def _fields() -> str:
     meanings = field_meanings()
     rows = []
     for name, field in FIELDS.items():
-        kind = str(field.type).replace("tuple[", "list of ").replace(", ...]", "")
+        kind = str(field.type).replace("tuple[", "list of ").replace(", ...]", "").replace("Choice", "choice")
         mixed = "yes" if name in STACKED else ""
         rows.append((f"`{name}`", kind, _default(field.default), allowed_text(name), mixed, meanings[name]))
     return table(("field", "type", "default", "allowed", "mixed", "meaning"), rows)
@@ -80,6 +80,19 @@ def _models() -> str:
         for name, model in MODELS.items()
     ]
     return table(("model", "what it is", "inputs"), rows)
+
+
+def _seams() -> str:
+    rows = []
+    for field, registry in SEAMS.items():
+        for name, entry in registry.entries().items():
+            options = [f"`{o}` {known.default} ({_words(known.allowed)})" for o, known in entry.options.items()]
+            rows.append((f"`{field}`", f"`{name}`", entry.meaning, "; ".join(options)))
+    return table(("field", "name", "what it is", "options"), rows)
+
+
+def _words(allowed: str) -> str:
+    return allowed.removeprefix("allowed: ")
 
 
 def _transforms() -> str:
@@ -143,6 +156,7 @@ BLOCKS: Blocks = {
     "fields": _fields,
     "datasets": _datasets,
     "models": _models,
+    "seams": _seams,
     "transforms": _transforms,
     "studies": _studies,
     "measures": _measures,

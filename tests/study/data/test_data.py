@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from study.config import RunConfig
-from study.data.dataset import DATASETS, load, training_labels
+from study.data.dataset import DATASETS, load
 from study.loss import evaluate, mean_loss_and_error
-from study.models.registry import INITS, build_model
+from study.models.init import INITS
 from study.seeds import generator_for, seed_for
+from study.training.start import build_model, training_labels
 
 
 def test_digits_split_is_fixed() -> None:

@@ -27,7 +27,7 @@ from tests.support.wandb_server import WandbServer, home, server
 
 __all__ = ["home", "server"]  # fixtures
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 STUDY = "toy"
 
 

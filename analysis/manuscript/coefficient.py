@@ -1,0 +1,89 @@
+"""Numbers of a text: cells of analysis' tables, coefficients, and paired differences, each with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from analysis.columns import stops, targets
+from analysis.manuscript import networks as of_study
+from analysis.manuscript.networks import Networks, allowed
+from analysis.manuscript.number import Number, Numbers, Words
+from analysis.statistics.coefficients import RESAMPLES
+from analysis.statistics.correlation import correlate_each
+from analysis.statistics.differences import difference as bounds_of
+from analysis.statistics.differences import paired
+
+
+def value(of: str | Networks, table: str, column: str, measure: str | None = None, **where: object) -> Number | Words:
+    """One cell: `value("digits_mlp", "correlation", "tau_b", "hessian_trace")`; further columns name the row."""
+    return of_study.cell(of, table, column, row_of(measure, where))
+
+
+def across(
+    of: str | Networks, table: str, column: str, measure: str | None = None, by: str = "stop",
+    at: str | Sequence[str] = "every", **where: object,
+) -> Numbers:  # fmt: skip
+    """A column's cells by another column: of every stop, of the stops of a kind (`at="loss"`, `at="epoch"`), or of
+    those listed."""
+    found = of_study.cells(of, table, column, by, row_of(measure, where))
+    return Numbers({key: found[allowed(key, found, by)] for key in _chosen(list(found), at)})
+
+
+def coefficient(
+    of: str | Networks, measure: str, column: str = "tau_b", stop: str | None = None, target: str = "gap.loss"
+) -> Number:
+    """The coefficient of any measure, layer and transform of the records: tau_b, tau_a or pearson."""
+    some = of_study.networks(of)
+    frame, _ = of_study.kept(some, stop)
+    _check(frame, target, measure)
+    found = correlate_each(frame, target, [measure], 0 if some.cuts else RESAMPLES)[measure]
+    bounds = found.interval(allowed(column, found.point))
+    return Number(found.point[column], bounds.low, bounds.high)
+
+
+def at_stops(
+    of: str | Networks, word: Callable[..., Number], *names: str, at: str | Sequence[str] = "every", **where: Any
+) -> Numbers:
+    """`coefficient` or `difference` at every stop, or those of `across`'s `at`."""
+    return Numbers({stop: word(of, *names, stop=stop, **where) for stop in _chosen(stops_of(of), at)})
+
+
+def difference(
+    of: str | Networks, first: str, second: str, column: str = "tau_b", stop: str | None = None,
+    target: str = "gap.loss",
+) -> Number:  # fmt: skip
+    """The first measure's coefficient less the second's, of the same networks, resampled together."""
+    some = of_study.networks(of)
+    frame, _ = of_study.kept(some, stop)
+    _check(frame, target, first, second)
+    a, b = paired(frame, target, first, second)
+    allowed(column, a.point)
+    bounds = bounds_of(a, b, column)
+    return Number(a.point[column] - b.point[column], bounds.low, bounds.high)
+
+
+def stops_of(of: str | Networks, kind: str = "every") -> list[str]:
+    """The stops: training losses from high to low, then epochs."""
+    return _chosen(stops(of_study.records(of_study.networks(of))), kind)
+
+
+def row_of(measure: str | None, where: Mapping[str, object]) -> dict[str, object]:
+    """What names a row of a table: the measure, where one is given, and further columns."""
+    return dict(where) if measure is None else {"measure": measure, **where}
+
+
+def _chosen(known: list[str], at: str | Sequence[str]) -> list[str]:
+    if isinstance(at, str):
+        kind = allowed(at, ("every", "loss", "epoch"), "at")
+        return known if kind == "every" else [key for key in known if key.startswith(f"{kind}_")]
+    return list(at)
+
+
+def _check(frame: pd.DataFrame, target: str, *labels: str) -> None:
+    known = [c.removeprefix("measure.") for c in frame.columns if c.startswith("measure.")]
+    for label in labels:
+        allowed(label, known, "measure")
+    allowed(target, targets(frame), "target")

@@ -1,0 +1,62 @@
+"""A run's hyperparameters as others see them: columns of the records, the shape of a shard, a grid's exclusions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from study.config import FIELDS, SEAMS, STACKED, RunConfig, checked_value
+
+
+def changed_seams(configs: Iterable[RunConfig]) -> set[str]:
+    """The seams that some of these runs choose otherwise than by default."""
+    return {name for config in configs for name in SEAMS if getattr(config, name) != FIELDS[name].default}
+
+
+def hyperparameters(config: RunConfig, seams: Collection[str] = ()) -> dict[str, Any]:
+    """The fields as flat columns for a row: a seam only where it is changed, with all its options, or in `seams`."""
+    columns: dict[str, Any] = {}
+    for name, field in FIELDS.items():
+        value = getattr(config, name)
+        if name not in SEAMS:
+            columns[name] = value
+        elif value != field.default or name in seams:
+            columns[name] = value.name
+            columns |= {f"{name}.{option}": v for option, v in SEAMS[name].options(value).items()}
+    return columns
+
+
+def shard_shape(config: RunConfig) -> tuple[Any, ...]:
+    """What runs must agree in to be trained as one stack: names, sizes, and the options that cannot be vectors."""
+    plain = [getattr(config, name) for name in FIELDS if name not in STACKED and name not in SEAMS]
+    return (*plain, *(_shape_of(config, name) for name in SEAMS))
+
+
+def _shape_of(config: RunConfig, seam: str) -> tuple[Any, ...]:
+    choice, registry = getattr(config, seam), SEAMS[seam]
+    stacked = registry.stacked(choice)
+    return (choice.name, *((k, v) for k, v in registry.options(choice).items() if k not in stacked))
+
+
+def matches(config: RunConfig, rule: Mapping[str, Any]) -> bool:
+    """Whether a run has these values; of a choice, that name and the options that are named."""
+    return all(_matches(name, getattr(config, name), wanted) for name, wanted in rule.items())
+
+
+def _matches(name: str, value: Any, wanted: Any) -> bool:
+    if name not in SEAMS:
+        return bool(value == checked_value(name, wanted))
+    chosen = SEAMS[name].choose(wanted)
+    named = wanted[chosen.name] or {} if isinstance(wanted, dict) else dict(chosen.options)
+    return value.name == chosen.name and all(
+        SEAMS[name].options(value)[option] == SEAMS[name].options(chosen)[option] for option in named
+    )
+
+
+def is_whole(column: str) -> bool:
+    """Whether a column of `hyperparameters` holds integers."""
+    name, _, option = column.partition(".")
+    if name in SEAMS:
+        known = [e.options[option] for e in SEAMS[name].entries().values() if option in e.options]
+        return any(isinstance(o.default, int) for o in known)
+    return name in FIELDS and FIELDS[name].type == "int"

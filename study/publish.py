@@ -1,0 +1,74 @@
+"""The published copy of a study's records: reviewed, committed, and there when the machine that made it is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from study.config import run_key
+from study.grid import Study
+from study.names import label_of
+from study.records import write_table
+from study.storage.paths import published_file, records_file, slices_file, timings_file
+from study.storage.rows import Row, read_table, write_rows
+
+
+class RecordsConflict(ValueError):
+    """A published row and a fresh one of the same run and stop disagree."""
+
+
+def publish(study: Study, results_root: str | Path | None = None) -> tuple[Path, int]:
+    """Merge results/<study>/records.csv into analysis/records/<study>.csv by key and stop; the path and rows added.
+
+    Rows that agree stay, with cells that only one side has filled in; a number that differs is refused with
+    RecordsConflict, naming row and column, and nothing is written. Provenance stays that of the row first published.
+    """
+    source, target = records_file(study.name, results_root), published_file(study.name)
+    fresh, published = read_table(source), {(r["key"], r["stop"]): r for r in read_table(target)}
+    if not fresh:
+        raise ValueError(f"{source}: holds no records; allowed: records of at least one finished run (study records)")
+    n_before = len(published)
+    for row in fresh:
+        if "-dirty" in row["prov.commit"] + row["prov.measured"] or "unknown" in row["prov.commit"]:
+            raise ValueError(
+                f"{source}: prov.commit: {row['prov.commit']!r}: allowed: a commit; publish runs of committed code"
+            )
+        place = (row["key"], row["stop"])
+        published[place] = _merged(published.get(place, {}), row, f"{target}: row {place[0]} {place[1]}")
+    write_table(target, list(published.values()))
+    _publish_beside(study.name, results_root)
+    return target, len(published) - n_before
+
+
+def _publish_beside(study: str, results_root: str | Path | None) -> None:
+    """What stands beside the records and is no result: seconds that are not published yet, and the first slice."""
+    fresh = read_table(timings_file(study, results_root))
+    places = {(r["key"], r["stop"], r["item"]): r for r in fresh + read_table(published_file(study, "timings"))}
+    if places:
+        write_table(published_file(study, "timings"), list(places.values()))
+    slices = read_table(published_file(study, "slices")) or read_table(slices_file(study, results_root))
+    if slices:
+        write_rows(published_file(study, "slices"), slices)
+
+
+def _merged(old: Row, new: Row, where: str) -> Row:
+    merged = dict(new)
+    for name, value in old.items():
+        if name.startswith("prov.") or not new.get(name):
+            merged[name] = value
+        elif value and value != new[name]:
+            raise RecordsConflict(f"{where}: {name}: published {value}, now {new[name]}; allowed: the published value")
+    if old and any(new.get(n) and not old.get(n) for n in new if label_of(n)):
+        merged["prov.measured"] = "+".join(
+            sorted({*old["prov.measured"].split("+"), *new["prov.measured"].split("+")} - {""})
+        )
+    return merged
+
+
+def published_keys(study: Study) -> set[str]:
+    """Keys of runs whose rows, for every stop and every measure of the study, are published."""
+    rows = {(row["key"], row["stop"]): row for row in read_table(published_file(study.name))}
+    return {run_key(c) for c in study.runs if all(_complete(rows.get((run_key(c), s)), study) for s in c.stops)}
+
+
+def _complete(row: Row | None, study: Study) -> bool:
+    return row is not None and all(f"measure.{label}" in row for label in study.measures)

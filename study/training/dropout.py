@@ -1,0 +1,62 @@
+"""Dropout in a stack: masks are drawn beforehand, from each network's own generator, and handed in like buffers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from study.training.noise import Noise
+
+CHANNELS = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)  # these drop whole channels
+
+
+class StackedDropout(nn.Module):
+    """nn.Dropout, or one that drops channels, by a mask that is given: 0, or 1 / (1 - p) where a number stays."""
+
+    kept: Tensor
+
+    def __init__(self, p: float, channels: bool) -> None:
+        super().__init__()
+        self.p, self.channels = p, channels
+        self.shape: tuple[int, ...] = ()  # of one sample's mask; known after `prepare`
+        self.register_buffer("kept", torch.ones(()), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Inputs (n, ...) to the same shape; in evaluation mode as they are."""
+        if not self.training:
+            return x
+        if self.kept.ndim == 0:
+            self.shape = (x.shape[1], *[1] * (x.ndim - 2)) if self.channels else tuple(x.shape[1:])
+        return x * self.kept
+
+
+def prepare(template: nn.Module, example: Tensor) -> dict[str, StackedDropout]:
+    """Put StackedDropout in the place of every dropout layer of a network, and learn what shapes they see.
+
+    One training pass of one input (*shape) tells. Raises ValueError where it draws random numbers in another way: they
+    would come from the global generator, and a network's bits would depend on those beside it.
+    """
+    layers: dict[str, StackedDropout] = {}
+    for path, module in list(template.named_modules()):
+        if isinstance(module, nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d):
+            parent, _, name = path.rpartition(".")
+            layers[path] = StackedDropout(module.p, isinstance(module, CHANNELS))
+            setattr(template.get_submodule(parent), name, layers[path])
+    copied = {name: tensor.clone() for name, tensor in template.named_buffers()}
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        before = torch.get_rng_state()
+        functional_call(template.train(), copied, (example.expand(2, *example.shape),))
+        drawn = not torch.equal(before, torch.get_rng_state())
+    if drawn:
+        allowed = "nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d"
+        raise ValueError(f"model: {type(template).__name__}: draws random numbers in training, allowed: {allowed}")
+    return layers
+
+
+def draw(layers: dict[str, StackedDropout], noise: Noise, n: int) -> dict[str, Tensor]:
+    """Masks (networks, n, ...) of one step, by the path of the buffer that takes them."""
+    return {
+        f"{path}.kept": (noise.uniform(path, (n, *layer.shape)) >= layer.p) / (1 - layer.p)
+        for path, layer in layers.items()
+    }

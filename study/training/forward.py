@@ -1,0 +1,122 @@
+"""A stack of networks of one architecture as a function: logits in evaluation mode, gradients in training mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from study.loss import sample_losses
+from study.models.pooling import HalvingPool
+from study.training import dropout
+from study.training.noise import Noise
+from study.training.objective import Evaluation
+from study.training.optimizer import Stack
+
+
+class StackedForward:
+    """One forward and one backward for all networks ("stacked"), or for a stack of one without vmap ("sequential").
+
+    Norm layers keep running statistics a network, dropout has masks a network; `example` is one input (*shape).
+    """
+
+    def __init__(self, template: nn.Module, loss: str, mode: str, example: Tensor) -> None:
+        self.template, self.loss, self.mode = template.cpu(), loss, mode
+        self.dropouts = dropout.prepare(template, example.cpu().to(next(template.parameters()).dtype))
+        template.to(example.device)
+        self.pools = [module for module in template.modules() if isinstance(module, HalvingPool)]
+        self.own = dict(template.named_parameters())
+        every = [n for n, _ in template.named_parameters(remove_duplicate=False)]
+        self.tied = len(every) > len(self.own)  # to look for tied weights takes functional_call 6% of a small step
+        kept = template.state_dict().keys()
+        self.own_buffers = {name: b for name, b in template.named_buffers() if name in kept}
+
+    def evaluate(self, parameters: Stack, buffers: Stack, x: Tensor) -> Tensor:
+        """Logits (networks, n, C) in evaluation mode of inputs (n, *shape) that all networks share."""
+        self._train(False)
+        if self.mode == "sequential":
+            self._point_at(parameters, buffers, {})
+            alone: Tensor = self.template(x)
+            return alone.unsqueeze(0)
+        return self._stacked({**parameters, **buffers}, x, None)
+
+    def masks(self, noise: Noise, n: int) -> Stack:
+        """The dropout masks of one step with n inputs a network."""
+        return dropout.draw(self.dropouts, noise, n) if self.dropouts else {}
+
+    def gradients(
+        self, parameters: Stack, buffers: Stack, masks: Stack, x: Tensor, labels: Tensor,
+        objective: Callable[[Evaluation], Tensor],
+    ) -> Stack:  # fmt: skip
+        """Gradient of each network's objective on its own batch x (networks, n, *shape), labels (networks, n).
+
+        Running statistics in `buffers` move in place. The networks share nothing, so one backward pass of the summed
+        objectives gives every network its own gradient.
+        """
+        self._train(True)
+        leaves, logits, stack = self._training_logits(parameters, buffers, masks, x)
+        values = objective(Evaluation(x, labels, logits, self.loss, stack, self._again(buffers, masks)))
+        found = torch.autograd.grad(values if len(values) == 1 else values.sum(), list(leaves.values()))
+        if self.mode == "sequential":
+            found = tuple(gradient.unsqueeze(0) for gradient in found)
+        return dict(zip(leaves, found, strict=True))
+
+    def input_gradients(self, parameters: Stack, buffers: Stack, x: Tensor, labels: Tensor) -> Tensor:
+        """Gradient of each sample's loss in evaluation mode with respect to its input, (networks, n, *shape)."""
+        self._train(False)
+        x = x.detach().requires_grad_()
+        if self.mode == "sequential":
+            self._point_at(parameters, buffers, {})
+            logits = self.template(x[0]).unsqueeze(0)
+        else:
+            logits = self._stacked({**parameters, **buffers}, x, 0)
+        (gradient,) = torch.autograd.grad(sample_losses(logits, labels, self.loss).sum(), [x])
+        return gradient
+
+    def _training_logits(
+        self, parameters: Stack, buffers: Stack, masks: Stack, x: Tensor
+    ) -> tuple[Mapping[str, Tensor], Tensor, Callable[[], Stack]]:
+        """What the gradient is taken by, the logits, and the former as a stack."""
+        if self.mode == "sequential":
+            self._point_at(parameters, buffers, masks)
+            own = self.own
+            return own, self.template(x[0]).unsqueeze(0), lambda: {name: p.unsqueeze(0) for name, p in own.items()}
+        leaves = {name: tensor.detach().requires_grad_() for name, tensor in parameters.items()}
+        return leaves, self._stacked({**leaves, **buffers, **masks}, x, 0), lambda: leaves
+
+    def _again(self, buffers: Stack, masks: Stack) -> Callable[[Stack, Tensor], Tensor]:
+        def forward(parameters: Stack, x: Tensor) -> Tensor:
+            copies = {name: tensor.clone() for name, tensor in buffers.items()}
+            return self._stacked({**parameters, **copies, **masks}, x, 0)
+
+        return forward
+
+    def _stacked(self, state: Stack, x: Tensor, axis: int | None) -> Tensor:
+        self._first_order(False)
+
+        def forward(one: Stack, inputs: Tensor) -> Tensor:
+            logits: Tensor = functional_call(self.template, one, (inputs,), tie_weights=self.tied)
+            return logits
+
+        return vmap(forward, in_dims=(0, axis))(state, x)
+
+    def _point_at(self, parameters: Stack, buffers: Stack, masks: Stack) -> None:
+        """Let the template's own tensors be the one network's: a small batch costs less than functional_call."""
+        self._first_order(True)
+        for name, own in self.own.items():
+            own.data = parameters[name][0]
+        for name, buffer in self.own_buffers.items():
+            buffer.data = buffers[name][0]
+        for path, layer in self.dropouts.items() if masks else ():
+            layer.kept = masks[f"{path}.kept"][0]
+
+    def _first_order(self, first_order: bool) -> None:
+        for pool in self.pools:
+            if pool.first_order != first_order:
+                pool.first_order = first_order
+
+    def _train(self, training: bool) -> None:
+        if self.template.training != training:
+            self.template.train(training)

@@ -1,0 +1,88 @@
+"""One training step of a stack, through the seams in their order: schedule, batch, objective, update, mask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from study.config import SEAMS, RunConfig
+from study.training.batch import BATCHES, Batch
+from study.training.forward import StackedForward
+from study.training.noise import Noise
+from study.training.objective import OBJECTIVES, Evaluation
+from study.training.optimizer import OPTIMIZERS, Stack, vectors
+from study.training.schedule import SCHEDULES, Time
+from study.training.stack import State
+from study.training.update import UPDATES, Step
+
+STEPPED = ("objective", "update", "schedule", "batch")  # the seams whose options a step reads
+
+
+def coefficients(configs: Sequence[RunConfig], device: str | torch.device) -> dict[str, dict[str, Any]]:
+    """Of a stack: what may differ between its networks as vectors (networks,), the rest as it is; see schedule.py."""
+    names = ("lr", "momentum", "weight_decay")
+    result: dict[str, dict[str, Any]] = {
+        "optimizer": dict(vectors({name: [getattr(c, name) for c in configs] for name in names}, device))
+    }
+    for seam in STEPPED:
+        registry = SEAMS[seam]
+        options = [registry.options(getattr(c, seam)) for c in configs]
+        stacked = registry.stacked(getattr(configs[0], seam))
+        result[seam] = {
+            name: torch.tensor([o[name] for o in options], device=device) if name in stacked else value
+            for name, value in options[0].items()
+        }
+    return result
+
+
+def start_optimizer(config: RunConfig, parameters: Stack) -> dict[str, Stack]:
+    """The buffers of the optimizer and of the update around it before the first step, for a stack."""
+    buffers = UPDATES[config.update.name].buffers
+    return OPTIMIZERS[config.optimizer].start(parameters) | buffers.start(parameters)
+
+
+class Stepper:
+    """Moves a stack by one batch. `configs` are those of its networks, in order; they share a shape."""
+
+    def __init__(self, forward: StackedForward, configs: Sequence[RunConfig], device: str) -> None:
+        config = configs[0]
+        self.forward = forward
+        self.coefficients = coefficients(configs, device)
+        self.schedule, self.batch = SCHEDULES[config.schedule.name], BATCHES[config.batch.name]
+        self.objective, self.update = OBJECTIVES[config.objective.name], UPDATES[config.update.name]
+        self.optimizer = OPTIMIZERS[config.optimizer]
+        self.slots = (*self.optimizer.like, *self.optimizer.counters)
+
+    def step(self, state: State, x: Tensor, labels: Tensor, noise: Noise, time: Time) -> None:
+        """One step in place on `state`, with inputs (networks, n, *shape) and labels (networks, n)."""
+        now = self.schedule(self.coefficients, time)
+        input_gradients = partial(self.forward.input_gradients, state.parameters, state.buffers, labels=labels)
+        x, labels = self.batch(Batch(x, labels, now["batch"], noise, input_gradients))
+        gradients = self._gradients(state, x, labels, noise, now["objective"])
+        own = {slot: state.optimizer[slot] for slot in self.slots}
+
+        def move(found: Stack) -> None:
+            self.optimizer.move(state.parameters, found, own, now["optimizer"])
+
+        self.update.apply(Step(state.parameters, gradients, move, state.optimizer, now["update"], noise))
+        for name, mask in state.mask.items():
+            state.parameters[name].mul_(mask)
+
+    def _gradients(self, state: State, x: Tensor, labels: Tensor, noise: Noise, options: Any) -> Any:
+        """The gradient of the objective on this batch as a function of the weights; 0 where no weight lives."""
+        masks, buffers = self.forward.masks(noise, x.shape[1]), state.buffers
+
+        def objective(evaluation: Evaluation) -> Tensor:
+            return self.objective(evaluation, options)
+
+        def gradients(parameters: Stack) -> Stack:
+            nonlocal buffers
+            found = self.forward.gradients(parameters, buffers, masks, x, labels, objective)
+            buffers = {name: tensor.clone() for name, tensor in state.buffers.items()}  # the next calls leave no trace
+            return {n: g * state.mask[n] if n in state.mask else g for n, g in found.items()} if state.mask else found
+
+        return gradients

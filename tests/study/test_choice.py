@@ -1,0 +1,162 @@
+"""A choice: checked in one line, one key however it is spelled, reached by dotted paths, no trace at its default."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from study.__main__ import main
+from study.choice import Choice, ConfigError
+from study.config import RunConfig, completed, config_from_dict, config_to_dict, run_key
+from study.grid import load_study, shards
+from study.hyperparameter import hyperparameters, is_whole
+from tests.support.entries import all_registered
+
+
+@pytest.fixture(autouse=True)
+def entries() -> Iterator[None]:
+    with all_registered():
+        yield
+
+
+def objective(value: object) -> Choice:
+    return config_from_dict({"objective": value}).objective
+
+
+def test_one_key_however_it_is_spelled() -> None:
+    spelled = ["norm_penalty", {"norm_penalty": None}, {"norm_penalty": {"strength": 0}}, Choice("norm_penalty")]
+    assert {objective(value) for value in spelled} == {Choice("norm_penalty")}
+    assert objective({"norm_penalty": {"strength": "1e-1"}}) == Choice("norm_penalty", (("strength", 0.1),))
+    configs = [RunConfig(), *(config_from_dict({"objective": v}) for v in spelled)]
+    assert len({run_key(c) for c in configs}) == 2
+    assert run_key(configs[1]) != run_key(config_from_dict({"objective": {"norm_penalty": {"strength": 0.1}}}))
+    assert run_key(config_from_dict({"objective": "plain", "mask": {"dense": {}}})) == run_key(RunConfig())
+
+
+def test_json_round_trip_names_every_option() -> None:
+    config = config_from_dict({"objective": {"norm_penalty": {"strength": 0.5}}, "update": "averaged"})
+    stored = json.loads(json.dumps(config_to_dict(config)))
+    assert stored["objective"] == {"norm_penalty": {"strength": 0.5}} and stored["mask"] == "dense"
+    assert stored["update"] == {"averaged": {"kind": "mean"}}
+    assert config_from_dict(stored) == config
+
+
+def test_older_config_files_mean_the_defaults() -> None:
+    """A folder made before a field or an option came still belongs to its run."""
+    config = config_from_dict({"lr": 0.3, "update": {"averaged": {}}})
+    stored = config_to_dict(config)
+    for name in ("objective", "schedule", "batch", "mask", "growth", "extra"):
+        del stored[name]
+    assert completed({**stored, "update": "averaged"}) == config_to_dict(config)
+    assert completed({**stored, "update": "plain"}) != config_to_dict(config)
+
+
+def test_columns_only_where_a_seam_is_changed() -> None:
+    assert not any("." in name or name in ("objective", "update", "extra") for name in hyperparameters(RunConfig()))
+    found = hyperparameters(config_from_dict({"objective": {"norm_penalty": {"strength": 0.5}}}))
+    assert (found["objective"], found["objective.strength"]) == ("norm_penalty", 0.5)
+    assert "update" not in found
+    assert hyperparameters(RunConfig(), {"objective"})["objective"] == "plain"
+
+
+def test_a_fresh_row_has_the_published_columns() -> None:
+    header = Path("analysis/records/digits_mlp.csv").read_text().partition("\n")[0].split(",")
+    fields = [f"hp.{name}" for name in hyperparameters(RunConfig()) if name != "stops"]
+    assert fields == [name for name in header if name.startswith("hp.")]
+
+
+def test_whole_numbers_are_known_by_their_column() -> None:
+    assert [name for name in ("seed", "growth.epoch", "lr", "objective.strength", "growth") if is_whole(name)] == [
+        "seed", "growth.epoch"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"objective": "flat"}, ("objective: 'flat'", "allowed: ", "norm_penalty, plain")),
+        ({"objective": 3}, ("objective: 3", "a name, or name: {option: value}")),
+        ({"objective": ["plain"]}, ("objective: ['plain']", "a name")),
+        ({"objective": {"plain": {}, "norm_penalty": {}}}, ("objective", "a name, or name: {option: value}")),
+        ({"objective": {"norm_penalty": 0.1}}, ("objective", "name: {option: value}")),
+        ({"objective": {"norm_penalty": {"weight": 1}}}, ("norm_penalty.weight: 1", "unknown option", "strength")),
+        ({"objective": {"plain": {"strength": 1}}}, ("plain.strength", "unknown option, allowed: none")),
+        ({"objective": {"norm_penalty": {"strength": -1}}}, ("norm_penalty.strength: -1", "0 <= number")),
+        ({"objective": {"norm_penalty": {"strength": True}}}, ("norm_penalty.strength: True", "number")),
+        ({"objective": {"norm_penalty": {"strength": "much"}}}, ("strength: 'much'", "number")),
+        ({"objective": {"norm_penalty": {"strength": float("nan")}}}, ("strength: nan", "number")),
+        ({"mask": {"random": {"sparsity": 1}}}, ("mask.random.sparsity: 1", "0 <= number < 1")),
+        ({"growth": {"doubled": {"epoch": 1.5}}}, ("growth.doubled.epoch: 1.5", "an integer >= 0")),
+        ({"update": {"averaged": {"kind": "max"}}}, ("update.averaged.kind: 'max'", "mean, sum")),
+        ({"mask": "random", "growth": "doubled"}, ("growth: 'doubled'", "mask")),
+    ],
+)
+def test_wrong_choices(values: dict[str, object], words: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config_from_dict(values)
+    text = str(caught.value)
+    assert "\n" not in text
+    for word in words:
+        assert word in text
+
+
+def study(folder: Path, text: str) -> list[RunConfig]:
+    path = folder / "s.yaml"
+    path.write_text(text + "\nmeasures: [train_loss]\n")
+    return list(load_study(path).runs)
+
+
+def test_dotted_paths_in_a_grid(tmp_path: Path) -> None:
+    strengths = [
+        c.objective
+        for c in study(tmp_path, "grid: {objective.norm_penalty.strength: [0, 1e-1]}\nfixed: {objective: norm_penalty}")
+    ]
+    assert strengths == [Choice("norm_penalty"), Choice("norm_penalty", (("strength", 0.1),))]
+    runs = study(tmp_path, "zip: {update.sam.rho: [0.1, 0.2], lr: [1, 2]}\nfixed: {schedule.cosine.floor: 0.5}")
+    assert [(c.update.options, c.lr, c.schedule.name) for c in runs] == [
+        ((("rho", 0.1),), 1.0, "cosine"), ((("rho", 0.2),), 2.0, "cosine")]  # fmt: skip
+    both = "grid: {update: [plain, {sam: {rho: 0.1}}, {sam: {rho: 0.2}}], growth.doubled.epoch: [1, 2]}"
+    assert len(study(tmp_path, both)) == 6
+    assert len(study(tmp_path, both + "\nexclude: [{update.sam.rho: 0.1}]")) == 4
+    assert len(study(tmp_path, both + "\nexclude: [{update: sam, growth.doubled.epoch: 1}]")) == 4
+    assert len(study(tmp_path, both + "\nexclude: [{update: plain}]")) == 4
+
+
+def test_numbers_share_a_stack_and_names_and_whole_numbers_do_not(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    for axis, n_shards in (
+        ("objective.norm_penalty.strength: [0, 1, 2]", 1), ("growth.doubled.epoch: [1, 2]", 2),
+        ("mask.random.sparsity: [0.1, 0.2]", 1), ("extra.flipped.noise: [0, 1]", 2),
+        ("update.averaged.kind: [mean, sum]", 2), ("update: [plain, sam, {sam: {rho: 1}}]", 2),
+    ):  # fmt: skip
+        path.write_text(f"grid: {{{axis}}}\nmeasures: [train_loss]\n")
+        assert len(shards(load_study(path))) == n_shards
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("grid: {objective.strength: [1]}", ("objective.strength", "<field>.<name>.<option>")),
+        ("grid: {lr.plain.x: [1]}", ("lr.plain.x", "objective")),
+        ("grid: {objective.norm_penalty.strength: 1}", ("grid.objective.norm_penalty.strength", "a list")),
+        ("grid: {objective.norm_penalty.weight: [1]}", ("objective.norm_penalty.weight", "unknown option")),
+        ("grid: {objective.flat.x: [1]}", ("objective: 'flat'", "allowed: ")),
+        ("fixed: {objective: plain}\ngrid: {objective.norm_penalty.strength: [1]}", ("objective is plain",)),
+        ("fixed: {update: {sam: {rho: 1}}}\ngrid: {update.sam.rho: [1]}", ("update.sam.rho", "once")),
+        ("fixed: {update.sam.rho: 1}\ngrid: {update.sam.rho: [1]}", ("update.sam.rho", "set in two")),
+        ("grid: {update.sam.rho: [0.05, 5e-2]}", ("duplicate run",)),
+        ("grid: {update.sam.rho: [1]}\nexclude: [{update.sam.rho: 2}]", ("exclude", "excludes no run")),
+        ("exclude: [{update.sam.size: 2}]", ("update.sam.size", "unknown option")),
+        ("fixed: {0.5: 1}", ("0.5", "dotted path")),
+    ],
+)
+def test_wrong_paths_are_one_line(
+    text: str, words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(text + "\nmeasures: [train_loss]\n")
+    assert main(["plan", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    for word in words:
+        assert word in error

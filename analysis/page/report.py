@@ -63,9 +63,10 @@ def table_html(table: pd.DataFrame) -> Markup:
     return Markup(f"<div class='scroll' tabindex='0'><table>{inner}</table></div>{note}")
 
 
-def picture_data(picture: bytes) -> str:
-    """A PNG as a data URI."""
-    return "data:image/png;base64," + base64.b64encode(picture).decode("ascii")
+def figure_html(picture: bytes, title: str) -> Markup:
+    """A PNG as HTML, the picture inside."""
+    data = "data:image/png;base64," + base64.b64encode(picture).decode("ascii")
+    return Markup("<figure><img src='{}' alt='{}'></figure>").format(data, title)
 
 
 def provenance(source: Source) -> pd.DataFrame:
@@ -82,8 +83,7 @@ def provenance(source: Source) -> pd.DataFrame:
 
 def _study(source: Source, made: Made) -> dict[str, Any]:
     shown = read_shown(source.name)
-    parts = [part for item in shown.items for part in item.parts()]
-    sections = [found for part in parts if (found := _section(part, made))]
+    found = [(item.name, [s for part in item.parts() if (s := _section(part, made))]) for item in shown.items]
     n = source.records["key"].nunique()
     return {
         "name": source.name,
@@ -91,7 +91,7 @@ def _study(source: Source, made: Made) -> dict[str, Any]:
         "question": shown.question,
         "counted": f"{n} networks, {_stops(source.records)}.",
         "missing": made.missing,
-        "sections": sections,
+        "content": [{"words": name.replace("_", " "), "sections": sections} for name, sections in found if sections],
         "provenance": table_html(provenance(source)),
         "lacking": made.lacking,
     }
@@ -99,12 +99,12 @@ def _study(source: Source, made: Made) -> dict[str, Any]:
 
 def _section(part: Part, made: Made) -> dict[str, Any] | None:
     """A table or figure that was made; None of what was not: a page has no empty sections."""
-    head = {"id": f"{part.kind}-{part.name}", "words": f"{part.name.replace('_', ' ')} ({part.kind})"}
+    head = {"id": f"{part.kind}-{part.name}", "title": part.title, "kind": part.kind}
     if part.kind == "figure" and part.name in made.figures:
-        return head | {"title": part.title, "picture": picture_data(made.png(part.name)), "table": None}
+        return head | {"content": figure_html(made.png(part.name), part.title)}
     if part.kind == "table" and part.name in made.tables:
         table = made.tables[part.name]
-        return head | {"title": table.attrs["title"], "picture": None, "table": table_html(table)}
+        return head | {"title": table.attrs["title"], "content": table_html(table)}
     return None
 
 
@@ -114,4 +114,5 @@ def _stops(frame: pd.DataFrame) -> str:
     if len(every) == 1:
         return f"measured at {Stop.read(every[0]).words}"
     words = ", ".join(Stop.read(stop).words for stop in every)
-    return f"measured at {len(every)} stops ({words}); what shows one stop shows {Stop.read(main_stop(frame)).words}"
+    main = Stop.read(main_stop(frame)).words
+    return f"measured at {len(every)} stops ({words}); a figure or table of one stop is of {main}"

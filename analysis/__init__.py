@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from analysis.load import load_study, read_ledger, read_records
     from analysis.statistics.correlation import correlate, kendall
+    from analysis.statistics.differences import differences
     from analysis.statistics.granulated import granulated
     from analysis.statistics.information import information
     from analysis.statistics.partial import partial
+    from analysis.statistics.permutation import permutation
     from analysis.statistics.scopes import by_scope
     from analysis.statistics.sign_error import sign_error
-    from analysis.statistics.significance import differences, permutation
 
 _HOME = {
     "kendall": "statistics.correlation",
@@ -34,8 +35,8 @@ _HOME = {
     "sign_error": "statistics.sign_error",
     "information": "statistics.information",
     "partial": "statistics.partial",
-    "permutation": "statistics.significance",
-    "differences": "statistics.significance",
+    "permutation": "statistics.permutation",
+    "differences": "statistics.differences",
     "by_scope": "statistics.scopes",
     "load_study": "load",
     "read_ledger": "load",

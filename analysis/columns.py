@@ -112,6 +112,22 @@ def at_stop(frame: pd.DataFrame, stop: str | None = None) -> pd.DataFrame:
     return frame[frame["stop"] == chosen].reset_index(drop=True)
 
 
+def targets(frame: pd.DataFrame) -> list[str]:
+    """The targets that the frame has values of, in the order of TARGETS."""
+    return [t for t in TARGETS if t in frame.columns and bool(pd.notna(values(frame, t)).any())]
+
+
+def check_frame(frame: pd.DataFrame, target: str) -> None:
+    """Refuse, with ValueError, a frame without the target column or with more than one stop."""
+    if target not in frame.columns:
+        allowed = [c for c in frame.columns if c.startswith(("gap.", "test.", "gen."))]
+        raise ValueError(f"target: {target}: allowed are {', '.join(allowed) or 'none: the frame has no gap'}")
+    if "stop" in frame.columns and len(frame["stop"].unique()) > 1:
+        raise ValueError(
+            f"stop: {', '.join(frame['stop'].unique())}: rows of one stop are allowed; see columns.at_stop"
+        )
+
+
 def _column_codes(column: pd.Series) -> NDArray[np.int64]:
     plain = column if pd.api.types.is_numeric_dtype(column) else column.astype("str")
     return np.asarray(pd.factorize(plain, sort=True, use_na_sentinel=True)[0], dtype=np.int64)

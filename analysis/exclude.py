@@ -1,36 +1,65 @@
 """Named rules that leave rows out of a statistic, each with the count of what it left out.
 
 Nothing is dropped in any other way: a table's note prints `Exclusions.note`; the counts and what is left add up to all.
+DEFAULT is what every table uses; a study's file may declare variants beside it, of the rules in RULES with options.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from analysis.columns import values
 
-Mask = Callable[[pd.DataFrame], "pd.Series[bool]"]
+Mask = Callable[..., "pd.Series[bool]"]
 
 
 @dataclass(frozen=True)
-class Rule:
-    """One reason to leave a row out: `mask(frame)` is True for the rows it means; `reason` reads on in a sentence."""
+class Kind:
+    """A reason to leave rows out: `mask(frame, **options)` is True for the rows it means.
+
+    `reason` reads on in a sentence, with options in braces; `options` are their types.
+    """
 
     name: str
     reason: str
     mask: Mask
+    options: Mapping[str, type] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A kind of rule with its options, as a choice is written: a name, or name: {option: value}."""
+
+    kind: str
+    options: tuple[tuple[str, object], ...] = ()
+
+    def __str__(self) -> str:
+        given = ",".join(
+            f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in self.options
+        )
+        return f"{self.kind}({given})" if given else self.kind
+
+    @property
+    def reason(self) -> str:
+        """Why, in words."""
+        return RULES[self.kind].reason.format_map(dict(self.options))
+
+    def mask(self, frame: pd.DataFrame) -> pd.Series[bool]:
+        """True for the rows that the rule means."""
+        return RULES[self.kind].mask(frame, **dict(self.options))
 
 
 @dataclass(frozen=True)
 class Exclusions:
-    """How many rows there were and how many each rule left out, in the order the rules were asked."""
+    """How many rows there were, and how many each rule left out and why, in the order the rules were asked."""
 
     total: int
     counts: dict[str, int]
+    reasons: dict[str, str]
 
     @property
     def kept(self) -> int:
@@ -40,7 +69,7 @@ class Exclusions:
     @property
     def note(self) -> str:
         """One sentence for under a table; names every rule asked, also those that left nothing out."""
-        each = "; ".join(f"{name} ({RULES[name].reason}): {count}" for name, count in self.counts.items())
+        each = "; ".join(f"{name} ({self.reasons[name]}): {count}" for name, count in self.counts.items())
         return f"{self.kept} of {self.total} runs; excluded by rule: {each or 'no rule asked'}."
 
     @property
@@ -51,7 +80,7 @@ class Exclusions:
 
     def table(self) -> pd.DataFrame:
         """One row a rule: rule, reason, excluded; then the runs that are left."""
-        rows = [{"rule": n, "reason": RULES[n].reason, "runs": c} for n, c in self.counts.items()]
+        rows = [{"rule": n, "reason": self.reasons[n], "runs": c} for n, c in self.counts.items()]
         rows.append({"rule": "kept", "reason": "used in the statistics", "runs": self.kept})
         return pd.DataFrame(rows)
 
@@ -71,60 +100,66 @@ def _not_converged(frame: pd.DataFrame) -> pd.Series[bool]:
     return ~reached & ~_diverged(frame)
 
 
-def _smallest_gaps(frame: pd.DataFrame) -> pd.Series[bool]:
+def _smallest_gaps(frame: pd.DataFrame, n: int) -> pd.Series[bool]:
     column = next((c for c in ("gap.loss", "gen.gap", "gap.error") if c in frame.columns), None)
     chosen = pd.Series(False, index=frame.index)
     if column is not None:
-        chosen.loc[frame[column].nsmallest(3).index] = True
+        chosen.loc[frame[column].nsmallest(n).index] = True
     return chosen
 
 
-def _weight_decay(frame: pd.DataFrame) -> pd.Series[bool]:
-    return pd.Series(np.isclose(values(frame, "hp.weight_decay"), 1e-4), index=frame.index)
+def _equal(frame: pd.DataFrame, column: str, value: float) -> pd.Series[bool]:
+    return pd.Series(np.isclose(values(frame, column), value), index=frame.index)
 
 
-def _training_error(frame: pd.DataFrame) -> pd.Series[bool]:
-    return pd.Series(values(frame, "train.error") > 0.07, index=frame.index)
+def _above(frame: pd.DataFrame, column: str, value: float) -> pd.Series[bool]:
+    return pd.Series(values(frame, column) > value, index=frame.index)
 
 
-RULES: dict[str, Rule] = {
-    rule.name: rule
-    for rule in (
-        Rule("not_converged", "did not reach this stop within the epoch limit", _not_converged),
-        Rule("diverged", "training ended in a NaN or an infinity", _diverged),
-        Rule("weight_decay_1e-4", "weight decay 1e-4, as the 2021 code left out", _weight_decay),
-        Rule("smallest_three_gaps", "the three smallest gaps, as the 2021 code left out", _smallest_gaps),
-        Rule(
-            "training_error_above_.07", "training error above .07, as the 2019 MNIST protocol filtered", _training_error
-        ),
+RULES: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind("not_converged", "did not reach this stop within the epoch limit", _not_converged),
+        Kind("diverged", "training ended in a NaN or an infinity", _diverged),
+        Kind("smallest_gaps", "the {n} smallest gaps", _smallest_gaps, {"n": int}),
+        Kind("equal", "{column} is {value:g}", _equal, {"column": str, "value": float}),
+        Kind("above", "{column} above {value:g}", _above, {"column": str, "value": float}),
     )
 }
 
-# A variant is a list of rules; "default" is the only one that a table uses unless it says otherwise in its title.
-VARIANTS: dict[str, tuple[str, ...]] = {
-    "default": ("not_converged", "diverged"),
-    "authors_2021": ("not_converged", "diverged", "weight_decay_1e-4", "smallest_three_gaps"),
-    "mnist_2019": ("diverged", "training_error_above_.07"),
-    "all": (),
-}
+Variants = Mapping[str, Sequence[Rule]]
+DEFAULT = (Rule("not_converged"), Rule("diverged"))
+STANDARD: Variants = {"default": DEFAULT, "all": ()}  # the variants of a study that declares none
 
 
-def exclude(frame: pd.DataFrame, rules: Sequence[str] | str = "default") -> tuple[pd.DataFrame, Exclusions]:
+def exclude(frame: pd.DataFrame, rules: Sequence[Rule] = DEFAULT) -> tuple[pd.DataFrame, Exclusions]:
     """Apply rules in order; return the rows left (index reset, attrs kept) and the count that each rule left out.
 
-    A row is counted under the first rule that means it. `rules` is a variant's name or the rules' names. Raises
-    ValueError for a name that is neither.
+    A row is counted under the first rule that means it.
     """
-    if isinstance(rules, str):
-        if rules not in VARIANTS:
-            raise ValueError(f"variant: {rules}: allowed are {', '.join(VARIANTS)}")
-        rules = VARIANTS[rules]
     counts: dict[str, int] = {}
     left = frame
-    for name in rules:
-        if name not in RULES:
-            raise ValueError(f"rule: {name}: allowed are {', '.join(RULES)}")
-        out = RULES[name].mask(left).to_numpy(dtype=bool)
-        counts[name] = int(out.sum())
+    for rule in rules:
+        out = rule.mask(left).to_numpy(dtype=bool)
+        counts[str(rule)] = int(out.sum())
         left = left[~out]
-    return left.reset_index(drop=True), Exclusions(len(frame), counts)
+    return left.reset_index(drop=True), Exclusions(len(frame), counts, {str(rule): rule.reason for rule in rules})
+
+
+def read_rule(choice: object) -> Rule:
+    """A rule as a person writes it: a name, or {name: {option: value}}. Raises ValueError, naming what is allowed."""
+    name, given = next(iter(choice.items())) if isinstance(choice, dict) and len(choice) == 1 else (choice, {})
+    kind = RULES.get(name) if isinstance(name, str) else None
+    if kind is None:
+        raise ValueError(f"{name}: allowed are {', '.join(RULES)}")
+    if not isinstance(given, dict) or set(given) != set(kind.options):
+        wanted = ", ".join(f"{option}: {type_.__name__}" for option, type_ in kind.options.items())
+        raise ValueError(f"{name}: {given}: allowed is {'{' + wanted + '}' if wanted else 'no option'}")
+    options = []
+    for option, type_ in kind.options.items():
+        value = given[option]
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (isinstance(value, type_) or (type_ is float and number)) or isinstance(value, bool):
+            raise ValueError(f"{name}.{option}: {value}: a {type_.__name__} is allowed")
+        options.append((option, type_(value)))
+    return Rule(kind.name, tuple(options))

@@ -16,7 +16,7 @@ from study.names import label_of
 from study.storage.paths import CONFIGS, published_file, records_file
 from study.study_file import StudyFileError, read_study_file
 
-EXTRA = ("timings", "curves", "slices", "audit")  # files that may stand beside the records
+EXTRA = ("timings", "curves", "slices")  # files that may stand beside the records
 _TEXT = ("key", "stop", "train.status", "prov.commit", "prov.torch", "prov.device", "prov.mode")
 
 
@@ -29,8 +29,8 @@ class Source:
     """One study's frames and where they came from.
 
     `records`: the records frame; `timings`: key, stop, item, seconds; `curves`: key, epoch, train.loss, ...;
-    `slices`: key, transform, normalization, alpha, loss; `audit`: measure, transform, factor, before, after. A frame
-    that no file gave is empty.
+    `slices`: key, transform, normalization, alpha, loss. A frame that no file gave is empty. `plan` is the yaml that
+    says what was to be run, where there is one.
     """
 
     name: str
@@ -38,10 +38,10 @@ class Source:
     records: pd.DataFrame
     path: Path
     committed: bool = False
+    plan: Path | None = None
     timings: pd.DataFrame = field(default_factory=pd.DataFrame)
     curves: pd.DataFrame = field(default_factory=pd.DataFrame)
     slices: pd.DataFrame = field(default_factory=pd.DataFrame)
-    audit: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def frame(self, kind: str) -> pd.DataFrame:
         """Return the frame called `kind`: records, or one of EXTRA."""
@@ -110,7 +110,7 @@ def load_study(study: str, results: Path | None = None, committed: bool = False)
     `results` is the folder of all studies' results (default: $STUDY_RESULTS or "results"); `committed=True` reads only
     analysis/records/. Raises InputError when neither exists.
     """
-    name, title = _name_and_title(study)
+    name, title, plan = _named(study)
     fresh, kept = records_file(name, results), published_file(name)
     use_committed = committed or not fresh.exists()
     path = kept if use_committed else fresh
@@ -119,7 +119,20 @@ def load_study(study: str, results: Path | None = None, committed: bool = False)
         raise InputError(f"{name}: records: none found: allowed is a study with {places}; run it first")
     records = read_records(path)
     extra = {kind: _optional(path, kind, use_committed) for kind in EXTRA}
-    return Source(name, title, records, path, use_committed, **extra)
+    return Source(name, title, records, path, use_committed, plan, **extra)
+
+
+def load_ledger(path: Path) -> Source:
+    """Read a ledger, or a records file, as a study named after the file. Raises InputError when it is neither."""
+    name = path.stem
+    try:
+        frame = read_ledger(path)
+    except InputError as not_ledger:
+        try:
+            frame = read_records(path)
+        except InputError:
+            raise not_ledger from None
+    return Source(name, name.replace("_", " "), frame, path)
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
@@ -165,14 +178,15 @@ def _optional(records: Path, kind: str, committed: bool) -> pd.DataFrame:
     return pd.read_csv(path, dtype={"key": "str"})
 
 
-def _name_and_title(study: str) -> tuple[str, str]:
+def _named(study: str) -> tuple[str, str, Path | None]:
+    """Name, title and yaml of a study given by its name or its yaml."""
     path = Path(study)
     if path.suffix not in (".yaml", ".yml"):
         path = CONFIGS / f"{study}.yaml"
         if not path.is_file():
-            return study, study.replace("_", " ")
+            return study, study.replace("_", " "), None
     try:
         content = read_study_file(path)
     except StudyFileError as error:
         raise InputError(str(error)) from None
-    return content["name"], content["title"]
+    return content["name"], content["title"], path

@@ -1,40 +1,36 @@
-"""Find tables and figures by file name, build each for a study, write them; say what a study lacks."""
+"""Build what a study shows, in its order, and write it; say in words what it lacks."""
 
 from __future__ import annotations
 
-import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import figures, tables, verify
+from analysis import figures
 from analysis.drawing import render
+from analysis.items import COUNTS, OF_STUDY, every, part
 from analysis.load import Source
+from analysis.stopwise import lacking
+from analysis.studies.coverage import missing
+from analysis.studies.reader import Shown, read_shown
 
 Progress = Callable[[int, int, str], None]
 
 
-@dataclass(frozen=True)
-class Part:
-    """A table's or a figure's module: its file name, its title, which frame it is built from, and its builder."""
-
-    name: str
-    title: str
-    frame: str
-    build: Callable[[pd.DataFrame], pd.DataFrame | Figure]
-
-
 @dataclass
 class Made:
-    """What was built for one study: name -> table or figure, and name -> what was lacking."""
+    """What was built for one study, in its order: name -> table or figure, and name -> what was lacking.
+
+    `missing` says what of the study's plan its records do not hold yet.
+    """
 
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     figures: dict[str, Figure] = field(default_factory=dict)
     lacking: dict[str, str] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
     pictures: dict[str, bytes] = field(default_factory=dict)
 
     def png(self, name: str) -> bytes:
@@ -43,53 +39,69 @@ class Made:
             self.pictures[name] = render.png(self.figures[name])
         return self.pictures[name]
 
-
-def parts(package: str) -> Iterator[Part]:
-    """Yield the modules of `tables` or `figures` in the order of their names."""
-    home = {"tables": tables, "figures": figures}[package]
-    for found in sorted(pkgutil.iter_modules(home.__path__), key=lambda m: m.name):
-        module = import_module(f"{home.__name__}.{found.name}")
-        yield Part(found.name, module.TITLE, getattr(module, "FRAME", "records"), module.build)
+    def table(self, name: str) -> pd.DataFrame:
+        """A table; where it was not made, an empty one that says why."""
+        reason = self.lacking.get(f"table {name}", "a place among the study's items")
+        return self.tables.get(name, lacking(part("table", name).title, reason))
 
 
-def make(source: Source, progress: Progress = lambda done, total, name: None) -> Made:
-    """Build every table and figure of one study. A part that lacks something says what; any other error is a fault.
+def make(source: Source, progress: Progress = lambda done, total, name: None, shown: Shown | None = None) -> Made:
+    """Build every item of one study. A part that lacks something says what; any other error is a fault.
 
-    `progress(done, total, name)` is called before each part, and once at the end.
+    `shown` is what the study shows (default: what its file says). `progress(done, total, name)` is called before each
+    part, and once at the end.
     """
-    made = Made()
-    tables_, figures_ = list(parts("tables")), list(parts("figures"))
-    total = len(tables_) + len(figures_)
-    for done, part in enumerate(tables_):
-        progress(done, total, part.name)
-        table = part.build(source.frame(part.frame))
-        if not isinstance(table, pd.DataFrame):
-            raise TypeError(f"tables/{part.name}.py: build gave {type(table).__name__}: a DataFrame is allowed")
-        if table.attrs.get("lacks"):
-            made.lacking[f"table {part.name}"] = table.attrs["lacks"]
-        made.tables[part.name] = table
-    published = verify.published(source.name, source.records)
-    if published is not None:
-        made.tables["published"] = published
-    for done, part in enumerate(figures_, len(tables_)):
-        progress(done, total, part.name)
-        try:
-            figure = part.build(source.frame(part.frame))
-        except figures.Lacking as reason:
-            made.lacking[f"figure {part.name}"] = str(reason)
-            continue
-        if not isinstance(figure, Figure):
-            raise TypeError(f"figures/{part.name}.py: build gave {type(figure).__name__}: a Figure is allowed")
-        made.figures[part.name] = render.settle(figure)
-    progress(total, total, "")
+    shown = shown or read_shown(source.name)
+    wanted = [one for item in shown.items for one in item.parts()]
+    made = Made(missing=missing(source))
+    for done, one in enumerate(wanted):
+        progress(done, len(wanted), one.name)
+        built = build(one.kind, one.name, source, shown)
+        if isinstance(built, str):
+            made.lacking[f"{one.kind} {one.name}"] = built
+        elif isinstance(built, Figure):
+            made.figures[one.name] = render.settle(built)
+        else:
+            made.tables[one.name] = built
+    progress(len(wanted), len(wanted), "")
     return made
 
 
+def build(
+    kind: str, name: str, source: Source, shown: Shown | None = None, draws: int | None = None
+) -> pd.DataFrame | Figure | str:
+    """One table or figure of a study with what its file says of it, or, as text, what the study would have to have.
+
+    `draws`: how many resamples and permutations, where there are any (default: the part's own number). Raises
+    InputError for an unknown name, naming those that there are.
+    """
+    one, shown = part(kind, name), shown or read_shown(source.name)
+    given = {what: getattr(shown, what) for what in OF_STUDY if what in one.parameters}
+    given |= {count: draws for count in COUNTS if count in one.parameters and draws is not None}
+    asked = next((item.options for item in shown.items if item.name == name), {})
+    given |= {option: value for option, value in asked.items() if option in one.options}
+    try:
+        built = one.build(source.frame(one.frame), **given)
+    except figures.Lacking as reason:
+        return str(reason)
+    if not isinstance(built, Figure if kind == "figure" else pd.DataFrame):
+        raise TypeError(f"{kind}s/{name}.py: build gave {type(built).__name__}: not a {kind}")
+    return str(built.attrs["lacks"]) if isinstance(built, pd.DataFrame) and built.attrs.get("lacks") else built
+
+
 def write(made: Made, folder: Path) -> list[Path]:
-    """Write tables to folder/tables (CSV, Markdown, LaTeX) and figures to folder/figures (PDF, PNG)."""
+    """Write tables to folder/tables (CSV, Markdown, LaTeX) and figures to folder/figures (PDF, PNG).
+
+    What was not made, and stands there from an earlier time, is removed: it would be taken for this study's.
+    """
     written: list[Path] = []
     for name, table in made.tables.items():
         written += render.write_table(table, folder / "tables" / name)
     for name, figure in made.figures.items():
         written += render.write_figure(figure, folder / "figures" / name, made.png(name))
+    for name in every():
+        old = [folder / "tables" / f"{name}{end}" for end in render.TABLE_FILES]
+        old += [folder / "figures" / f"{name}{end}" for end in render.FIGURE_FILES]
+        for path in set(old) - set(written):
+            path.unlink(missing_ok=True)
     return written

@@ -6,13 +6,11 @@
 from __future__ import annotations
 
 import ast
-import inspect
-from importlib import import_module
 from pathlib import Path
 
 import analysis
-from analysis.exclude import RULES, VARIANTS
-from analysis.make import parts
+from analysis.exclude import DEFAULT, RULES
+from analysis.items import parts
 from study.reference.markdown import Blocks, escaped, fill, table
 
 HOME = Path(__file__).parent
@@ -24,13 +22,12 @@ def write() -> Path:
     return fill(FILE, BLOCKS)
 
 
-def _items(package: str) -> str:
+def _items(kind: str) -> str:
     rows = []
-    for part in parts(package):
-        module = import_module(f"analysis.{package}.{part.name}")
+    for part in parts(kind):
         made_of = f" From `{part.frame}.csv`." if part.frame != "records" else ""
-        rows.append((f"[{part.name}]({package}/{part.name}.py)", _paragraphs(inspect.getdoc(module))[0] + made_of))
-    return table((package.removesuffix("s"), "what it shows"), rows)
+        rows.append((f"[{part.name}]({kind}s/{part.name}.py)", part.about + made_of))
+    return table((kind, "what it shows"), rows)
 
 
 def _statistics() -> str:
@@ -45,8 +42,12 @@ def _statistics() -> str:
 
 
 def _rules() -> str:
-    of = {name: ", ".join(f"`{v}`" for v, rules in VARIANTS.items() if name in rules) for name in RULES}
-    return table(("rule", "leaves out", "in"), [(f"`{name}`", rule.reason, of[name]) for name, rule in RULES.items()])
+    rows = []
+    for name, kind in RULES.items():
+        options = ", ".join(f"`{option}`" for option in kind.options) or "none"
+        usual = "every table" if name in {rule.kind for rule in DEFAULT} else "where a study's file says so"
+        rows.append((f"`{name}`", kind.reason.replace(":g}", "}"), options, usual))
+    return table(("rule", "leaves out", "options", "in"), rows)
 
 
 def _paragraphs(docstring: str | None) -> list[str]:
@@ -54,8 +55,8 @@ def _paragraphs(docstring: str | None) -> list[str]:
 
 
 BLOCKS: Blocks = {
-    "tables": lambda: _items("tables"),
-    "figures": lambda: _items("figures"),
+    "tables": lambda: _items("table"),
+    "figures": lambda: _items("figure"),
     "statistics": _statistics,
     "rules": _rules,
 }

@@ -7,10 +7,12 @@ times is not three networks, nor three measures.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import pandas as pd
 
 from analysis.columns import layers, measures
-from analysis.drawing.style import ordered
+from analysis.vocabulary import family, ordered
 from study.names import Label
 from study.transforms.rescaling import given_factor
 
@@ -44,3 +46,15 @@ def transforms(frame: pd.DataFrame, sweep: bool = False) -> dict[str, list[str]]
         if known.transform and given == sweep and known.at(transform="").column in frame.columns:
             found.setdefault(known.name, []).append(known.transform)
     return found
+
+
+def few(asked: Sequence[str], there: Iterable[str], most: int) -> list[str]:
+    """The measures that a figure with room for `most` shows, of those that are there.
+
+    Those asked for (by a study's file), in that order; where none is asked, the first of each family.
+    """
+    known = ordered(there)
+    if asked:
+        return [label for label in asked if label in known][:most]
+    first = {family(label) or label: label for label in reversed(known)}
+    return ordered(first.values())[:most]

@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from analysis.columns import LEDGER, TARGETS, at_stop, stops, values
-from analysis.drawing.render import lacking
-from analysis.exclude import exclude
+from analysis.columns import LEDGER, at_stop, stops, targets
+from analysis.exclude import DEFAULT, Rule, exclude
 
 Statistic = Callable[[pd.DataFrame, str], pd.DataFrame]
 
@@ -20,7 +19,7 @@ def stopwise(
     method: str,
     wanted: Sequence[str] = ("gap.loss", "gen.gap", "gap.error"),
     every_target: bool = False,
-    rules: str = "default",
+    rules: Sequence[Rule] = DEFAULT,
     needs: str = "two networks with a gap at one stop",
 ) -> pd.DataFrame:
     """Put `statistic(kept rows of one stop, target)` under one another, with columns stop and target in front.
@@ -60,6 +59,8 @@ def first_target(table: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def targets(frame: pd.DataFrame) -> list[str]:
-    """The targets that the frame has values of, in the order of load.TARGETS."""
-    return [t for t in TARGETS if t in frame.columns and bool(pd.notna(values(frame, t)).any())]
+def lacking(title: str, lacks: str) -> pd.DataFrame:
+    """An empty table that says what it would have needed."""
+    table = pd.DataFrame()
+    table.attrs |= {"title": title, "lacks": lacks}
+    return table

@@ -16,14 +16,15 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.columns import at_stop, axes, main_stop
+from analysis.columns import at_stop, axes, main_stop, targets
 from analysis.drawing.render import to_markdown
-from analysis.drawing.style import hyperparameter, look, target_axis
+from analysis.items import names
 from analysis.load import InputError, Source, load_study
-from analysis.make import parts
+from analysis.make import build as build_item
 from analysis.manuscript.appendix import ROWS, excerpt
 from analysis.selection import trained
-from analysis.tables.correlation import targets
+from analysis.studies.reader import read_shown
+from analysis.vocabulary import hyperparameter_words, measure_words, target_axis
 from study.names import wandb_name
 from study.storage.atomic import read_json, write_json
 from study.storage.paths import results_folder
@@ -127,10 +128,11 @@ def _columns(frame: pd.DataFrame, labels: Sequence[str], wanted: Sequence[str]) 
 
 
 def _tables(source: Source) -> Iterator[pd.DataFrame]:
-    for part in parts("tables"):
-        table = part.build(source.frame(part.frame))
-        if isinstance(table, pd.DataFrame) and not table.attrs.get("lacks"):
-            yield table
+    for item in read_shown(source.name).items:
+        if item.name in names("table"):
+            table = build_item("table", item.name, source)
+            if isinstance(table, pd.DataFrame):
+                yield table
 
 
 def _scatters(wr: Any, labels: Sequence[str], wanted: Sequence[str]) -> list[Any]:
@@ -139,7 +141,7 @@ def _scatters(wr: Any, labels: Sequence[str], wanted: Sequence[str]) -> list[Any
     for i, label in enumerate(labels):
         place = wr.Layout(x=WIDTH // 3 * (i % 3), y=8 * (i // 3), w=WIDTH // 3, h=8)
         x, y = wr.SummaryMetric(wandb_name(f"measure.{label}")), wr.SummaryMetric(wandb_name(wanted[0]))
-        title = f"{look(label).words} against {target_axis(wanted[0])}"
+        title = f"{measure_words(label)} against {target_axis(wanted[0])}"
         panels.append(wr.ScatterPlot(title=title, x=x, y=y, regression=True, layout=place))
     return panels
 
@@ -148,8 +150,8 @@ def _parallel(wr: Any, frame: pd.DataFrame, labels: Sequence[str], wanted: Seque
     def column(metric: Any, words: str) -> Any:
         return wr.ParallelCoordinatesPlotColumn(metric=metric, display_name=words)
 
-    columns = [column(wr.Config(wandb_name(a.removeprefix("hp."))), hyperparameter(a)) for a in axes(frame)]
-    columns += [column(wr.SummaryMetric(wandb_name(f"measure.{label}")), look(label).words) for label in labels]
+    columns = [column(wr.Config(wandb_name(a.removeprefix("hp."))), hyperparameter_words(a)) for a in axes(frame)]
+    columns += [column(wr.SummaryMetric(wandb_name(f"measure.{label}")), measure_words(label)) for label in labels]
     columns += [column(wr.SummaryMetric(wandb_name(target)), target_axis(target)) for target in wanted]
     return wr.ParallelCoordinatesPlot(columns=columns, layout=wr.Layout(x=0, y=0, w=WIDTH, h=12))
 

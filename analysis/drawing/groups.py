@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from analysis.columns import axes, axis_columns, codes
 from analysis.drawing import style
+from analysis.vocabulary import hyperparameter_words
 
 Floats = NDArray[np.float64]
 
@@ -50,7 +51,7 @@ def groups(frame: pd.DataFrame) -> Groups | None:
         return None
     words: list[Artist] = []
     for axis, names, level in zip(grid, columns, (marker, colour), strict=True):
-        words.append(Line2D([], [], linestyle="", label=f"{style.hyperparameter(axis)}:"))
+        words.append(Line2D([], [], linestyle="", label=f"{hyperparameter_words(axis)}:"))
         for value in range(int(level.max()) + 1):
             setting = ", ".join(str(frame.loc[level == value, name].iloc[0]) for name in names)
             sign, shade = (style.MARKERS[value], style.GREY) if level is marker else ("o", style.CYCLE[value])

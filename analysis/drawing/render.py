@@ -19,7 +19,10 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from analysis.drawing import style
+from analysis.vocabulary import column_words, measure_words, target_words
 
+TABLE_FILES, FIGURE_FILES = (".csv", ".md", ".tex"), (".pdf", ".png")
+_DECIMALS = {"networks_needed": 0, "se": 3, "p_permutation": 4, "q_bh": 4}
 _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
           "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
           "<": r"\textless{}", ">": r"\textgreater{}",
@@ -55,7 +58,7 @@ def cells(table: pd.DataFrame, latex: bool = False) -> tuple[list[str], list[lis
     shown = [c for c in table.columns if not c.endswith((".low", ".high"))]
     if "note" in shown and not table["note"].astype(bool).any():
         shown.remove("note")
-    head = [style.COLUMNS.get(c, (c.replace("_", " "),) * 2)[1 if latex else 0] for c in shown]
+    head = [column_words(c, latex) for c in shown]
     body = [[_cell(row, c, decimals) for c in shown] for row in table.to_dict("records")]
     if latex:
         head = [h if "$" in h else escape(h) for h in head]
@@ -123,7 +126,7 @@ def write_table(table: pd.DataFrame, stem: Path) -> list[Path]:
     """Write `stem`.csv, .md and .tex; return the paths."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     written = []
-    for suffix, content in ((".csv", to_csv(table)), (".md", to_markdown(table)), (".tex", to_latex(table))):
+    for suffix, content in zip(TABLE_FILES, (to_csv(table), to_markdown(table), to_latex(table)), strict=True):
         path = stem.with_name(stem.name + suffix)
         path.write_text(content, encoding="utf-8")
         written.append(path)
@@ -146,7 +149,7 @@ def png(figure: Figure) -> bytes:
 def write_figure(figure: Figure, stem: Path, picture: bytes | None = None) -> list[Path]:
     """Write `stem`.pdf (fonts embedded, no date) and .png (`picture`, where it is at hand); return the paths."""
     stem.parent.mkdir(parents=True, exist_ok=True)
-    paths = [stem.with_name(stem.name + suffix) for suffix in (".pdf", ".png")]
+    paths = [stem.with_name(stem.name + suffix) for suffix in FIGURE_FILES]
     paths[0].write_bytes(pdf(figure))
     paths[1].write_bytes(png(figure) if picture is None else picture)
     return paths
@@ -164,13 +167,6 @@ def _saved(figure: Figure, kind: str, metadata: dict[str, str | None]) -> bytes:
     return stream.getvalue()
 
 
-def lacking(title: str, lacks: str) -> pd.DataFrame:
-    """An empty table that says what it would have needed."""
-    table = pd.DataFrame()
-    table.attrs |= {"title": title, "lacks": lacks}
-    return table
-
-
 def escape(text: str) -> str:
     """LaTeX for plain text; math symbols that a table uses become math."""
     # A Greek letter with an index, as in τ_b, is one symbol.
@@ -181,10 +177,10 @@ def escape(text: str) -> str:
 def _cell(row: Mapping[Any, object], column: str, decimals: int) -> str:
     value = row[column]
     if column == "measure" or column == "than":
-        return style.look(str(value)).words
+        return measure_words(str(value))
     if column == "target":
-        return style.target_words(str(value))
-    text = number(value, style.DECIMALS.get(column, decimals))
+        return target_words(str(value))
+    text = number(value, _DECIMALS.get(column, decimals))
     if f"{column}.low" in row and text != "n/a":
         low, high = number(row[f"{column}.low"], decimals), number(row[f"{column}.high"], decimals)
         text += " [n/a]" if "n/a" in (low, high) else f" [{low}, {high}]"

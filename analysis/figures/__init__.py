@@ -1,7 +1,7 @@
 """One figure a file: `build(frame) -> Figure`, `TITLE`, and `FRAME` (records unless it says otherwise).
 
-`build` raises `Lacking` with what a study would have to have; `make` prints it and goes on. Figures are drawn without
-pyplot's global state, in `style.paper_style`.
+`build` raises `Lacking` with what a study would have to have, which is printed. Figures are drawn without pyplot's
+global state, in `style.paper_style`. What further parameters `build` may have, and who fills them in: items.py.
 """
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.columns import at_stop
+from analysis.columns import at_stop, targets
 from analysis.drawing import style
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.selection import with_last_layer
 from analysis.statistics.correlation import correlate
-from analysis.stopwise import targets
+from analysis.vocabulary import measure_words, target_words
 
 TITLE = "Kendall rank correlation of each measure with the generalization gap, 95% intervals by configuration"
 
@@ -34,16 +34,16 @@ def draw(table: pd.DataFrame, target: str) -> Figure:
         axes = figure.subplots()
         axes.axvline(0, color="#999999", linewidth=0.6)
         for at, row in enumerate(table.to_dict("records")):
-            look = style.look(str(row["measure"]))
+            colour, marker = style.colour(str(row["measure"])), style.marker(str(row["measure"]))
             if np.isnan(row["tau_b"]):
                 axes.text(0, at, "undefined", va="center", ha="center", fontsize=6, color="#555555")
                 continue
             if not np.isnan(row["tau_b.low"]):
-                axes.plot([row["tau_b.low"], row["tau_b.high"]], [at, at], color=look.colour, linewidth=1.2)
-            axes.plot(row["tau_b"], at, look.marker, color=look.colour, markersize=4)
-        axes.set_yticks(range(len(table)), [style.look(m).words for m in table["measure"]])
+                axes.plot([row["tau_b.low"], row["tau_b.high"]], [at, at], color=colour, linewidth=1.2)
+            axes.plot(row["tau_b"], at, marker, color=colour, markersize=4)
+        axes.set_yticks(range(len(table)), [measure_words(m) for m in table["measure"]])
         axes.set(ylim=(len(table) - 0.4, -0.6), xlim=(-1.02, 1.02), xticks=[-1, -0.5, 0, 0.5, 1])
-        axes.set_xlabel(rf"Kendall $\tau_b$ with the {style.target_words(target)}")
+        axes.set_xlabel(rf"Kendall $\tau_b$ with the {target_words(target)}")
         axes.tick_params(axis="y", length=0)
         right = axes.secondary_yaxis("right")
         right.set_yticks(range(len(table)), [f"n={n}" for n in table["n"]])

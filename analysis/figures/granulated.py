@@ -7,13 +7,13 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from analysis.columns import at_stop, axes
+from analysis.columns import at_stop, axes, targets
 from analysis.drawing import style
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.selection import trained
 from analysis.statistics.granulated import granulated
-from analysis.stopwise import targets
+from analysis.vocabulary import hyperparameter_words, measure_words
 
 TITLE = "Granulated rank correlation: agreement with the gap along each hyperparameter (ψ) and on average (Ψ)"
 
@@ -38,8 +38,8 @@ def build(frame: pd.DataFrame) -> Figure:
             annot_kws={"fontsize": 6}, linewidths=0.5, cbar_kws={"label": r"$\psi$", "shrink": 0.8},
             mask=np.isnan(table.astype(float)),
         )  # fmt: skip
-        panel.set_yticklabels([style.look(m).words for m in names], rotation=0)
-        heads = [style.hyperparameter(a) for a in across]
+        panel.set_yticklabels([measure_words(m) for m in names], rotation=0)
+        heads = [hyperparameter_words(a) for a in across]
         panel.set_xticklabels([*heads, r"$\Psi$"], rotation=30, ha="right", rotation_mode="anchor")
         panel.set(xlabel="", ylabel="")
         panel.tick_params(length=0)

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.columns import at_stop, stops, values
+from analysis.columns import at_stop, stops, targets, values
 from analysis.drawing import style
 from analysis.drawing.groups import groups, legend
 from analysis.drawing.ticks import logarithmic
 from analysis.exclude import exclude
 from analysis.figures import Lacking
-from analysis.selection import last_layer
-from analysis.statistics.correlation import coefficients
-from analysis.stopwise import targets
+from analysis.selection import few, last_layer, trained
+from analysis.statistics.coefficients import coefficients
+from analysis.vocabulary import measure_words, target_axis
 
 TITLE = (
-    "The last layer's flatness against the loss gap (top) and the error gap (bottom) at every stop, networks of one "
-    "setting in one colour; r is of the values"
+    "One measure of the last layer against the loss gap (top) and the error gap (bottom) at every stop, networks of "
+    "one setting in one colour; r is of the values"
 )
-_SHOWN = ("kappa_2019", "relative_flatness")  # the first that was taken
 _TARGETS = ("gap.loss", "gap.error")
-NEEDS = "kappa_2019 or relative_flatness of several layers, both gaps, and a grid of two axes at several stops"
+NEEDS = "a measure of several layers, both gaps, and a grid of two axes at several stops"
 
 
-def build(frame: pd.DataFrame) -> Figure:
-    """A row a gap, a column a stop. Raises Lacking without both gaps, several stops and a grid of two axes."""
+def build(frame: pd.DataFrame, measures: Sequence[str] = ()) -> Figure:
+    """A row a gap, a column a stop; the first of the measures. Raises Lacking where the study has not what it NEEDS."""
     every = [kept for kept, _ in (exclude(at_stop(frame, stop)) for stop in stops(frame)) if len(kept) > 1]
-    label = next((found for m in _SHOWN if (found := last_layer(frame, m))), "")
+    shown = few(measures, [m for m in trained(frame) if last_layer(frame, m)], 1)
+    label = last_layer(frame, shown[0]) if shown else ""
     settings = groups(frame)
     if not label or len(every) < 2 or settings is None or not set(_TARGETS) <= set(targets(frame)):
         raise Lacking(NEEDS)
@@ -49,8 +51,8 @@ def build(frame: pd.DataFrame) -> Figure:
                 axes.yaxis.set_major_locator(MaxNLocator(4))
                 axes.set_title(f"{words}\n$r = {r:.2f}$" if row == 0 else f"$r = {r:.2f}$", fontsize=7)
         for row, target in enumerate(_TARGETS):
-            grid[row, 0].set_ylabel(style.target_axis(target).replace("generalization ", ""))
+            grid[row, 0].set_ylabel(target_axis(target).replace("generalization ", ""))
         for axes in grid[1]:
-            axes.set_xlabel(style.look(label).words, fontsize=6.5)
+            axes.set_xlabel(measure_words(label), fontsize=6.5)
         legend(figure, settings)
     return figure

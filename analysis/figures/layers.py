@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.columns import at_stop, layers
+from analysis.columns import at_stop, layers, targets
 from analysis.drawing import style
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.selection import trained
 from analysis.statistics.correlation import correlate
-from analysis.stopwise import targets
+from analysis.vocabulary import measure_words, target_words
 
 TITLE = "Rank correlation with the gap, layer by layer; bars are 95% intervals by configuration"
 
@@ -32,15 +32,15 @@ def build(frame: pd.DataFrame) -> Figure:
         for k, name in enumerate(names):
             own = layers(kept, name)
             table = correlate(kept, available[0], [f"{name}.{layer}" for layer in own])
-            look = style.look(name)
+            colour, marker = style.colour(name), style.marker(name)
             at = np.array([order.index(layer) for layer in own]) + 0.08 * (k - (len(names) - 1) / 2)
             low, high = table["tau_b"] - table["tau_b.low"], table["tau_b.high"] - table["tau_b"]
             bars = np.nan_to_num(np.stack([low, high]), nan=0.0)
             axes.errorbar(
-                at, table["tau_b"], bars, color=look.colour, marker=look.marker, markersize=3.5, linewidth=0.8,
-                elinewidth=0.8, label=look.words,
+                at, table["tau_b"], bars, color=colour, marker=marker, markersize=3.5, linewidth=0.8,
+                elinewidth=0.8, label=measure_words(name),
             )  # fmt: skip
         axes.set_xticks(range(len(order)), order)
-        axes.set(ylim=(-1.02, 1.02), xlabel="layer", ylabel=rf"$\tau_b$ with the {style.target_words(available[0])}")
+        axes.set(ylim=(-1.02, 1.02), xlabel="layer", ylabel=rf"$\tau_b$ with the {target_words(available[0])}")
         figure.legend(loc="outside lower center", ncols=2, handletextpad=0.4, columnspacing=1.0)
     return figure

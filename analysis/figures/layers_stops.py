@@ -9,23 +9,23 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.columns import at_stop, layers, stops
+from analysis.columns import at_stop, layers, stops, targets
 from analysis.drawing import style
 from analysis.exclude import exclude
 from analysis.figures import Lacking
-from analysis.selection import trained
+from analysis.selection import few, trained
 from analysis.statistics.correlation import correlate
-from analysis.stopwise import targets
+from analysis.vocabulary import measure_words, target_words
 
 TITLE = "Pearson's r with the gap in each layer and summed over layers, at every stop; bars are 95% intervals"
-_SHOWN = ("relative_flatness", "kappa_2019", "hessian_trace")
-NEEDS = "relative_flatness, kappa_2019 or hessian_trace with a column a layer, a gap, and several stops"
+_MEASURES = 4  # that one panel can carry
+NEEDS = "a measure with a column a layer, a gap, and several stops"
 
 
-def build(frame: pd.DataFrame) -> Figure:
+def build(frame: pd.DataFrame, measures: Sequence[str] = ()) -> Figure:
     """A panel a stop, a line a measure over the layers, the sum apart on the right; the first target."""
     every = [kept for kept, _ in (exclude(at_stop(frame, stop)) for stop in stops(frame)) if len(kept) > 1]
-    names = [m for m in _SHOWN if m in trained(frame) and layers(frame, m)]
+    names = few(measures, [m for m in trained(frame) if layers(frame, m)], _MEASURES)
     available = targets(frame)
     if len(every) < 2 or not names or not available:
         raise Lacking(NEEDS)
@@ -35,7 +35,7 @@ def build(frame: pd.DataFrame) -> Figure:
             _panel(axes, kept, names, available[0])
             axes.set_title(kept["stop"].iloc[0].replace("_", " "), fontsize=7)
         figure.axes[0].set_ylim(top=1.02)
-        figure.axes[0].set(ylabel=f"$r$ with the {style.target_words(available[0])}")
+        figure.axes[0].set(ylabel=f"$r$ with the {target_words(available[0])}")
         handles, words = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, words, loc="outside lower center", ncols=len(names), handletextpad=0.4)
     return figure
@@ -49,13 +49,12 @@ def _panel(axes: Axes, kept: pd.DataFrame, names: Sequence[str], target: str) ->
     for k, name in enumerate(names):
         own = layers(kept, name)
         table = correlate(kept, target, [*(f"{name}.{layer}" for layer in own), name])
-        look = style.look(name)
         at = places[[*(order.index(layer) for layer in own), len(order)]] + 0.2 * (k - (len(names) - 1) / 2)
         low, high = table["pearson"] - table["pearson.low"], table["pearson.high"] - table["pearson"]
         bars = np.nan_to_num(np.stack([low, high]), nan=0.0)
         axes.errorbar(
-            at, table["pearson"], bars, color=look.colour, marker=look.marker, markersize=2.5, linestyle="",
-            elinewidth=0.8, label=look.words,
+            at, table["pearson"], bars, color=style.colour(name), marker=style.marker(name), markersize=2.5,
+            linestyle="", elinewidth=0.8, label=measure_words(name),
         )  # fmt: skip
-        axes.plot(at[:-1], table["pearson"].iloc[:-1], color=look.colour, linewidth=0.6)
+        axes.plot(at[:-1], table["pearson"].iloc[:-1], color=style.colour(name), linewidth=0.6)
     axes.set_xticks(places, [*order, "sum"], rotation=90, fontsize=6)

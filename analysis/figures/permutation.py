@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.columns import stops
+from analysis.columns import stops, targets
 from analysis.drawing import style
 from analysis.figures import Lacking
-from analysis.selection import last_layer
-from analysis.stopwise import targets
+from analysis.selection import few, last_layer, trained
 from analysis.tables import permutation
+from analysis.vocabulary import measure_words, target_words
 
 TITLE = (
-    "Pearson's r of the last layer's flatness with each gap at every stop: of all networks, and of what is left when "
-    "the mean of the networks that share a setting is removed; bars are 95% intervals"
+    "Pearson's r of one measure of the last layer with each gap at every stop: of all networks, and of what is left "
+    "when the mean of the networks that share a setting is removed; bars are 95% intervals"
 )
-NEEDS = "kappa_2019 or relative_flatness of several layers, a gap, and a grid of two axes at several stops"
-_SHOWN = ("kappa_2019", "relative_flatness")  # the first that was taken
+NEEDS = "a measure of several layers, a gap, and a grid of two axes at several stops"
 _TARGETS = ("gap.loss", "gap.error")
 
 
-def build(frame: pd.DataFrame) -> Figure:
-    """A panel a gap, a group of points a stop, one a setting. Raises Lacking without several stops and two axes."""
-    label = next((found for m in _SHOWN if (found := last_layer(frame, m))), "")
+def build(frame: pd.DataFrame, measures: Sequence[str] = ()) -> Figure:
+    """A panel a gap, a group of points a stop, one a setting; the first of the measures. Raises Lacking without several
+    stops and two axes."""
+    shown = few(measures, [m for m in trained(frame) if last_layer(frame, m)], 1)
+    label = last_layer(frame, shown[0]) if shown else ""
     available = [target for target in _TARGETS if target in targets(frame)]
     if not label or not available or len(stops(frame)) < 2 or len(permutation.settings(frame)) < 3:
         raise Lacking(NEEDS)
@@ -36,8 +39,8 @@ def build(frame: pd.DataFrame) -> Figure:
         grid = figure.subplots(len(available), 1, sharex=True, squeeze=False)[:, 0]
         for axes, target in zip(grid, available, strict=True):
             _panel(axes, rows[rows["target"] == target], stops(frame))
-            axes.set_ylabel(f"$r$, {style.target_words(target)}")
-        grid[0].set_title(style.look(label).words, fontsize=7)
+            axes.set_ylabel(f"$r$, {target_words(target)}")
+        grid[0].set_title(measure_words(label), fontsize=7)
         figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, handletextpad=0.4)
     return figure
 

@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
-from analysis.columns import at_stop, values
+from analysis.columns import at_stop, targets, values
 from analysis.drawing import style
 from analysis.drawing.groups import Groups
 from analysis.drawing.ticks import linear, logarithmic
 from analysis.exclude import exclude
 from analysis.figures import Lacking
-from analysis.selection import transforms
-from analysis.statistics.correlation import coefficients
-from analysis.stopwise import targets
-from analysis.tables.reparameterization import NEEDS
+from analysis.selection import few, transforms
+from analysis.statistics.coefficients import coefficients
+from analysis.statistics.reparameterization import NEEDS
+from analysis.vocabulary import target_axis
 from study.names import Label
 
 TITLE = "Each measure against the gap before (top) and after (bottom) a function-preserving reparameterization"
-# In the order in which they are asked for: what is claimed to be invariant, then what is known not to be.
-_SHOWN = ("relative_flatness", "relative_flatness_normalized", "kappa_2019", "hessian_trace", "weight_norm_squared")
+_MEASURES = 5  # panels across
 
 
-def build(frame: pd.DataFrame) -> Figure:
+def build(frame: pd.DataFrame, measures: Sequence[str] = ()) -> Figure:
     """Two rows of scatters, a column a measure, its first transform; at the main stop, first target."""
     kept, _ = exclude(at_stop(frame))
     found, available = transforms(kept), targets(kept)
-    if not found or not available:
+    if not few(measures, found, 1) or not available:
         raise Lacking(NEEDS)
-    names = [m for m in _SHOWN if m in found] or list(found)[: len(_SHOWN)]
+    names = few(measures, found, _MEASURES)
     return draw(kept, {m: str(Label.parse(m).at(transform=found[m][0])) for m in names}, available[0])
 
 
@@ -60,11 +59,11 @@ def fill(
         grid[1, column].set_xlabel(style.panel_words(before))
     grid[0, 0].set_ylabel("as trained")
     grid[1, 0].set_ylabel("reparameterized")
-    figure.supylabel(style.target_axis(target), fontsize=8)
+    figure.supylabel(target_axis(target), fontsize=8)
 
 
 def _panel(axes: Axes, frame: pd.DataFrame, label: str, target: str, settings: Groups | None) -> None:
-    look = style.look(label)
+    colour, marker = style.colour(label), style.marker(label)
     x, y = values(frame, f"measure.{label}"), values(frame, target)
     there = np.isfinite(x) & np.isfinite(y)
     if there.sum() < 2:
@@ -74,7 +73,7 @@ def _panel(axes: Axes, frame: pd.DataFrame, label: str, target: str, settings: G
         settings.scatter(axes, frame, x, y)
     x, y = x[there], y[there]
     if not settings:
-        axes.scatter(x, y, s=6, marker=look.marker, color=look.colour, alpha=0.65, linewidths=0)
+        axes.scatter(x, y, s=6, marker=marker, color=colour, alpha=0.65, linewidths=0)
     if x.min() > 0 and x.max() / x.min() > 30:
         logarithmic(axes)
     else:

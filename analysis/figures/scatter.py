@@ -10,14 +10,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.columns import at_stop, values
+from analysis.columns import at_stop, targets, values
 from analysis.drawing import style
 from analysis.drawing.ticks import linear, logarithmic
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.selection import trained
-from analysis.statistics.correlation import coefficients
-from analysis.stopwise import targets
+from analysis.statistics.coefficients import coefficients
+from analysis.vocabulary import measure_words, target_axis
 
 TITLE = (
     "Each measure against the generalization gap; rugs show the margins, the line is least squares on the axes shown"
@@ -48,23 +48,23 @@ def panels(frame: pd.DataFrame, labels: list[str], target: str, across: int = _P
             _panel(axes, frame, label, target)
         for axes in grid[len(labels) :]:
             axes.set_visible(False)
-        figure.supylabel(style.target_axis(target), fontsize=8)
+        figure.supylabel(target_axis(target), fontsize=8)
     return figure
 
 
 def _panel(axes: Axes, frame: pd.DataFrame, label: str, target: str) -> None:
-    look = style.look(label)
+    colour, marker = style.colour(label), style.marker(label)
     x, y = values(frame, f"measure.{label}"), values(frame, target)
     there = np.isfinite(x) & np.isfinite(y)
     x, y = x[there], y[there]
-    axes.set_xlabel(style.panel_words(label) if len(look.words) > 28 else look.words)
+    axes.set_xlabel(style.panel_words(label) if len(measure_words(label)) > 28 else measure_words(label))
     if len(x) < 2:
         axes.set_title("no values", fontsize=7)
         return
     spread = x.max() / x.min() > 30 if x.min() > 0 else False
     # Thousands of vector markers make a file that no viewer opens quickly: those become a picture inside the PDF.
-    many: dict[str, Any] = {"rasterized": len(x) > _VECTOR, "color": look.colour}
-    axes.scatter(x, y, s=7, marker=look.marker, alpha=0.65, linewidths=0, **many)
+    many: dict[str, Any] = {"rasterized": len(x) > _VECTOR, "color": colour}
+    axes.scatter(x, y, s=7, marker=marker, alpha=0.65, linewidths=0, **many)
     if spread:
         logarithmic(axes)
     else:

@@ -1,29 +1,31 @@
-"""Relative flatness and the Hessian trace against the gap, layer by layer: with the weights and without them."""
+"""Two measures against the gap, layer by layer: one with the weights in it, one without, say."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.columns import at_stop, layers, measures
+from analysis.columns import at_stop, layers, targets
 from analysis.drawing import style
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.figures.scatter import panels
-from analysis.stopwise import targets
+from analysis.selection import few, trained
 
-TITLE = "Relative flatness (top) and the Hessian trace (bottom) of each layer against the generalization gap"
-_PAIR = ("relative_flatness", "hessian_trace")
+TITLE = "Two measures of each layer (the last four of a deep network) against the generalization gap, a row a measure"
+_MEASURES = 2
 _LAYERS = 4  # panels across two columns
 
 
-def build(frame: pd.DataFrame) -> Figure:
+def build(frame: pd.DataFrame, measures: Sequence[str] = ()) -> Figure:
     """One panel a measure and layer (the last four layers of a deep network); at the main stop, first target."""
     kept, _ = exclude(at_stop(frame))
     available = targets(kept)
-    shown = [m for m in _PAIR if m in measures(kept) and layers(kept, m)]
+    shown = few(measures, [m for m in trained(kept) if layers(kept, m)], _MEASURES)
     if len(kept) < 2 or not available or not shown:
-        raise Lacking("relative_flatness or hessian_trace with a column a layer, and two networks with a gap")
+        raise Lacking("a measure with a column a layer (measure.<label>.<layer>) and two networks with a gap")
     labels = [f"{m}.{layer}" for m in shown for layer in layers(kept, m)[-_LAYERS:]]
     across = len(layers(kept, shown[0])[-_LAYERS:])
     with style.paper_style():

@@ -11,7 +11,8 @@ from analysis.drawing import style
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.selection import transforms
-from analysis.tables.sweep import NEEDS, median_ratio
+from analysis.statistics.reparameterization import NEEDS_FACTORS, median_ratio
+from analysis.vocabulary import measure_words
 from study.names import Label
 from study.transforms.rescaling import given_factor
 
@@ -23,13 +24,13 @@ def build(frame: pd.DataFrame) -> Figure:
     kept, _ = exclude(at_stop(frame))
     lines = ratios(kept)
     if not lines:
-        raise Lacking(NEEDS)
+        raise Lacking(NEEDS_FACTORS)
     with style.paper_style():
         figure = Figure(figsize=(style.COLUMN, 2.4))
         axes = figure.subplots()
         for name, line in lines.items():
-            look = style.look(name)
-            axes.plot(*line, color=look.colour, marker=look.marker, markersize=3, label=look.words)
+            colour, marker = style.colour(name), style.marker(name)
+            axes.plot(*line, color=colour, marker=marker, markersize=3, label=measure_words(name))
         axes.set(xscale="log", yscale="log", xlabel="factor", ylabel="after / before")
         figure.legend(loc="outside lower center", ncols=2, handletextpad=0.4, columnspacing=1.0)
     return figure

@@ -1,49 +1,23 @@
-"""The paper's appendix: of each study the tables and figures that say most, one below the other, cut to a page each.
-
-`items` alone knows which those are. Where a study's file in analysis/studies lists them under `appendix:`, it is what
-reads them from there; the constant below stands in until then.
-"""
+"""The paper's appendix: of each study what its file lists under `appendix`, one below the other, cut to a page each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.drawing import render, style
-from analysis.figures import Lacking
+from analysis.items import part
 from analysis.load import InputError
-from analysis.make import Part, parts
+from analysis.make import build
 from analysis.manuscript import networks as of_study
+from analysis.studies.reader import read_shown
+from analysis.vocabulary import target_words
 from study.names import Label
 
 ROWS = 54  # of a table that a page has room for; with headings between them a few more
-# Figures that the text itself shows, by study; their captions stand there.
-IN_TEXT = {
-    "lenet5_cifar10": ("sweep", "last_layer_stops", "layers_stops", "permutation"),
-    "lenet5_fashion": ("last_layer_stops",),
-    "digits_mlp": ("reparameterization",),
-}
-_SHOWN = {
-    "lenet5_cifar10": (
-        "figure last_layer", "figure forest", "figure stability", "table stops", "table layers", "table variants",
-        "table sign_error", "table cost",
-    ),
-    "lenet5_fashion": (
-        "figure layers_stops", "figure permutation", "figure sweep", "table stops", "table layers",
-    ),
-    "mnist_mlp_layers": (
-        "figure scatter_layers", "figure layers", "figure forest", "table layers", "table published",
-        "table exclusions",
-    ),
-    "digits_mlp": (
-        "figure scatter_layers", "figure forest", "figure layers", "figure granulated", "figure stability",
-        "figure sweep", "figure slices", "table correlation", "table differences", "table reparameterization",
-        "table partial", "table granulated", "table cost",
-    ),
-}  # fmt: skip
 # Of a table that is longer than a page, the rows about these.
 _ASKED = (
     "relative_flatness", "relative_flatness_normalized", "kappa_2019", "hessian_trace", "weight_norm_squared",
@@ -51,43 +25,31 @@ _ASKED = (
 )  # fmt: skip
 
 
-def studies() -> tuple[str, ...]:
-    """The studies of the appendix, in order."""
-    return tuple(_SHOWN)
+def write(study: str, folder: Path, in_text: Collection[str] = ()) -> list[str]:
+    """Write folder/tables/<study>-<name>.tex and folder/figures/<study>-<name>.pdf; the LaTeX around them.
 
-
-def items(study: str) -> tuple[str, ...]:
-    """What the appendix shows of a study, "table <name>" or "figure <name>", in order; nothing of one not listed."""
-    return _SHOWN.get(study, ())
-
-
-def write(study: str, folder: Path) -> list[str]:
-    """Write folder/tables/<study>-<name>.tex and folder/figures/<study>-<name>.pdf of `items`; the LaTeX around them.
-
-    Cost: seconds a study, for its tables' resamples.
+    `in_text`: figures that the text shows. Cost: seconds a study, for its tables' resamples.
     """
-    shown = items(study)
+    shown = [one for item in read_shown(study).appendix for one in item.parts()]
     title = of_study.source(study).title
-    figures = [name for kind, _, name in (item.partition(" ") for item in shown) if kind == "figure"]
-    tables = [name for kind, _, name in (item.partition(" ") for item in shown) if kind == "table"]
-    lines = [rf"\subsection{{{render.escape(title)}}}"]
-    lines += _side_by_side([(name, *draw(study, name, folder)) for name in figures], study, title)
-    for name in tables:
-        lines += _table(study, name, folder, title)
+    figures = [one.name for one in shown if one.kind == "figure" and one.name not in in_text]
+    lines = [rf"\subsection{{{render.escape(title)}}}"] if shown else []
+    lines += _side_by_side([(name, draw(study, name, folder)) for name in figures], study, title)
+    for one in shown:
+        if one.kind == "table":
+            lines += _table(study, one.name, folder, title)
     return lines
 
 
-def draw(study: str, name: str, folder: Path) -> tuple[Figure, str]:
-    """Write a figure of the committed records as PDF; the figure and its title. InputError says what a study lacks."""
-    part = _part("figures", name)
-    try:
-        figure = render.settle(part.build(of_study.source(study).frame(part.frame)))  # type: ignore[arg-type]
-    except Lacking as reason:
-        raise InputError(f"figure: {name}: not available for {study}: it needs {reason}") from None
+def draw(study: str, name: str, folder: Path) -> Figure:
+    """Write a figure of the committed records as PDF; the figure. InputError says what a study lacks."""
+    figure = build("figure", name, of_study.source(study))
+    if not isinstance(figure, Figure):
+        raise InputError(f"figure: {name}: not available for {study}: it needs {figure}")
     path = folder / "figures" / f"{study}-{name}.pdf"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(render.pdf(figure))
-    return figure, part.title
+    path.write_bytes(render.pdf(render.settle(figure)))
+    return figure
 
 
 def excerpt(table: pd.DataFrame, stop: str, most: int = ROWS) -> pd.DataFrame:
@@ -103,7 +65,7 @@ def excerpt(table: pd.DataFrame, stop: str, most: int = ROWS) -> pd.DataFrame:
         rows = rows[rows["stop"] == stop]
     if len(rows) > room and "target" in rows.columns and "stop" in rows.columns:
         rows = rows[rows["target"] == rows["target"].iloc[0]]
-    for fits in (lambda label: label.name in _ASKED, lambda label: not label.layer):
+    for fits in (lambda label: label.measure in _ASKED, lambda label: not label.layer):
         if len(rows) > room and "measure" in rows.columns:
             rows = rows[rows["measure"].map(lambda text, fits=fits: fits(Label.parse(text)))]
     if len(rows) == len(table):
@@ -139,7 +101,7 @@ def grouped(table: pd.DataFrame) -> pd.DataFrame:
 def heading(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """The table without a stop or a target that is the same in every row, and its title, which says it instead."""
     same = {c: str(table[c].iloc[0]) for c in ("stop", "target") if c in table.columns and len(set(table[c])) == 1}
-    told = [style.target_words(value) if c == "target" else value.replace("_", " ") for c, value in same.items()]
+    told = [target_words(value) if c == "target" else value.replace("_", " ") for c, value in same.items()]
     short = table.drop(columns=list(same))
     short.attrs = dict(table.attrs)
     return short, table.attrs["title"] + (f" ({', '.join(told)})" if told else "")
@@ -153,8 +115,8 @@ def pieces(table: pd.DataFrame, rows: int = ROWS + 8) -> list[pd.DataFrame]:
         at = int(headings[-1]) + 1 if len(headings) and left.shape[1] > 1 else rows
         found.append(left.iloc[:at].reset_index(drop=True))
         left = left.iloc[at:].reset_index(drop=True)
-    for part in found:
-        part.attrs = {k: v for k, v in table.attrs.items() if k != "note"}
+    for piece in found:
+        piece.attrs = {k: v for k, v in table.attrs.items() if k != "note"}
     left.attrs = dict(table.attrs)
     return [*found, left]
 
@@ -162,18 +124,18 @@ def pieces(table: pd.DataFrame, rows: int = ROWS + 8) -> list[pd.DataFrame]:
 def _table(study: str, name: str, folder: Path, title: str) -> Iterator[str]:
     some = of_study.networks(study)
     short, words = heading(excerpt(of_study.built(some, name), of_study.stop_of(some)))
-    for number, part in enumerate(pieces(grouped(short))):
+    for number, piece in enumerate(pieces(grouped(short))):
         path = folder / "tables" / f"{study}-{name}{f'-{number + 1}' if number else ''}.tex"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(render.to_latex(part), encoding="utf-8")
+        path.write_text(render.to_latex(piece), encoding="utf-8")
         caption = _caption("table", f"{title}: {words}{', continued' if number else ''}.")
         yield _block(rf"{caption}\input{{tables/{path.stem}}}")
 
 
-def _side_by_side(figures: list[tuple[str, Figure, str]], study: str, title: str) -> Iterator[str]:
+def _side_by_side(figures: list[tuple[str, Figure]], study: str, title: str) -> Iterator[str]:
     """Wide figures alone; narrow ones in pairs."""
-    shown = {name: _caption("figure", f"{title}: {words}.") for name, _, words in figures}
-    narrow = [name for name, figure, _ in figures if figure.get_size_inches()[0] <= style.COLUMN]
+    shown = {name: _caption("figure", f"{title}: {part('figure', name).title}.") for name, _ in figures}
+    narrow = [name for name, figure in figures if figure.get_size_inches()[0] <= style.COLUMN]
     for name in shown:
         if name not in narrow:
             yield _block(rf"\includegraphics{{figures/{study}-{name}}}{shown[name]}")
@@ -192,8 +154,3 @@ def _block(content: str) -> str:
 
 def _caption(kind: str, words: str) -> str:
     return rf"\captionof{{{kind}}}{{{render.escape(words)}}}"
-
-
-def _part(package: str, name: str) -> Part:
-    known = {part.name: part for part in parts(package)}
-    return known[of_study.allowed(name, known, package.removesuffix("s"))]

@@ -7,14 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.columns import stops
+from analysis.columns import stops, targets
 from analysis.manuscript import networks as of_study
 from analysis.manuscript.networks import Networks, allowed
 from analysis.manuscript.number import Number, Numbers, Words
-from analysis.statistics.correlation import RESAMPLES, correlate_each
-from analysis.statistics.significance import difference as bounds_of
-from analysis.statistics.significance import paired
-from analysis.stopwise import targets
+from analysis.statistics.coefficients import RESAMPLES
+from analysis.statistics.correlation import correlate_each
+from analysis.statistics.differences import difference as bounds_of
+from analysis.statistics.differences import paired
 
 
 def value(of: str | Networks, table: str, column: str, measure: str | None = None, **where: object) -> Number | Words:

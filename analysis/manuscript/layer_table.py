@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 
 from analysis.columns import layers
-from analysis.drawing import style
 from analysis.manuscript import networks as of_study
 from analysis.manuscript.coefficient import at_stops, coefficient, difference
 from analysis.manuscript.networks import Networks
 from analysis.manuscript.number import grid
+from analysis.vocabulary import measure_words
 
 TOTAL = "sum over layers"
 
@@ -26,7 +26,7 @@ def layers_at_stop(
     `after` names a transform (layerwise_1): then rows are the layers that it rescales, and the total.
     """
     where: dict[str, Any] = {"column": column, "stop": stop, "target": target}
-    words = [style.look(m).words for m in (*measures, than)]
+    words = [measure_words(m) for m in (*measures, than)]
     head = ["layer", *words, *[f"{w} − {words[-1]}" for w in words[:-1]]]
     rows = []
     for layer in [*_layers(of, than, after), ""]:

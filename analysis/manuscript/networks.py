@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
 from typing import TypeVar
 
 import pandas as pd
 
-from analysis import tables, verify
 from analysis.columns import at_stop, main_stop, stops
 from analysis.exclude import Exclusions, exclude
+from analysis.items import names
 from analysis.load import InputError, Source, load_study
+from analysis.make import build
 from analysis.manuscript.number import Number, Numbers, Words
 from study.storage.paths import published_studies
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
-TABLES = (*sorted(found.name for found in iter_modules(tables.__path__)), "published")
 
 
 @dataclass(frozen=True)
@@ -81,24 +78,16 @@ def stop_of(some: Networks) -> str:
 
 @cache
 def built(some: Networks, name: str) -> pd.DataFrame:
-    """A table of analysis/tables by its file's name, or `published`, about these networks.
+    """A table of analysis/tables by its file's name, about these networks.
 
     Of all networks of a study with 2,000 resamples, as everywhere; of some of them without: how much a coefficient
     moves from part to part is what is asked there.
     """
-    allowed(name, TABLES, "table")
-    if name == "published":
-        table = verify.published(some.study, records(some))
-        if table is None:
-            raise InputError(f"table: published: nothing is published about {some.study}")
-        return table
-    module = import_module(f"{tables.__name__}.{name}")
-    kind = getattr(module, "FRAME", "records")
-    frame = records(some) if kind == "records" else source(some.study).frame(kind)
-    counted = set(inspect.signature(module.build).parameters) & {"resamples", "permutations"}
-    table = module.build(frame, **(dict.fromkeys(counted, 0) if some.cuts else {}))
-    if table.attrs.get("lacks"):
-        raise InputError(f"table: {name}: not available for {some.study}: it needs {table.attrs['lacks']}")
+    allowed(name, names("table"), "table")
+    networks = replace(source(some.study), records=records(some))
+    table = build("table", name, networks, draws=0 if some.cuts else None)
+    if not isinstance(table, pd.DataFrame):
+        raise InputError(f"table: {name}: not available for {some.study}: it needs {table}")
     return table
 
 

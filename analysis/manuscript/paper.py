@@ -13,32 +13,32 @@ from pathlib import Path
 from analysis.load import InputError
 from analysis.make import Progress
 from analysis.manuscript import appendix
+from study.storage.paths import published_studies
 
 PAPER = Path("paper")
 _OVERFULL = 2.0  # points that a line may stick out; ours
 
 
 def generate(folder: Path = PAPER, progress: Progress = lambda done, total, name: None) -> list[Path]:
-    """Write folder/tables, folder/figures and appendix.tex, only of what is shown; return the paths.
+    """Write the figures that folder/main.tex includes, and appendix.tex with what it includes; return the paths.
 
     `progress(done, total, name)` is called before each study and at the end. Cost: a minute, for the resamples.
     """
     for old in (*(folder / "tables").glob("*.tex"), *(folder / "figures").glob("*.pdf")):
         old.unlink()
-    studies = appendix.studies()
+    text = (folder / "main.tex").read_text(encoding="utf-8")
+    studies = published_studies()
     lines: list[str] = []
     for done, study in enumerate(studies):
         progress(done, len(studies), study)
-        for name in appendix.IN_TEXT.get(study, ()):
+        in_text = re.findall(rf"\{{figures/{study}-(\w+)\}}", text)
+        for name in in_text:
             appendix.draw(study, name, folder)
-        lines += appendix.write(study, folder)
+        lines += appendix.write(study, folder, in_text)
     progress(len(studies), len(studies), "")
     (folder / "appendix.tex").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return [
-        *sorted((folder / "tables").glob("*.tex")),
-        *sorted((folder / "figures").glob("*.pdf")),
-        folder / "appendix.tex",
-    ]
+    made = [*(folder / "tables").glob("*.tex"), *(folder / "figures").glob("*.pdf")]
+    return [*sorted(made), folder / "appendix.tex"]
 
 
 def build_pdf(folder: Path = PAPER) -> Path:

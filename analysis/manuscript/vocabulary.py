@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from analysis.drawing import style
+from analysis import vocabulary
 from analysis.load import InputError
 from analysis.manuscript import networks as of_study
 from analysis.manuscript.coefficient import across, at_stops, coefficient, difference, row_of, stops_of, value
@@ -35,8 +35,7 @@ from analysis.manuscript.layer_table import layers_at_stop, layers_by_stop
 from analysis.manuscript.networks import Networks, allowed
 from analysis.manuscript.number import Number, Numbers, Words, grid
 from analysis.manuscript.wording import in_words, side_of_zero
-from analysis.tables import correlation
-from analysis.verify import EXPECTED, read_expectation
+from analysis.studies.reader import read_shown, studies_with_files
 
 
 def numbers(several: Iterable[Number]) -> Numbers:
@@ -53,12 +52,9 @@ def table(of: str | Networks, name: str, columns: Sequence[str] = (), **where: o
     return chosen
 
 
-def headline(of: str | Networks, target: str = "gap.loss") -> pd.DataFrame:
+def headline(of: str | Networks) -> pd.DataFrame:
     """The table that `python -m analysis report` prints."""
-    some = of_study.networks(of)
-    after = of_study.built(some, "reparameterization")
-    stop = of_study.stop_of(some)
-    return correlation.headline(of_study.built(some, "correlation"), stop, target, after)
+    return of_study.built(of_study.networks(of), "headline")
 
 
 def side(x: Number) -> Words:
@@ -106,24 +102,25 @@ def main_stop(of: str | Networks) -> Words:
 
 
 def published(study: str, measure: str) -> Number | Words:
-    """What is published about a measure, as analysis/expected has it: a number, or words."""
+    """What is published about a measure, as the study's file in analysis/studies has it: a number, or words."""
     found = of_study.rows(study, "published", {"measure": measure, "stop": "every"})["published"].iloc[0]
     return Number(float(found)) if found.replace(".", "", 1).isdigit() else Words(found)
 
 
 def published_claims() -> Number:
     """How many published statements are compared with ours, of all studies."""
-    return Number(sum(len(read_expectation(path).claims) for path in EXPECTED.glob("*.yaml")))
+    sources = [source for study in studies_with_files() for source in read_shown(study).published]
+    return Number(sum(len(source.claims) for source in sources))
 
 
 def measure_words(label: str) -> Words:
     """A measure as every table calls it."""
-    return Words(style.look(label).words)
+    return Words(vocabulary.measure_words(label))
 
 
 def target_words(column: str) -> Words:
     """A gap as every table calls it."""
-    return Words(style.target_words(column))
+    return Words(vocabulary.target_words(column))
 
 
 WORDS = {

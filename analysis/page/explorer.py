@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from analysis.columns import SEED, at_stop, configurations, layers, main_stop, measures, stops, varying
+from analysis.columns import SEED, at_stop, configurations, layers, main_stop, measures, stops, targets, varying
 from analysis.drawing import style
 from analysis.exclude import exclude
 from analysis.load import Source
-from analysis.stopwise import targets
+from analysis.vocabulary import hyperparameter_words, measure_words, ordered, target_words
 from study.names import Label
 from study.transforms.rescaling import given_factor
 
@@ -27,7 +27,7 @@ def explorer_data(sources: list[Source]) -> Markup:
 def _study(source: Source) -> dict[str, Any]:
     frame = source.records
     # A sweep of given factors has a table and a figure of its own; it would fill the list of measures.
-    shown = [m for m in style.ordered(measures(frame)) if given_factor(Label.parse(m).transform) is None]
+    shown = [m for m in ordered(measures(frame)) if given_factor(Label.parse(m).transform) is None]
     every = [name for m in shown for name in (m, *(f"{m}.{layer}" for layer in layers(frame, m)))]
     across = varying(frame)
     columns = ["key", "stop", *across, *([SEED] if SEED in frame else []), *targets(frame)]
@@ -37,9 +37,9 @@ def _study(source: Source) -> dict[str, Any]:
         "title": source.title,
         "stop": main_stop(frame),
         "stops": stops(frame),
-        "measures": [(f"measure.{name}", style.look(name).words) for name in every],
-        "targets": [(t, style.target_words(t)) for t in targets(frame)],
-        "axes": [(a, style.hyperparameter(a)) for a in across],
+        "measures": [(f"measure.{name}", measure_words(name)) for name in every],
+        "targets": [(t, target_words(t)) for t in targets(frame)],
+        "axes": [(a, hyperparameter_words(a)) for a in across],
         "cycle": style.CYCLE,
         "kept": _kept(frame),
         "configurations": configurations(frame).tolist(),

@@ -11,15 +11,15 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from analysis.columns import at_stop, main_stop
-from analysis.drawing import render, style
+from analysis.columns import main_stop, stops
+from analysis.drawing import render
+from analysis.items import Part
 from analysis.load import Source
-from analysis.make import Made, parts
+from analysis.make import Made
 from analysis.page.explorer import explorer_data
-from analysis.stopwise import targets
-from analysis.tables.correlation import headline
+from analysis.studies.reader import read_shown
+from study.names import Stop
 
-_FIRST = "last_layer"  # the figure that the source papers' claim rests on
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -55,8 +55,6 @@ def _file(name: str) -> Markup:
 
 def table_html(table: pd.DataFrame) -> Markup:
     """A table as HTML, escaped, with its note; numeric cells marked for alignment."""
-    if table.attrs.get("lacks"):
-        return Markup("<p class='lacks'>Not available: {}.</p>").format(table.attrs["lacks"])
     head, body = render.cells(table)
     rows = ["<tr>" + "".join(f"<th scope='col'>{html.escape(h)}</th>" for h in head) + "</tr>"]
     rows += ["<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in body]
@@ -65,9 +63,10 @@ def table_html(table: pd.DataFrame) -> Markup:
     return Markup(f"<div class='scroll' tabindex='0'><table>{inner}</table></div>{note}")
 
 
-def picture_data(picture: bytes) -> str:
-    """A PNG as a data URI."""
-    return "data:image/png;base64," + base64.b64encode(picture).decode("ascii")
+def figure_html(picture: bytes, title: str) -> Markup:
+    """A PNG as HTML, the picture inside."""
+    data = "data:image/png;base64," + base64.b64encode(picture).decode("ascii")
+    return Markup("<figure><img src='{}' alt='{}'></figure>").format(data, title)
 
 
 def provenance(source: Source) -> pd.DataFrame:
@@ -83,27 +82,37 @@ def provenance(source: Source) -> pd.DataFrame:
 
 
 def _study(source: Source, made: Made) -> dict[str, Any]:
-    stop = main_stop(source.records)
-    available = targets(at_stop(source.records))
-    first = (
-        headline(made.tables["correlation"], stop, available[0], made.tables.get("reparameterization"))
-        if available
-        else made.tables["correlation"]
-    )
-
+    shown = read_shown(source.name)
+    found = [(item.name, [s for part in item.parts() if (s := _section(part, made))]) for item in shown.items]
+    n = source.records["key"].nunique()
     return {
         "name": source.name,
         "title": source.title,
-        "runs": source.records["key"].nunique(),
-        "stop": stop,
-        "target": style.target_words(available[0]) if available else "gap",
-        "headline": table_html(first),
-        "tables": [{"name": n, "title": t.attrs["title"], "table": table_html(t)} for n, t in made.tables.items()],
-        "figures": [
-            {"name": p.name, "title": p.title, "data": picture_data(made.png(p.name))}
-            for p in sorted(parts("figures"), key=lambda p: p.name != _FIRST)
-            if p.name in made.figures
-        ],
+        "question": shown.question,
+        "counted": f"{n} networks, {_stops(source.records)}.",
+        "missing": made.missing,
+        "content": [{"words": name.replace("_", " "), "sections": sections} for name, sections in found if sections],
         "provenance": table_html(provenance(source)),
         "lacking": made.lacking,
     }
+
+
+def _section(part: Part, made: Made) -> dict[str, Any] | None:
+    """A table or figure that was made; None of what was not: a page has no empty sections."""
+    head = {"id": f"{part.kind}-{part.name}", "title": part.title, "kind": part.kind}
+    if part.kind == "figure" and part.name in made.figures:
+        return head | {"content": figure_html(made.png(part.name), part.title)}
+    if part.kind == "table" and part.name in made.tables:
+        table = made.tables[part.name]
+        return head | {"title": table.attrs["title"], "content": table_html(table)}
+    return None
+
+
+def _stops(frame: pd.DataFrame) -> str:
+    """At which stops, in words; the one that items of one stop show last."""
+    every = stops(frame)
+    if len(every) == 1:
+        return f"measured at {Stop.read(every[0]).words}"
+    words = ", ".join(Stop.read(stop).words for stop in every)
+    main = Stop.read(main_stop(frame)).words
+    return f"measured at {len(every)} stops ({words}); a figure or table of one stop is of {main}"

@@ -1,135 +1,21 @@
 """Rank and linear correlation of each measure with the generalization gap, with intervals by configuration.
 
-Conventions. A missing value (NaN) leaves its run out of that one coefficient, whose n says so; an infinity is an
-ordered value for every rank statistic and makes Pearson undefined. tau-a = mean over ordered pairs of sign(dm) sign(dg)
-(Jiang et al. 2020): a constant measure scores 0. tau-b corrects for ties (scipy's kendalltau): a constant gives NaN.
+How missing values, infinities, ties and constants count: see `coefficients`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import TypeVar
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import stats
 
-from analysis.columns import configurations, measures, values
+from analysis.columns import check_frame, configurations, measures, values
+from analysis.statistics.coefficients import RESAMPLES, Coefficients, coefficients_of_many, complete
 from analysis.statistics.pairs import dense_ranks
-from analysis.statistics.resample import Interval, interval
-from analysis.statistics.weighted import WITH_INTERVAL, WeightedSums
-
-Floats = NDArray[np.float64]
-A = TypeVar("A")
-B = TypeVar("B")
-RESAMPLES = 2000
-_WORKERS = min(4, os.cpu_count() or 1)
-
-
-@dataclass(frozen=True)
-class Coefficients:
-    """Coefficients of one measure with one target, with what intervals and paired differences need.
-
-    Keyed by the names in WITH_INTERVAL: `point`, the value; `replicates`, (B,); `jackknife`, (configurations,). `note`
-    says in words why a coefficient is undefined.
-    """
-
-    n: int
-    n_configurations: int
-    point: dict[str, float]
-    replicates: dict[str, Floats] = field(default_factory=dict)
-    jackknife: dict[str, Floats] = field(default_factory=dict)
-    note: str = ""
-
-    def interval(self, name: str, level: float = 0.95) -> Interval:
-        """Interval of one coefficient (see resample.interval); NaN bounds with a reason where there is none."""
-        if name not in self.replicates:
-            return Interval(np.nan, np.nan, "no resamples were asked")
-        return interval(self.point[name], self.replicates[name], self.jackknife[name], level)
-
-
-def tau(x: ArrayLike, y: ArrayLike, variant: str = "b") -> float:
-    """Kendall's tau of two vectors (n,), without missing pairs; variant "a" or "b". Cost O(256 n)."""
-    if variant not in ("a", "b"):
-        raise ValueError(f"variant: {variant}: allowed are a, b")
-    return coefficients(x, y, resamples=0).point[f"tau_{variant}"]
-
-
-def coefficients(
-    x: ArrayLike,
-    y: ArrayLike,
-    groups: ArrayLike | None = None,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Coefficients:
-    """Correlate two vectors (n,), resampling the configurations that `groups` (n,) numbers (default: each run is one).
-
-    The resamples depend on seed and the number of configurations alone, so that two measures of the same runs are
-    resampled together. Cost O(n resamples 256); memory O(n 250).
-    """
-    a, b, group = complete(x, y, groups)
-    parts = (a, b, group, np.array([resamples, seed]))
-    digest = hashlib.blake2b(b"".join(p.tobytes() for p in parts), digest_size=16).digest()
-    return _coefficients(_Question(digest, a, b, group, resamples, seed))
-
-
-def coefficients_of_many(
-    pairs: Sequence[tuple[Floats, Floats]], groups: ArrayLike, resamples: int = RESAMPLES, seed: int = 0
-) -> list[Coefficients]:
-    """`coefficients` of each (x, y), two at a time where there are two cores; the numbers do not depend on that."""
-    return spread(lambda p: coefficients(p[0], p[1], groups, resamples, seed), pairs)
-
-
-def spread(work: Callable[[A], B], items: Iterable[A]) -> list[B]:
-    """`work` of each item, in order, over the cores: numpy computes outside Python's lock, so threads do."""
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        return list(pool.map(work, items))
-
-
-@dataclass(frozen=True)
-class _Question:
-    """Complete vectors to correlate; equal when their bytes are."""
-
-    digest: bytes
-    x: Floats = field(compare=False)
-    y: Floats = field(compare=False)
-    group: NDArray[np.int64] = field(compare=False)
-    resamples: int = field(compare=False)
-    seed: int = field(compare=False)
-
-
-# Several tables and figures ask for the same coefficient: it is computed once. An answer of 10,000 runs is 100 kB.
-@lru_cache(maxsize=2048)
-def _coefficients(asked: _Question) -> Coefficients:
-    x, y, group = asked.x, asked.y, asked.group
-    n_groups = int(group.max(initial=-1)) + 1
-    if len(x) < 2:
-        undefined = dict.fromkeys(WITH_INTERVAL, np.nan)
-        return Coefficients(len(x), n_groups, undefined, note=f"undefined: {len(x)} runs with a value")
-    sums = WeightedSums(x, y, group)
-    point = {name: float(v[0]) for name, v in sums.all_rows().items()}
-    note = _why_undefined(x, y)
-    if asked.resamples == 0:
-        return Coefficients(len(x), n_groups, point, note=note)
-    replicates = sums.resampled(asked.resamples, asked.seed)
-    return Coefficients(len(x), n_groups, point, replicates, sums.leave_one_out(), note)
-
-
-def complete(x: ArrayLike, y: ArrayLike, groups: ArrayLike | None) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    """The runs at which neither x nor y is NaN: x, y and their configurations numbered from 0, each (n,)."""
-    a, b = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    if a.ndim != 1 or a.shape != b.shape:
-        raise ValueError(f"x and y: {a.shape} and {b.shape}: two vectors of one length are allowed")
-    every = np.arange(len(a)) if groups is None else np.asarray(groups)
-    there = ~(np.isnan(a) | np.isnan(b))
-    number = np.unique(every[there], return_inverse=True)[1].reshape(-1)
-    return a[there], b[there], number.astype(np.int64)
+from analysis.statistics.weighted import WITH_INTERVAL
 
 
 def correlate(
@@ -190,23 +76,6 @@ def kendall(
     table = correlate(frame, target, labels, resamples, seed, level)
     names = ("measure", "n", "configurations", "tau_b", "tau_a", "note")
     return table[[c for c in table.columns if c.split(".")[0] in names]]
-
-
-def check_frame(frame: pd.DataFrame, target: str) -> None:
-    """Refuse, with ValueError, a frame without the target column or with more than one stop."""
-    if target not in frame.columns:
-        allowed = [c for c in frame.columns if c.startswith(("gap.", "test.", "gen."))]
-        raise ValueError(f"target: {target}: allowed are {', '.join(allowed) or 'none: the frame has no gap'}")
-    if "stop" in frame.columns and len(frame["stop"].unique()) > 1:
-        raise ValueError(f"stop: {', '.join(frame['stop'].unique())}: rows of one stop are allowed; see load.at_stop")
-
-
-def _why_undefined(x: Floats, y: Floats) -> str:
-    reasons = [f"tau-b NaN: the {name} is constant" for name, v in (("measure", x), ("target", y)) if (v == v[0]).all()]
-    infinite = int((np.isinf(x) | np.isinf(y)).sum())
-    if infinite:
-        reasons.append(f"Pearson NaN: {infinite} infinite values")
-    return "; ".join(reasons)
 
 
 def _row(label: str, c: Coefficients, level: float) -> dict[str, object]:

@@ -14,8 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.columns import axes as varying
-from analysis.columns import measures, values
-from analysis.statistics.correlation import check_frame
+from analysis.columns import check_frame, measures, values
 from analysis.statistics.matched_pairs import Neighbours, neighbours, signs
 
 Floats = NDArray[np.float64]

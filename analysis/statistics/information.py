@@ -17,8 +17,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.columns import axes as varying
-from analysis.columns import axis_columns, codes, measures, values
-from analysis.statistics.correlation import check_frame, spread
+from analysis.columns import axis_columns, check_frame, codes, measures, values
+from analysis.statistics.coefficients import spread
 from analysis.statistics.pair_table import pair_tables
 
 Floats = NDArray[np.float64]

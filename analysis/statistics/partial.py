@@ -18,8 +18,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from analysis.columns import configurations, measures, values
-from analysis.statistics.correlation import RESAMPLES, check_frame, coefficients, coefficients_of_many
+from analysis.columns import check_frame, configurations, measures, values
+from analysis.statistics.coefficients import RESAMPLES, coefficients, coefficients_of_many
 from analysis.statistics.resample import Interval, interval, multiplicities
 
 Floats = NDArray[np.float64]

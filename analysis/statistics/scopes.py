@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.columns import axes, configurations, measures, values
-from analysis.statistics.correlation import RESAMPLES, check_frame, coefficients_of_many
+from analysis.columns import axes, check_frame, configurations, measures, values
+from analysis.statistics.coefficients import RESAMPLES, coefficients_of_many
 from analysis.statistics.matched_pairs import neighbours, signs
 
 SCOPES = ("hp.dataset", "hp.model")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.drawing.render import lacking
-from analysis.drawing.style import ordered
+from analysis.stopwise import lacking
+from analysis.vocabulary import ordered
 
 TITLE = "Cost of training and of each measure"
 FRAME = "timings"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.selection import last_layer, trained
-from analysis.statistics.correlation import RESAMPLES
+from analysis.statistics.coefficients import RESAMPLES
+from analysis.statistics.differences import differences
 from analysis.statistics.resample import WORDS
-from analysis.statistics.significance import differences
 from analysis.stopwise import stopwise
 
-TITLE = "Difference of τ_b between relative flatness and each other measure, and power"
+TITLE = "Difference of τ_b between the first measure and each other one, and power"
 METHOD = (
     f"Paired, with {WORDS}; networks needed: how many networks, of as many more configurations in proportion, would "
     "show a difference of 0.1 with power 0.8 at the 0.05 level: more seeds of the same configurations do not. A sum "

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.columns import axes
-from analysis.drawing.style import hyperparameter
 from analysis.selection import with_last_layer
 from analysis.statistics.granulated import granulated
 from analysis.stopwise import stopwise
+from analysis.vocabulary import hyperparameter_words
 
 TITLE = "Granulated rank correlation ψ along each hyperparameter, and Ψ"
 METHOD = (
@@ -37,5 +37,5 @@ def build(frame: pd.DataFrame) -> pd.DataFrame:
 
 def axis_words(axis: str) -> str:
     """An axis as the tables name it."""
-    words = hyperparameter(axis.removeprefix("all but "))
+    words = hyperparameter_words(axis.removeprefix("all but "))
     return f"all but {words}" if axis.startswith("all but ") else {"all": "all (Ψ)"}.get(axis, words)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.selection import last_layer, trained, transforms
-from analysis.statistics.correlation import RESAMPLES, correlate
+from analysis.statistics.coefficients import RESAMPLES
+from analysis.statistics.correlation import correlate
 from analysis.statistics.partial import partial
 from analysis.statistics.resample import WORDS
 from analysis.stopwise import stopwise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.selection import with_last_layer
-from analysis.statistics.correlation import RESAMPLES
+from analysis.statistics.coefficients import RESAMPLES
 from analysis.statistics.partial import controls, partial
 from analysis.statistics.resample import WORDS
 from analysis.stopwise import stopwise

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.columns import axes, axis_columns, hyperparameters
-from analysis.drawing.style import hyperparameter
 from analysis.selection import with_last_layer
-from analysis.statistics.correlation import RESAMPLES
-from analysis.statistics.significance import BLOCKS, permutation
+from analysis.statistics.coefficients import RESAMPLES
+from analysis.statistics.permutation import BLOCKS, permutation
 from analysis.stopwise import stopwise
+from analysis.vocabulary import hyperparameter_words
 
 TITLE = "Correlation and permutation p within each hyperparameter, and among seeds alone"
 METHOD = (
@@ -47,7 +47,7 @@ def settings(frame: pd.DataFrame) -> dict[str, list[str]]:
     found = {WHOLE: [b for b in BLOCKS if b in frame.columns]}
     grid = axes(frame)
     if 1 < len(grid) <= _MOST:
-        found |= {hyperparameter(axis): axis_columns([axis]) for axis in grid}
+        found |= {hyperparameter_words(axis): axis_columns([axis]) for axis in grid}
     if grid and frame.duplicated(hyperparameters(frame)).any():
         found["configuration"] = hyperparameters(frame)
     return found

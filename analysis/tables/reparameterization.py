@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
-from analysis.columns import configurations, layers, values
 from analysis.selection import transforms
-from analysis.statistics.correlation import RESAMPLES, coefficients_of_many
+from analysis.statistics.coefficients import RESAMPLES
+from analysis.statistics.reparameterization import NEEDS, before_and_after
 from analysis.statistics.resample import WORDS
 from analysis.stopwise import stopwise
-from study.names import Label
 
 TITLE = "Correlation with the gap before and after reparameterization"
 METHOD = (
@@ -18,7 +16,6 @@ METHOD = (
     "layers. Largest change is the largest relative change of the measure over the networks; "
     f"{WORDS}."
 )
-NEEDS = "measures of reparameterized networks (columns measure.<label>@<transform>)"
 
 
 def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
@@ -41,42 +38,3 @@ def _checked(frame: pd.DataFrame) -> str:
         return ""
     runs = f"{frame['key'][seen.notna()].nunique()} of {frame['key'].nunique()} networks"
     return f" Outputs moved by at most {float(seen.max()):.1g} of the largest (recorded for {runs})."
-
-
-def before_and_after(
-    kept: pd.DataFrame, target: str, taken: dict[str, list[str]], resamples: int = RESAMPLES
-) -> pd.DataFrame:
-    """A row a measure, layer and transform of `taken` (label -> transforms), as trained first."""
-    rows = [
-        (label, layer, transform)
-        for label, names in taken.items()
-        for layer in ("all", *layers(kept, str(Label.parse(label).at(transform=names[0]))))
-        for transform in ("none", *names)
-    ]
-    gap = values(kept, target)
-    columns = [values(kept, column_of(*row)) for row in rows]
-    every = coefficients_of_many([(x, gap) for x in columns], configurations(kept), resamples)
-    found = []
-    for (label, layer, transform), after, c in zip(rows, columns, every, strict=True):
-        row: dict[str, object] = {"measure": label, "layer": layer, "transform": transform, "n": c.n}
-        row["configurations"] = c.n_configurations
-        for name in ("tau_b", "pearson"):
-            bounds = c.interval(name)
-            row[name] = c.point[name]
-            row |= {f"{name}.low": bounds.low, f"{name}.high": bounds.high} if resamples else {}
-        row["largest_change"] = _largest_change(values(kept, column_of(label, layer, "none")), after)
-        found.append(row)
-    return pd.DataFrame(found)
-
-
-def column_of(label: str, layer: str, transform: str) -> str:
-    """The records' column of a measure, layer ("all": the sum) and transform ("none": as trained)."""
-    taken = {"transform": "" if transform == "none" else transform, "layer": "" if layer == "all" else layer}
-    return Label.parse(label).at(**taken).column
-
-
-def _largest_change(before: np.ndarray, after: np.ndarray) -> float:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        change = np.abs(after - before) / np.abs(before)
-    known = change[~np.isnan(change)]
-    return float(known.max()) if len(known) else float("nan")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.selection import trained
-from analysis.statistics.correlation import RESAMPLES
+from analysis.statistics.coefficients import RESAMPLES
 from analysis.statistics.resample import WORDS
 from analysis.statistics.scopes import by_scope
 from analysis.stopwise import stopwise

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
-from analysis.columns import main_stop, values
+from analysis.columns import main_stop
 from analysis.selection import transforms
+from analysis.statistics.reparameterization import NEEDS_FACTORS, before_and_after, column_of, median_ratio
 from analysis.stopwise import stopwise
-from analysis.tables.reparameterization import before_and_after, column_of
 from study.transforms.rescaling import given_factor
 
 TITLE = "Sweep of the rescaling factor: each measure over its value before, and its correlation with the gap"
-NEEDS = "measures of networks rescaled by given factors (columns measure.<label>@factor_<a>)"
 METHOD = "Ratio is the median over networks of after / before; no resamples."
 
 
@@ -32,12 +30,4 @@ def build(frame: pd.DataFrame) -> pd.DataFrame:
         return table[["measure", "layer", "factor", "n", "ratio", "largest_change", "tau_b", "pearson"]]
 
     rows = frame[frame["stop"] == main_stop(frame)] if len(frame) else frame
-    return stopwise(rows, one, TITLE, METHOD, needs=NEEDS)
-
-
-def median_ratio(frame: pd.DataFrame, before: str, after: str) -> float:
-    """Median over networks of one column over another, where it is positive and finite; NaN where it never is."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = values(frame, after) / values(frame, before)
-    known = ratio[np.isfinite(ratio) & (ratio > 0)]
-    return float(np.median(known)) if len(known) else float("nan")
+    return stopwise(rows, one, TITLE, METHOD, needs=NEEDS_FACTORS)

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.exclude import VARIANTS
+from analysis.exclude import STANDARD, Variants
 from analysis.selection import with_last_layer
-from analysis.statistics.correlation import RESAMPLES, correlate
+from analysis.statistics.coefficients import RESAMPLES
+from analysis.statistics.correlation import correlate
 from analysis.statistics.partial import partial
 from analysis.statistics.resample import WORDS
 from analysis.stopwise import stopwise
 
 TITLE = "The same correlations under other exclusion rules"
 METHOD = (
-    "default: this study's rules; authors_2021 and mnist_2019: those of the source papers' code and protocol, never "
-    "used elsewhere; all: nothing left out. ρ given training loss is Spearman's partial coefficient. In "
-    f"brackets {WORDS}."
+    "default: the rules of every other table; all: nothing left out; any other variant is of the study's file and used "
+    f"nowhere else. ρ given training loss is Spearman's partial coefficient. In brackets {WORDS}."
 )
 NEEDS = "two networks with a gap at one stop"
 
 
-def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
+def build(frame: pd.DataFrame, resamples: int = RESAMPLES, rules: Variants = STANDARD) -> pd.DataFrame:
     """Columns: stop, target, rules, measure, n, configurations, tau_b, pearson and, where there is a training loss,
     spearman_given_loss (partial) with bounds."""
 
@@ -35,18 +35,15 @@ def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
             table[f"spearman_given_loss{end}"] = held[f"partial_spearman{end}"].reindex(table["measure"]).to_numpy()
         return table
 
-    tables = {rules: stopwise(frame, one, TITLE, "", needs=NEEDS, rules=rules) for rules in VARIANTS}
-    built = {rules: table for rules, table in tables.items() if not table.attrs.get("lacks")}
+    tables = {name: stopwise(frame, one, TITLE, "", needs=NEEDS, rules=rules[name]) for name in rules}
+    built = {name: table for name, table in tables.items() if not table.attrs.get("lacks")}
     if not built:
         return tables["default"]
-    for rules, table in built.items():
-        table.insert(2, "rules", rules)
-    together = pd.concat([table.assign(place=range(len(table))) for table in built.values()], ignore_index=True)
-    stops = {stop: place for place, stop in enumerate(dict.fromkeys(together["stop"]))}
-    place = together["rules"].map(list(VARIANTS).index)
-    together = together.assign(stop_place=together["stop"].map(stops), rules_place=place)
-    together = together.sort_values(["stop_place", "rules_place", "place"], ignore_index=True)
-    together = together.drop(columns=["stop_place", "rules_place", "place"])
-    counts = " ".join(f"{rules}: {table.attrs['note'].strip()}" for rules, table in built.items())
-    together.attrs |= {"title": TITLE, "note": f"{METHOD.format(resamples=f'{resamples:,}')} {counts}"}
+    for name, table in built.items():
+        table.insert(2, "rules", name)
+    order = {stop: place for place, stop in enumerate(dict.fromkeys(s for t in built.values() for s in t["stop"]))}
+    together = pd.concat(built.values(), ignore_index=True)
+    together = together.sort_values("stop", key=lambda stop: stop.map(order), kind="stable", ignore_index=True)
+    counts = " ".join(f"{name}: {table.attrs['note'].strip()}" for name, table in built.items())
+    together.attrs = {"title": TITLE, "note": f"{METHOD.format(resamples=f'{resamples:,}')} {counts}"}
     return together

@@ -75,7 +75,8 @@ class RunPaths:
 
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-CONFIGS = CHECKOUT / "configs"
+CONFIGS = CHECKOUT / "configs"  # what each study runs
+SHOWN = CHECKOUT / "analysis/studies"  # what each study shows
 
 
 def runs_folder() -> Path:

@@ -9,8 +9,9 @@ import pytest
 from scipy import stats
 
 from analysis import correlate, kendall
-from analysis.statistics import correlation
-from analysis.statistics.correlation import coefficients, more_coefficients, tau
+from analysis.statistics import coefficients as module
+from analysis.statistics.coefficients import coefficients, tau
+from analysis.statistics.correlation import more_coefficients
 from analysis.statistics.pairs import GroupSigns, PairSigns
 from analysis.statistics.resample import bca, multiplicities
 from analysis.statistics.weighted import WeightedSums
@@ -50,7 +51,7 @@ def test_taus_and_pearson_equal_loops_over_pairs(seed):
 def test_replicates_and_jackknife_equal_samples_written_out(seed, few, monkeypatch):
     """Both by sums between configurations, for few of them, and by sums over runs, for many."""
     monkeypatch.setattr("analysis.statistics.weighted._FEW", few)
-    correlation._coefficients.cache_clear()
+    module._coefficients.cache_clear()
     x, y, groups = awkward(seed)
     c = coefficients(x, y, groups, resamples=15, seed=3)
     left, right, kept = brute.complete(x, y, groups)

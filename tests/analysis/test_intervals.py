@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.statistics.correlation import coefficients
+from analysis.statistics.coefficients import coefficients
+from analysis.statistics.permutation import permutation
 from analysis.statistics.resample import FEW, bca, interval, jackknife
-from analysis.statistics.significance import permutation
 from analysis.statistics.within_groups import within_blocks
 
 

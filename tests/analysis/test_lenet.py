@@ -15,12 +15,25 @@ from analysis.figures import Lacking
 from analysis.figures import last_layer as scatter
 from analysis.figures import last_layer_stops as beside
 from analysis.selection import trained, transforms, with_last_layer
-from analysis.statistics.correlation import coefficients, correlate, tau
+from analysis.statistics.coefficients import coefficients, tau
+from analysis.statistics.correlation import correlate
 from analysis.statistics.partial import partial as partial_rank
 from analysis.statistics.partial import partial_tau
 from analysis.stopwise import first_target
-from analysis.tables import correlation, last_layer, partial, permutation, reparameterization, stops, variants, within
+from analysis.studies.reader import read_shown
+from analysis.tables import (
+    correlation,
+    last_layer,
+    last_layer_stops,
+    partial,
+    permutation,
+    reparameterization,
+    settings,
+    variants,
+)
 from tests.support.synthetic import LENET_STOPS, TRANSFORMS, synthetic_lenet
+
+KAPPA = ["kappa_2019"]
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +56,7 @@ def test_the_shape_is_that_of_the_study(lenet):
 
 def test_tables_of_trained_networks_hold_no_reparameterized_ones(lenet):
     few = lenet[lenet["stop"].isin(["loss_0.01", "epoch_20"])]
-    for table in (correlation.build(few, 0), partial.build(few, 0), within.build(few, 0), variants.build(few, 0)):
+    for table in (correlation.build(few, 0), partial.build(few, 0), settings.build(few, 0), variants.build(few, 0)):
         assert not table["measure"].str.contains("@").any() and "kappa_2019.fc3" in set(table["measure"])
 
 
@@ -95,7 +108,7 @@ def test_before_and_after_of_every_draw_for_both_gaps_and_for_the_layers_that_ch
 
 
 def test_within_each_pair_and_within_each_init(lenet, kept):
-    table = within.build(lenet, 0)
+    table = settings.build(lenet, 0)
     assert set(table["target"]) == {"gap.loss", "gap.error"}
     table = table[(table["stop"] == "loss_0.01") & (table["target"] == "gap.loss")]
     assert table.groupby("axis")["setting"].nunique().to_dict() == {"init": 4, "learning rate & batch size": 4}
@@ -121,7 +134,8 @@ def test_a_relation_that_turns_within_the_settings_is_shown_turned():
 
 
 def test_the_authors_exclusions_are_a_named_variant_that_drops_the_three_smallest_gaps(lenet, kept):
-    table = variants.build(lenet, 0).set_index(["stop", "rules", "measure"])
+    rules = read_shown("lenet5_cifar10").rules
+    table = variants.build(lenet, 0, rules).set_index(["stop", "rules", "measure"])
     smaller = kept.drop(kept["gap.loss"].nsmallest(3).index)
     ours = correlate(smaller, labels=["kappa_2019.fc3"], resamples=0).iloc[0]
     theirs = table.loc[("loss_0.01", "authors_2021", "kappa_2019.fc3")]
@@ -164,7 +178,7 @@ def test_a_setting_looks_the_same_where_another_is_left_out():
     lenet = synthetic_lenet()
     gone = (lenet["hp.lr"] == lenet["hp.lr"].min()) & (lenet["stop"] == "loss_0.1")
     lenet.loc[gone, "train.converged"] = False
-    for figure, panel in ((beside.build(lenet), 0), (beside.build(lenet), 1)):
+    for figure, panel in ((beside.build(lenet, KAPPA), 0), (beside.build(lenet, KAPPA), 1)):
         drawn = {tuple(c) for part in figure.axes[panel].collections for c in part.get_facecolors()[:, :3]}
         named = [to_rgb(h.get_color()) for h in figure.legends[0].legend_handles if h.get_marker() == "o"]
         assert len(drawn) == 3 + panel and drawn <= set(named)
@@ -172,7 +186,7 @@ def test_a_setting_looks_the_same_where_another_is_left_out():
 
 
 def test_both_gaps_at_every_stop_stand_in_one_figure(lenet, kept):
-    figure = beside.build(lenet)
+    figure = beside.build(lenet, KAPPA)
     assert len(figure.axes) == 12
     below = figure.axes[6 + 1]  # the error gap at the second stop
     points = np.concatenate([c.get_offsets() for c in below.collections])
@@ -185,7 +199,7 @@ def test_both_gaps_at_every_stop_stand_in_one_figure(lenet, kept):
 
 def test_stop_beside_stop_is_the_last_layers_table_turned(lenet):
     few = lenet[lenet["stop"].isin(["loss_0.01", "epoch_20"])]
-    long, turned = last_layer.build(few, 50), stops.build(few, 50)
+    long, turned = last_layer.build(few, 50), last_layer_stops.build(few, 50)
     names = {
         "pearson": "Pearson r",
         "pearson_after": "r after rescaling",

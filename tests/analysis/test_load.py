@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.columns import at_stop, axes, configurations, layers, main_stop, measures, stops, varying
-from analysis.exclude import RULES, VARIANTS, exclude
+from analysis.exclude import DEFAULT, exclude, read_rule
 from analysis.load import InputError, load_study, read_ledger, read_records
 
 
@@ -122,16 +122,30 @@ def test_each_row_is_counted_under_one_rule(make_records):
     assert exclusions.table()["runs"].sum() == 81
 
 
-def test_variants_name_rules_and_the_authors_drop_three_gaps(make_records):
+def test_rules_with_options_leave_out_what_they_name(make_records):
     frame = make_records()
-    assert all(rule in RULES for rules in VARIANTS.values() for rule in rules)
-    kept, exclusions = exclude(frame, "authors_2021")
-    assert exclusions.counts["smallest_three_gaps"] == 3
+    kept, exclusions = exclude(frame, [*DEFAULT, read_rule({"smallest_gaps": {"n": 3}})])
+    assert exclusions.counts["smallest_gaps(n=3)"] == 3
     assert kept["gap.loss"].min() > exclude(frame)[0]["gap.loss"].nsmallest(3).max()
-    with pytest.raises(ValueError, match="variant: mine: allowed are default"):
-        exclude(frame, "mine")
-    with pytest.raises(ValueError, match="rule: mine: allowed are not_converged"):
-        exclude(frame, ["mine"])
+    equal, above = (read_rule({k: {"column": "hp.lr", "value": 0.03}}) for k in ("equal", "above"))
+    assert exclude(frame, [equal])[1].counts == {"equal(column=hp.lr,value=0.03)": 27}
+    left, counted = exclude(frame, [equal, above])
+    assert set(left["hp.lr"]) == {0.01} and "hp.lr above 0.03" in counted.note
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ("mine", "mine: allowed are not_converged, diverged"),
+        ({"above": {"column": "train.error"}}, "above: .*: allowed is {column: str, value: float}"),
+        ({"smallest_gaps": {"n": "three"}}, "smallest_gaps.n: three: a int is allowed"),
+        ({"diverged": {"n": 1}}, "diverged: .*: allowed is no option"),
+        ({"diverged": {}, "not_converged": {}}, "allowed are not_converged"),
+    ],
+)
+def test_a_wrong_rule_is_named(choice, message):
+    with pytest.raises(ValueError, match=message):
+        read_rule(choice)
 
 
 def test_hyperparameters_changed_only_together_are_one_axis(records):

@@ -14,8 +14,8 @@ from analysis.columns import at_stop, layers, measures, values
 from analysis.load import Source
 from analysis.make import Made
 from analysis.page.report import write_report
-from analysis.statistics.correlation import tau
-from analysis.tables import correlation, exclusions
+from analysis.statistics.coefficients import tau
+from analysis.tables import exclusions, headline
 from tests.support import chromium
 
 pytestmark = pytest.mark.skipif(bool(chromium.missing()), reason=chromium.missing() or "present")
@@ -36,18 +36,18 @@ def frame(make_records) -> pd.DataFrame:
 
 
 @pytest.fixture
-def page(frame, browser, tmp_path, monkeypatch) -> chromium.Browser:
-    write(tmp_path / "report.html", monkeypatch, Source("toy", "A <toy> & co", frame, Path("toy.csv")))
+def page(frame, browser, tmp_path) -> chromium.Browser:
+    write(tmp_path / "report.html", Source("toy", "A <toy> & co", frame, Path("toy.csv")))
     browser.open(tmp_path / "report.html")
     assert browser.complaints() == []
     return browser
 
 
-def write(path: Path, monkeypatch: pytest.MonkeyPatch, *sources: Source) -> None:
+def write(path: Path, *sources: Source) -> None:
     """A page with the explorer and one table: the others are no concern of the browser."""
-    monkeypatch.setattr("analysis.page.report.parts", lambda package: [])
     made = [
-        Made(tables={"correlation": correlation.build(s.records, 0), "x": exclusions.build(s.records)}) for s in sources
+        Made(tables={"headline": headline.build(s.records, 0), "exclusions": exclusions.build(s.records)})
+        for s in sources
     ]
     write_report(list(zip(sources, made, strict=True)), path)
 
@@ -209,11 +209,11 @@ def test_nothing_is_fetched_and_both_schemes_are_readable(page):
     page.prefer("light")
 
 
-def test_two_studies_are_explored_apart_and_together(make_records, browser, tmp_path, monkeypatch):
+def test_two_studies_are_explored_apart_and_together(make_records, browser, tmp_path):
     first, second = make_records(), make_records(seed=5).assign(**{"gap.error": np.nan})
     second["key"] = [f"b{k}" for k in second["key"]]
     sources = Source("one", "One", first, Path("1")), Source("two", "Two", second, Path("2"))
-    write(tmp_path / "both.html", monkeypatch, *sources)
+    write(tmp_path / "both.html", *sources)
     browser.open(tmp_path / "both.html")
     assert shown(browser)[1] == 156
     choose(browser, "colour", "study")

@@ -12,16 +12,16 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from analysis import items
 from analysis.__main__ import main
-from analysis.columns import configurations
 from analysis.figures import Lacking, sweep
 from analysis.figures import slices as slices_figure
-from analysis.figures.stability import curves
 from analysis.load import Source
-from analysis.make import make, parts, write
-from analysis.statistics.correlation import tau
+from analysis.make import make, write
+from analysis.statistics.coefficients import tau
+from analysis.statistics.stability import stability
 from analysis.stopwise import first_target
-from analysis.tables import invariance, reparameterization, within
+from analysis.tables import reparameterization, settings
 from analysis.tables import sweep as sweep_table
 
 
@@ -47,13 +47,10 @@ def test_a_study_with_everything_lacks_nothing(make_records, tmp_path):
     records = make_records(transforms=("layerwise_1", "factor_20"), stops=("loss_0.1", "loss_0.01"))
     records = records[records["hp.init_gain"] == records["hp.init_gain"].iloc[0]]  # a grid of two axes
     timings = pd.DataFrame({"key": records["key"], "stop": "", "item": "train", "seconds": 1.0})
-    audit = pd.DataFrame(
-        [("hessian_trace", "layerwise", 5.0, 1.0, 2.0)], columns=["measure", "transform", "factor", "before", "after"]
-    )
-    frames = {"timings": timings, "curves": training_curves(records), "slices": loss_slices(), "audit": audit}
+    frames = {"timings": timings, "curves": training_curves(records), "slices": loss_slices()}
     made = make(source(records, **frames))
-    assert made.lacking == {}
-    assert {p.name for p in parts("figures")} == set(made.figures)
+    assert set(made.lacking) == {"table published"}
+    assert set(items.names("figure")) == set(made.figures)
     for path in write(made, tmp_path):
         assert path.stat().st_size > 0
         if path.suffix == ".pdf":
@@ -99,16 +96,17 @@ def test_slices_draw_a_line_a_transform_in_a_panel_a_normalization():
 
 
 def test_stability_ends_at_the_coefficient_of_all_networks(records):
-    group = configurations(records)
-    networks, low, middle, high = curves(records, ["relative_flatness"], "gap.loss", group)
-    assert networks[-1] == 81 and low[-1, 0] == middle[-1, 0] == high[-1, 0]
-    assert high[0, 0] - low[0, 0] > 0.05
+    table = stability(records, labels=["relative_flatness"])
+    first, last = table.iloc[0], table.iloc[-1]
+    assert last["networks"] == 81 and first["high"] - first["low"] > 0.05
+    assert last["low"] == last["high"] == pytest.approx(tau(records["measure.relative_flatness"], records["gap.loss"]))
+    with pytest.raises(ValueError, match="configurations: 3: at least 8"):
+        stability(records[records["hp.lr"].eq(0.1) & records["hp.batch_size"].eq(8)])
 
 
 def test_a_new_table_is_found_by_its_file_name():
-    names = [p.name for p in parts("tables")]
     files = {p.stem for p in Path("analysis/tables").glob("*.py")} - {"__init__"}
-    assert names == sorted(files) and all(p.title for p in parts("tables"))
+    assert list(items.names("table")) == sorted(files) and all(p.title and p.about for p in items.parts("table"))
 
 
 def test_ledger_writes_every_table_under_the_stem(make_ledger, tmp_path, capsys):
@@ -116,9 +114,10 @@ def test_ledger_writes_every_table_under_the_stem(make_ledger, tmp_path, capsys)
     make_ledger(n_rows=120, n_measures=3, n_seeds=2).to_csv(path, index=False)
     assert main(["ledger", str(path), "--results", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out.strip().endswith("report.html")
-    for part in parts("tables"):
-        for suffix in (".csv", ".md", ".tex"):
-            assert (tmp_path / "out" / "mine" / "tables" / (part.name + suffix)).is_file()
+    written = {path.name for path in (tmp_path / "out" / "mine" / "tables").iterdir()}
+    lacking = {"published", "cost", "layers", "last_layer", "last_layer_stops", "reparameterization", "sweep"}
+    made = set(items.names("table")) - lacking - {"partial"}
+    assert written == {name + suffix for name in made for suffix in (".csv", ".md", ".tex")}
     table = pd.read_csv(tmp_path / "out" / "mine" / "tables" / "correlation.csv")
     assert table["tau_b"].is_monotonic_decreasing and (table["n"] < 120).all()
 
@@ -152,21 +151,13 @@ def test_ten_thousand_rows_and_forty_measures_fit_in_memory(make_ledger, tmp_pat
 
 
 def test_within_a_setting_only_its_networks_count(records):
-    table = first_target(within.build(records, resamples=0))
+    table = first_target(settings.build(records, resamples=0))
     one = table[(table["axis"] == "learning rate") & (table["setting"] == "0.03")].set_index("measure")
     rows = records[(records["hp.lr"] == 0.03) & records["train.converged"]]
     assert one.loc["relative_flatness", "n"] == len(rows) == 27
     assert one.loc["relative_flatness", "tau_b"] == pytest.approx(
         tau(rows["measure.relative_flatness"], rows["gap.loss"])
     )
-
-
-def test_invariance_audit_shows_the_largest_change():
-    rows = [("hessian_trace", "layerwise", f, 2.0, 2.0 / f**2) for f in (0.5, 1.0, 4.0)]
-    rows += [("relative_flatness", "layerwise", f, 3.0, 3.0) for f in (0.5, 4.0)]
-    table = invariance.build(pd.DataFrame(rows, columns=["measure", "transform", "factor", "before", "after"]))
-    assert table["measure"].tolist() == ["relative_flatness", "hessian_trace"] and table["layerwise"].tolist() == [0, 3]
-    assert "audit.csv" in invariance.build(pd.DataFrame()).attrs["lacks"]
 
 
 def test_sweep_is_flat_for_an_invariant_measure_and_falls_for_the_trace(records):

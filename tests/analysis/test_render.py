@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 
 from analysis.drawing import render, style
 from analysis.drawing.ticks import linear, logarithmic
+from analysis.stopwise import lacking
+from analysis.vocabulary import measure_words, ordered
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def test_terminal_text_shows_every_row_without_markup(table):
 
 
 def test_a_lacking_table_says_so_in_every_format():
-    table = render.lacking("Costs", "timings.csv")
+    table = lacking("Costs", "timings.csv")
     for text in (render.to_markdown(table), render.to_latex(table), render.to_text(table)):
         assert "timings.csv" in text
     assert render.to_csv(table).strip() == ""
@@ -95,7 +97,7 @@ def test_measures_have_one_look_each_and_unknown_ones_are_shown_as_they_are():
         "hessian_trace",
         "relative_flatness",
     ]
-    assert style.ordered(labels) == [
+    assert ordered(labels) == [
         "relative_flatness",
         "hessian_trace",
         "hessian_trace@layerwise_1",
@@ -103,9 +105,9 @@ def test_measures_have_one_look_each_and_unknown_ones_are_shown_as_they_are():
         "train_loss",
         "zeta",
     ]
-    assert style.look("hessian_trace.fc1").words == "Hessian trace, fc1"
-    assert style.look("hessian_trace@layerwise_1").words == "Hessian trace @layerwise_1"
-    assert style.look("new_measure").words == "new measure"
+    assert measure_words("hessian_trace.fc1") == "Hessian trace, fc1"
+    assert measure_words("hessian_trace@layerwise_1") == "Hessian trace @layerwise_1"
+    assert measure_words("new_measure") == "new measure"
 
 
 RANGES = [(1e-6, 1e3), (0.02, 1.2), (900, 5500), (300, 2200), (330, 780), (510, 590), (2.7e-4, 5.5e-3), (1e-5, 4e-5)]

@@ -12,12 +12,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import analysis.__main__ as command_line
-from analysis import cache
+from analysis import cache, commands, items
 from analysis.__main__ import main
 from analysis.load import Source, load_study
-from analysis.make import make, parts
-from analysis.tables import correlation
+from analysis.make import make
+from analysis.tables import correlation, headline
 from tests.support.synthetic import synthetic_records
 
 
@@ -54,8 +53,8 @@ def test_report_prints_the_table_and_last_the_page(reported):
 
 def test_report_writes_each_table_three_times_and_each_figure_twice(reported):
     folder = reported[0] / "toy"
-    for part in parts("tables"):
-        assert {p.suffix for p in (folder / "tables").glob(f"{part.name}.*")} == {".csv", ".md", ".tex"}
+    for name in set(items.names("table")) - {"published", "last_layer_stops", "reparameterization", "sweep"}:
+        assert {p.suffix for p in (folder / "tables").glob(f"{name}.*")} == {".csv", ".md", ".tex"}
     for name in ("forest", "scatter", "granulated", "layers", "stability"):
         pdf = (folder / "figures" / f"{name}.pdf").read_bytes()
         assert pdf.startswith(b"%PDF") and b"/Type3" not in pdf
@@ -95,7 +94,7 @@ def test_nothing_is_made_again_unless_something_changed(tmp_path, capsys, monkey
         path.write_text("a page")
         return [picture, path], f"{len(sources[0].records)} rows \u03c4\n"
 
-    monkeypatch.setattr(command_line, "_build", build)
+    monkeypatch.setattr(commands, "write_all", build)
 
     def again() -> tuple[str, int]:
         builds.clear()
@@ -141,7 +140,10 @@ def test_the_mark_knows_the_code_the_frames_and_the_options(records, tmp_path, m
 
 
 def test_what_a_study_lacks_is_printed(reported):
-    assert any(line.startswith("not shown: figure slices: needs slices.csv") for line in reported[1])
+    (line,) = [line for line in reported[1] if line.startswith("not shown: ")]
+    assert "; figure slices (needs slices.csv" in line and "table reparameterization (needs" in line
+    page = (reported[0] / "toy" / "report.html").read_text(encoding="utf-8")
+    assert page.count("figure slices: needs slices.csv") == 1 and 'id="toy-table-reparameterization"' not in page
 
 
 def test_a_missing_study_is_one_line_and_status_2(tmp_path, capsys):
@@ -175,6 +177,6 @@ def test_the_first_table_counts_only_what_its_own_stop_left_out(make_records):
     late = (frame["stop"] == "loss_0.01") & (frame["hp.lr"] == 0.1)
     frame.loc[late, "train.converged"] = False
     table = correlation.build(frame, resamples=0)
-    note = correlation.headline(table, "loss_0.01", "gap.loss").attrs["note"]
+    note = headline.build(frame, resamples=0).attrs["note"]
     assert "loss_0.01: 51 of 81 runs" in note and "loss_0.1:" not in note
     assert "loss_0.1: 78 of 81 runs" in table.attrs["note"]

@@ -6,21 +6,25 @@ import numpy as np
 import pytest
 
 from analysis.__main__ import main
-from analysis.load import InputError
+from analysis.exclude import STANDARD
 from analysis.statistics.correlation import correlate
-from analysis.verify import EXPECTED, Claim, Expectation, compare, read_expectation, verify
+from analysis.statistics.published import Claim, Published
+from analysis.studies.reader import read_shown
+from analysis.tables import published
+from analysis.verify import verify
 from tests.support.synthetic import synthetic_lenet
 
 
-def expectation(*claims: Claim) -> Expectation:
-    return Expectation("toy", "a source", "gap.loss", ("default",), claims)
+def compare(frame, claims, resamples=2000):
+    source = Published("a source", "gap.loss", ("default",), tuple(claims))
+    return published.compared(frame, source, STANDARD, resamples)
 
 
 def test_a_number_in_the_interval_agrees_and_one_outside_does_not(records):
     ours = correlate(records[records["train.converged"]]).set_index("measure").loc["relative_flatness"]
     numbers = (ours["pearson"], ours["pearson.high"] + 0.01, ours["pearson.low"] - 0.01)
     claims = [Claim("x", "relative_flatness", "pearson", float(p)) for p in numbers]
-    rows = compare(expectation(*claims), records)
+    rows = compare(records, claims)
     assert [r["verdict"] for r in rows] == ["agrees", "ours is lower", "ours is higher"]
     assert rows[0]["n"] == 78 and rows[0]["ours"] == pytest.approx(ours["pearson"])
 
@@ -33,7 +37,7 @@ def test_phrases_are_read_as_the_file_says(records):
         Claim("first", "hessian_trace", "pearson", "highest", above=("relative_flatness",)),
         Claim("absent", "sharpness", "pearson", 0.5),
     )
-    verdicts = [r["verdict"] for r in compare(expectation(*claims), records, resamples=50)]
+    verdicts = [r["verdict"] for r in compare(records, claims, 50)]
     assert verdicts[0] == "agrees" and verdicts[1].startswith("differs: above")
     assert verdicts[2] == "agrees (of those measured; without absent)" and verdicts[3].startswith(
         "differs: relative_flatness has 0."
@@ -50,16 +54,16 @@ def test_being_above_others_is_read_from_paired_differences(records):
     records.loc[:2, "measure.better"] = np.nan
     asked = {"agrees": ("worse",), "undecided: same": ("worse", "same"), "differs: better": ("same", "better", "few")}
     claims = [Claim("x", "ours", "pearson", "highest", above=above) for above in asked.values()]
-    for row, begin in zip(compare(expectation(*claims), records, 200), asked, strict=True):
+    for row, begin in zip(compare(records, claims, 200), asked, strict=True):
         assert row["verdict"].startswith(begin), row["verdict"]
 
 
 def test_swapping_two_gaps_changes_the_verdicts_number(records):
-    claim = expectation(Claim("x", "relative_flatness", "pearson", 0.9))
-    before = compare(claim, records, 50)[0]["ours"]
+    claims = [Claim("x", "relative_flatness", "pearson", 0.9)]
+    before = compare(records, claims, 50)[0]["ours"]
     order = records["gap.loss"].sort_values().index[[10, -10]]
     records.loc[order, "gap.loss"] = records.loc[order[::-1], "gap.loss"].to_numpy()
-    assert compare(claim, records, 50)[0]["ours"] < before
+    assert compare(records, claims, 50)[0]["ours"] < before
 
 
 def test_a_study_without_committed_records_says_so(tmp_path):
@@ -87,19 +91,22 @@ def test_the_authors_exclusions_are_a_variant_beside_ours(tmp_path):
     assert not table["verdict"].str.contains("not measured").any()
 
 
-def test_every_expectation_has_a_source_and_readable_claims():
-    files = sorted(EXPECTED.glob("*.yaml"))
-    assert len(files) >= 3
-    for path in files:
-        found = read_expectation(path)
-        assert "arXiv" in found.source and found.claims
+def test_what_is_published_has_a_source_and_claims():
+    sources = [source for study in ("lenet5_cifar10", "mnist_mlp_layers") for source in read_shown(study).published]
+    assert len(sources) == 3
+    assert all("arXiv" in source.source and source.claims for source in sources)
 
 
-def test_a_wrong_expectation_is_named(tmp_path):
-    path = tmp_path / "toy.yaml"
-    path.write_text("source: x\ntarget: gap.loss\nclaims:\n  - {item: a, measure: m, coefficient: r, published: 1}\n")
-    with pytest.raises(InputError, match="coefficient: r: allowed are pearson"):
-        read_expectation(path)
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (("a", "m", "r", 1.0), "coefficient: r: allowed are pearson"),
+        (("a", "m", "pearson", "weak"), "published: weak: a number is allowed, or words with at_most or above"),
+    ],
+)
+def test_a_claim_that_cannot_be_judged_is_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        Claim(*fields)
 
 
 def test_verify_prints_published_beside_ours(capsys):

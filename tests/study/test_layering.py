@@ -13,6 +13,12 @@ ONLY = {
     "slurm": "slurm/",
     "analysis": "analysis/",
 }
+# Inside analysis: a module may import what stands before it, and what is of its own room.
+ANALYSIS = (
+    ("columns",), ("exclude", "load", "vocabulary"), ("statistics",), ("selection", "stopwise"), ("drawing",),
+    ("figures", "tables"), ("cache", "items"), ("studies",), ("make", "reference", "verify"), ("manuscript", "page"),
+    ("commands", "wandb_report", "wandb_upload"), ("__main__",),
+)  # fmt: skip
 PROJECT = {"study", "slurm", "analysis", "tests", "relative_flatness"}
 
 
@@ -49,6 +55,99 @@ def violations(root: Path) -> list[str]:
     return found
 
 
+def modules(root: Path) -> dict[str, Path]:
+    """Dotted name -> file, of every module of the project but its tests; a package is its __init__."""
+    files = [path for part in ("study", "slurm", "analysis") for path in sorted((root / part).rglob("*.py"))]
+    names = [path.relative_to(root).with_suffix("").parts for path in files]
+    return {".".join(n[:-1] if n[-1] == "__init__" else n): path for n, path in zip(names, files, strict=True)}
+
+
+def imports(root: Path) -> dict[str, set[str]]:
+    """Module -> the modules of the project that it imports: anywhere in it, also for types alone."""
+    known = modules(root)
+    graph: dict[str, set[str]] = {}
+    for module, path in known.items():
+        package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
+        asked: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                asked |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                above = package[: len(package) - node.level + 1] if node.level else []
+                base = ".".join([*above, *(node.module.split(".") if node.module else [])])
+                # A name in a package is its module, where there is one; else the package itself has it.
+                asked |= {f"{base}.{a.name}" if f"{base}.{a.name}" in known else base for a in node.names}
+        graph[module] = (asked & known.keys()) - {module}
+    return graph
+
+
+def circles(graph: dict[str, set[str]]) -> list[set[str]]:
+    """Groups of modules that import each other, directly or by way of others."""
+
+    def reach(start: str) -> set[str]:
+        seen: set[str] = set()
+        ahead = list(graph[start])
+        while ahead:
+            if (module := ahead.pop()) not in seen:
+                seen.add(module)
+                ahead += graph[module]
+        return seen
+
+    reached = {module: reach(module) for module in graph}
+    found = {
+        frozenset(m for m in there if module in reached[m]) for module, there in reached.items() if module in there
+    }
+    return sorted(map(set, found), key=min)
+
+
+def against_the_order(graph: dict[str, set[str]]) -> list[str]:
+    """Imports inside analysis that lead up, or across to a room that stands beside."""
+    place = {room: at for at, rooms in enumerate(ANALYSIS) for room in rooms}
+    found = []
+    for module, targets in graph.items():
+        for target in targets:
+            if module.startswith("analysis.") and target.startswith("analysis."):
+                own, other = module.split(".")[1], target.split(".")[1]
+                if own != other and place[own] <= place[other]:
+                    found.append(f"{module} imports {target}")
+    return sorted(found)
+
+
+def test_analysis_follows_its_own_direction() -> None:
+    """From columns to statistics, from those to tables and figures, from those to pages and papers."""
+    assert against_the_order(imports(ROOT)) == []
+
+
+def test_nothing_is_imported_in_a_circle() -> None:
+    """Not under TYPE_CHECKING and not inside functions either."""
+    assert circles(imports(ROOT)) == []
+
+
+def test_the_test_sees_an_arrow_up_and_a_circle(tmp_path: Path) -> None:
+    for name, text in {
+        "analysis/__init__.py": "",
+        "analysis/columns.py": "",
+        "analysis/statistics/pairs.py": "from analysis import columns\nfrom analysis.tables.cost import build\n",
+        "analysis/tables/cost.py": "from analysis.figures.forest import build\n",
+        "analysis/figures/forest.py": "def f():\n    from analysis.statistics import pairs\n",
+        "study/run.py": "if TYPE_CHECKING:\n    from .plan import Plan\n",
+        "study/plan.py": "from study import run\n",
+        "slurm/job.py": "import study.run\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    graph = imports(tmp_path)
+    assert graph["analysis.statistics.pairs"] == {"analysis.columns", "analysis.tables.cost"}
+    assert against_the_order(graph) == [
+        "analysis.statistics.pairs imports analysis.tables.cost",
+        "analysis.tables.cost imports analysis.figures.forest",
+    ]
+    assert circles(graph) == [
+        {"analysis.figures.forest", "analysis.statistics.pairs", "analysis.tables.cost"},
+        {"study.plan", "study.run"},
+    ]
+
+
 def test_imports_follow_the_direction() -> None:
     assert violations(ROOT) == []
 
@@ -75,38 +174,6 @@ def test_the_test_sees_a_violation(tmp_path: Path) -> None:
     (tmp_path / "study/data/dataset.py").write_text("def f():\n    import wandb\n")
     (tmp_path / "study/grid.py").write_text("from slurm.submit import submit\n")
     assert violations(tmp_path) == ["study/data/dataset.py imports wandb", "study/grid.py imports slurm"]
-
-
-def imported_modules(root: Path) -> dict[str, set[str]]:
-    """Module of study/ -> those that it imports anywhere: at its top, in functions, for type checking."""
-    files = {p.relative_to(root).with_suffix("").as_posix(): p for p in (root / "study").rglob("*.py")}
-    modules = {name.replace("/", ".").removesuffix(".__init__"): path for name, path in files.items()}
-    graph: dict[str, set[str]] = {name: set() for name in modules}
-    for name, path in modules.items():
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                graph[name] |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-                inside = {f"{node.module}.{alias.name}" for alias in node.names}
-                graph[name] |= inside & modules.keys() if inside & modules.keys() else {node.module}
-    return {name: found & modules.keys() for name, found in graph.items()}
-
-
-def in_circles(graph: dict[str, set[str]]) -> set[str]:
-    """The modules that are left when those that import nothing that is left are taken out, again and again."""
-    left = dict(graph)
-    while done := {name for name, found in left.items() if not found & left.keys()}:
-        left = {name: found for name, found in left.items() if name not in done}
-    return set(left)
-
-
-def test_no_circles(tmp_path: Path) -> None:
-    """Not under TYPE_CHECKING and not inside functions either."""
-    assert in_circles(imported_modules(ROOT)) == set()
-    (tmp_path / "study").mkdir()
-    for one, other in (("a", "b"), ("b", "a")):
-        (tmp_path / f"study/{one}.py").write_text(f"def f():\n    from study.{other} import x\n")
-    assert in_circles(imported_modules(tmp_path)) == {"study.a", "study.b"}
 
 
 def test_training_needs_few_packages() -> None:

@@ -1,4 +1,4 @@
-"""Chance and size: permutation p-values within blocks, many measures at once, differences between two, and power.
+"""Chance: permutation p-values within blocks, of many measures at once, and what a correlation within blocks is.
 
 An analytic p assumes independent networks, which a grid is not. Here the configuration is what is exchanged: all
 seeds of one move together, and only between configurations of one block (data set, model) with equally many runs.
@@ -13,11 +13,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
-from scipy.special import ndtri
 
-from analysis.columns import SEED, codes, configurations, hyperparameters, measures, values
-from analysis.statistics.correlation import RESAMPLES, Coefficients, check_frame, coefficients
-from analysis.statistics.resample import FEW, Interval, interval, jackknife
+from analysis.columns import SEED, check_frame, codes, configurations, hyperparameters, measures, values
+from analysis.statistics.coefficients import RESAMPLES
+from analysis.statistics.resample import jackknife
 from analysis.statistics.within_groups import within_blocks
 
 Floats = NDArray[np.float64]
@@ -89,87 +88,6 @@ def benjamini_hochberg(p: ArrayLike) -> Floats:
         adjusted = np.minimum(1.0, np.minimum.accumulate(scaled[::-1])[::-1])
         q[np.flatnonzero(there)[order]] = adjusted
     return q
-
-
-def differences(
-    frame: pd.DataFrame,
-    target: str = "gap.loss",
-    than: str | None = None,
-    labels: Sequence[str] | None = None,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    level: float = 0.95,
-    detect: float = 0.1,
-) -> pd.DataFrame:
-    """tau-b of one measure (`than`, default the first) less that of every other, by paired bootstrap over
-    configurations.
-
-    Both coefficients are of the runs that have both measures, resampled together. Columns: measure, than, n,
-    configurations, delta_tau_b with .low and .high, se, networks_needed (how many networks, of as many more
-    configurations in proportion, would show a difference of `detect` with power .8 at the .05 level, since the standard
-    error falls as one over the root of their number), note.
-    """
-    check_frame(frame, target)
-    names = measures(frame) if labels is None else list(labels)
-    reference = names[0] if than is None else than
-    if reference not in names:
-        raise ValueError(f"than: {reference}: allowed are {', '.join(names)}")
-    rows = []
-    for name in names:
-        if name == reference:
-            continue
-        ours, other = paired(frame, target, reference, name, resamples, seed)
-        rows.append({"measure": reference, "than": name} | _difference(ours, other, level, detect))
-    columns = ["measure", "than", "n", "configurations", "delta_tau_b", "delta_tau_b.low", "delta_tau_b.high"]
-    return pd.DataFrame(rows, columns=[*columns, "se", "networks_needed", "note"])
-
-
-def paired(
-    frame: pd.DataFrame, target: str, first: str, second: str, resamples: int = RESAMPLES, seed: int = 0
-) -> tuple[Coefficients, Coefficients]:
-    """The coefficients of two measures with `target` over the runs that have both, resampled together."""
-    gap, group = values(frame, target), configurations(frame)
-    x, y = (values(frame, f"measure.{name}") for name in (first, second))
-    there = ~(np.isnan(x) | np.isnan(y) | np.isnan(gap))
-    a, b = (coefficients(v[there], gap[there], group[there], resamples, seed) for v in (x, y))
-    return a, b
-
-
-def difference(a: Coefficients, b: Coefficients, name: str, level: float = 0.95) -> Interval:
-    """The interval of the difference of one coefficient of two that are `paired`."""
-    if not (a.replicates and b.replicates):
-        return Interval(np.nan, np.nan, a.note or b.note)
-    replicates, without = a.replicates[name] - b.replicates[name], a.jackknife[name] - b.jackknife[name]
-    # Half of it lies in [-1, 1], as `interval` wants it.
-    half = interval((a.point[name] - b.point[name]) / 2, replicates / 2, without / 2, level)
-    return Interval(2 * half.low, 2 * half.high, half.reason)
-
-
-def networks_needed(se: float, n: int, difference: float = 0.1, power: float = 0.8, level: float = 0.05) -> float:
-    """How many networks make a difference detectable (two-sided), when n of the same kind have standard error `se`."""
-    if not (np.isfinite(se) and se > 0):
-        return float("nan")
-    return float(np.ceil(n * ((ndtri(1 - level / 2) + ndtri(power)) * se / difference) ** 2))
-
-
-def _difference(a: Coefficients, b: Coefficients, level: float, detect: float) -> dict[str, object]:
-    row: dict[str, object] = {"n": a.n, "configurations": a.n_configurations}
-    delta = a.point["tau_b"] - b.point["tau_b"]
-    bounds, se = difference(a, b, "tau_b", level), _standard_error(a, b)
-    row |= {"delta_tau_b": delta, "delta_tau_b.low": bounds.low, "delta_tau_b.high": bounds.high}
-    return row | {"se": se, "networks_needed": networks_needed(se, a.n, detect), "note": bounds.reason}
-
-
-def _standard_error(a: Coefficients, b: Coefficients) -> float:
-    """Of the difference of tau-b: the bootstrap's, of few configurations the jackknife's, as the interval is."""
-    if not (a.replicates and b.replicates):
-        return float("nan")
-    without = a.jackknife["tau_b"] - b.jackknife["tau_b"]
-    if len(without) < FEW:
-        return float(np.sqrt((len(without) - 1) / len(without) * ((without - without.mean()) ** 2).sum()))
-    drawn = a.replicates["tau_b"] - b.replicates["tau_b"]
-    usable = drawn[np.isfinite(drawn)]
-    return float(usable.std(ddof=1)) if len(usable) > 1 else float("nan")
 
 
 def _p_values(x: Floats, y: Floats, group: Ints, block: Ints, permutations: int, seed: int) -> tuple[Floats, str]:

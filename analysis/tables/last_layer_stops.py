@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.statistics.correlation import RESAMPLES
+from analysis.statistics.coefficients import RESAMPLES
 from analysis.statistics.resample import WORDS
 from analysis.tables import last_layer, permutation
 
@@ -26,7 +26,7 @@ _ENDS = ("", ".low", ".high")
 
 def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
     """Columns: target, measure, coefficient, then one a stop with .low and .high; rows from `last_layer` and, within a
-    setting, from `significance`."""
+    setting, from `permutation`."""
     long, parts = last_layer.build(frame, resamples), permutation.build(frame, 0)
     if long.attrs.get("lacks"):
         long.attrs["title"] = TITLE
@@ -41,7 +41,8 @@ def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
 
 
 def _named(named: pd.DataFrame, column: str) -> pd.DataFrame:
-    part = named[["stop", "target", "measure", "coefficient", *(column + end for end in _ENDS)]]
+    # Of a few networks there may be a value without bounds.
+    part = named.reindex(columns=["stop", "target", "measure", "coefficient", *(column + end for end in _ENDS)])
     return part.rename(columns={column + end: "value" + end for end in _ENDS})
 
 

@@ -1,0 +1,195 @@
+"""What `python -m analysis` does, command by command; its arguments are read in __main__.py."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis import cache, items
+from analysis.columns import at_stop
+from analysis.drawing import render
+from analysis.load import InputError, Source, load_ledger, load_study
+from analysis.make import Made, build, make, write
+from analysis.studies.coverage import missing
+from study.storage.paths import published_studies, results_folder, results_root
+
+FORMATS = {"text": ".txt", "md": ".md", "tex": ".tex", "csv": ".csv"}
+
+
+def report(options: argparse.Namespace) -> None:
+    """Tables, figures and the page of studies."""
+    _report([_source(name, options) for name in options.study], options)
+
+
+def ledger(options: argparse.Namespace) -> None:
+    """The same of a ledger."""
+    _report([load_ledger(options.file)], options)
+
+
+def make_all(options: argparse.Namespace) -> None:
+    """Tables and figures of the studies named; without any, of all committed records, and prose."""
+    for name in options.study or published_studies():
+        source = load_study(name, options.results, options.committed or not options.study)
+        made = make(source, progress=_progress)
+        folder = results_folder(source.name, options.results)
+        written = f"{len(write(made, folder))} files in {folder}"
+        print("".join(f"{source.name}: {line}\n" for line in [*made.missing, written, *_lacking(made)]), end="")
+    if not options.study:
+        prose(options)
+
+
+def figure(options: argparse.Namespace) -> None:
+    """One figure of a study, as files."""
+    source = _source(options.study, options)
+    name = f"{options.name}-{options.stop}" if options.stop else options.name
+    folder = results_folder(source.name, options.results) / "figures"
+    paths = [options.out] if options.out else [folder / (name + end) for end in render.FIGURE_FILES]
+    if paths[0].suffix not in render.FIGURE_FILES:
+        raise InputError(f"--out: {paths[0]}: allowed is a name that ends in {' or '.join(render.FIGURE_FILES)}")
+    built = _one("figure", options.name, source, options.stop)
+    assert isinstance(built, Figure)
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(render.pdf(built) if path.suffix == ".pdf" else render.png(built))
+        print(path)
+
+
+def table(options: argparse.Namespace) -> None:
+    """One table of a study, to the terminal or a file."""
+    ends = {end: kind for kind, end in FORMATS.items()}
+    kind = options.format or (ends.get(options.out.suffix, "text") if options.out else "text")
+    built = _one("table", options.name, _source(options.study, options), options.stop)
+    assert isinstance(built, pd.DataFrame)
+    writers = {"md": render.to_markdown, "tex": render.to_latex, "csv": render.to_csv}
+    text = writers[kind](built) if kind in writers else render.to_text(built, _width())
+    if options.out is None:
+        print(text, end="")
+        return
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(text, encoding="utf-8")
+    print(options.out)
+
+
+def list_items(options: argparse.Namespace) -> None:
+    """Every figure and table, a line each."""
+    wide = max(map(len, items.every()))
+    for kind in items.KINDS:
+        for part in items.parts(kind):
+            print(f"{kind:6}  {part.name:{wide}}  {part.about}")
+
+
+def verify(options: argparse.Namespace) -> None:
+    """Published numbers beside ours."""
+    from analysis.verify import verify as compare
+
+    found = compare()
+    shown = found.drop(columns=["source", "measure"])
+    shown.attrs |= found.attrs
+    print(render.to_text(shown, _width(), sys.stdout.isatty()), end="")
+    print("\n".join(f"source: {source}" for source in found["source"].unique()))
+
+
+def prose(options: argparse.Namespace) -> None:
+    """The numbers of README, findings and paper."""
+    from analysis.manuscript.prose import write as fill
+
+    for path in fill():
+        print(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def paper(options: argparse.Namespace) -> None:
+    """What paper/main.tex includes, its text, and the PDF."""
+    from analysis.manuscript.paper import PAPER, build_pdf, generate
+
+    prose(options)  # first: the text says which figures it shows
+    generate(PAPER, progress=_progress)
+    if options.pdf:
+        print(build_pdf(PAPER))
+
+
+def reference(options: argparse.Namespace) -> None:
+    """The generated parts of analysis/README.md."""
+    from analysis.reference import write as fill
+
+    print(fill())
+
+
+def _source(study: str, options: argparse.Namespace) -> Source:
+    """A study by its name or yaml, or a ledger by its CSV file."""
+    is_ledger = study.endswith(".csv")
+    return load_ledger(Path(study)) if is_ledger else load_study(study, options.results, options.committed)
+
+
+def _one(kind: str, name: str, source: Source, stop: str | None) -> pd.DataFrame | Figure:
+    """A table or figure by its name, of one stop where one is given."""
+    part = items.part(kind, name)
+    if stop is not None:
+        if part.frame != "records":
+            raise InputError(f"--stop: {stop}: allowed with items of the records; {name} is of {part.frame}")
+        try:
+            source = replace(source, records=at_stop(source.records, stop))
+        except ValueError as error:
+            raise InputError(f"--{error}") from None
+    built = build(kind, name, source)
+    if isinstance(built, str):
+        raise InputError(f"{source.name}: {kind} {name}: not available: it needs {built}")
+    return render.settle(built) if isinstance(built, Figure) else built
+
+
+def _report(sources: list[Source], options: argparse.Namespace) -> None:
+    """Write everything; print what is missing, each study's first table and, last, the path of the page (of all).
+
+    What was already made of the same records by the same code is not made again.
+    """
+    root = results_root(options.results)
+    path = (root / sources[0].name if len(sources) == 1 else root) / "report.html"
+    note = path.with_name("report.made.json")
+    mark = cache.fingerprint(sources, [line for source in sources for line in missing(source)])
+    printed = cache.recall(note, mark)
+    if printed is None:
+        files, printed = write_all(sources, root, path)
+        cache.remember(note, mark, files, printed)
+    else:
+        print("nothing has changed since these were made; to make them again, remove the page", file=sys.stderr)
+    print(printed, end="")
+    print(path)
+
+
+def write_all(sources: list[Source], root: Path, path: Path) -> tuple[list[Path], str]:
+    """Make all files of the studies and the page at `path`; the files and what is to be printed."""
+    from analysis.page.report import write_report
+
+    pairs, files, printed = [], [path], ""
+    for source in sources:
+        made = make(source, progress=_progress)
+        files += write(made, root / source.name)
+        if len(sources) > 1:
+            files.append(write_report([(source, made)], root / source.name / "report.html"))
+        pairs.append((source, made))
+        printed += "".join(f"{source.name}: {line}\n" for line in made.missing)
+        first = "headline" if "headline" in made.tables else next(iter(made.tables), "headline")
+        printed += render.to_text(made.table(first), _width())
+        printed += "".join(f"{line}\n" for line in _lacking(made))
+    write_report(pairs, path)
+    return files, printed
+
+
+def _lacking(made: Made) -> list[str]:
+    """What is not shown and what it needs, in one line; none where nothing is lacking."""
+    each = [f"{name} (needs {reason})" for name, reason in made.lacking.items()]
+    return [f"not shown: {'; '.join(each)}"] if each else []
+
+
+def _progress(done: int, total: int, name: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\033[K{done}/{total} {name}", end="" if done < total else "\r\033[K", file=sys.stderr, flush=True)
+
+
+def _width() -> int:
+    return max(100, shutil.get_terminal_size((140, 24)).columns)

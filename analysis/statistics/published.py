@@ -1,0 +1,118 @@
+"""Published beside ours: whether a number lies in our interval, a phrase fits it, a measure is above others.
+
+A published number agrees when it lies in our 95% interval; otherwise ours is lower or higher. That one measure is above
+others agrees, or differs, where the intervals of the differences say so, and is undecided otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.statistics.coefficients import RESAMPLES, Coefficients
+from analysis.statistics.correlation import correlate_each
+from analysis.statistics.differences import difference, paired
+from analysis.statistics.weighted import WITH_INTERVAL
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One published statement: a number, a largest absolute value that a phrase is read as, or being above others."""
+
+    item: str
+    measure: str
+    coefficient: str
+    published: float | str
+    at_most: float | None = None
+    above: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.coefficient not in WITH_INTERVAL:
+            raise ValueError(f"coefficient: {self.coefficient}: allowed are {', '.join(sorted(WITH_INTERVAL))}")
+        phrase = self.at_most is not None or bool(self.above)
+        if isinstance(self.published, str) and not phrase:
+            raise ValueError(f"published: {self.published}: a number is allowed, or words with at_most or above")
+
+
+@dataclass(frozen=True)
+class Published:
+    """What one source publishes about a study, and under which exclusion rules (variants' names) ours is compared."""
+
+    source: str
+    target: str
+    rules: tuple[str, ...]
+    claims: tuple[Claim, ...]
+
+
+def compare(
+    frame: pd.DataFrame | None, target: str, claims: Sequence[Claim], resamples: int = RESAMPLES
+) -> list[dict[str, Any]]:
+    """A row a claim: ours (with .low and .high), n, configurations, verdict; a records frame of one stop.
+
+    `frame` is None where no records are committed: nothing is compared with a number that nobody can check.
+    """
+    every: dict[str, Coefficients] = {}
+    if frame is not None and len(frame) and target in frame.columns:
+        labels = sorted({c.measure for c in claims if f"measure.{c.measure}" in frame.columns})
+        every = correlate_each(frame, target, labels, resamples)
+    rows = []
+    for claim in claims:
+        row = _judged(claim, every, frame is not None)
+        if frame is not None and claim.above and not np.isnan(row["ours"]):
+            row["verdict"] = _above(claim, frame, target, resamples)
+        rows.append(row)
+    return rows
+
+
+def _judged(claim: Claim, every: dict[str, Coefficients], committed: bool) -> dict[str, Any]:
+    missing = {"ours": np.nan, "ours.low": np.nan, "ours.high": np.nan, "n": 0, "configurations": 0}
+    if not committed:
+        return missing | {"verdict": "records not committed yet"}
+    if claim.measure not in every:
+        return missing | {"verdict": f"not measured: {claim.measure}"}
+    c = every[claim.measure]
+    bounds = c.interval(claim.coefficient)
+    ours = c.point[claim.coefficient]
+    row = {
+        "ours": ours,
+        "ours.low": bounds.low,
+        "ours.high": bounds.high,
+        "n": c.n,
+        "configurations": c.n_configurations,
+    }
+    return row | {"verdict": _verdict(claim, ours, bounds.low, bounds.high)}
+
+
+def _verdict(claim: Claim, ours: float, low: float, high: float) -> str:
+    if np.isnan(ours) or claim.above:
+        return "undefined"
+    if claim.at_most is not None:
+        return "agrees" if abs(ours) <= claim.at_most else f"differs: above {claim.at_most} in size"
+    published = float(claim.published)
+    if np.isnan(low):
+        return "no interval"
+    if low <= published <= high:
+        return "agrees"
+    return "ours is lower" if ours < published else "ours is higher"
+
+
+def _above(claim: Claim, kept: pd.DataFrame, target: str, resamples: int) -> str:
+    """Whether one measure's coefficient is above that of each rival: their paired differences against zero."""
+    name = claim.coefficient
+    pairs = {m: paired(kept, target, claim.measure, m, resamples) for m in claim.above if f"measure.{m}" in kept}
+    known = {m: two for m, two in pairs.items() if not np.isnan(two[1].point[name])}
+    if not known:
+        return "not measured: " + ", ".join(claim.above)
+    missing = [m for m in claim.above if m not in known]
+    partly = f" (of those measured; without {', '.join(missing)})" if missing else ""
+    bounds = {m: difference(*two, name) for m, two in known.items()}
+    ahead = [m for m in known if bounds[m].high < 0]
+    level = [m for m in known if not (bounds[m].low > 0 or bounds[m].high < 0)]
+    if not ahead and not level:
+        return f"agrees{partly}"
+    best = max(ahead or level, key=lambda m: (known[m][1].point[name], m))
+    return f"{'differs' if ahead else 'undecided'}: {best} has {known[best][1].point[name]:.2f}{partly}"

@@ -1,0 +1,71 @@
+"""What a study's yaml plans and its records do not hold: runs, stops, measures. A sweep that is half done says so."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pandas as pd
+
+from analysis.columns import values
+from analysis.exclude import exclude
+from analysis.load import Source
+from study.config import ConfigError, RunConfig, run_key
+from study.grid import Study, load_study
+from study.names import COLUMN, Label
+from study.state import State, run_state
+from study.storage.paths import RunPaths, runs_folder
+
+
+def missing(source: Source) -> list[str]:
+    """Sentences; none where the records hold all that is planned, or where no yaml says what that is."""
+    if source.plan is None:
+        return []
+    try:
+        study = load_study(source.plan)
+    except ConfigError as error:
+        return [f"What was planned is not known: {error}"]
+    planned = {run_key(config): config for config in study.runs}
+    there = set(source.records["key"])
+    lines = []
+    if absent := [config for key, config in planned.items() if key not in there]:
+        lines.append(f"{len(planned) - len(absent)} of {len(planned)} runs are in the records{_begun(study, absent)}.")
+    if strange := there - set(planned):
+        lines.append(f"{len(strange)} of the records' runs are not of {source.plan}.")
+    rows = source.records[source.records["key"].isin(planned)]
+    return [*lines, *_stops(rows, planned), *_measures(rows, study.measures)]
+
+
+def _begun(study: Study, absent: Iterable[RunConfig]) -> str:
+    """How far the other runs are, where there is a folder of runs."""
+    folder = runs_folder()
+    if not folder.is_dir():
+        return ""
+    words: dict[State, str] = {"done": "done but not collected", "partial": "begun", "new": "not begun"}
+    states = Counter(run_state(RunPaths(folder, run_key(config)), config, study.measures) for config in absent)
+    return "; of the others " + ", ".join(f"{states[state]} {said}" for state, said in words.items() if states[state])
+
+
+def _stops(rows: pd.DataFrame, planned: dict[str, RunConfig]) -> Iterator[str]:
+    wanted = Counter(stop for key in rows["key"].unique() for stop in planned[key].stops)
+    found = Counter(rows["stop"])
+    for stop, n in wanted.items():
+        if found[stop] < n:
+            yield f"{stop}: {found[stop]} of {n} of these runs have a row."
+
+
+def _measures(rows: pd.DataFrame, labels: Iterable[str]) -> Iterator[str]:
+    """Measures by how many runs have no value at any stop that tables use; at some a value may not be defined."""
+    rows, _ = exclude(rows)
+    runs = rows["key"].nunique()
+    without: dict[int, list[str]] = {}
+    for label in labels:
+        n = runs - rows.loc[~np.isnan(values(rows, COLUMN + label)), "key"].nunique()
+        if n:
+            without.setdefault(n, []).append(label)
+    for n, names in sorted(without.items(), reverse=True):
+        trained = [name for name in names if not Label.parse(name).transform]
+        again = len(names) - len(trained)
+        words = [*trained, *([f"measures of reparameterized networks ({again})"] if again else [])]
+        yield f"{n} of the {runs} runs that are used have no value of {', '.join(words)}."

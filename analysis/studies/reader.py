@@ -1,0 +1,206 @@
+"""What a study shows: analysis/studies/<study>.yaml, read strictly. A study without one shows what standard.yaml lists.
+
+    question: Does ... ?                      one sentence, above the page's first section
+    extends: lenet5_cifar10                   a file of this folder: its items and rules hold where this one is silent
+    items:                                    tables and figures by name, in the order that matters to this study
+      - forest                                the figure and the table of that name, those that there are
+      - last_layer: {measures: [kappa_2019]}  with options: parameters of their `build`
+    appendix: [layers]                        those of the items that the paper's appendix shows, in its order
+    rules:                                    exclusion variants beside `default` and `all`, which no study changes
+      authors_2021: [not_converged, {smallest_gaps: {n: 3}}]
+    published:                                what sources print about it; `verify` and the item `published` compare
+      - source: who, where
+        target: gap.loss
+        rules: [default, authors_2021]
+        claims:
+          - {item: in words, measure: kappa_2019.fc3, coefficient: pearson, published: 0.91}
+
+`python -m analysis items` lists the items, analysis/exclude.py the rules, Claim in statistics/published.py the claims.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from analysis import items
+from analysis.columns import TARGETS
+from analysis.exclude import DEFAULT, STANDARD, Rule, Variants, read_rule
+from analysis.items import Item
+from analysis.load import InputError
+from analysis.statistics.published import Claim, Published
+from study.names import Label
+from study.storage.paths import SHOWN
+from study.storage.strict_yaml import YamlError, read_mapping
+
+SECTIONS = ("question", "extends", "items", "appendix", "rules", "published")
+_PUBLISHED = ("source", "target", "rules", "claims")
+_STANDARD = "standard"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a study shows: its items in order, those of the appendix, exclusion variants, what is published about it."""
+
+    study: str
+    question: str
+    items: tuple[Item, ...]
+    appendix: tuple[Item, ...]
+    rules: Variants
+    published: tuple[Published, ...]
+
+
+def read_shown(study: str, folder: Path = SHOWN) -> Shown:
+    """What a study shows. Raises InputError, one line: file, field, value, what is allowed."""
+    path = folder / f"{study}.yaml"
+    content = _content(path if path.is_file() else folder / f"{_STANDARD}.yaml", folder)
+    try:
+        rules = {"default": DEFAULT, **dict(_rules(content.get("rules", {}))), "all": ()}
+        shown = tuple(_items(content["items"])) if "items" in content else _standard(folder)
+        return Shown(
+            study,
+            _typed("question", content.get("question", ""), str, "one sentence"),
+            shown,
+            tuple(_appendix(content.get("appendix", []), shown)),
+            rules,
+            tuple(_published(content.get("published", []), rules)),
+        )
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def studies_with_files(folder: Path = SHOWN) -> list[str]:
+    """Names of the studies that have a file of their own."""
+    return sorted(path.stem for path in folder.glob("*.yaml") if path.stem != _STANDARD)
+
+
+def _standard(folder: Path) -> tuple[Item, ...]:
+    """The items of standard.yaml in its order, and behind them those that it does not know."""
+    listed = tuple(_items(_content(folder / f"{_STANDARD}.yaml", folder)["items"]))
+    return listed + tuple(Item(name) for name in items.every() if name not in {item.name for item in listed})
+
+
+def _content(path: Path, folder: Path, below: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The sections of a file, with the items and rules of the one that it extends; `below` are those that extend it."""
+    try:
+        content = read_mapping(path, "a mapping with " + ", ".join(SECTIONS))
+    except YamlError as error:
+        raise InputError(f"{path}: {error}") from None
+    for section in content:
+        if section not in SECTIONS:
+            raise InputError(f"{path}: {section}: {content[section]!r}: allowed are {', '.join(SECTIONS)}")
+    parent = content.pop("extends", None)
+    if parent is None:
+        return content
+    known = [name for name in studies_with_files(folder) if name not in (path.stem, *below)]
+    if parent not in known:
+        raise InputError(f"{path}: extends: {parent}: allowed are {', '.join(known)}")
+    above = _content(folder / f"{parent}.yaml", folder, (path.stem, *below))
+    return {name: above[name] for name in ("items", "rules") if name in above} | content
+
+
+def _items(value: object) -> Iterator[Item]:
+    seen: set[str] = set()
+    for entry in _typed("items", value, list, "a list of items"):
+        name, options = _choice("items", entry)
+        if name not in items.every():
+            raise ValueError(f"items: {name}: allowed are {', '.join(items.every())}")
+        if name in seen:
+            raise ValueError(f"items: {name}: is given twice: once is allowed")
+        seen.add(name)
+        item = Item(name, options)
+        if options:
+            allowed = {option for part in item.parts() for option in part.options}
+            for option, labels in options.items():
+                if option not in allowed:
+                    raise ValueError(
+                        f"items.{name}: {option}: allowed are {', '.join(sorted(allowed)) or 'no options'}"
+                    )
+                _labels(f"items.{name}.{option}", labels)
+        yield item
+
+
+def _appendix(value: object, shown: tuple[Item, ...]) -> Iterator[Item]:
+    known = {item.name: item for item in shown}
+    for name in _typed("appendix", value, list, "a list of the items' names"):
+        if name not in known:
+            raise ValueError(f"appendix: {name}: allowed are {', '.join(known)}")
+        yield known[name]
+
+
+def _choice(section: str, entry: object) -> tuple[str, dict[str, Any]]:
+    """A name, or {name: {option: value}}."""
+    name, options = next(iter(entry.items())) if isinstance(entry, dict) and len(entry) == 1 else (entry, {})
+    if not isinstance(name, str) or not isinstance(options, dict):
+        raise ValueError(f"{section}: {entry!r}: allowed is a name, or name: {{option: value}}")
+    return name, options
+
+
+def _rules(value: object) -> Iterator[tuple[str, tuple[Rule, ...]]]:
+    for variant, choices in _typed("rules", value, dict, "variant: [rules]").items():
+        if not isinstance(variant, str) or variant in STANDARD:
+            raise ValueError(f"rules: {variant}: allowed is a name of its own, not {' or '.join(STANDARD)}")
+        listed = _typed(f"rules.{variant}", choices, list, "a list of rules")
+        try:
+            yield variant, tuple(map(read_rule, listed))
+        except ValueError as error:
+            raise ValueError(f"rules.{variant}: {error}") from None
+
+
+def _published(value: object, rules: Variants) -> Iterator[Published]:
+    for number, entry in enumerate(_typed("published", value, list, "a list of sources"), 1):
+        place = f"published[{number}]"
+        content = _fields(place, entry, _PUBLISHED, needed=("source", "target", "claims"))
+        if content["target"] not in TARGETS:
+            raise ValueError(f"{place}.target: {content['target']}: allowed are {', '.join(TARGETS)}")
+        variants = _typed(f"{place}.rules", content.get("rules", ["default"]), list, "a list of variants")
+        for variant in variants:
+            if variant not in rules:
+                raise ValueError(f"{place}.rules: {variant}: allowed are {', '.join(rules)}")
+        entries = _typed(f"{place}.claims", content["claims"], list, "a list of claims")
+        claims = tuple(_claim(f"{place}.claims[{at}]", claim) for at, claim in enumerate(entries, 1))
+        source = _typed(f"{place}.source", content["source"], str, "words")
+        yield Published(source, content["target"], tuple(variants), claims)
+
+
+def _claim(place: str, entry: object) -> Claim:
+    known = tuple(field.name for field in fields(Claim))
+    content = _fields(place, entry, known, needed=known[:4])
+    _labels(f"{place}.measure", [content["measure"]])
+    for name in ("published", "at_most"):
+        value = content.get(name, 0.0)
+        if not isinstance(value, int | float | str) or isinstance(value, bool) or (name == "at_most" and value == ""):
+            raise ValueError(f"{place}.{name}: {value}: a number is allowed")
+    above = _labels(f"{place}.above", content["above"]) if "above" in content else ()
+    try:
+        return Claim(**content | {"item": str(content["item"]), "above": above})
+    except ValueError as error:
+        raise ValueError(f"{place}.{error}") from None
+
+
+def _fields(place: str, entry: object, known: tuple[str, ...], needed: tuple[str, ...]) -> dict[str, Any]:
+    content: dict[str, Any] = _typed(place, entry, dict, ", ".join(known))
+    for name in content:
+        if name not in known:
+            raise ValueError(f"{place}: {name}: allowed are {', '.join(known)}")
+    for name in needed:
+        if name not in content:
+            raise ValueError(f"{place}: {name}: not given: needed are {', '.join(needed)}")
+    return content
+
+
+def _labels(place: str, value: object) -> tuple[str, ...]:
+    for label in _typed(place, value, list, "a list of measures"):
+        try:
+            Label.parse(str(label))
+        except ValueError as error:
+            raise ValueError(f"{place}: {str(error).removeprefix('label: ')}") from None
+    return tuple(map(str, value))  # type: ignore[call-overload]
+
+
+def _typed(place: str, value: Any, kind: type, allowed: str) -> Any:
+    if not isinstance(value, kind):
+        raise ValueError(f"{place}: {value!r}: allowed: {allowed}")
+    return value

@@ -1,0 +1,56 @@
+"""The first table: each measure with the gap at the main stop, as trained and after a reparameterization."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis.columns import LEDGER, TARGETS, at_stop
+from analysis.selection import trained, transforms
+from analysis.statistics.coefficients import RESAMPLES
+from analysis.statistics.correlation import correlate
+from analysis.statistics.weighted import WITH_INTERVAL
+from analysis.stopwise import stopwise
+from analysis.tables.correlation import METHOD
+from analysis.vocabulary import target_words
+from study.names import Label
+
+TITLE = "Rank correlation of each measure with the gap, at the main stop"
+_SHOWN = ("measure", "n", "configurations", *WITH_INTERVAL, "note")
+
+
+def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
+    """Columns: measure, n, configurations, tau_b, tau_a, pearson, tau_b_after (of the first transform), note.
+
+    A row a measure, layers taken together; first target. Only what fits a terminal and a page of a paper.
+    """
+    after: dict[str, str] = {}
+
+    def one(kept: pd.DataFrame, target: str) -> pd.DataFrame:
+        names = trained(kept)
+        table = correlate(kept, target, names, resamples)
+        table = table[[c for c in table.columns if c.split(".")[0] in _SHOWN]]
+        drawn = transforms(kept)
+        transform = next((found[0] for found in drawn.values()), "")
+        after.update({m: str(Label.parse(m).at(transform=transform)) for m in drawn if transform in drawn[m]})
+        if after:
+            again = correlate(kept, target, list(after.values()), resamples).set_index("measure")
+            for end in ("", ".low", ".high"):
+                values = again["tau_b" + end]
+                table["tau_b_after" + end] = [values.get(after.get(m, "")) for m in names]
+        return table
+
+    table = stopwise(at_stop(frame), one, TITLE, METHOD.format(resamples=f"{resamples:,}"), wanted=TARGETS)
+    if table.attrs.get("lacks"):
+        return table
+    stop, target = table["stop"].iloc[0], table["target"].iloc[0]
+    short = table.drop(columns=["stop", "target"])
+    short.attrs = {
+        "title": f"Rank correlation of each measure with the {target_words(target)}",
+        "note": table.attrs["note"],
+    }
+    if stop != LEDGER:
+        short.attrs["title"] += f" at {stop}"
+    if after:
+        transform = Label.parse(next(iter(after.values()))).transform
+        short.attrs["note"] += f" After: every network reparameterized by {transform}."
+    return short

@@ -1,0 +1,118 @@
+"""What a reader sees in place of a name: words of measures, gaps, hyperparameters and columns, and the measures' order.
+
+How they are drawn is another matter: drawing/style.py. What no list here knows is shown as it is, without guessing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from study.names import Label
+from study.transforms.rescaling import given_factor
+
+# Measure -> (words, family), in the order of every table. A family shares a colour.
+MEASURES: dict[str, tuple[str, str]] = {
+    "relative_flatness": ("relative flatness", "relative flatness"),
+    "relative_flatness_normalized": ("relative flatness, normalized", "relative flatness"),
+    "kappa_2019": ("kappa 2019", "flatness of 2019"),
+    "kappa_max_2019": ("kappa max 2019", "flatness of 2019"),
+    "kappa_max_2021": ("kappa max 2021", "relative flatness"),
+    "rho_max": ("neuron-wise flatness, max", "flatness of 2019"),
+    "rho_sum": ("neuron-wise flatness, sum", "flatness of 2019"),
+    "hessian_trace": ("Hessian trace", "Hessian"),
+    "lambda_max": ("largest Hessian eigenvalue", "Hessian"),
+    "fisher_rao_norm": ("Fisher-Rao norm", "perturbation"),
+    "pac_bayes_flatness": ("PAC-Bayes flatness", "perturbation"),
+    "weight_norm_squared": ("squared weight norm", "norm"),
+    "distance_from_init": ("distance from init", "norm"),
+    "inverse_margin": ("inverse margin", "output"),
+    "train_loss": ("training loss", "output"),
+}
+
+# Target -> (short words, an axis with its unit).
+TARGETS: dict[str, tuple[str, str]] = {
+    "gap.loss": ("loss gap", "generalization gap (loss, nats)"),
+    "gap.error": ("error gap", "generalization gap (error)"),
+    "test.error": ("test error", "test error"),
+    "gen.gap": ("gap", "generalization gap"),
+}
+
+HYPERPARAMETERS: dict[str, str] = {
+    "hp.lr": "learning rate",
+    "hp.n_train": "training samples",
+    "hp.hidden": "hidden widths",
+    "hp.dataset": "data set",
+}
+
+# Column of a table -> (text, LaTeX). Columns `x.low` and `x.high` are printed as an interval behind x.
+COLUMNS: dict[str, tuple[str, str]] = {
+    "tau_b": ("Kendall τ_b", r"Kendall $\tau_b$"),
+    "tau_b_after": ("τ_b after rescaling", r"$\tau_b$ after rescaling"),
+    "tau_a": ("Kendall τ_a", r"Kendall $\tau_a$"),
+    "weighted_tau": ("weighted τ", r"weighted $\tau$"),
+    "pearson": ("Pearson r", r"Pearson $r$"),
+    "spearman": ("Spearman ρ", r"Spearman $\rho$"),
+    "pearson_without": ("r without", r"$r$ without"),
+    "pearson_after": ("r after rescaling", r"$r$ after rescaling"),
+    "partial_tau": ("partial τ_b", r"partial $\tau_b$"),
+    "partial_spearman": ("partial ρ", r"partial $\rho$"),
+    "partial_given_loss": ("τ_b given training loss", r"$\tau_b$ given training loss"),
+    "partial_given_norm": ("τ_b given norm", r"$\tau_b$ given norm"),
+    "spearman_given_loss": ("ρ given training loss", r"$\rho$ given training loss"),
+    "spearman_given_norm": ("ρ given norm", r"$\rho$ given norm"),
+    "configurations": ("configs", "configs"),
+    "psi": ("ψ", r"$\psi$"),
+    "psi_b": ("ψ_b", r"$\psi_b$"),
+    "nan_cells": ("NaN cells", "NaN cells"),
+    "nan_cells_b": ("NaN cells (ψ_b)", r"NaN cells ($\psi_b$)"),
+    "p_permutation": ("p (permutation)", r"$p$ (perm.)"),
+    "q_bh": ("q (BH)", r"$q$ (BH)"),
+    "delta_tau_b": ("Δτ_b", r"$\Delta\tau_b$"),
+}
+
+
+def measure_words(label: str) -> str:
+    """A measure with its options, transform and layer: "Hessian trace @layerwise_1, fc1"."""
+    parsed = Label.parse(label)
+    words = MEASURES[parsed.measure][0] if parsed.measure in MEASURES else parsed.measure.replace("_", " ")
+    options = f" ({parsed.options})" if parsed.options else ""
+    transform = f" @{parsed.transform}" if parsed.transform else ""
+    return words + options + transform + (f", {parsed.layer}" if parsed.layer else "")
+
+
+def family(label: str) -> str:
+    """The family that a measure belongs to; empty for an unknown one."""
+    return MEASURES.get(Label.parse(label).measure, ("", ""))[1]
+
+
+def ordered(labels: Iterable[str]) -> list[str]:
+    """Sort measures into the order of MEASURES; unknown ones behind, by name; a transform behind its measure."""
+    place = {label: i for i, label in enumerate(MEASURES)}
+
+    def rank(label: str) -> tuple[int, str, bool, str]:
+        parsed = Label.parse(label)
+        is_sweep = given_factor(parsed.transform) is not None  # after those whose factor was drawn
+        return (place.get(parsed.measure, len(place)), parsed.name, is_sweep, parsed.transform)
+
+    return sorted(labels, key=rank)
+
+
+def hyperparameter_words(column: str) -> str:
+    """Words for an hp.* column, or for several changed together (hp.batch_size+hp.lr)."""
+    parts = column.split("+")
+    return " & ".join(HYPERPARAMETERS.get(part, part.removeprefix("hp.").replace("_", " ")) for part in parts)
+
+
+def target_words(column: str) -> str:
+    """Short words for a target column, as in a table's head."""
+    return TARGETS.get(column, (column, column))[0]
+
+
+def target_axis(column: str) -> str:
+    """Axis label of a target, with its unit."""
+    return TARGETS.get(column, (column, column))[1]
+
+
+def column_words(column: str, latex: bool = False) -> str:
+    """The head of a table's column; not escaped where no list knows it."""
+    return COLUMNS.get(column, (column.replace("_", " "),) * 2)[1 if latex else 0]

@@ -30,7 +30,7 @@ def write(study: str, folder: Path, in_text: Collection[str] = ()) -> list[str]:
 
     `in_text`: figures that the text shows. Cost: seconds a study, for its tables' resamples.
     """
-    shown = [one for item in read_shown(study).appendix for one in item.parts()]
+    shown = read_shown(study).appendix
     title = of_study.source(study).title
     figures = [one.name for one in shown if one.kind == "figure" and one.name not in in_text]
     lines = [rf"\subsection{{{render.escape(title)}}}"] if shown else []

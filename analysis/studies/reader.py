@@ -5,7 +5,8 @@
     items:                                    tables and figures by name, in the order that matters to this study
       - forest                                the figure and the table of that name, those that there are
       - last_layer: {measures: [kappa_2019]}  with options: parameters of their `build`
-    appendix: [layers]                        those of the items that the paper's appendix shows, in its order
+    appendix: [layers, {sweep: figure}]       those of the items, or their figure or table alone, that the paper's
+                                              appendix shows, in its order
     rules:                                    exclusion variants beside `default` and `all`, which no study changes
       authors_2021: [not_converged, {smallest_gaps: {n: 3}}]
     published:                                what sources print about it; `verify` and the item `published` compare
@@ -28,7 +29,7 @@ from typing import Any
 from analysis import items
 from analysis.columns import TARGETS
 from analysis.exclude import DEFAULT, STANDARD, Rule, Variants, read_rule
-from analysis.items import Item
+from analysis.items import Item, Part
 from analysis.load import InputError
 from analysis.statistics.published import Claim, Published
 from study.names import Label
@@ -47,7 +48,7 @@ class Shown:
     study: str
     question: str
     items: tuple[Item, ...]
-    appendix: tuple[Item, ...]
+    appendix: tuple[Part, ...]
     rules: Variants
     published: tuple[Published, ...]
 
@@ -122,12 +123,16 @@ def _items(value: object) -> Iterator[Item]:
         yield item
 
 
-def _appendix(value: object, shown: tuple[Item, ...]) -> Iterator[Item]:
+def _appendix(value: object, shown: tuple[Item, ...]) -> Iterator[Part]:
     known = {item.name: item for item in shown}
-    for name in _typed("appendix", value, list, "a list of the items' names"):
+    for entry in _typed("appendix", value, list, "a list of items"):
+        name, kind = next(iter(entry.items())) if isinstance(entry, dict) and len(entry) == 1 else (entry, "")
         if name not in known:
             raise ValueError(f"appendix: {name}: allowed are {', '.join(known)}")
-        yield known[name]
+        there = {one.kind: one for one in known[name].parts()}
+        if kind and kind not in there:
+            raise ValueError(f"appendix.{name}: {kind}: allowed are {', '.join(there)}")
+        yield from [there[kind]] if kind else there.values()
 
 
 def _choice(section: str, entry: object) -> tuple[str, dict[str, Any]]:

@@ -108,8 +108,8 @@ def circles(graph: dict[str, set[str]]) -> list[set[str]]:
 
 def places() -> dict[str, int]:
     """Room -> its floor in its package."""
-    packages = {"study": STUDY, "analysis": ANALYSIS}
-    return {
+    floors = [("study", *floor) for floor in enumerate(STUDY)] + [("analysis", *floor) for floor in enumerate(ANALYSIS)]
+    return {f"{package}.{room}": at for package, at, rooms in floors for room in rooms}
         f"{name}.{room}": at for name, order in packages.items() for at, rooms in enumerate(order) for room in rooms
     }
 

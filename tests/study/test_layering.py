@@ -110,8 +110,6 @@ def places() -> dict[str, int]:
     """Room -> its floor in its package."""
     floors = [("study", *floor) for floor in enumerate(STUDY)] + [("analysis", *floor) for floor in enumerate(ANALYSIS)]
     return {f"{package}.{room}": at for package, at, rooms in floors for room in rooms}
-        f"{name}.{room}": at for name, order in packages.items() for at, rooms in enumerate(order) for room in rooms
-    }
 
 
 def against_the_order(graph: dict[str, set[str]]) -> list[str]:

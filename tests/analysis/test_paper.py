@@ -12,6 +12,7 @@ import pytest
 from analysis.drawing.render import to_latex
 from analysis.load import InputError
 from analysis.manuscript import appendix, paper
+from analysis.manuscript.number import Number, printed
 
 ROOT = Path(__file__).parents[2] / "paper"
 TEXT_PAGES, APPENDIX_PAGES = 10, 30
@@ -89,6 +90,11 @@ def test_rows_of_one_measure_stand_below_its_name():
     assert r"\multicolumn{2}{@{}l}{\emph{kappa 2019}}" in latex and latex.count(r"\addlinespace") == 1
     alternating = pd.DataFrame({"measure": ["kappa_2019", "hessian_trace"] * 2, "n": [1] * 4})
     assert appendix.grouped(alternating) is alternating
+
+
+def test_a_power_of_ten_is_one_in_latex():
+    assert printed(Number(2.5e-07), latex=True) == r"$2.5 \cdot 10^{-7}$" and printed(Number(2.5e-07)) == "2.5e−07"
+    assert printed(Number(12345), latex=True) == "$12{,}345$"
 
 
 def test_an_item_that_a_study_lacks_is_one_line(tmp_path):

@@ -114,10 +114,7 @@ def places() -> dict[str, int]:
 
 def against_the_order(graph: dict[str, set[str]]) -> list[str]:
     """Imports inside study or analysis that lead up, or across to a room that stands beside."""
-    packages = {"study": STUDY, "analysis": ANALYSIS}
-    place = {
-        f"{name}.{room}": at for name, order in packages.items() for at, rooms in enumerate(order) for room in rooms
-    }
+    place = places()
     found = []
     for module, targets in graph.items():
         for target in targets:
@@ -131,10 +128,7 @@ def test_each_package_follows_its_own_direction() -> None:
     """From the ground to configs, from those to runs; from columns to statistics, to tables and figures, to pages."""
     graph = imports(ROOT)
     rooms = {".".join(name.split(".")[:2]) for name in graph if name.startswith(("study.", "analysis."))}
-    placed = {f"study.{room}" for rooms in STUDY for room in rooms} | {
-        f"analysis.{r}" for rooms in ANALYSIS for r in rooms
-    }
-    assert rooms == placed, "every room has its place"
+    assert rooms == set(places()), "every room has its place"
     assert against_the_order(graph) == []
 
 

@@ -107,8 +107,8 @@ def paper(options: argparse.Namespace) -> None:
     """What paper/main.tex includes, its text, and the PDF."""
     from analysis.manuscript.paper import PAPER, build_pdf, generate
 
+    prose(options)  # first: the text says which figures it shows
     generate(PAPER, progress=_progress)
-    prose(options)
     if options.pdf:
         print(build_pdf(PAPER))
 

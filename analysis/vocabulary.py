@@ -15,8 +15,6 @@ MEASURES: dict[str, tuple[str, str]] = {
     "relative_flatness": ("relative flatness", "relative flatness"),
     "relative_flatness_normalized": ("relative flatness, normalized", "relative flatness"),
     "kappa_2019": ("kappa 2019", "flatness of 2019"),
-    "kappa_max_2019": ("kappa max 2019", "flatness of 2019"),
-    "kappa_max_2021": ("kappa max 2021", "relative flatness"),
     "rho_max": ("neuron-wise flatness, max", "flatness of 2019"),
     "rho_sum": ("neuron-wise flatness, sum", "flatness of 2019"),
     "hessian_trace": ("Hessian trace", "Hessian"),

@@ -21,7 +21,7 @@ from analysis.drawing.render import to_markdown
 from analysis.items import names
 from analysis.load import InputError, Source, load_study
 from analysis.make import build as build_item
-from analysis.manuscript.paper import excerpt
+from analysis.manuscript.appendix import ROWS, excerpt
 from analysis.selection import trained
 from analysis.studies.reader import read_shown
 from analysis.vocabulary import hyperparameter_words, measure_words, target_axis
@@ -60,7 +60,10 @@ def build(source: Source, entity: str, project: str = PROJECT) -> Any:
         wr.H2("Each measure against the gap"),
         wr.PanelGrid(runsets=[runs], panels=_scatters(wr, labels, wanted)),
         wr.H2("Tables"),
-        *[wr.MarkdownBlock(to_markdown(excerpt(table, source))) for table in _tables(source)],
+        *[
+            wr.MarkdownBlock(to_markdown(excerpt(table, main_stop(source.records), 2 * ROWS)))
+            for table in _tables(source)
+        ],
         wr.H2("Hyperparameters, gap and measures together"),
         wr.PanelGrid(runsets=[runs], panels=[_parallel(wr, frame, labels, wanted)]),
         wr.H2("Training curves, and runs side by side"),

@@ -3,7 +3,7 @@
     configs/<study>.yaml     what to run (a person writes this)
       v  study_file.py       yaml -> its sections, with those of the file it extends
       v  grid.py             sections -> RunConfigs, each with a run key; runs of one shape form a shard
-    run.py                   one shard: training/ -> measuring.py; device.py sees to it that bits can be had again
+    run.py                   one shard: training/ (with the entries of seams/) -> measuring.py, on a device.py
       v                      runs/<xx>/<key>/{config.json, init.pt, epochs.jsonl, outcome.json, stops/<stop>/weights.pt}
     measures/                runs/<xx>/<key>/stops/<stop>/<label>.json, one file a measure
       v  tracking/           mirrors configs, curves and measures to wandb; nothing reads it back

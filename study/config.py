@@ -18,13 +18,13 @@ from study.loss import LOSSES
 from study.models.init import INITS
 from study.models.registry import MODELS
 from study.names import STOP_ALLOWED, Stop
-from study.training.batch import BATCHES
-from study.training.growth import GROWTHS
-from study.training.mask import MASKS
-from study.training.objective import OBJECTIVES
-from study.training.optimizer import OPTIMIZERS
-from study.training.schedule import SCHEDULES
-from study.training.update import UPDATES
+from study.seams.batch import BATCHES
+from study.seams.growth import GROWTHS
+from study.seams.mask import MASKS
+from study.seams.objective import OBJECTIVES
+from study.seams.optimizer import OPTIMIZERS
+from study.seams.schedule import SCHEDULES
+from study.seams.update import UPDATES
 
 _PLAIN, _CONSTANT, _DENSE, _NONE = Choice("plain"), Choice("constant"), Choice("dense"), Choice("none")
 

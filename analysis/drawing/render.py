@@ -91,7 +91,7 @@ def to_latex(table: pd.DataFrame) -> str:
         return f"\\emph{{Not available: {escape(table.attrs['lacks'])}.}}\n"
     head, body = cells(table, latex=True)
     columns = "".join("r" if _is_numeric(table, i, body) else "l" for i in range(len(head)))
-    rows = [" & ".join(row) + r" \\" for row in body]
+    rows = [_latex_row(row, first=number == 0) for number, row in enumerate(body)]
     stops = table["stop"].tolist() if "stop" in table.columns else []
     for at in reversed([i for i in range(1, len(stops)) if stops[i] != stops[i - 1]]):
         rows.insert(at, r"\addlinespace")
@@ -187,5 +187,15 @@ def _cell(row: Mapping[Any, object], column: str, decimals: int) -> str:
     return text
 
 
+def _latex_row(row: list[str], first: bool) -> str:
+    """A row; one with nothing but its first cell is a heading of the rows below it."""
+    if len(row) < 2 or any(row[1:]):
+        return " & ".join(row) + r" \\"
+    space = "" if first else r"\addlinespace "
+    return rf"{space}\multicolumn{{{len(row)}}}{{@{{}}l}}{{\emph{{{row[0]}}}}} \\"
+
+
 def _is_numeric(table: pd.DataFrame, index: int, body: list[list[str]]) -> bool:
-    return bool(body) and all(row[index] == "n/a" or row[index][:1] in "0123456789−∞" for row in body)
+    return bool(body) and all(
+        row[index] == "n/a" or row[index].replace("$-$", "−")[:1] in "0123456789−∞" for row in body
+    )

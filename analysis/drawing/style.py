@@ -34,8 +34,6 @@ _FAMILIES = {
 _MARKERS = {
     "relative_flatness_normalized": "s",
     "kappa_2019": "^",
-    "kappa_max_2019": "D",
-    "kappa_max_2021": "D",
     "rho_max": "v",
     "rho_sum": "P",
     "lambda_max": "D",

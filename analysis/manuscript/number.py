@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -154,4 +155,6 @@ def _digits(value: float, decimals: int, latex: bool) -> str:
     text = f"{value:,}" if whole else render.number(value, 0 if abs(value) >= 20 else decimals)
     if not latex or text == "n/a":
         return text
-    return f"${text.replace('−', '-').replace('∞', chr(92) + 'infty').replace(',', '{,}')}$"
+    power = re.fullmatch(r"(.*)e([−+])0*(\d+)", text)
+    text = f"{power[1]} \\cdot 10^{{{power[2].strip('+')}{power[3]}}}" if power else text.replace(",", "{,}")
+    return f"${text.replace('−', '-').replace('∞', chr(92) + 'infty')}$"

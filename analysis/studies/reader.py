@@ -5,6 +5,8 @@
     items:                                    tables and figures by name, in the order that matters to this study
       - forest                                the figure and the table of that name, those that there are
       - last_layer: {measures: [kappa_2019]}  with options: parameters of their `build`
+    appendix: [layers, {sweep: figure}]       those of the items, or their figure or table alone, that the paper's
+                                              appendix shows, in its order
     rules:                                    exclusion variants beside `default` and `all`, which no study changes
       authors_2021: [not_converged, {smallest_gaps: {n: 3}}]
     published:                                what sources print about it; `verify` and the item `published` compare
@@ -27,25 +29,26 @@ from typing import Any
 from analysis import items
 from analysis.columns import TARGETS
 from analysis.exclude import DEFAULT, STANDARD, Rule, Variants, read_rule
-from analysis.items import Item
+from analysis.items import Item, Part
 from analysis.load import InputError
 from analysis.statistics.published import Claim, Published
 from study.names import Label
 from study.storage.paths import SHOWN
 from study.storage.strict_yaml import YamlError, read_mapping
 
-SECTIONS = ("question", "extends", "items", "rules", "published")
+SECTIONS = ("question", "extends", "items", "appendix", "rules", "published")
 _PUBLISHED = ("source", "target", "rules", "claims")
 _STANDARD = "standard"
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What a study shows: its items in order, its exclusion variants, what is published about it."""
+    """What a study shows: its items in order, those of the appendix, exclusion variants, what is published about it."""
 
     study: str
     question: str
     items: tuple[Item, ...]
+    appendix: tuple[Part, ...]
     rules: Variants
     published: tuple[Published, ...]
 
@@ -56,10 +59,12 @@ def read_shown(study: str, folder: Path = SHOWN) -> Shown:
     content = _content(path if path.is_file() else folder / f"{_STANDARD}.yaml", folder)
     try:
         rules = {"default": DEFAULT, **dict(_rules(content.get("rules", {}))), "all": ()}
+        shown = tuple(_items(content["items"])) if "items" in content else _standard(folder)
         return Shown(
             study,
             _typed("question", content.get("question", ""), str, "one sentence"),
-            tuple(_items(content["items"])) if "items" in content else _standard(folder),
+            shown,
+            tuple(_appendix(content.get("appendix", []), shown)),
             rules,
             tuple(_published(content.get("published", []), rules)),
         )
@@ -116,6 +121,18 @@ def _items(value: object) -> Iterator[Item]:
                     )
                 _labels(f"items.{name}.{option}", labels)
         yield item
+
+
+def _appendix(value: object, shown: tuple[Item, ...]) -> Iterator[Part]:
+    known = {item.name: item for item in shown}
+    for entry in _typed("appendix", value, list, "a list of items"):
+        name, kind = next(iter(entry.items())) if isinstance(entry, dict) and len(entry) == 1 else (entry, "")
+        if name not in known:
+            raise ValueError(f"appendix: {name}: allowed are {', '.join(known)}")
+        there = {one.kind: one for one in known[name].parts()}
+        if kind and kind not in there:
+            raise ValueError(f"appendix.{name}: {kind}: allowed are {', '.join(there)}")
+        yield from [there[kind]] if kind else there.values()
 
 
 def _choice(section: str, entry: object) -> tuple[str, dict[str, Any]]:

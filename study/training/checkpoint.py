@@ -12,12 +12,12 @@ from study.config import RunConfig
 from study.data.dataset import Tensors
 from study.names import Stop
 from study.provenance import provenance
+from study.seams.growth import GROWTHS
+from study.seams.mask import MASKS
+from study.seams.optimizer import Stack
 from study.seeds import generator_for
 from study.storage.atomic import read_tensors, write_bytes, write_json, write_tensors
 from study.storage.paths import RunPaths
-from study.training.growth import GROWTHS
-from study.training.mask import MASKS
-from study.training.optimizer import Stack
 from study.training.stack import State, member
 from study.training.start import build_model, training_labels
 from study.training.step import start_optimizer

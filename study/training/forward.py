@@ -10,10 +10,10 @@ from torch.func import functional_call, vmap
 
 from study.loss import sample_losses
 from study.models.pooling import HalvingPool
+from study.seams.noise import Noise
+from study.seams.objective import Evaluation
+from study.seams.optimizer import Stack
 from study.training import dropout
-from study.training.noise import Noise
-from study.training.objective import Evaluation
-from study.training.optimizer import Stack
 
 
 class StackedForward:

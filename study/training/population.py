@@ -12,14 +12,14 @@ import torch
 from study.config import RunConfig
 from study.data.dataset import Tensors
 from study.loss import mean_loss_and_error
+from study.seams.noise import Noise
+from study.seams.schedule import Time
 from study.seeds import generator_for
 from study.storage.atomic import write_tensors
 from study.storage.paths import RunPaths
 from study.training import checkpoint
 from study.training.checkpoint import Run
 from study.training.forward import StackedForward
-from study.training.noise import Noise
-from study.training.schedule import Time
 from study.training.stack import State, member, select, stack_states
 from study.training.start import build_model, training_labels
 from study.training.step import Stepper

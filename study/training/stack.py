@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from study.config import RunConfig
-from study.training.optimizer import Stack
+from study.seams.optimizer import Stack
 from study.training.start import build_model
 
 

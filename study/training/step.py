@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from study.config import SEAMS, RunConfig
-from study.training.batch import BATCHES, Batch
+from study.seams.batch import BATCHES, Batch
+from study.seams.noise import Noise
+from study.seams.objective import OBJECTIVES, Evaluation
+from study.seams.optimizer import OPTIMIZERS, Stack, vectors
+from study.seams.schedule import SCHEDULES, Time
+from study.seams.update import UPDATES, Step
 from study.training.forward import StackedForward
-from study.training.noise import Noise
-from study.training.objective import OBJECTIVES, Evaluation
-from study.training.optimizer import OPTIMIZERS, Stack, vectors
-from study.training.schedule import SCHEDULES, Time
 from study.training.stack import State
-from study.training.update import UPDATES, Step
 
 STEPPED = ("objective", "update", "schedule", "batch")  # the seams whose options a step reads
 

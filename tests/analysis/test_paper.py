@@ -1,60 +1,107 @@
-"""The paper's tables, figures and appendix are made of committed records alone; LaTeX is content."""
+"""The paper is made of committed records alone, of what it shows alone; it is short, and LaTeX is content."""
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from analysis.drawing.render import to_latex
 from analysis.load import InputError
-from analysis.manuscript import paper
-from tests.support.synthetic import synthetic_lenet, synthetic_mnist
+from analysis.manuscript import appendix, paper
 
 ROOT = Path(__file__).parents[2] / "paper"
+TEXT_PAGES, APPENDIX_PAGES = 10, 30
 needs_latex = pytest.mark.skipif(shutil.which("latexmk") is None, reason="latexmk is not installed (see README)")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, module_records) -> Path:
-    """A copy of paper/ with everything generated from synthetic records of every study that its text has room for."""
+def folder(tmp_path_factory) -> Path:
+    """A copy of paper/ with all that main.tex includes."""
     root = tmp_path_factory.mktemp("paper")
-    committed = root / "records"
-    committed.mkdir()
-    module_records.to_csv(committed / "digits_mlp.csv", index=False)
-    mnist = synthetic_mnist(2)
-    mnist[mnist["stop"].str.contains("loss")].to_csv(committed / "mnist_mlp_layers.csv", index=False)
-    for name, seed in (("lenet5_cifar10", 0), ("lenet5_fashion", 1)):
-        few = synthetic_lenet(2, ("loss_0.01", "epoch_40"), seed)
-        few[[c for c in few if "factor" not in c and "wise_2" not in c]].to_csv(committed / f"{name}.csv", index=False)
     for name in ("main.tex", "references.bib"):
         shutil.copy(ROOT / name, root / name)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STUDY_RECORDS", str(committed))
-        paper.generate(root)
+    paper.generate(root)
     return root
+
+
+@pytest.mark.slow
+def test_what_is_made_is_what_is_shown(folder):
+    shown = (folder / "main.tex").read_text() + (folder / "appendix.tex").read_text()
+    made = {path.stem for kind in ("tables/*.tex", "figures/*.pdf") for path in folder.glob(kind)}
+    asked = set(re.findall(r"\{(?:figures|tables)/([\w.-]+)\}", shown))
+    assert asked == made and len(made) > 30
+    assert [path.name for path in folder.glob("*.pdf")] == []
+
+
+@needs_latex
+@pytest.mark.slow
+def test_the_pdf_is_short_and_without_complaints(folder):
+    pdf = paper.build_pdf(folder)
+    assert pdf.read_bytes().startswith(b"%PDF") and b"/Type3" not in pdf.read_bytes()
+    assert paper.complaints((folder / "main.log").read_text(errors="replace")) == []
+    text, end = (paper.page_of(folder, label) for label in ("end:text", "end:appendix"))
+    assert 4 < text <= TEXT_PAGES and 10 < end - text <= APPENDIX_PAGES
+    with pytest.raises(InputError, match="label: end:nowhere: allowed is a label"):
+        paper.page_of(folder, "end:nowhere")
 
 
 def test_a_long_table_is_cut_into_pages_with_its_note_last():
     table = pd.DataFrame({"a": range(100)})
     table.attrs |= {"title": "t", "note": "n"}
-    parts = paper.pieces(table, 40)
+    parts = appendix.pieces(table, 40)
     assert [len(p) for p in parts] == [40, 40, 20] and [("note" in p.attrs) for p in parts] == [False, False, True]
-    assert paper.pieces(table, 100)[0] is table
+    assert appendix.pieces(table, 100)[0].equals(table)
+
+
+def test_a_table_is_cut_at_a_heading():
+    table = pd.DataFrame([["one", ""], ["a", "1"], ["b", "2"], ["two", ""], ["a", "3"], ["b", "4"]], columns=["x", "y"])
+    assert [list(p["x"]) for p in appendix.pieces(table, 4)] == [["one", "a", "b"], ["two", "a", "b"]]
+
+
+def test_an_excerpt_is_of_one_stop_then_one_target_then_the_measures_asked_for():
+    frame = pd.DataFrame(
+        [
+            {"stop": stop, "target": target, "measure": measure}
+            for stop in ("loss_0.1", "epoch_5")
+            for target in ("gap.loss", "gap.error")
+            for measure in ("kappa_2019", "kappa_2019.fc2", "rho_max", "train_loss")
+        ]
+    )
+    frame.attrs |= {"title": "t", "note": "all stops.", "note_at": {"epoch_5": "this stop."}}
+    assert appendix.excerpt(frame, "epoch_5", 16) is frame
+    assert len(appendix.excerpt(frame, "epoch_5", 8)) == 8
+    few = appendix.excerpt(frame, "epoch_5", 2)
+    assert list(few["measure"]) == ["kappa_2019", "train_loss"] and set(few["target"]) == {"gap.loss"}
+    assert few.attrs["note"] == "this stop. 2 of 16 rows; the CSV has all."
+    short, words = appendix.heading(few)
+    assert list(short.columns) == ["measure"] and words == "t (epoch 5, loss gap)"
+
+
+def test_rows_of_one_measure_stand_below_its_name():
+    table = pd.DataFrame({"measure": ["kappa_2019"] * 2 + ["hessian_trace"] * 2, "layer": ["a", "b"] * 2, "n": [1] * 4})
+    printed = appendix.grouped(table)
+    assert list(printed["layer"]) == ["kappa 2019", "a", "b", "Hessian trace", "a", "b"]
+    latex = to_latex(printed)
+    assert r"\multicolumn{2}{@{}l}{\emph{kappa 2019}}" in latex and latex.count(r"\addlinespace") == 1
+    alternating = pd.DataFrame({"measure": ["kappa_2019", "hessian_trace"] * 2, "n": [1] * 4})
+    assert appendix.grouped(alternating) is alternating
+
+
+def test_an_item_that_a_study_lacks_is_one_line(tmp_path):
+    with pytest.raises(InputError, match="figure: sweep: not available for mnist_mlp_layers: it needs"):
+        appendix.draw("mnist_mlp_layers", "sweep", tmp_path)
+    with pytest.raises(InputError, match=r"figure: nothing: allowed are .*forest"):
+        appendix.draw("mnist_mlp_layers", "nothing", tmp_path)
 
 
 def test_complaints_are_found_in_a_log():
     log = "Overfull \\hbox (3.5pt too wide)\nfine\nReference `x' on page 1 undefined on input line 7.\n! Bad\n"
-    assert len(paper.complaints(log)) == 3 and paper.complaints("Underfull \\hbox\n") == []
-
-
-@needs_latex
-@pytest.mark.slow
-def test_the_pdf_builds_without_complaints(folder):
-    pdf = paper.build_pdf(folder)
-    assert pdf.read_bytes().startswith(b"%PDF") and b"/Type3" not in pdf.read_bytes()
-    assert paper.complaints((folder / "main.log").read_text(errors="replace")) == []
+    assert len(paper.complaints(log)) == 3
+    assert paper.complaints("Underfull \\hbox\nOverfull \\hbox (0.4pt too wide)\n") == []
 
 
 def test_a_missing_latex_is_one_line(tmp_path, monkeypatch):

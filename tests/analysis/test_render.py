@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from analysis.drawing import render, style
 from analysis.drawing.ticks import linear, logarithmic
 from analysis.stopwise import lacking
-from analysis.vocabulary import measure_words, ordered
 
 
 @pytest.fixture
@@ -86,28 +85,6 @@ def test_figure_bytes_do_not_depend_on_the_clock(tmp_path):
     second = [p.read_bytes() for p in render.write_figure(draw(), tmp_path / "b")]
     assert first == second
     assert b"Type3" not in first[0].replace(b" ", b"") and b"CreationDate" not in first[0]
-
-
-def test_measures_have_one_look_each_and_unknown_ones_are_shown_as_they_are():
-    labels = [
-        "zeta",
-        "train_loss",
-        "hessian_trace@factor_20",
-        "hessian_trace@layerwise_1",
-        "hessian_trace",
-        "relative_flatness",
-    ]
-    assert ordered(labels) == [
-        "relative_flatness",
-        "hessian_trace",
-        "hessian_trace@layerwise_1",
-        "hessian_trace@factor_20",
-        "train_loss",
-        "zeta",
-    ]
-    assert measure_words("hessian_trace.fc1") == "Hessian trace, fc1"
-    assert measure_words("hessian_trace@layerwise_1") == "Hessian trace @layerwise_1"
-    assert measure_words("new_measure") == "new measure"
 
 
 RANGES = [(1e-6, 1e3), (0.02, 1.2), (900, 5500), (300, 2200), (330, 780), (510, 590), (2.7e-4, 5.5e-3), (1e-5, 4e-5)]

@@ -209,3 +209,16 @@ def test_a_few_runs_crash_no_item(case):
                 render.settle(built)
             elif not isinstance(built, str):
                 assert render.to_text(built) and render.to_latex(built)
+
+
+def test_the_appendix_is_of_the_items_their_figures_or_tables_alone(tmp_path):
+    text = "items: [layers, sweep]\nappendix: [layers, {sweep: figure}]\n"
+    shown = read_shown("toy", written(tmp_path, text)).appendix
+    assert [(one.kind, one.name) for one in shown] == [("figure", "layers"), ("table", "layers"), ("figure", "sweep")]
+    for wrong, reason in (
+        ("[forest]", "appendix: forest: allowed are layers, sweep"),
+        ("[{sweep: page}]", "appendix.sweep: page: allowed are figure, table"),
+        ("layers", "appendix: 'layers': allowed: a list of items"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            read_shown("toy", written(tmp_path, f"items: [layers, sweep]\nappendix: {wrong}\n"))

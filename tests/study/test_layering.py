@@ -13,7 +13,13 @@ ONLY = {
     "slurm": "slurm/",
     "analysis": "analysis/",
 }
-# Inside analysis: a module may import what stands before it, and what is of its own room.
+# Inside a package: a module may import what stands before it, and what is of its own room.
+STUDY = (
+    ("choice", "curvature", "device", "display", "names", "provenance", "seeds", "storage"),
+    ("data", "loss", "models", "transforms"), ("measures", "seams"), ("config",),
+    ("hyperparameter", "state", "study_file", "training"), ("grid", "measuring", "slices"),
+    ("records", "reference", "run"), ("publish", "tracking"), ("plan",), ("__main__",),
+)  # fmt: skip
 ANALYSIS = (
     ("columns",), ("exclude", "load", "vocabulary"), ("statistics",), ("selection", "stopwise"), ("drawing",),
     ("figures", "tables"), ("cache", "items"), ("studies",), ("make", "reference", "verify"), ("manuscript", "page"),
@@ -100,22 +106,30 @@ def circles(graph: dict[str, set[str]]) -> list[set[str]]:
     return sorted(map(set, found), key=min)
 
 
+def places() -> dict[str, int]:
+    """Room -> its floor in its package."""
+    floors = [("study", *floor) for floor in enumerate(STUDY)] + [("analysis", *floor) for floor in enumerate(ANALYSIS)]
+    return {f"{package}.{room}": at for package, at, rooms in floors for room in rooms}
+
+
 def against_the_order(graph: dict[str, set[str]]) -> list[str]:
-    """Imports inside analysis that lead up, or across to a room that stands beside."""
-    place = {room: at for at, rooms in enumerate(ANALYSIS) for room in rooms}
+    """Imports inside study or analysis that lead up, or across to a room that stands beside."""
+    place = places()
     found = []
     for module, targets in graph.items():
         for target in targets:
-            if module.startswith("analysis.") and target.startswith("analysis."):
-                own, other = module.split(".")[1], target.split(".")[1]
-                if own != other and place[own] <= place[other]:
-                    found.append(f"{module} imports {target}")
+            own, other = (".".join(name.split(".")[:2]) for name in (module, target))
+            if own in place and other in place and own != other and own.split(".")[0] == other.split(".")[0]:
+                found += [f"{module} imports {target}"] if place[own] <= place[other] else []
     return sorted(found)
 
 
-def test_analysis_follows_its_own_direction() -> None:
-    """From columns to statistics, from those to tables and figures, from those to pages and papers."""
-    assert against_the_order(imports(ROOT)) == []
+def test_each_package_follows_its_own_direction() -> None:
+    """From the ground to configs, from those to runs; from columns to statistics, to tables and figures, to pages."""
+    graph = imports(ROOT)
+    rooms = {".".join(name.split(".")[:2]) for name in graph if name.startswith(("study.", "analysis."))}
+    assert rooms == set(places()), "every room has its place"
+    assert against_the_order(graph) == []
 
 
 def test_nothing_is_imported_in_a_circle() -> None:
@@ -141,6 +155,7 @@ def test_the_test_sees_an_arrow_up_and_a_circle(tmp_path: Path) -> None:
     assert against_the_order(graph) == [
         "analysis.statistics.pairs imports analysis.tables.cost",
         "analysis.tables.cost imports analysis.figures.forest",
+        "study.run imports study.plan",
     ]
     assert circles(graph) == [
         {"analysis.figures.forest", "analysis.statistics.pairs", "analysis.tables.cost"},

@@ -14,12 +14,12 @@ from study.choice import Option, Registry, integer, number, word
 from study.config import SEAMS
 from study.data.dataset import Tensors
 from study.models.registry import MODELS, Model
-from study.training.batch import Batch
-from study.training.growth import Growth
-from study.training.objective import Evaluation
-from study.training.optimizer import Optimizer, column
-from study.training.schedule import Coefficients, Time
-from study.training.update import Step, Update
+from study.seams.batch import Batch
+from study.seams.growth import Growth
+from study.seams.objective import Evaluation
+from study.seams.optimizer import Optimizer, column
+from study.seams.schedule import Coefficients, Time
+from study.seams.update import Step, Update
 
 
 @contextlib.contextmanager

@@ -14,8 +14,8 @@ from study.grid import load_study, shards
 from study.models.registry import MODELS
 from study.records import collect, run_rows
 from study.run import run_shard
+from study.seams.optimizer import OPTIMIZERS, Optimizer, decay, descend
 from study.storage.rows import read_table
-from study.training.optimizer import OPTIMIZERS, Optimizer, decay, descend
 from tests.support.entries import all_registered
 
 DATA = """

@@ -17,10 +17,10 @@ from study.data.extra import EXTRAS
 from study.loss import LOSSES
 from study.models.init import INITS
 from study.models.registry import MODELS
+from study.seams.optimizer import OPTIMIZERS
 from study.seeds import generator_for
 from study.storage.atomic import read_tensors
 from study.storage.paths import RunPaths
-from study.training.optimizer import OPTIMIZERS
 from study.training.population import Population
 from study.training.start import build_model, training_labels
 from tests.support.entries import ENTRIES, all_registered

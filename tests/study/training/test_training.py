@@ -13,12 +13,12 @@ from torch.nn import functional
 from study.config import SEAMS, RunConfig, run_key
 from study.data.dataset import load
 from study.run import run_shard
+from study.seams.objective import plain
+from study.seams.optimizer import OPTIMIZERS
 from study.seeds import generator_for
 from study.storage.atomic import read_tensors, write_tensors
 from study.storage.paths import RunPaths
 from study.training.forward import StackedForward
-from study.training.objective import plain
-from study.training.optimizer import OPTIMIZERS
 from study.training.stack import execution_mode, stack_tensors
 from study.training.start import build_model, training_labels
 

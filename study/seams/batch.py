@@ -15,7 +15,7 @@ from study.choice import Option, Registry
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from study.training.noise import Noise
+    from study.seams.noise import Noise
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from study.loss import sample_losses
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from study.training.optimizer import Stack
+    from study.seams.optimizer import Stack
 
 
 @dataclass(frozen=True)

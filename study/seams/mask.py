@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from study.training.optimizer import Stack
+    from study.seams.optimizer import Stack
 
 Data = Callable[[], "tuple[Tensor, Tensor]"]
 Mask = Callable[["nn.Module", Data, Mapping[str, Value], "torch.Generator"], "Stack | None"]

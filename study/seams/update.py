@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from study.choice import Option, Registry
-from study.training.optimizer import Optimizer
+from study.seams.optimizer import Optimizer
 
 if TYPE_CHECKING:
-    from study.training.noise import Noise
-    from study.training.optimizer import Stack
+    from study.seams.noise import Noise
+    from study.seams.optimizer import Stack
 
 
 @dataclass(frozen=True)

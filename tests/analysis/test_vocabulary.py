@@ -1,0 +1,51 @@
+"""Measures have one order and one name everywhere; each family has a colour, each measure of it a marker."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from analysis.drawing import style
+from analysis.selection import few
+from analysis.vocabulary import MEASURES, family, measure_words, ordered
+from study.measures import MEASURES as REGISTERED
+
+
+def test_known_measures_stand_first_and_unknown_ones_are_shown_as_they_are():
+    labels = [
+        "zeta",
+        "train_loss",
+        "hessian_trace@factor_20",
+        "hessian_trace@layerwise_1",
+        "hessian_trace",
+        "relative_flatness",
+    ]
+    assert ordered(labels) == [
+        "relative_flatness",
+        "hessian_trace",
+        "hessian_trace@layerwise_1",
+        "hessian_trace@factor_20",
+        "train_loss",
+        "zeta",
+    ]
+    assert measure_words("hessian_trace.fc1") == "Hessian trace, fc1"
+    assert measure_words("hessian_trace@layerwise_1") == "Hessian trace @layerwise_1"
+    assert measure_words("new_measure") == "new measure"
+    assert measure_words("sharpness_max(rho=0.05)@layerwise_1.fc3") == "sharpness max (rho=0.05) @layerwise_1, fc3"
+    assert ordered(["zeta", "lambda_max(k=2)", "train_loss"]) == ["lambda_max(k=2)", "train_loss", "zeta"]
+
+
+def test_no_measure_is_listed_that_there_is_not():
+    assert set(MEASURES) <= set(REGISTERED)
+
+
+def test_a_measure_is_told_by_colour_and_marker():
+    looks = Counter((style.colour(label), style.marker(label)) for label in MEASURES)
+    assert max(looks.values()) == 1
+    assert style.colour("hessian_trace@layerwise_1.fc1") == style.colour("lambda_max") != style.colour("new_measure")
+
+
+def test_a_figure_with_room_for_few_shows_what_is_asked_or_one_of_each_family():
+    there = ["zeta", "train_loss", "kappa_2019", "hessian_trace", "lambda_max", "relative_flatness_normalized"]
+    assert few(["lambda_max", "absent", "zeta"], there, 2) == ["lambda_max", "zeta"]
+    assert few((), there, 9) == ["relative_flatness_normalized", "kappa_2019", "hessian_trace", "train_loss", "zeta"]
+    assert len({family(label) for label in few((), there, 3)}) == 3

@@ -11,14 +11,14 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.statistics.resample import Interval, interval
+from analysis.statistics.resample import Interval, interval, percentile
 from analysis.statistics.weighted import WITH_INTERVAL, WeightedSums
 
 Floats = NDArray[np.float64]
@@ -32,8 +32,9 @@ _WORKERS = min(4, os.cpu_count() or 1)
 class Coefficients:
     """Coefficients of one measure with one target, with what intervals and paired differences need.
 
-    Keyed by the names in WITH_INTERVAL: `point`, the value; `replicates`, (B,); `jackknife`, (configurations,). `note`
-    says in words why a coefficient is undefined.
+    Keyed by the names in WITH_INTERVAL: `point`, the value; `replicates`, (B,); `jackknife`, (configurations,), empty
+    where runs or levels were resampled, not configurations (see intervals). `note` says in words why a coefficient
+    is undefined, `resampled` the axes whose levels were drawn.
     """
 
     n: int
@@ -42,11 +43,17 @@ class Coefficients:
     replicates: dict[str, Floats] = field(default_factory=dict)
     jackknife: dict[str, Floats] = field(default_factory=dict)
     note: str = ""
+    resampled: tuple[str, ...] = ()
 
     def interval(self, name: str, level: float = 0.95) -> Interval:
-        """Interval of one coefficient (see resample.interval); NaN bounds with a reason where there is none."""
+        """Interval of one coefficient (see resample.interval, without a jackknife resample.percentile).
+
+        NaN bounds with a reason where there is none.
+        """
         if name not in self.replicates:
             return Interval(np.nan, np.nan, "no resamples were asked")
+        if name not in self.jackknife:
+            return percentile(self.point[name], self.replicates[name], level)
         return interval(self.point[name], self.replicates[name], self.jackknife[name], level)
 
 
@@ -80,6 +87,23 @@ def coefficients_of_many(
 ) -> list[Coefficients]:
     """`coefficients` of each (x, y), two at a time where there are two cores; the numbers do not depend on that."""
     return spread(lambda p: coefficients(p[0], p[1], groups, resamples, seed), pairs)
+
+
+def under_weights(
+    x: Floats,
+    y: Floats,
+    groups: NDArray[np.int64],
+    unit: NDArray[np.int64],
+    chunks: Iterable[NDArray[np.float32]],
+    resampled: tuple[str, ...] = (),
+) -> Coefficients:
+    """Coefficients of two or more runs without a missing value; a replicate for each column of weights on `unit` (n,).
+
+    `groups` (n,) are their configurations, which are counted. See WeightedSums.weighted for weights and cost.
+    """
+    whole = coefficients(x, y, groups, resamples=0)
+    replicates = WeightedSums(x, y, unit).weighted(chunks)
+    return replace(whole, replicates=replicates, resampled=resampled)
 
 
 def spread(work: Callable[[A], B], items: Iterable[A]) -> list[B]:

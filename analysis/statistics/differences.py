@@ -10,7 +10,8 @@ from scipy.special import ndtri
 
 from analysis.columns import check_frame, configurations, measures, values
 from analysis.statistics.coefficients import RESAMPLES, Coefficients, coefficients
-from analysis.statistics.resample import FEW, Interval, interval
+from analysis.statistics.pigeonhole import crossed, new_levels
+from analysis.statistics.resample import FEW, Interval, interval, percentile
 
 
 def differences(
@@ -47,13 +48,26 @@ def differences(
 
 
 def paired(
-    frame: pd.DataFrame, target: str, first: str, second: str, resamples: int = RESAMPLES, seed: int = 0
+    frame: pd.DataFrame,
+    target: str,
+    first: str,
+    second: str,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    levels: bool = False,
 ) -> tuple[Coefficients, Coefficients]:
-    """The coefficients of two measures with `target` over the runs that have both, resampled together."""
+    """The coefficients of two measures with `target` over the runs that have both, resampled together.
+
+    Configurations are, or with `levels` the levels of crossed axes (see pigeonhole).
+    """
     gap, group = values(frame, target), configurations(frame)
     x, y = (values(frame, f"measure.{name}") for name in (first, second))
     there = ~(np.isnan(x) | np.isnan(y) | np.isnan(gap))
-    a, b = (coefficients(v[there], gap[there], group[there], resamples, seed) for v in (x, y))
+    if levels:
+        grid = {axis: level[there] for axis, level in crossed(frame).items()}
+        a, b = (new_levels(v[there], gap[there], grid, group[there], resamples, seed) for v in (x, y))
+    else:
+        a, b = (coefficients(v[there], gap[there], group[there], resamples, seed) for v in (x, y))
     return a, b
 
 
@@ -61,9 +75,12 @@ def difference(a: Coefficients, b: Coefficients, name: str, level: float = 0.95)
     """The interval of the difference of one coefficient of two that are `paired`."""
     if not (a.replicates and b.replicates):
         return Interval(np.nan, np.nan, a.note or b.note)
-    replicates, without = a.replicates[name] - b.replicates[name], a.jackknife[name] - b.jackknife[name]
+    delta, replicates = a.point[name] - b.point[name], a.replicates[name] - b.replicates[name]
+    if not a.jackknife:
+        return percentile(delta, replicates, level)
+    without = a.jackknife[name] - b.jackknife[name]
     # Half of it lies in [-1, 1], as `interval` wants it.
-    half = interval((a.point[name] - b.point[name]) / 2, replicates / 2, without / 2, level)
+    half = interval(delta / 2, replicates / 2, without / 2, level)
     return Interval(2 * half.low, 2 * half.high, half.reason)
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from analysis.columns import axes as varying
 from analysis.columns import check_frame, measures, values
 from analysis.statistics.matched_pairs import Neighbours, neighbours, signs
+from analysis.statistics.means import runs_or_means
 
 Floats = NDArray[np.float64]
 
@@ -27,6 +28,7 @@ def granulated(
     axes: Sequence[str] | None = None,
     variant: str = "a",
     same_seed: bool = True,
+    of: str = "runs",
 ) -> pd.DataFrame:
     """psi of every measure along every axis, then Psi, then Psi without each axis, over a records frame of one stop.
 
@@ -34,17 +36,19 @@ def granulated(
     scores a measure that is constant in a cell 0 there; "b" leaves such a cell undefined. With `same_seed` (the
     default) a cell also holds the seed, as one more setting; without it, all seeds of a setting are compared in one
     cell. Pairs with the same value on the axis do not count. `se` is the standard error of the mean over cells, seeds
-    of a setting taken together.
+    of a setting taken together. With `of` "means" configurations are compared by their means (see means), not runs.
     """
     check_frame(frame, target)
     if variant not in ("a", "b"):
         raise ValueError(f"variant: {variant}: allowed are a, b")
+    labels = measures(frame) if labels is None else labels
+    frame = runs_or_means(frame, of, [target, *(f"measure.{label}" for label in labels)])
     names = varying(frame) if axes is None else list(axes)
     pairs = [neighbours(frame, axis, same_seed) for axis in names]
     gap = values(frame, target)
     gaps = [signs(gap, p.i, p.j) for p in pairs]
     rows: list[dict[str, object]] = []
-    for label in measures(frame) if labels is None else labels:
+    for label in labels:
         x = values(frame, f"measure.{label}")
         along = [_along(p, signs(x, p.i, p.j), g, variant) for p, g in zip(pairs, gaps, strict=True)]
         rows += [{"measure": label, "axis": name, **part} for name, part in zip(names, along, strict=True)]

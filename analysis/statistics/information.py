@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from analysis.columns import axes as varying
 from analysis.columns import axis_columns, check_frame, codes, measures, values
 from analysis.statistics.coefficients import spread
+from analysis.statistics.means import runs_or_means
 from analysis.statistics.pair_table import pair_tables
 
 Floats = NDArray[np.float64]
@@ -30,13 +31,17 @@ def information(
     target: str = "gap.loss",
     labels: Sequence[str] | None = None,
     axes: Sequence[str] | None = None,
+    of: str = "runs",
 ) -> pd.DataFrame:
     """K and the PGDL score of every measure over a records frame of one stop; nats in neither: both are ratios.
 
     Columns: measure, n, K, K_given (the set S that gives the minimum), pgdl, pgdl_given; NaN where no set has an
-    uncertain gap (PGDL: fewer than two axes vary). Cost O(n * 256 * cells) a measure, never n^2.
+    uncertain gap (PGDL: fewer than two axes vary). With `of` "means" configurations are compared by their means (see
+    means), not runs, and n counts them. Cost O(n * 256 * cells) a measure, never n^2.
     """
     check_frame(frame, target)
+    labels = measures(frame) if labels is None else labels
+    frame = runs_or_means(frame, of, [target, *(f"measure.{label}" for label in labels)])
     names = varying(frame) if axes is None else list(axes)
     sets = [s for size in (0, 1, 2) for s in combinations(names, size)]
     gap = values(frame, target)
@@ -54,7 +59,7 @@ def information(
         pgdl, pgdl_given = _least(twos)
         return {"measure": label, "n": len(there), "K": k, "K_given": k_given, "pgdl": pgdl, "pgdl_given": pgdl_given}
 
-    rows = spread(row, measures(frame) if labels is None else labels)
+    rows = spread(row, labels)
     return pd.DataFrame(rows, columns=["measure", "n", "K", "K_given", "pgdl", "pgdl_given"])
 
 

@@ -58,8 +58,8 @@ def permutation(
         same = [name for name in names if np.array_equal(masks[name], mask)]
         at = np.flatnonzero(mask)
         at = at[np.lexsort((within[at], group[at]))]
-        p, note = _p_values(np.stack([x[name][at] for name in same]), gap[at], group[at], block[at], permutations, seed)
-        result |= {name: (len(at), float(value), note) for name, value in zip(same, p, strict=True)}
+        p, why = _p_values(np.stack([x[name][at] for name in same]), gap[at], group[at], block[at], permutations, seed)
+        result |= {name: (len(at), float(value), note) for name, value, note in zip(same, p, why, strict=True)}
     left = {name: _left(x[name], gap, block, unit) for name in names}
     columns = ["measure", "n", "pearson", "pearson.low", "pearson.high", "spearman", "p_permutation", "note"]
     rows = [(m, result[m][0], *left[m][0], result[m][1], result[m][2] or left[m][1]) for m in names]
@@ -90,17 +90,17 @@ def benjamini_hochberg(p: ArrayLike) -> Floats:
     return q
 
 
-def _p_values(x: Floats, y: Floats, group: Ints, block: Ints, permutations: int, seed: int) -> tuple[Floats, str]:
-    """p of each row of x (measures, n) with y (n,); rows sorted by configuration, so that one's runs are
-    consecutive."""
+def _p_values(x: Floats, y: Floats, group: Ints, block: Ints, permutations: int, seed: int) -> tuple[Floats, list[str]]:
+    """p of each row of x (measures, n) with y (n,), and why it has none; columns sorted by configuration, so that
+    one's runs are consecutive."""
     undefined = np.full(len(x), np.nan)
     if len(y) < 2:
-        return undefined, f"{len(y)} runs with a value"
+        return undefined, [f"{len(y)} runs with a value"] * len(x)
     start = np.flatnonzero(np.diff(group, prepend=group[0] - 1))
     size = np.diff(start, append=len(group))
     stratum = np.unique(np.stack([block[start], size], axis=1), axis=0, return_inverse=True)[1].reshape(-1)
     if np.bincount(stratum).max() < 2:
-        return undefined, "no two configurations of one block have equally many runs"
+        return undefined, ["no two configurations of one block have equally many runs"] * len(x)
     # Centred within the stratum, every statistic has expectation 0 under exchange, so that two-sided means |T|.
     of_row = np.repeat(stratum, size)
     ranks = stats.rankdata(x, axis=1)
@@ -115,7 +115,7 @@ def _p_values(x: Floats, y: Floats, group: Ints, block: Ints, permutations: int,
         hits += (np.abs(ranks @ gap[rows]) >= observed[:, None] * (1 - 1e-12) - 1e-9).sum(axis=1)
     p = (1 + hits) / (1 + permutations) if permutations else undefined
     constant = np.abs(ranks).max(axis=1) < 1e-9
-    return np.where(constant, np.nan, p), "constant within blocks" if constant.any() else ""
+    return np.where(constant, np.nan, p), ["constant within blocks" if c else "" for c in constant]
 
 
 def _exchanged(generator: np.random.Generator, start: Ints, size: Ints, stratum: Ints, count: int) -> Ints:

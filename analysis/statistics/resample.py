@@ -19,6 +19,7 @@ Floats = NDArray[np.float64]
 _ROUNDING = 1e-12  # of a coefficient in [-1, 1]
 _ALMOST = 1 - 1e-9  # at most so large on Fisher's scale, where 1 is infinite
 _TOO_MANY = 0.01  # share of resamples without a value above which there is no interval; ours
+_TOO_MANY_OF_LEVELS = 0.05  # the same where levels are drawn: of three, all draws are one in 1 of 9 resamples; ours
 FEW = 10  # configurations below which the jackknife's interval is given instead of the bootstrap's; ours
 WORDS = (  # for the note of a table
     "95% intervals from {resamples} resamples of configurations (BCa; below ten configurations Student's t of the "
@@ -104,6 +105,21 @@ def bca(estimate: float, replicates: Floats, leave_one_out: Floats, level: float
     return Interval(float(low), float(high))
 
 
+def percentile(estimate: float, replicates: Floats, level: float = 0.95) -> Interval:
+    """The middle `level` of replicates (B,) of a coefficient or difference, for resamples of anything.
+
+    Of few levels a resample may hold one alone, where a coefficient can be undefined: those are passed over, up to one
+    in twenty. Degenerate input gives NaN bounds and the reason.
+    """
+    _check_level(level)
+    if not np.isfinite(estimate):
+        return Interval(np.nan, np.nan, "the coefficient is undefined")
+    if reason := _unusable(replicates, _TOO_MANY_OF_LEVELS):
+        return Interval(np.nan, np.nan, reason)
+    low, high = np.quantile(replicates[np.isfinite(replicates)], [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high))
+
+
 def _check_level(level: float) -> None:
     if not 0 < level < 1:
         raise ValueError(f"level: {level}: between 0 and 1 is allowed")
@@ -118,8 +134,13 @@ def _undefined(estimate: float, n_configurations: int) -> str:
 def _degenerate(estimate: float, replicates: Floats, leave_one_out: Floats) -> str:
     if reason := _undefined(estimate, len(leave_one_out)):
         return reason
+    return _unusable(replicates, _TOO_MANY)
+
+
+def _unusable(replicates: Floats, most: float) -> str:
+    """Why replicates give no interval: more than the share `most` of them is undefined, or they do not vary."""
     undefined = 1 - np.isfinite(replicates).mean()
-    if undefined > _TOO_MANY:
+    if undefined > most:
         return f"undefined in {undefined:.0%} of the resamples"
     usable = replicates[np.isfinite(replicates)]
     if usable.max() - usable.min() <= _ROUNDING:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from analysis.columns import axes as varying
 from analysis.columns import check_frame, configurations, measures, values
 from analysis.statistics.matched_pairs import Neighbours, neighbours, signs
+from analysis.statistics.means import runs_or_means
 
 Floats = NDArray[np.float64]
 MIN_SAMPLES = 12.0  # effective sample size an environment needs; Dziugaite et al. 2020, appendix
@@ -32,20 +33,25 @@ def sign_error(
     n_test: int | None = None,
     min_samples: float = MIN_SAMPLES,
     axes: Sequence[str] | None = None,
+    of: str = "runs",
 ) -> pd.DataFrame:
     """Sign error of every measure over all environments, and over those of each axis; a records frame of one stop.
 
     Columns: measure, axis ("all" first), environments, used (those with effective sample size >= min_samples), mean,
     p90, max (over the used ones; NaN without any), unweighted (mean over pairs of every environment, without weights).
-    `n_test` overrides the frame's n.test column (a pair takes the smaller of its two).
+    `n_test` overrides the frame's n.test column (a pair takes the smaller of its two). With `of` "means" configurations
+    are compared by their means (see means), not runs: an environment is one pair, and `min_samples` does not apply.
     """
     check_frame(frame, target)
+    labels = measures(frame) if labels is None else labels
+    frame = runs_or_means(frame, of, [target, "n.test", *(f"measure.{label}" for label in labels)])
+    min_samples = min_samples if of == "runs" else 0.0
     gap, config = values(frame, target), configurations(frame)
     size = _test_size(frame, n_test)
     each = [neighbours(frame, axis, same_seed=False) for axis in (varying(frame) if axes is None else axes)]
     prepared = [(p, signs(gap, p.i, p.j), pair_weights(gap, size, p), _environment(p, config)) for p in each]
     rows: list[dict[str, object]] = []
-    for label in measures(frame) if labels is None else labels:
+    for label in labels:
         x = values(frame, f"measure.{label}")
         by_axis = [_errors(signs(x, p.i, p.j), g, w, e, min_samples) for p, g, w, e in prepared]
         pooled = [np.concatenate(parts) if parts else np.zeros(0) for parts in zip(*by_axis, strict=True)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -68,7 +68,24 @@ class WeightedSums:
 
     def _under(self, counts: NDArray[np.float32], ties: Sequence[Floats]) -> dict[str, Floats]:
         moments = self.moments @ counts.astype(np.float64)
-        return _taus(self._form(counts), moments[0], *ties) | {"pearson": _pearson(moments)}
+        n = moments[0]
+        return _taus(self._form(counts), n, n * (n - 1), *ties) | {"pearson": _pearson(moments)}
+
+    def weighted(self, chunks: Iterable[NDArray[np.floating]]) -> dict[str, Floats]:
+        """Each coefficient under weights on groups, (groups, B) a chunk, small non-negative integers; all B in order.
+
+        A pair of runs counts the product of their weights, a run never with itself: in tau-a, too, where `resampled`
+        counts two copies of a run as a pair without a sign. Cost: that of as many resamples.
+        """
+        parts = [self._weighted(chunk.astype(np.float32, copy=False)) for chunk in chunks]
+        return {name: np.concatenate([p[name] for p in parts]) for name in WITH_INTERVAL}
+
+    def _weighted(self, weights: NDArray[np.float32]) -> dict[str, Floats]:
+        moments = self.moments @ weights.astype(np.float64)
+        of_run = weights[self.group]
+        ties = [tie_form(ranks, of_run) for ranks in self.ranks]
+        pairs = moments[0] ** 2 - np.einsum("nb,nb->b", of_run, of_run, dtype=np.float64, casting="unsafe")
+        return _taus(self._form(weights), moments[0], pairs, *ties) | {"pearson": _pearson(moments)}
 
     def _form(self, counts: NDArray[np.float32]) -> Floats:
         if self.between is not None:
@@ -92,15 +109,16 @@ class WeightedSums:
         for ranks, own in zip(self.ranks, inside[1:], strict=True):
             size = np.bincount(ranks).astype(np.float64)
             ties.append((size**2).sum() - 2 * self._by_group(size[ranks]) + own)
-        return _taus(rows.sum() - 2 * rows + inside[0], moments[0], *ties) | {"pearson": _pearson(moments)}
+        n = moments[0]
+        return _taus(rows.sum() - 2 * rows + inside[0], n, n * (n - 1), *ties) | {"pearson": _pearson(moments)}
 
     def _by_group(self, each: NDArray[np.floating]) -> Floats:
         return np.bincount(self.group, weights=each, minlength=self.n_groups).astype(np.float64)
 
 
-def _taus(form: Floats, n: Floats, ties_x: Floats, ties_y: Floats) -> dict[str, Floats]:
+def _taus(form: Floats, n: Floats, pairs: Floats, ties_x: Floats, ties_y: Floats) -> dict[str, Floats]:
     with np.errstate(invalid="ignore", divide="ignore"):
-        tau_a = np.where(n > 1, form / (n * (n - 1)), np.nan)
+        tau_a = np.where(pairs > 0, form / pairs, np.nan)
         untied = (n**2 - ties_x) * (n**2 - ties_y)
         tau_b = np.where(untied > 0, form / np.sqrt(untied), np.nan)
     return {"tau_b": tau_b, "tau_a": tau_a}

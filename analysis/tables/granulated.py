@@ -12,6 +12,7 @@ from analysis.vocabulary import hyperparameter_words
 
 TITLE = "Granulated rank correlation ψ along each hyperparameter, and Ψ"
 METHOD = (
+    "Of single networks, not of means over seeds. "
     "ψ is the mean of τ_a along one hyperparameter over all settings of the others and the seed, Ψ (all) the mean of "
     "the ψ; se is the standard error over settings; a NaN cell has fewer than two networks to compare and stays out "
     "of the mean; ψ_b is the same with τ_b, in which a cell with a constant measure or gap is a NaN cell too."

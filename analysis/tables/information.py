@@ -11,6 +11,7 @@ from analysis.stopwise import stopwise
 
 TITLE = "Conditional mutual information of the signs of differences: K and the PGDL score"
 METHOD = (
+    "Of single networks, not of means over seeds. "
     "K (Jiang et al. 2020): smallest normalized conditional mutual information over sets of at most two "
     "hyperparameters. PGDL: the competition's score, sets of exactly two, cells of equal weight, self-pairs kept, a "
     "tie counted as less; it is not invariant to flipping a measure with ties. The competition prints 100 times this."

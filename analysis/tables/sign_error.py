@@ -11,6 +11,7 @@ from analysis.tables.granulated import axis_words
 
 TITLE = "Sign error over environments: mean, 90th percentile and maximum"
 METHOD = (
+    "Of single networks, not of means over seeds. "
     "An environment is an ordered pair of configurations that differ in one hyperparameter, over all pairs of seeds; "
     "pairs are weighted by how surely the test set orders their gaps (n.test of the records, else {n:,}); an "
     "environment is used if its effective sample size is at least {least:.0f}; 0.5 is chance, 1 always wrong; "

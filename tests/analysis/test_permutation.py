@@ -124,6 +124,13 @@ def test_nothing_is_left_of_what_is_constant_in_each_block(records):
     assert row[["pearson", "spearman", "p_permutation"]].isna().all() and row["note"] == "constant within blocks"
 
 
+def test_that_a_measure_is_constant_is_said_of_that_one_alone(records):
+    records["measure.constant"] = 1.0
+    table = permutation(records, labels=["constant", "hessian_trace"], permutations=10).set_index("measure")
+    assert table["note"].to_dict() == {"constant": "constant within blocks", "hessian_trace": ""}
+    assert np.isfinite(table.loc["hessian_trace", "p_permutation"])
+
+
 def test_nothing_to_exchange_is_said(records):
     one = records.iloc[:3].copy()
     table = permutation(one, permutations=10)

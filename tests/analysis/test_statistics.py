@@ -18,6 +18,7 @@ from analysis import (
     partial,
     sign_error,
 )
+from analysis.statistics.means import runs_or_means
 from analysis.statistics.pair_table import pair_tables
 from analysis.statistics.partial import partial_tau
 from tests.reference import statistics as brute
@@ -137,6 +138,63 @@ def test_sign_error_equals_loops_over_environments(seed, least):
         assert got["unweighted"] == pytest.approx(unweighted, abs=1e-12, nan_ok=True)
         expected = (np.mean(used), np.quantile(used, 0.9), max(used)) if used else (math.nan,) * 3
         assert tuple(got[["mean", "p90", "max"]]) == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+def of_means(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row a configuration, each column's mean over its runs with a value, by loops."""
+    rows = []
+    for setting in sorted(set(frame[list(AXES)].itertuples(index=False, name=None))):
+        own = [row for row in frame.to_dict("records") if tuple(row[a] for a in AXES) == setting]
+        row = dict(zip(AXES, setting, strict=True))
+        for column in ("gen.gap", *(f"measure.{label}" for label in MEASURES)):
+            row[column] = brute.mean([r[column] for r in own if not math.isnan(r[column])])
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def quarters(seed: int) -> pd.DataFrame:
+    """An awkward grid of multiples of 1/4, whose sums are exact: means that are equal tie."""
+    frame = grid(seed)
+    for column in ("gen.gap", "measure.good"):
+        frame[column] = (frame[column] * 4).round() / 4
+    return frame
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_of_means_configurations_are_compared_not_runs(seed):
+    frame = quarters(seed)
+    means = of_means(frame)
+    config = settings(means, *AXES)
+    psi = granulated(frame, "gen.gap", axes=AXES, of="means").set_index(["measure", "axis"])
+    score = information(frame, "gen.gap", axes=AXES, of="means").set_index("measure")
+    error = sign_error(frame, "gen.gap", n_test=100, axes=AXES, of="means").set_index(["measure", "axis"])
+    sets = [s for size in (0, 1, 2) for s in itertools.combinations(AXES, size)]
+    for label in MEASURES:
+        x, y = means[f"measure.{label}"].tolist(), means["gen.gap"].tolist()
+        for axis in AXES:
+            expected = brute.psi(x, y, config, axis, "a")
+            assert psi.loc[(label, axis), "psi"] == pytest.approx(expected[0], abs=1e-12, nan_ok=True)
+            assert psi.loc[(label, axis), "cells"] == expected[1]
+        left, right, rows = brute.complete(x, y, config)
+        k = [brute.jiang(left, right, [tuple(row[a] for a in s) for row in rows]) for s in sets]
+        k = [v for v in k if not math.isnan(v)]
+        assert score.loc[label, "n"] == len(left)
+        assert score.loc[label, "K"] == pytest.approx(min(k, default=math.nan), abs=1e-9, nan_ok=True)
+        used, count, unweighted = brute.environments(x, y, config, 100, 0)
+        got = error.loc[(label, "all")]
+        assert (got["environments"], got["used"]) == (count, len(used))
+        assert got["mean"] == pytest.approx(brute.mean(used), abs=1e-12, nan_ok=True)
+        assert got["unweighted"] == pytest.approx(unweighted, abs=1e-12, nan_ok=True)
+
+
+def test_means_of_the_same_values_in_another_order_tie():
+    frame = pd.DataFrame({"hp.a": [0, 0, 0, 1, 1, 1], "hp.seed": [0, 1, 2] * 2, "x": [0.1, 0.2, 0.4, 0.4, 0.1, 0.2]})
+    frame["n.test"] = 50.0
+    means = runs_or_means(frame, "means", ["x", "n.test", "absent"])
+    assert means["x"][0] == means["x"][1] and means.columns.tolist() == ["hp.a", "x", "n.test"]
+    assert means["n.test"].tolist() == [50, 50] and runs_or_means(frame, "runs", ["x"]) is frame
+    with pytest.raises(ValueError, match="of: seeds: allowed are runs, means"):
+        granulated(frame.assign(**{"gap.loss": 1.0}), of="seeds")
 
 
 def test_unweighted_coupled_tau_is_one_less_twice_the_sign_error():

@@ -47,6 +47,16 @@ def repeat(values: Sequence[float], groups: Sequence[int], counts: dict[int, int
     return [v for v, g in zip(values, groups, strict=True) for _ in range(counts[g])]
 
 
+def weighted(x: Sequence[float], y: Sequence[float], w: Sequence[float]) -> tuple[float, float, float]:
+    """tau-b, tau-a and Pearson's r in which a run counts w times, a pair the product, a run never with itself."""
+    pairs = [(i, j) for i in range(len(x)) for j in range(len(x)) if i != j and w[i] * w[j]]
+    signs = [(sign(x[i], x[j]), sign(y[i], y[j]), w[i] * w[j]) for i, j in pairs]
+    total, every = sum(a * b * v for a, b, v in signs), sum(v for *_, v in signs)
+    untied = sum(a * a * v for a, _, v in signs) * sum(b * b * v for _, b, v in signs)
+    r = pearson(*([u for u, k in zip(v, w, strict=True) for _ in range(int(k))] for v in (x, y)))
+    return total / math.sqrt(untied) if untied else math.nan, total / every if every else math.nan, r
+
+
 def mean(values: Sequence[float]) -> float:
     """Mean; NaN of nothing."""
     return sum(values) / len(values) if values else math.nan

@@ -1,0 +1,50 @@
+"""Means of configurations: what a statistic of pairs compares when asked for means in place of single networks.
+
+The mean over a configuration's seeds has less noise than a network, so that agreement with the gap comes out otherwise:
+a figure that was published of means over seeds is to be compared with one of means.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.columns import configurations, hyperparameters, values
+
+OF = ("runs", "means")
+
+
+def runs_or_means(frame: pd.DataFrame, of: str, columns: Iterable[str]) -> pd.DataFrame:
+    """The frame itself for `of` "runs"; for "means" a row a configuration: its hyperparameters, the means of `columns`.
+
+    A mean is over the runs that have a value in that column, NaN where none has. Raises ValueError for another word.
+    """
+    if of not in OF:
+        raise ValueError(f"of: {of}: allowed are {', '.join(OF)}")
+    if of == "runs":
+        return frame
+    number = configurations(frame)
+    first = np.unique(number, return_index=True)[1]
+    one = frame.iloc[first][hyperparameters(frame)].reset_index(drop=True)
+    means = {c: _means(values(frame, c), number, len(first)) for c in columns if c in frame.columns}
+    return pd.concat([one, pd.DataFrame(means)], axis=1)
+
+
+def _means(each: NDArray[np.float64], number: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+    there = np.flatnonzero(~np.isnan(each))
+    order = there[np.argsort(number[there], kind="stable")]
+    parts = np.split(each[order], np.searchsorted(number[order], np.arange(1, count)))
+    return np.array([_mean(part) for part in parts])
+
+
+def _mean(part: NDArray[np.float64]) -> float:
+    if len(part) == 0:
+        return math.nan
+    if not np.isfinite(part).all():
+        return math.nan if {-math.inf, math.inf} <= set(part.tolist()) else float(part[~np.isfinite(part)][0])
+    # To 14 digits: means of the same errors in another order are to tie, as the errors do.
+    return float(f"{math.fsum(part) / len(part):.14g}")

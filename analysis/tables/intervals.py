@@ -1,0 +1,40 @@
+"""How sure is a coefficient? Its interval for this grid, were it trained with other seeds, and for new levels."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis.selection import with_last_layer
+from analysis.statistics.coefficients import RESAMPLES
+from analysis.statistics.intervals import intervals
+from analysis.statistics.settings import LIMIT
+from analysis.stopwise import stopwise
+
+TITLE = "Intervals for this grid and for new levels of its axes"
+METHOD = (
+    "Behind τ_b and Pearson's r the 95% interval for this grid, from {resamples} resamples of the networks of each "
+    "configuration (percentiles): about other seeds of the same settings, and of few seeds narrow. New levels: the "
+    "same coefficient with the interval for other levels of the axes. Of each axis with three or more, levels are "
+    "resampled independently, and a network counts the product of its levels' counts (percentiles; pigeonhole "
+    "bootstrap, Owen 2007); hyperparameters changed together are one axis. Where a grid is not crossed, "
+    "configurations are drawn, with the intervals of the other tables. 0 inside: of this grid's / the new levels' "
+    "interval."
+)
+
+
+def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
+    """Columns: stop, target, measure, n, configurations, drawn, tau_b, tau_b_levels, tau_b_holds_0, pearson,
+    pearson_levels, pearson_holds_0, note. Nothing of a stop with more than LIMIT networks."""
+
+    def one(kept: pd.DataFrame, target: str) -> pd.DataFrame:
+        if len(kept) > LIMIT:
+            return pd.DataFrame()
+        table = intervals(kept, target, with_last_layer(kept), resamples)
+        return table.assign(drawn=table["drawn"].map(_words))
+
+    needs = f"two networks with a gap at one stop, and at most {LIMIT:,}"
+    return stopwise(frame, one, TITLE, METHOD.format(resamples=f"{resamples:,}"), every_target=True, needs=needs)
+
+
+def _words(drawn: str) -> str:
+    return f"{drawn.count(' x ') + 1} axes" if drawn else "configurations"

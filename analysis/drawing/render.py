@@ -1,7 +1,7 @@
 """One frame as CSV, Markdown, LaTeX and terminal text; one figure as PDF and PNG.
 
 A table is a DataFrame whose `attrs` may hold `title`, `note` and `lacks` (what an empty table would have needed). CSV
-keeps every number in full; the others print `x [x.low, x.high]` in one column and at most three decimals.
+keeps every number in full; the others print `x [x.low, x.high]` in one column, rounded, but never to a zero.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ _SYMBOL = {f"{g}_{i}": rf"${name}_{i}$" for g, name in (("τ", r"\tau"), ("ψ", 
 
 
 def number(value: object, decimals: int = 2) -> str:
-    """A value as a cell: `decimals` after the point, few digits for large and small ones, `n/a` for a missing one."""
+    """A value as a cell: `decimals` after the point, `n/a` for a missing one.
+
+    Two significant digits for what is large, and for what would round to zero: whether an interval holds zero shows.
+    """
     if value is None:
         return "n/a"
     if isinstance(value, (bool, str)):
@@ -46,10 +49,12 @@ def number(value: object, decimals: int = 2) -> str:
         return "n/a"
     if math.isinf(real):
         return "∞" if real > 0 else "−∞"
-    if real != 0 and not 10 ** -(decimals + 1) <= abs(real) < 1e5:
-        return f"{real:.2g}".replace("-", "−")
-    text = f"{real:.{decimals}f}"
-    return ("0" + text[2:] if float(text) == 0 and text.startswith("-") else text).replace("-", "−")
+    text = f"{abs(real) if real == 0 else real:.{decimals}f}"
+    if real != 0 and float(text) == 0:
+        text = f"{real:#.2g}"
+    elif abs(real) >= 1e5:
+        text = f"{real:.2g}"
+    return text.replace("-", "−")
 
 
 def cells(table: pd.DataFrame, latex: bool = False) -> tuple[list[str], list[list[str]]]:

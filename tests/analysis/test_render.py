@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 
 from analysis.drawing import render, style
 from analysis.drawing.ticks import linear, logarithmic
+from analysis.manuscript.number import Number, printed
+from analysis.page.report import table_html
 from analysis.stopwise import lacking
 
 
@@ -62,7 +64,12 @@ def test_a_lacking_table_says_so_in_every_format():
     ("value", "text"),
     [
         (0.126, "0.13"),
-        (-0.001, "0.00"),
+        (0.0, "0.00"),
+        (-0.0, "0.00"),
+        (0.0012, "0.0012"),
+        (-0.0012, "−0.0012"),
+        (0.003, "0.0030"),
+        (-0.005, "−0.01"),
         (np.inf, "∞"),
         (1234567.0, "1.2e+06"),
         (0.00012, "0.00012"),
@@ -72,6 +79,16 @@ def test_a_lacking_table_says_so_in_every_format():
 )
 def test_numbers_are_short_and_signed(value, text):
     assert render.number(value) == text
+
+
+def test_a_bound_beside_zero_shows_its_sign_in_every_format():
+    table = pd.DataFrame({"tau_b": [0.31, 0.31], "tau_b.low": [0.0012, -0.0012], "tau_b.high": [0.58, 0.58]})
+    for text in (render.to_markdown(table), render.to_text(table), table_html(table)):
+        assert "0.31 [0.0012, 0.58]" in text and "0.31 [−0.0012, 0.58]" in text
+    assert "[0.0012, 0.58]" in render.to_latex(table) and "[$-$0.0012, 0.58]" in render.to_latex(table)
+    both = [Number(0.31, end, 0.58, shown="interval") for end in (0.0012, -0.0012)]
+    assert [printed(x) for x in both] == ["[0.0012, 0.58]", "[−0.0012, 0.58]"]
+    assert [printed(x, latex=True) for x in both] == ["[$0.0012$, $0.58$]", "[$-0.0012$, $0.58$]"]
 
 
 def test_figure_bytes_do_not_depend_on_the_clock(tmp_path):

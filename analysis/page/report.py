@@ -93,7 +93,7 @@ def _study(source: Source, made: Made) -> dict[str, Any]:
         "missing": made.missing,
         "content": [{"words": name.replace("_", " "), "sections": sections} for name, sections in found if sections],
         "provenance": table_html(provenance(source)),
-        "lacking": made.lacking,
+        "lacking": made.needs(),
     }
 
 

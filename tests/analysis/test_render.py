@@ -91,6 +91,18 @@ def test_a_bound_beside_zero_shows_its_sign_in_every_format():
     assert [printed(x, latex=True) for x in both] == ["[$0.0012$, $0.58$]", "[$-0.0012$, $0.58$]"]
 
 
+def test_a_note_that_all_rows_share_is_said_once(table):
+    table["note"] = "2 configurations; an interval needs 3"
+    once = "Every row: 2 configurations; an interval needs 3."
+    for text in (render.to_markdown(table), render.to_latex(table), table_html(table)):
+        assert text.count("configurations") == 1 and once in text
+        assert text.count("n < 4") + text.count("n &lt; 4") + text.count(r"n \textless{} 4") == 1
+    assert once in " ".join(render.to_text(table).split())
+    assert render.to_csv(table).count("an interval needs 3") == 2, "a cell a row, for machines"
+    table.loc[1, "note"] = ""
+    assert "Every row" not in render.to_markdown(table) and "| 2 configurations; an" in render.to_markdown(table)
+
+
 def test_figure_bytes_do_not_depend_on_the_clock(tmp_path):
     def draw() -> Figure:
         with style.paper_style():

@@ -82,9 +82,10 @@ def show(plan: Plan, n_workers: int = 1) -> None:
     study, counts = plan.study, plan.counts
     print(f"{study.name}: {study.title}")
     published = f", {counts['published']} published" if counts["published"] else ""
-    print(f"  runs      {len(study.runs)} in {plan.n_shards} shards")
+    print(f"  runs      {len(study.runs)} in {plan.n_shards} shard{'s' * (plan.n_shards != 1)}")
     print(f"  done      {counts['done']}{published}")
-    print(f"  to do     {plan.n_to_do} in {len(plan.to_do)} shards ({counts['partial']} started)")
+    to_do = f"{plan.n_to_do} in {len(plan.to_do)} shard{'s' * (len(plan.to_do) != 1)}"
+    print(f"  to do     {to_do} ({counts['partial']} started)")
     print(f"  estimate  {estimate(plan, n_workers)}")
     labels = [Label.parse(label) for label in study.measures]
     transforms = list(dict.fromkeys(label.transform for label in labels if label.transform))

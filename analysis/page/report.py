@@ -90,7 +90,7 @@ def _study(source: Source, made: Made) -> dict[str, Any]:
         "name": source.name,
         "title": source.title,
         "question": shown.question,
-        "counted": f"{n} networks, {_stops(source.records)}.",
+        "counted": f"{n} network{'s' * (n != 1)}, {_stops(source.records)}.",
         "missing": made.missing,
         "content": [{"words": name.replace("_", " "), "sections": sections} for name, sections in found if sections],
         "provenance": table_html(provenance(source)),

@@ -131,7 +131,9 @@ def _coefficients(asked: _Question) -> Coefficients:
     n_groups = int(group.max(initial=-1)) + 1
     if len(x) < 2:
         undefined = dict.fromkeys(WITH_INTERVAL, np.nan)
-        return Coefficients(len(x), n_groups, undefined, note=f"undefined: {len(x)} runs with a value")
+        return Coefficients(
+            len(x), n_groups, undefined, note=f"undefined: {len(x)} run{'s' * (len(x) != 1)} with a value"
+        )
     sums = WeightedSums(x, y, group)
     point = {name: float(v[0]) for name, v in sums.all_rows().items()}
     note = _why_undefined(x, y)

@@ -95,7 +95,7 @@ def _p_values(x: Floats, y: Floats, group: Ints, block: Ints, permutations: int,
     one's runs are consecutive."""
     undefined = np.full(len(x), np.nan)
     if len(y) < 2:
-        return undefined, [f"{len(y)} runs with a value"] * len(x)
+        return undefined, [f"{len(y)} run{'s' * (len(y) != 1)} with a value"] * len(x)
     start = np.flatnonzero(np.diff(group, prepend=group[0] - 1))
     size = np.diff(start, append=len(group))
     stratum = np.unique(np.stack([block[start], size], axis=1), axis=0, return_inverse=True)[1].reshape(-1)

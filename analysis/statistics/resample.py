@@ -128,7 +128,8 @@ def _check_level(level: float) -> None:
 def _undefined(estimate: float, n_configurations: int) -> str:
     if not np.isfinite(estimate):
         return "the coefficient is undefined"
-    return f"{n_configurations} configurations; an interval needs 3" if n_configurations < 3 else ""
+    plural = "s" * (n_configurations != 1)
+    return f"{n_configurations} configuration{plural}; an interval needs 3" if n_configurations < 3 else ""
 
 
 def _degenerate(estimate: float, replicates: Floats, leave_one_out: Floats) -> str:

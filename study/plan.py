@@ -75,7 +75,8 @@ def _check_networks(configs: Iterable[RunConfig]) -> None:
     seen = {}
     for c in configs:
         n_train = (c.n_train or DATASETS[c.dataset].n_train) if c.extra == Choice("none") else None  # of images
-        seen[(c.model, c.dataset, c.hidden, c.loss, c.batch_size, n_train)] = c, n_train
+        alone = n_train is not None and n_train % c.batch_size == 1
+        seen[(c.model, c.dataset, c.hidden, c.loss, c.batch_size == 1 or alone)] = c, n_train
     if not seen or importlib.util.find_spec("torch") is None:
         return
     from study.training.trainable import check_trainable

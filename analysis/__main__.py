@@ -11,6 +11,8 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from study.display import to_the_end
+
 # Measures are spread over cores by ourselves; threads inside each matrix product would only get in each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -88,4 +90,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(to_the_end(main))

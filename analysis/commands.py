@@ -182,7 +182,7 @@ def write_all(sources: list[Source], root: Path, path: Path) -> tuple[list[Path]
 
 def _lacking(made: Made) -> list[str]:
     """What is not shown and what it needs, in one line; none where nothing is lacking."""
-    each = [f"{name} (needs {reason})" for name, reason in made.lacking.items()]
+    each = [f"{', '.join(names)} (needs {reason})" for reason, names in made.needs().items()]
     return [f"not shown: {'; '.join(each)}"] if each else []
 
 

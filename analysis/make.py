@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 
 from analysis import figures
 from analysis.drawing import render
-from analysis.items import COUNTS, OF_STUDY, every, part
+from analysis.items import COUNTS, OF_STUDY, Part, every, part
 from analysis.load import Source
-from analysis.stopwise import lacking
+from analysis.stopwise import TWO, has_two, lacking
 from analysis.studies.coverage import missing
 from analysis.studies.reader import Shown, read_shown
 
@@ -38,6 +38,13 @@ class Made:
         if name not in self.pictures:
             self.pictures[name] = render.png(self.figures[name])
         return self.pictures[name]
+
+    def needs(self) -> dict[str, list[str]]:
+        """What is needed -> the names of what was not built for want of it."""
+        names: dict[str, list[str]] = {}
+        for name, reason in self.lacking.items():
+            names.setdefault(reason, []).append(name)
+        return names
 
     def table(self, name: str) -> pd.DataFrame:
         """A table; where it was not made, an empty one that says why."""
@@ -83,10 +90,17 @@ def build(
     try:
         built = one.build(source.frame(one.frame), **given)
     except figures.Lacking as reason:
-        return str(reason)
+        return _reason(str(reason), one, source)
     if not isinstance(built, Figure if kind == "figure" else pd.DataFrame):
         raise TypeError(f"{kind}s/{name}.py: build gave {type(built).__name__}: not a {kind}")
-    return str(built.attrs["lacks"]) if isinstance(built, pd.DataFrame) and built.attrs.get("lacks") else built
+    lacks = built.attrs.get("lacks") if isinstance(built, pd.DataFrame) else None
+    return _reason(str(lacks), one, source) if lacks else built
+
+
+def _reason(lacks: str, one: Part, source: Source) -> str:
+    """What an item lacks: where no stop has two networks, that, since what else it needs may well be there."""
+    few = one.frame == "records" and "published" not in one.parameters and not has_two(source.records)
+    return TWO if few else lacks
 
 
 def write(made: Made, folder: Path) -> list[Path]:

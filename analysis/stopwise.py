@@ -10,6 +10,7 @@ from analysis.columns import LEDGER, at_stop, stops, targets
 from analysis.exclude import DEFAULT, Rule, exclude
 
 Statistic = Callable[[pd.DataFrame, str], pd.DataFrame]
+TWO = "two networks with a gap at one stop"  # what nothing can be said without
 
 
 def stopwise(
@@ -20,7 +21,7 @@ def stopwise(
     wanted: Sequence[str] = ("gap.loss", "gen.gap", "gap.error"),
     every_target: bool = False,
     rules: Sequence[Rule] = DEFAULT,
-    needs: str = "two networks with a gap at one stop",
+    needs: str = TWO,
 ) -> pd.DataFrame:
     """Put `statistic(kept rows of one stop, target)` under one another, with columns stop and target in front.
 
@@ -49,6 +50,12 @@ def stopwise(
     table.attrs |= {"title": title, "note": " ".join([method, *counts])}
     table.attrs["note_at"] = {stop: f"{method} {note}" for stop, note in notes.items()}
     return table
+
+
+def has_two(frame: pd.DataFrame) -> bool:
+    """Whether the rules leave two networks with a gap at some stop of a records frame."""
+    kept = (exclude(at_stop(frame, stop))[0] for stop in stops(frame))
+    return any(int(rows[targets(rows)].notna().any(axis=1).sum()) >= 2 for rows in kept)
 
 
 def first_target(table: pd.DataFrame) -> pd.DataFrame:

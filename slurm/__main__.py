@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from study.display import to_the_end
+
 EPILOG = """examples:
   python -m slurm submit configs/digits_mlp.yaml --cluster local       all cores of this machine; waits for the end
   python -m slurm submit configs/digits_mlp.yaml --cluster mysite      one job a shard, by slurm/clusters/mysite.yaml
@@ -52,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _COMMANDS[options.command](options)
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError, RuntimeError) as error:
         print("error: " + " ".join(str(error).split()), file=sys.stderr)
         return 2
@@ -82,4 +86,4 @@ def _status(options: argparse.Namespace) -> int:
 _COMMANDS = {"submit": _submit, "retry": _submit} | dict.fromkeys(("status", "watch", "cancel", "collect"), _status)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(to_the_end(main))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from study import plan as planning
 from study.config import run_key
+from study.display import to_the_end
 from study.grid import Study, load_study, shards
 from study.storage.paths import runs_folder
 
@@ -61,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _reference()
         study = load_study(options.config)
         return int(_COMMANDS[options.command](study, options) or 0)
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError, RuntimeError) as error:
         print("error: " + " ".join(str(error).split()), file=sys.stderr)
         return 2
@@ -166,4 +169,4 @@ def _slice(study: Study, options: argparse.Namespace) -> int:
 _COMMANDS = {"slice": _slice, "plan": _plan, "run": _run, "records": _records, "publish": _publish, "keys": _keys}
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(to_the_end(main))

@@ -1,13 +1,30 @@
-"""Progress of a study in the terminal, and a polite stop on Ctrl-C. Uses rich where it is installed."""
+"""Progress of a study in the terminal, a polite stop on Ctrl-C, and a quiet end where nobody reads on.
+
+Uses rich where it is installed.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
+
+
+def to_the_end(main: Callable[[], int]) -> int:
+    """The exit status of a command line; 141 without a word where the reader of its output has left (`| head`)."""
+    try:
+        try:
+            return main()
+        finally:  # what is still buffered fails here, not when Python has ended
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
 
 
 class Display:

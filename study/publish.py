@@ -28,10 +28,9 @@ def publish(study: Study, results_root: str | Path | None = None) -> tuple[Path,
         raise ValueError(f"{source}: holds no records; allowed: records of at least one finished run (study records)")
     n_before = len(published)
     for row in fresh:
-        if "-dirty" in row["prov.commit"] + row["prov.measured"] or "unknown" in row["prov.commit"]:
-            raise ValueError(
-                f"{source}: prov.commit: {row['prov.commit']!r}: allowed: a commit; publish runs of committed code"
-            )
+        for column in ("prov.commit", "prov.measured"):
+            if "-dirty" in row[column] or "unknown" in row[column]:
+                raise ValueError(f"{source}: {column}: {row[column]!r}: allowed: records of committed code")
         place = (row["key"], row["stop"])
         published[place] = _merged(published.get(place, {}), row, f"{target}: row {place[0]} {place[1]}")
     write_table(target, list(published.values()))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from study.config import ConfigError
+from study.storage.paths import CONFIGS
 from study.storage.strict_yaml import YamlError, read_mapping
 
 
@@ -67,6 +68,8 @@ def read_study_file(path: str | Path) -> dict[str, Any]:
 def _read(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
     """The sections that this file and those it extends give; `extending` led here."""
     try:
+        if not path.exists():
+            raise ConfigError("file", str(path), f"No such file, allowed: {_yamls(path.parent)}")
         content = read_mapping(path, "a mapping with " + ", ".join(SECTIONS))
         for name, value in content.items():
             _check(name, value, removes="extends" in content)
@@ -80,6 +83,13 @@ def _read(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
         return _merged(inherited, content, base.name)
     except ConfigError as error:
         raise StudyFileError(path, error) from None
+
+
+def _yamls(folder: Path) -> str:
+    """The yamls that may have been meant: those of the folder, else those of configs/."""
+    there = sorted(folder.glob("*.yaml")) or sorted(CONFIGS.glob("*.yaml"))
+    near = [path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path for path in there]
+    return ", ".join(map(str, near)) or "a yaml that exists"
 
 
 def _check(name: Any, value: Any, removes: bool) -> None:

@@ -1,7 +1,7 @@
 """One frame as CSV, Markdown, LaTeX and terminal text; one figure as PDF and PNG.
 
 A table is a DataFrame whose `attrs` may hold `title`, `note` and `lacks` (what an empty table would have needed). CSV
-keeps every number in full; the others print `x [x.low, x.high]` in one column and at most three decimals.
+keeps every number in full; the others print `x [x.low, x.high]` in one column, rounded, but never to a zero.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ _SYMBOL = {f"{g}_{i}": rf"${name}_{i}$" for g, name in (("τ", r"\tau"), ("ψ", 
 
 
 def number(value: object, decimals: int = 2) -> str:
-    """A value as a cell: `decimals` after the point, few digits for large and small ones, `n/a` for a missing one."""
+    """A value as a cell: `decimals` after the point, `n/a` for a missing one.
+
+    Two significant digits for what is large, and for what would round to zero: whether an interval holds zero shows.
+    """
     if value is None:
         return "n/a"
     if isinstance(value, (bool, str)):
@@ -46,17 +49,19 @@ def number(value: object, decimals: int = 2) -> str:
         return "n/a"
     if math.isinf(real):
         return "∞" if real > 0 else "−∞"
-    if real != 0 and not 10 ** -(decimals + 1) <= abs(real) < 1e5:
-        return f"{real:.2g}".replace("-", "−")
-    text = f"{real:.{decimals}f}"
-    return ("0" + text[2:] if float(text) == 0 and text.startswith("-") else text).replace("-", "−")
+    text = f"{abs(real) if real == 0 else real:.{decimals}f}"
+    if real != 0 and float(text) == 0:
+        text = f"{real:#.2g}"
+    elif abs(real) >= 1e5:
+        text = f"{real:.2g}"
+    return text.replace("-", "−")
 
 
 def cells(table: pd.DataFrame, latex: bool = False) -> tuple[list[str], list[list[str]]]:
     """Head and rows as printed: intervals joined to their value, measures and columns under their names."""
     decimals = int(table.attrs.get("decimals", 2))
     shown = [c for c in table.columns if not c.endswith((".low", ".high"))]
-    if "note" in shown and not table["note"].astype(bool).any():
+    if "note" in shown and (not table["note"].astype(bool).any() or _shared(table)):
         shown.remove("note")
     head = [column_words(c, latex) for c in shown]
     body = [[_cell(row, c, decimals) for c in shown] for row in table.to_dict("records")]
@@ -64,6 +69,12 @@ def cells(table: pd.DataFrame, latex: bool = False) -> tuple[list[str], list[lis
         head = [h if "$" in h else escape(h) for h in head]
         body = [[escape(c) for c in row] for row in body]
     return head, body
+
+
+def footnote(table: pd.DataFrame) -> str:
+    """What stands below a table: its note, and the note that its rows have in common, which is no column then."""
+    shared = _shared(table)
+    return " ".join(filter(None, (table.attrs.get("note", ""), f"Every row: {shared}." if shared else "")))
 
 
 def to_csv(table: pd.DataFrame) -> str:
@@ -80,8 +91,8 @@ def to_markdown(table: pd.DataFrame) -> str:
     aligned = ["---:" if _is_numeric(table, i, body) else ":---" for i in range(len(head))]
     rows = [head, aligned, *[[c.replace("|", r"\|") for c in row] for row in body]]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
-    if table.attrs.get("note"):
-        lines += ["", table.attrs["note"]]
+    if note := footnote(table):
+        lines += ["", note]
     return "\n".join([*lines, ""])
 
 
@@ -97,8 +108,8 @@ def to_latex(table: pd.DataFrame) -> str:
         rows.insert(at, r"\addlinespace")
     tabular = [rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}", r"\toprule", " & ".join(head) + r" \\", r"\midrule", *rows]
     lines = [r"\begin{fittable}", *tabular, r"\bottomrule", r"\end{tabular}", r"\end{fittable}"]
-    if table.attrs.get("note"):
-        lines += [rf"\tablenote{{{escape(table.attrs['note'])}}}"]
+    if note := footnote(table):
+        lines += [rf"\tablenote{{{escape(note)}}}"]
     return "\n".join(lines) + "\n"
 
 
@@ -117,8 +128,8 @@ def to_text(table: pd.DataFrame, width: int = 120, colour: bool = False) -> str:
     for row in body:
         rich.add_row(*[c.replace("[", r"\[") for c in row])
     console.print(rich)
-    if table.attrs.get("note"):
-        console.print(table.attrs["note"], style="dim", markup=False)
+    if note := footnote(table):
+        console.print(note, style="dim", markup=False)
     return stream.getvalue()
 
 
@@ -185,6 +196,12 @@ def _cell(row: Mapping[Any, object], column: str, decimals: int) -> str:
         low, high = number(row[f"{column}.low"], decimals), number(row[f"{column}.high"], decimals)
         text += " [n/a]" if "n/a" in (low, high) else f" [{low}, {high}]"
     return text
+
+
+def _shared(table: pd.DataFrame) -> str:
+    """The note that all of several rows have; empty where there is none."""
+    notes = set(table["note"]) if "note" in table.columns and len(table) > 1 else set()
+    return str(notes.pop()) if len(notes) == 1 else ""
 
 
 def _latex_row(row: list[str], first: bool) -> str:

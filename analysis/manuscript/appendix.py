@@ -94,7 +94,7 @@ def grouped(table: pd.DataFrame) -> pd.DataFrame:
             rows.append([", ".join(row[i] for i in at), *[""] * (len(rest) - 1)])
         rows.append([row[i] for i in rest])
     printed = pd.DataFrame(rows, columns=pd.Index([head[i] if shown[i] == "than" else shown[i] for i in rest]))
-    printed.attrs = dict(table.attrs)
+    printed.attrs = dict(table.attrs) | {"note": render.footnote(table)}
     return printed
 
 

@@ -19,7 +19,8 @@ class Words(str):
 
 @dataclass(frozen=True)
 class Number:
-    """One number of the records, with its interval where it has one. `{{ x }}` prints the number alone, two decimals.
+    """One number of the records, with its interval where it has one. `{{ x }}` prints the number alone, two decimals
+    (two digits where those are zeros).
 
     `{{ x.interval }}` prints "[low, high]", `{{ x.full }}` both, `{{ x.digits(3) }}` three decimals.
     """

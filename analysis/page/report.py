@@ -58,7 +58,8 @@ def table_html(table: pd.DataFrame) -> Markup:
     head, body = render.cells(table)
     rows = ["<tr>" + "".join(f"<th scope='col'>{html.escape(h)}</th>" for h in head) + "</tr>"]
     rows += ["<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in body]
-    note = f"<p class='note'>{html.escape(table.attrs['note'])}</p>" if table.attrs.get("note") else ""
+    below = render.footnote(table)
+    note = f"<p class='note'>{html.escape(below)}</p>" if below else ""
     inner = f"<thead>{rows[0]}</thead><tbody>{''.join(rows[1:])}</tbody>"
     return Markup(f"<div class='scroll' tabindex='0'><table>{inner}</table></div>{note}")
 
@@ -93,7 +94,7 @@ def _study(source: Source, made: Made) -> dict[str, Any]:
         "missing": made.missing,
         "content": [{"words": name.replace("_", " "), "sections": sections} for name, sections in found if sections],
         "provenance": table_html(provenance(source)),
-        "lacking": made.lacking,
+        "lacking": made.needs(),
     }
 
 

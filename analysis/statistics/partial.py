@@ -21,6 +21,7 @@ from scipy import stats
 from analysis.columns import check_frame, configurations, measures, values
 from analysis.statistics.coefficients import RESAMPLES, coefficients, coefficients_of_many
 from analysis.statistics.resample import Interval, interval, multiplicities
+from study.names import Label
 
 Floats = NDArray[np.float64]
 # What is held fixed, by the names it goes under in records and in the field's ledgers.
@@ -82,7 +83,7 @@ def controls(frame: pd.DataFrame) -> dict[str, str]:
 
 def _of_layer(frame: pd.DataFrame, control: str, label: str) -> str:
     """The control's column for the layer that `label` names, where there is one; else the control of the network."""
-    column = f"{control}.{label.partition('.')[2]}"
+    column = f"{control}.{Label.parse(label).layer}"
     return column if column in frame.columns else control
 
 

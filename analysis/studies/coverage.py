@@ -1,4 +1,4 @@
-"""What a study's yaml plans and its records do not hold: runs, stops, measures. A sweep that is half done says so."""
+"""What a study's records do not hold: runs, stops and measures that its yaml plans, and networks that can be used."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pandas as pd
 
-from analysis.columns import values
+from analysis.columns import at_stop, stops, values
 from analysis.exclude import exclude
 from analysis.load import Source
 from study.config import ConfigError, RunConfig, run_key
@@ -17,9 +17,29 @@ from study.names import COLUMN, Label
 from study.state import State, run_state
 from study.storage.paths import RunPaths, runs_folder
 
+_WHY = {"not_converged": "did not reach it within {limit}", "diverged": "ended in a NaN or an infinity"}
+
 
 def missing(source: Source) -> list[str]:
-    """Sentences; none where the records hold all that is planned, or where no yaml says what that is."""
+    """Sentences; none where most networks are used at every stop, and the records hold all that a yaml plans."""
+    return [*_used(source.records), *_unrecorded(source)]
+
+
+def _used(records: pd.DataFrame) -> Iterator[str]:
+    """Stops at which the rules of every table leave fewer than three networks, or less than half of them."""
+    for stop in stops(records):
+        rows = at_stop(records, stop)
+        left = exclude(rows)[1]
+        if left.kept == left.total or (left.kept >= 3 and 2 * left.kept >= left.total):
+            continue
+        epochs = list(rows["hp.max_epochs"].unique()) if "hp.max_epochs" in rows else []
+        limit = f"{epochs[0]} epochs" if len(epochs) == 1 else "the epoch limit"
+        why = [f"{n} {_WHY[rule].format(limit=limit)}" for rule, n in left.counts.items() if n]
+        are = "is" if left.kept == 1 else "are"
+        yield f"{left.kept} of {left.total} networks {are} used at {stop}: {', '.join(why)}."
+
+
+def _unrecorded(source: Source) -> list[str]:
     if source.plan is None:
         return []
     try:

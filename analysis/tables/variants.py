@@ -17,7 +17,6 @@ METHOD = (
     "default: the rules of every other table; all: nothing left out; any other variant is of the study's file and used "
     f"nowhere else. ρ given training loss is Spearman's partial coefficient. In brackets {WORDS}."
 )
-NEEDS = "two networks with a gap at one stop"
 
 
 def build(frame: pd.DataFrame, resamples: int = RESAMPLES, rules: Variants = STANDARD) -> pd.DataFrame:
@@ -35,7 +34,7 @@ def build(frame: pd.DataFrame, resamples: int = RESAMPLES, rules: Variants = STA
             table[f"spearman_given_loss{end}"] = held[f"partial_spearman{end}"].reindex(table["measure"]).to_numpy()
         return table
 
-    tables = {name: stopwise(frame, one, TITLE, "", needs=NEEDS, rules=rules[name]) for name in rules}
+    tables = {name: stopwise(frame, one, TITLE, "", rules=rules[name]) for name in rules}
     built = {name: table for name, table in tables.items() if not table.attrs.get("lacks")}
     if not built:
         return tables["default"]

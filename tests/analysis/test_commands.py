@@ -102,7 +102,9 @@ def test_make_says_what_is_missing_and_what_is_not_shown_and_removes_what_is_old
     old.write_text("of an earlier study")
     (old.parent / "notes.txt").write_text("mine")
     status, out, _ = run(capsys, "make", "toy", "--results", results)
-    assert status == 0 and out.splitlines()[-1].startswith("toy: not shown: figure reparameterization (needs")
+    assert status == 0 and out.splitlines()[-1].startswith(
+        "toy: not shown: figure reparameterization, table reparameterization (needs"
+    )
     assert not old.exists() and (old.parent / "notes.txt").exists()
     frame = pd.read_csv(results / "toy" / "tables" / "granulated.csv")
     assert len(frame) == len(granulated.build(pd.read_csv(results / "toy" / "records.csv")))

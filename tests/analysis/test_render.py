@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 
 from analysis.drawing import render, style
 from analysis.drawing.ticks import linear, logarithmic
+from analysis.manuscript.number import Number, printed
+from analysis.page.report import table_html
 from analysis.stopwise import lacking
 
 
@@ -62,7 +64,12 @@ def test_a_lacking_table_says_so_in_every_format():
     ("value", "text"),
     [
         (0.126, "0.13"),
-        (-0.001, "0.00"),
+        (0.0, "0.00"),
+        (-0.0, "0.00"),
+        (0.0012, "0.0012"),
+        (-0.0012, "−0.0012"),
+        (0.003, "0.0030"),
+        (-0.005, "−0.01"),
         (np.inf, "∞"),
         (1234567.0, "1.2e+06"),
         (0.00012, "0.00012"),
@@ -72,6 +79,28 @@ def test_a_lacking_table_says_so_in_every_format():
 )
 def test_numbers_are_short_and_signed(value, text):
     assert render.number(value) == text
+
+
+def test_a_bound_beside_zero_shows_its_sign_in_every_format():
+    table = pd.DataFrame({"tau_b": [0.31, 0.31], "tau_b.low": [0.0012, -0.0012], "tau_b.high": [0.58, 0.58]})
+    for text in (render.to_markdown(table), render.to_text(table), table_html(table)):
+        assert "0.31 [0.0012, 0.58]" in text and "0.31 [−0.0012, 0.58]" in text
+    assert "[0.0012, 0.58]" in render.to_latex(table) and "[$-$0.0012, 0.58]" in render.to_latex(table)
+    both = [Number(0.31, end, 0.58, shown="interval") for end in (0.0012, -0.0012)]
+    assert [printed(x) for x in both] == ["[0.0012, 0.58]", "[−0.0012, 0.58]"]
+    assert [printed(x, latex=True) for x in both] == ["[$0.0012$, $0.58$]", "[$-0.0012$, $0.58$]"]
+
+
+def test_a_note_that_all_rows_share_is_said_once(table):
+    table["note"] = "2 configurations; an interval needs 3"
+    once = "Every row: 2 configurations; an interval needs 3."
+    for text in (render.to_markdown(table), render.to_latex(table), table_html(table)):
+        assert text.count("configurations") == 1 and once in text
+        assert text.count("n < 4") + text.count("n &lt; 4") + text.count(r"n \textless{} 4") == 1
+    assert once in " ".join(render.to_text(table).split())
+    assert render.to_csv(table).count("an interval needs 3") == 2, "a cell a row, for machines"
+    table.loc[1, "note"] = ""
+    assert "Every row" not in render.to_markdown(table) and "| 2 configurations; an" in render.to_markdown(table)
 
 
 def test_figure_bytes_do_not_depend_on_the_clock(tmp_path):

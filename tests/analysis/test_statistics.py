@@ -267,6 +267,18 @@ def test_partial_leaves_nothing_of_a_measure_that_is_the_control(records):
     assert flat["n"] == 81 and flat["configurations"] == 27
 
 
+def test_a_layer_is_held_against_its_own_norm_also_where_its_measure_has_an_option(records):
+    column = "measure.relative_flatness.fc3"
+    named = ["sharpness_max(rho=0.05).fc3", "sharpness_max(rho=0.05)@layerwise_1.fc3"]
+    for label in named:
+        records[f"measure.{label}"] = records[column]
+    records["measure.sharpness_max(rho=0.05)"] = records[column]
+    table = partial(records, labels=["relative_flatness.fc3", *named, "sharpness_max(rho=0.05)"], resamples=0)
+    left = table[table["given"] == "squared weight norm"].set_index("measure")["partial_tau"]
+    assert (left[named] == left["relative_flatness.fc3"]).all()
+    assert left["sharpness_max(rho=0.05)"] != left["relative_flatness.fc3"]
+
+
 def test_swapping_two_gaps_moves_every_statistic_of_the_gap_and_no_other_target(records):
     before = {t: kendall(records, t, resamples=0)["tau_b"] for t in ("gap.loss", "gap.error")}
     order = records["gap.loss"].sort_values().index

@@ -180,6 +180,33 @@ def test_without_a_plan_nothing_is_said(half):
     assert missing(replace(half, plan=None)) == []
 
 
+def test_a_stop_that_few_networks_reach_is_said_first(half):
+    frame = half.records.iloc[:4].assign(**{"train.converged": [True, False, False, False], "hp.max_epochs": 60})
+    said = missing(replace(half, records=frame))
+    assert said[0] == "1 of 4 networks is used at loss_0.01: 3 did not reach it within 60 epochs."
+    assert said[1] == "4 of 108 runs are in the records." or said[1].startswith("4 of 108 runs are in the records;")
+    frame = frame.assign(**{"train.status": ["finished", "diverged", "finished", "finished"]})
+    frame.loc[frame.index[2], "hp.max_epochs"] = 30
+    assert missing(replace(half, records=frame, plan=None)) == [
+        "1 of 4 networks is used at loss_0.01: 2 did not reach it within the epoch limit, 1 ended in a NaN or an "
+        "infinity."
+    ]
+    assert (
+        missing(replace(half, records=frame.assign(**{"train.converged": True, "train.status": "finished"})))
+        == said[1:]
+    )
+
+
+def test_with_fewer_than_two_networks_every_item_lacks_just_that(half):
+    frame = half.records.iloc[:4].assign(**{"train.converged": [True, False, False, False]})
+    made = make(replace(half, records=frame), shown=read_shown("digits_mlp"))
+    two = "two networks with a gap at one stop"
+    assert len(made.needs()[two]) > 15 and {"table granulated", "figure forest"} < set(made.needs()[two])
+    assert not {
+        reason for reason in made.lacking.values() if reason != two and "csv" not in reason and "yaml" not in reason
+    }
+
+
 def few(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """What a sweep that has just begun, or went wrong, may have in its records."""
     keys = frame["key"].unique()

@@ -23,7 +23,7 @@ from study.records import collect
 from study.run import run_shard
 from study.storage.atomic import read_tensors
 from study.storage.paths import RunPaths, published_file
-from study.storage.rows import read_table
+from study.storage.rows import read_table, write_rows
 from study.training.start import build_model
 
 TINY = """
@@ -259,6 +259,14 @@ def test_dirty_code_is_not_published(tiny: Path, tmp_path: Path, monkeypatch: py
     run_shard(study.runs, study.measures, runs_root="runs")
     collect(study, "runs", "results")
     with pytest.raises(ValueError, match=r"prov\.commit: '0123456789ab-dirty'"):
+        publish(study, "results")
+    path = Path("results/tiny/records.csv")
+    rows = read_table(path)
+    for row in rows:
+        row["prov.commit"] = "0123456789ab"
+    write_rows(path, rows)
+    said = r"prov\.measured: '0123456789ab-dirty': allowed: records of committed code"
+    with pytest.raises(ValueError, match=said):
         publish(study, "results")
     assert not Path("analysis").exists()
 

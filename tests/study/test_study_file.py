@@ -160,3 +160,14 @@ def test_headers_say_table_runs_cost_and_what_to_expect() -> None:
 
 def test_the_example_that_people_copy_extends_nothing() -> None:
     assert not any(line.startswith("extends") for line in Path("configs/digits_mlp.yaml").read_text().splitlines())
+
+
+def test_the_yamls_that_there_are_stand_beside_one_that_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, base=BASE, child="extends: base")
+    assert main(["plan", str(tmp_path / "bse.yaml")]) == 2
+    error = capsys.readouterr().err
+    assert error.endswith(f"allowed: {tmp_path}/base.yaml, {tmp_path}/child.yaml\n") and error.count("\n") == 1
+    assert main(["plan", "digits_mlp"]) == 2
+    assert "configs/digits_mlp.yaml, " in capsys.readouterr().err

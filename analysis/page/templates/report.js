@@ -10,7 +10,11 @@ const text = (v) => {
   if (!Number.isFinite(v)) return v > 0 ? "∞" : "−∞";
   return Number.isInteger(v) ? String(v) : Number(v.toPrecision(4)).toString();
 };
-const two = (v) => (Number.isNaN(v) ? "undefined" : v.toFixed(2).replace("-", "−"));
+const two = (v) => {
+  if (Number.isNaN(v)) return "undefined";
+  const vanishes = v !== 0 && Number(v.toFixed(2)) === 0; // the sign has to show: two digits, as in the tables
+  return (vanishes ? v.toPrecision(2) : Math.abs(v) === 0 ? "0.00" : v.toFixed(2)).replace("-", "−");
+};
 const cell = (row, name) => { const v = row.study.columns[name]; return v === undefined ? null : v[row.i]; };
 
 function fill(select, options, chosen) {

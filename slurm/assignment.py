@@ -20,3 +20,4 @@ class Assignment:
     device: str
     wandb: str = "off"
     save_seconds: float = 3600.0  # how long a signal leaves it to end its epoch and save
+    seams: tuple[str, ...] = ()  # those that the study changes, in whatever shard; what wandb shows of each run

@@ -20,6 +20,7 @@ from study import plan
 from study.config import RunConfig, run_key
 from study.data.dataset import DATASETS
 from study.grid import Shard, shards
+from study.hyperparameter import changed_seams
 from study.storage import lease
 
 
@@ -47,6 +48,7 @@ def _job(place: Place, options: Options, shard: Shard) -> ShardJob:
         place.study.name, shard.id, shard.runs, place.study.measures, str(place.runs), str(place.results),
         options.device or device_of(place.cluster), options.wandb if mirrors else "off",
         0.8 * place.cluster.signal_seconds if place.cluster.kind == "slurm" else 3600.0,
+        tuple(sorted(changed_seams(place.study.runs))),
     )  # fmt: skip
 
 

@@ -197,7 +197,7 @@ class Work:
         from study.tracking.mirror import mirror
 
         job = self.job
-        done = mirror(job.runs, job.measures, job.runs_root, job.study, job.wandb, job.results_root)
+        done = mirror(job.runs, job.measures, job.runs_root, job.study, job.wandb, job.results_root, seams=job.seams)
         for problem in done.problems:
             print(problem, flush=True)
 

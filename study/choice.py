@@ -157,7 +157,7 @@ def converted_to(kind: type, value: Any) -> Value | None:
     if kind is str:
         return value if isinstance(value, str) else None
     try:
-        converted = float(value)
+        converted = float(value) + 0.0  # -0.0 equals 0.0 and would have another key
     except (ValueError, OverflowError):
         return None
     if kind is int:

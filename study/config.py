@@ -169,6 +169,10 @@ def _check_together(config: RunConfig) -> None:
         raise ConfigError("batch_size", config.batch_size, f"allowed: at most the {n_train} training images")
     if config.momentum and not OPTIMIZERS[config.optimizer].reads_momentum:
         raise ConfigError("momentum", config.momentum, f"allowed with {config.optimizer}: 0 (it does not read it)")
+    own, kept = OPTIMIZERS[config.optimizer], UPDATES[config.update.name].buffers
+    if both := sorted({*own.like, *own.counters} & {*kept.like, *kept.counters}):
+        allowed = f"allowed with {config.optimizer}: buffers of other names than its own"
+        raise ConfigError("update", config.update.name, f"keeps {', '.join(both)}, {allowed}")
     if config.growth != _NONE and config.mask != _DENSE:
         raise ConfigError("growth", config.growth.name, f"allowed with mask {config.mask.name}: none")
     if len(spec.shape) < MODELS[config.model].min_dimensions:
@@ -194,8 +198,8 @@ def _json(name: str, value: Any) -> Any:
 
 
 def completed(found: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of an older config.json, with the fields and options that came later at their defaults."""
-    values = {**config_to_dict(RunConfig()), **found}
+    """The content of an older config.json, with the seams, which came later, and their options at their defaults."""
+    values = {**{name: FIELDS[name].default for name in SEAMS}, **found}
     return {name: _json(name, SEAMS[name].choose(v)) if name in SEAMS else v for name, v in values.items()}
 
 

@@ -54,9 +54,9 @@ def _matches(name: str, value: Any, wanted: Any) -> bool:
 
 
 def is_whole(column: str) -> bool:
-    """Whether a column of `hyperparameters` holds integers."""
+    """Whether a column of `hyperparameters` holds integers: of an option that several entries have, in all of them."""
     name, _, option = column.partition(".")
     if name in SEAMS:
         known = [e.options[option] for e in SEAMS[name].entries().values() if option in e.options]
-        return any(isinstance(o.default, int) for o in known)
+        return bool(known) and all(isinstance(o.default, int) for o in known)
     return name in FIELDS and FIELDS[name].type == "int"

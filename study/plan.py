@@ -1,12 +1,16 @@
-"""What a study would cost before it is run: runs, shards, done, to do, estimated minutes. Reads files only."""
+"""What a study would cost before it is run: runs, shards, done, to do, estimated minutes. Writes nothing."""
 
 from __future__ import annotations
 
+import importlib.util
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from study.config import run_key
+from study.choice import Choice
+from study.config import RunConfig, run_key
+from study.data.dataset import DATASETS
 from study.grid import Shard, Study, shards
 from study.names import Label
 from study.state import run_state
@@ -32,7 +36,11 @@ class Plan:
 
 
 def make(study: Study, runs_root: str | Path, *, skip_published: bool = False) -> Plan:
-    """Look at the files of every run of a study once. `skip_published` counts published runs as done."""
+    """Look at the files of every run of a study once. `skip_published` counts published runs as done.
+
+    Raises ConfigError for a network that is to be trained and cannot be, if torch is installed: its import is 2 s, the
+    check below one. Where nothing is to do, neither is paid.
+    """
     published: set[str] = set()
     if skip_published:
         from study.publish import published_keys
@@ -54,11 +62,27 @@ def make(study: Study, runs_root: str | Path, *, skip_published: bool = False) -
                 left.append(config)
         if left:
             to_do.append(Shard(shard.id, tuple(left)))
+    _check_networks(config for shard in to_do for config in shard.runs)
     n_left = counts["new"] + counts["partial"]
     rate, source = study.seconds_per_run, "the config's seconds_per_run"
     if measured:
         rate, source = sum(measured) / len(measured), f"{len(measured)} finished runs here"
     return Plan(study, len(pieces), counts, tuple(to_do), None if rate is None else n_left * rate, source)
+
+
+def _check_networks(configs: Iterable[RunConfig]) -> None:
+    """Refuse a network that cannot be trained: each size of each model once, on random inputs; no data is loaded."""
+    seen = {}
+    for c in configs:
+        n_train = (c.n_train or DATASETS[c.dataset].n_train) if c.extra == Choice("none") else None  # of images
+        alone = n_train is not None and n_train % c.batch_size == 1
+        seen[(c.model, c.dataset, c.hidden, c.loss, c.batch_size == 1 or alone)] = c, n_train
+    if not seen or importlib.util.find_spec("torch") is None:
+        return
+    from study.training.trainable import check_trainable
+
+    for config, n_train in seen.values():
+        check_trainable(config, n_train)
 
 
 def _seconds(paths: RunPaths) -> float:

@@ -47,14 +47,19 @@ def collect(study: Study, runs_root: str | Path, results_root: str | Path | None
     return path, missing
 
 
-def run_rows(config: RunConfig, runs_root: str | Path, measures: Iterable[str]) -> list[Row]:
-    """The rows of one run, one a stop in the order of its config; none while it is not done."""
+def run_rows(
+    config: RunConfig, runs_root: str | Path, measures: Iterable[str], seams: Collection[str] = ()
+) -> list[Row]:
+    """The rows of one run, one a stop in the order of its config; none while it is not done.
+
+    `seams` are those that its study changes, and so are columns of the plain runs too.
+    """
     paths = RunPaths(Path(runs_root), run_key(config))
     labels = list(measures)
     if run_state(paths, config, labels) != "done":
         return []
     outcome = read_json(paths.outcome)
-    return [_row(config, paths, stop, outcome, labels) for stop in config.stops]
+    return [_row(config, paths, stop, outcome, labels, seams) for stop in config.stops]
 
 
 def _text(value: Any) -> str:

@@ -41,19 +41,24 @@ def run_shard(
     `guard` is called before each write and raises where this process may no longer write (its lease is lost);
     `should_stop` is asked at epoch ends and between measures; `progress` is told {"kind": "epoch" | "trained" |
     "measured", ...}. One thread is used on a CPU, so that bits do not depend on the number of cores: run shards side by
-    side instead. Raises ValueError where a run's folder holds another config, RuntimeError without the device.
+    side instead. Raises ValueError for a network that cannot be trained, before anything is written, and where a run's
+    folder holds another config; RuntimeError without the device.
     """
     with reproducible(device):
         from study.training.population import Population
         from study.training.stack import execution_mode
         from study.training.start import training_data
+        from study.training.trainable import check_trainable
 
         report = ShardReport()
         pending = [(c, RunPaths(Path(runs_root), run_key(c))) for c in runs]
+        untrained = [(c, p) for c, p in pending if not p.outcome.exists()]
+        data = training_data(runs[0])
+        if untrained:
+            check_trainable(runs[0], len(data.train_y))
         for c, paths in pending:
             claim(c, paths, guard)
-        untrained = [(c, p) for c, p in pending if not p.outcome.exists()]
-        data = training_data(runs[0]).to(device)
+        data = data.to(device)
         measuring = Measuring(measures, data, device, guard, failed=report.failed)
         mode = execution_mode(runs[0], device)
         for chunk in filter(None, [untrained] if mode == "stacked" else [[one] for one in untrained]):

@@ -28,7 +28,10 @@ def run_state(paths: RunPaths, config: RunConfig, measures: Sequence[str]) -> St
 
 
 def claim(config: RunConfig, paths: RunPaths, guard: Callable[[], None]) -> None:
-    """Write config.json, or check the one that is there field by field. Raises ValueError where it is another one."""
+    """Write config.json, or check the one that is there field by field. Raises ValueError where it is another one.
+
+    Only what came later than an older file may be missing in it; see `completed`.
+    """
     wanted = config_to_dict(config)
     if not paths.config.exists():
         guard()
@@ -36,7 +39,7 @@ def claim(config: RunConfig, paths: RunPaths, guard: Callable[[], None]) -> None
         return
     found = completed(read_json(paths.config))
     for name in wanted.keys() | found.keys():
-        if wanted.get(name) != found.get(name):
-            raise ValueError(
-                f"{paths.config}: {name}: {found.get(name)!r}: differs from the study's {wanted.get(name)!r}"
-            )
+        if name not in found:
+            raise ValueError(f"{paths.config}: {name}: is missing, allowed: the study's {wanted[name]!r}")
+        if wanted.get(name) != found[name]:
+            raise ValueError(f"{paths.config}: {name}: {found[name]!r}: differs from the study's {wanted.get(name)!r}")

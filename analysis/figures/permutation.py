@@ -13,7 +13,8 @@ from analysis.columns import stops, targets
 from analysis.drawing import style
 from analysis.figures import Lacking
 from analysis.selection import few, last_layer, trained
-from analysis.tables import permutation
+from analysis.statistics.permutation import WHOLE, settings, within_settings
+from analysis.stopwise import stopwise
 from analysis.vocabulary import measure_words, target_words
 
 TITLE = (
@@ -30,10 +31,9 @@ def build(frame: pd.DataFrame, measures: Sequence[str] = ()) -> Figure:
     shown = few(measures, [m for m in trained(frame) if last_layer(frame, m)], 1)
     label = last_layer(frame, shown[0]) if shown else ""
     available = [target for target in _TARGETS if target in targets(frame)]
-    if not label or not available or len(stops(frame)) < 2 or len(permutation.settings(frame)) < 3:
+    if not label or not available or len(stops(frame)) < 2 or len(settings(frame)) < 3:
         raise Lacking(NEEDS)
-    table = permutation.build(frame, 0)
-    rows = table[table["measure"] == label]
+    rows = stopwise(frame, lambda kept, target: within_settings(kept, target, [label], 0), TITLE, "", every_target=True)
     with style.paper_style():
         figure = Figure(figsize=(style.COLUMN, 1.55 * len(available) + 0.6))
         grid = figure.subplots(len(available), 1, sharex=True, squeeze=False)[:, 0]
@@ -46,13 +46,13 @@ def build(frame: pd.DataFrame, measures: Sequence[str] = ()) -> Figure:
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, order: list[str]) -> None:
-    settings = list(dict.fromkeys(rows["within"]))
+    within = list(dict.fromkeys(rows["within"]))
     axes.axhline(0, color="#999999", linewidth=0.6)
-    for k, setting in enumerate(settings):
+    for k, setting in enumerate(within):
         part = rows[rows["within"] == setting].set_index("stop").reindex(order)
-        at = np.arange(len(order)) + 0.17 * (k - (len(settings) - 1) / 2)
+        at = np.arange(len(order)) + 0.17 * (k - (len(within) - 1) / 2)
         ends = np.stack([part["pearson"] - part["pearson.low"], part["pearson.high"] - part["pearson"]])
-        words = "all networks" if setting == permutation.WHOLE else f"within {setting}"
+        words = "all networks" if setting == WHOLE else f"within {setting}"
         axes.errorbar(
             at, part["pearson"], np.nan_to_num(ends, nan=0.0), color=style.CYCLE[k], marker=style.MARKERS[k],
             markersize=3, linestyle="", elinewidth=0.8, label=words,

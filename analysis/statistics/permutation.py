@@ -14,15 +14,51 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from analysis.columns import SEED, check_frame, codes, configurations, hyperparameters, measures, values
+from analysis.columns import (
+    SEED,
+    axes,
+    axis_columns,
+    check_frame,
+    codes,
+    configurations,
+    hyperparameters,
+    measures,
+    values,
+)
 from analysis.statistics.coefficients import RESAMPLES
 from analysis.statistics.resample import jackknife
 from analysis.statistics.within_groups import within_blocks
+from analysis.vocabulary import hyperparameter_words
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 BLOCKS = ("hp.dataset", "hp.model")
+WHOLE = "data set and model"  # within which networks are, at least
+_MOST = 4  # axes; a grid of more has a statistic of its own for that, granulated
 _CHUNK = 250  # permutations at a time, to bound memory; ours
+
+
+def settings(frame: pd.DataFrame) -> dict[str, list[str]]:
+    """What networks may share: words -> columns. All of one data set and model, an axis' setting, a configuration."""
+    found = {WHOLE: [b for b in BLOCKS if b in frame.columns]}
+    grid = axes(frame)
+    if 1 < len(grid) <= _MOST:
+        found |= {hyperparameter_words(axis): axis_columns([axis]) for axis in grid}
+    if grid and frame.duplicated(hyperparameters(frame)).any():
+        found["configuration"] = hyperparameters(frame)
+    return found
+
+
+def within_settings(
+    frame: pd.DataFrame, target: str, labels: Sequence[str], permutations: int = RESAMPLES
+) -> pd.DataFrame:
+    """`permutation` within each of `settings`, under one another, with the column within; no p of 0 permutations."""
+    parts = []
+    for within, blocks in settings(frame).items():
+        part = permutation(frame, target, labels, blocks, permutations)
+        part.insert(1, "within", within)
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
 
 
 def permutation(

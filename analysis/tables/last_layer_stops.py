@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.statistics.coefficients import RESAMPLES
+from analysis.statistics.permutation import WHOLE
 from analysis.statistics.resample import WORDS
 from analysis.tables import last_layer, permutation
 
@@ -32,7 +33,7 @@ def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
         long.attrs["title"] = TITLE
         return long
     rows = [_named(long.assign(coefficient=words), c) for c, words in _COEFFICIENTS.items() if c in long]
-    settings = parts[(parts["within"] != permutation.WHOLE) & parts["measure"].isin(long["measure"])]
+    settings = parts[(parts["within"] != WHOLE) & parts["measure"].isin(long["measure"])]
     rows.append(_named(settings.assign(coefficient="r within " + settings["within"]), "pearson"))
     table = _turned(pd.concat(rows, ignore_index=True).dropna(subset="value"), list(dict.fromkeys(long["stop"])))
     counts = long.attrs["note"].removeprefix(last_layer.METHOD.format(resamples=f"{resamples:,}"))

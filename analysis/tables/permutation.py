@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.columns import axes, axis_columns, hyperparameters
 from analysis.selection import with_last_layer
 from analysis.statistics.coefficients import RESAMPLES
-from analysis.statistics.permutation import BLOCKS, permutation
+from analysis.statistics.permutation import within_settings
 from analysis.stopwise import stopwise
-from analysis.vocabulary import hyperparameter_words
 
 TITLE = "Correlation and permutation p within each hyperparameter, and among seeds alone"
 METHOD = (
@@ -22,8 +20,6 @@ METHOD = (
     "configurations for independent: where axes are crossed, those that share a setting of another axis are not, and "
     "an effect of four settings shows no p below 1/24."
 )
-WHOLE = "data set and model"  # within which networks are, at least
-_MOST = 4  # axes; a grid of more has a table of its own for that, granulated
 
 
 def build(frame: pd.DataFrame, permutations: int = RESAMPLES) -> pd.DataFrame:
@@ -31,23 +27,6 @@ def build(frame: pd.DataFrame, permutations: int = RESAMPLES) -> pd.DataFrame:
     permutations."""
 
     def one(kept: pd.DataFrame, target: str) -> pd.DataFrame:
-        parts = []
-        names = with_last_layer(kept)
-        for within, blocks in settings(kept).items():
-            part = permutation(kept, target, names, blocks, permutations)
-            part.insert(1, "within", within)
-            parts.append(part)
-        return pd.concat(parts, ignore_index=True)
+        return within_settings(kept, target, with_last_layer(kept), permutations)
 
     return stopwise(frame, one, TITLE, METHOD.format(permutations=f"{permutations:,}"), every_target=True)
-
-
-def settings(frame: pd.DataFrame) -> dict[str, list[str]]:
-    """What networks may share: words -> columns. All of one data set and model, an axis' setting, a configuration."""
-    found = {WHOLE: [b for b in BLOCKS if b in frame.columns]}
-    grid = axes(frame)
-    if 1 < len(grid) <= _MOST:
-        found |= {hyperparameter_words(axis): axis_columns([axis]) for axis in grid}
-    if grid and frame.duplicated(hyperparameters(frame)).any():
-        found["configuration"] = hyperparameters(frame)
-    return found

@@ -8,11 +8,12 @@ behind, which `python -m analysis.wandb_upload` picks up later.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from study.config import RunConfig
+from study.hyperparameter import changed_seams
 from study.storage.paths import results_folder
 from study.tracking.delivery import deliver
 from study.tracking.offline import Mirrored, write_offline
@@ -31,9 +32,11 @@ def mirror(
     mode: str = "offline",
     results_root: str | Path | None = None,
     rate: float = FREE_RATE,
+    seams: Collection[str] = (),
 ) -> Mirrored:
     """Show every finished run in wandb, once; a run that has new measures since is updated under the same id.
 
+    A seam that some of these runs change is shown of each, as are `seams`, those of the study where `runs` are a part.
     Raises TrackingError for a mode that is not allowed and nothing else: every other problem is a line in the report.
     Cost on two cores: 1 s to start, then 15 ms a run and 0.25 ms an epoch; next to nothing for a run that is there.
     Mode `online` adds the upload, at `rate` API requests a minute: 6.7 s a run at 50.
@@ -48,7 +51,7 @@ def mirror(
     done = Mirrored()
     try:
         results = results_folder(study_name, results_root)
-        finished, problems = finished_runs(runs, measures, runs_root, study_name)
+        finished, problems = finished_runs(runs, measures, runs_root, study_name, changed_seams(runs).union(seams))
         done = write_offline(finished, results)
         problems += done.problems
         if mode == "online":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,15 +76,15 @@ def read_epochs(paths: RunPaths) -> list[dict[str, Any]] | None:
 
 
 def finished_runs(
-    runs: Sequence[RunConfig], measures: Sequence[str], runs_root: str | Path, study: str
+    runs: Sequence[RunConfig], measures: Sequence[str], runs_root: str | Path, study: str, seams: Collection[str] = ()
 ) -> tuple[list[WandbRun], list[str]]:
-    """The runs that are done, and a line for each whose files cannot be read."""
+    """The runs that are done, and a line for each whose files cannot be read; `seams` as for `run_rows`."""
     from study.records import run_rows
 
     finished, problems = [], []
     for config in runs:
         try:
-            if rows := run_rows(config, runs_root, measures):
+            if rows := run_rows(config, runs_root, measures, seams):
                 finished.append(wandb_run(study, rows, read_epochs(RunPaths(Path(runs_root), run_key(config)))))
         except (OSError, ValueError, KeyError) as error:
             problems.append(f"wandb: run {run_key(config)} not mirrored: {type(error).__name__}: {error}")

@@ -1,6 +1,7 @@
 """How a population of networks moves: the loop and the stack. What a study may change in it are the entries of seams/.
 
     start.py        what a run starts from, by its config
+    trainable.py    whether a network can be trained at all, before anything is written
     checkpoint.py   a run's files while it trains
     population.py   the loop: epochs, stops, retiring, growing
     step.py         one step, through the seams in their order

@@ -89,7 +89,8 @@ def fresh_state(config: RunConfig, model: nn.Module, mask: Stack) -> State:
     parameters = {name: p.detach().clone() for name, p in model.named_parameters()}
     for name, alive in mask.items():
         parameters[name].mul_(alive)
-    buffers = {name: b.detach().clone() for name, b in model.state_dict().items() if name not in parameters}
+    kept = model.state_dict().keys()
+    buffers = {name: b.detach().clone() for name, b in model.named_buffers() if name in kept}
     one = {name: p.unsqueeze(0) for name, p in parameters.items()}
     optimizer = {slot: member(stack, 0) for slot, stack in start_optimizer(config, one).items()}
     return State(parameters, buffers, optimizer, mask)

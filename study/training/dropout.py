@@ -19,7 +19,8 @@ class StackedDropout(nn.Module):
     def __init__(self, p: float, channels: bool) -> None:
         super().__init__()
         self.p, self.channels = p, channels
-        self.shape: tuple[int, ...] = ()  # of one sample's mask; known after `prepare`
+        self.shape: tuple[int, ...] = ()  # of one sample's mask; known after `prepare`, as is how often it is called
+        self.calls = 0
         self.register_buffer("kept", torch.ones(()), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -27,6 +28,7 @@ class StackedDropout(nn.Module):
         if not self.training:
             return x
         if self.kept.ndim == 0:
+            self.calls += 1
             self.shape = (x.shape[1], *[1] * (x.ndim - 2)) if self.channels else tuple(x.shape[1:])
         return x * self.kept
 
@@ -35,14 +37,17 @@ def prepare(template: nn.Module, example: Tensor) -> dict[str, StackedDropout]:
     """Put StackedDropout in the place of every dropout layer of a network, and learn what shapes they see.
 
     One training pass of one input (*shape) tells. Raises ValueError where it draws random numbers in another way: they
-    would come from the global generator, and a network's bits would depend on those beside it.
+    would come from the global generator, and a network's bits would depend on those beside it; and where a layer is
+    called twice, which has one mask a step here and would have two alone.
     """
     layers: dict[str, StackedDropout] = {}
-    for path, module in list(template.named_modules()):
+    placed: dict[nn.Module, StackedDropout] = {}
+    for path, module in list(template.named_modules(remove_duplicate=False)):
         if isinstance(module, nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d):
             parent, _, name = path.rpartition(".")
-            layers[path] = StackedDropout(module.p, isinstance(module, CHANNELS))
-            setattr(template.get_submodule(parent), name, layers[path])
+            if module not in placed:
+                layers[path] = placed[module] = StackedDropout(module.p, isinstance(module, CHANNELS))
+            setattr(template.get_submodule(parent), name, placed[module])
     copied = {name: tensor.clone() for name, tensor in template.named_buffers()}
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         before = torch.get_rng_state()
@@ -51,6 +56,10 @@ def prepare(template: nn.Module, example: Tensor) -> dict[str, StackedDropout]:
     if drawn:
         allowed = "nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d"
         raise ValueError(f"model: {type(template).__name__}: draws random numbers in training, allowed: {allowed}")
+    for path, layer in layers.items():
+        if layer.calls > 1:
+            what = f"calls its dropout layer {path} {layer.calls} times, allowed: a layer of its own each time"
+            raise ValueError(f"model: {type(template).__name__}: {what}")
     return layers
 
 

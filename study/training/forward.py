@@ -19,17 +19,17 @@ from study.training import dropout
 class StackedForward:
     """One forward and one backward for all networks ("stacked"), or for a stack of one without vmap ("sequential").
 
-    Norm layers keep running statistics a network, dropout has masks a network; `example` is one input (*shape).
+    Norm layers keep running statistics a network, dropout has masks a network; `example` is one input (*shape). Raises
+    ValueError for a network that cannot be trained here: a tensor under two names, random numbers but for dropout.
     """
 
     def __init__(self, template: nn.Module, loss: str, mode: str, example: Tensor) -> None:
+        _refuse_shared_tensors(template)
         self.template, self.loss, self.mode = template.cpu(), loss, mode
         self.dropouts = dropout.prepare(template, example.cpu().to(next(template.parameters()).dtype))
         template.to(example.device)
         self.pools = [module for module in template.modules() if isinstance(module, HalvingPool)]
         self.own = dict(template.named_parameters())
-        every = [n for n, _ in template.named_parameters(remove_duplicate=False)]
-        self.tied = len(every) > len(self.own)  # to look for tied weights takes functional_call 6% of a small step
         kept = template.state_dict().keys()
         self.own_buffers = {name: b for name, b in template.named_buffers() if name in kept}
 
@@ -97,7 +97,8 @@ class StackedForward:
         self._first_order(False)
 
         def forward(one: Stack, inputs: Tensor) -> Tensor:
-            logits: Tensor = functional_call(self.template, one, (inputs,), tie_weights=self.tied)
+            # No weights are tied, and to look for them takes 6% of a small step.
+            logits: Tensor = functional_call(self.template, one, (inputs,), tie_weights=False)
             return logits
 
         return vmap(forward, in_dims=(0, axis))(state, x)
@@ -120,3 +121,13 @@ class StackedForward:
     def _train(self, training: bool) -> None:
         if self.template.training != training:
             self.template.train(training)
+
+
+def _refuse_shared_tensors(template: nn.Module) -> None:
+    """Raise ValueError where a tensor has two names: a file of weights would hold it twice, once as it was at first."""
+    for found in (template.named_parameters, template.named_buffers):
+        first: dict[int, str] = {}
+        for name, tensor in found(remove_duplicate=False):
+            if (other := first.setdefault(id(tensor), name)) != name:
+                what = f"{other} and {name} are one tensor, allowed: each of its own"
+                raise ValueError(f"model: {type(template).__name__}: {what}")

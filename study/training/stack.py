@@ -65,10 +65,16 @@ def stack_states(states: Sequence[State], device: str | torch.device) -> State:
     """One stack of several networks."""
     first = states[0]
     optimizer = {slot: stack_tensors([s.optimizer[slot] for s in states], device) for slot in first.optimizer}
-    parameters, buffers, mask = (
-        stack_tensors([getattr(s, name) for s in states], device) for name in ("parameters", "buffers", "mask")
-    )
-    return State(parameters, buffers, optimizer, mask)
+    parameters = stack_tensors([s.parameters for s in states], device)
+    buffers = stack_tensors([s.buffers for s in states], device)
+    return State(parameters, buffers, optimizer, stack_tensors(_whole_masks(states), device))
+
+
+def _whole_masks(states: Sequence[State]) -> list[Stack]:
+    """Masks that name the same parameters in every network: one that a network's own does not name lives whole."""
+    masked = {name for state in states for name in state.mask}
+    names = [name for name in states[0].parameters if name in masked]
+    return [{n: s.mask[n] if n in s.mask else torch.ones_like(s.parameters[n]) for n in names} for s in states]
 
 
 def stack_tensors(tensors: Sequence[Stack], device: str | torch.device) -> Stack:

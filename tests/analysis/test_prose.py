@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from pathlib import Path
 
@@ -142,3 +143,13 @@ def test_every_word_is_in_its_document() -> None:
 def test_each_text_is_what_would_be_filled_in_today(template: Path) -> None:
     """Where this fails: `python -m analysis prose`, and read what has changed."""
     assert prose.text_of(template).read_text() == prose.fill(template)
+
+
+@pytest.mark.parametrize("template", prose.templates(), ids=lambda path: path.name)
+def test_the_sources_of_typed_numbers_exist(template: Path) -> None:
+    """A file that a declaration names is there; a name in the code, too."""
+    head = template.read_text().partition("#}")[0].partition("#>")[0]
+    for name in re.findall(r"[\w/]+\.(?:yaml|toml|py|csv|json|cff|md|bib)\b", head):
+        assert (prose.ROOT / name).exists(), name
+    for dotted in re.findall(r"\b(?:analysis|study|slurm)(?:\.\w+)+", head):
+        pkgutil.resolve_name(dotted)

@@ -43,7 +43,7 @@ def _lighter(folder: Path) -> Path:
     while its job is hit, and with networks that train to the last epoch, which the gate keeps from passing.
     """
     content = yaml.safe_load(STUDY.read_text())
-    content["fixed"] |= {"stops": ["loss_0.1", *content["fixed"]["stops"]], "max_epochs": 200}
+    content["fixed"] |= {"stops": ["loss_0.1", *content["fixed"]["stops"]], "max_epochs": 600}
     content["grid"] = {"lr": [0.0001, 0.01, 0.1], "batch_size": content["grid"]["batch_size"]}
     content["seeds"], content["shard_size"] = 2, 6
     content["measures"] = [m for m in content["measures"] if m not in ("lambda_max", "pac_bayes_flatness")]

@@ -250,7 +250,7 @@ def test_a_wandb_that_hangs_or_fails_holds_up_neither_lease_nor_shard(
 
     seen: list[tuple[str, int]] = []
 
-    def mirror(*_: Any) -> study.tracking.mirror.Mirrored:
+    def mirror(*_: Any, **__: Any) -> study.tracking.mirror.Mirrored:
         seen.append((marker(job).state, len(list(Path(job.runs_root).glob(".leases/holders/*")))))
         return study.tracking.mirror.Mirrored(problems=("wandb: no answer",))
 

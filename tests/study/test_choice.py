@@ -7,11 +7,15 @@ from pathlib import Path
 import pytest
 
 from study.__main__ import main
-from study.choice import Choice, ConfigError
-from study.config import RunConfig, completed, config_from_dict, config_to_dict, run_key
+from study.choice import Choice, ConfigError, number
+from study.config import SEAMS, RunConfig, completed, config_from_dict, config_to_dict, run_key
 from study.grid import load_study, shards
 from study.hyperparameter import hyperparameters, is_whole
-from tests.support.entries import all_registered
+from study.seams.optimizer import Optimizer
+from study.seams.update import Update
+from study.state import claim
+from study.storage.paths import RunPaths
+from tests.support.entries import all_registered, registered
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +34,8 @@ def test_one_key_however_it_is_spelled() -> None:
     assert objective({"norm_penalty": {"strength": "1e-1"}}) == Choice("norm_penalty", (("strength", 0.1),))
     configs = [RunConfig(), *(config_from_dict({"objective": v}) for v in spelled)]
     assert len({run_key(c) for c in configs}) == 2
+    zeros = [config_from_dict({"update": {"sam": {"rho": rho}}}) for rho in (0.0, "-0", -0.0)]
+    assert len(set(zeros)) == len({run_key(c) for c in zeros}) == 1
     assert run_key(configs[1]) != run_key(config_from_dict({"objective": {"norm_penalty": {"strength": 0.1}}}))
     assert run_key(config_from_dict({"objective": "plain", "mask": {"dense": {}}})) == run_key(RunConfig())
 
@@ -52,6 +58,27 @@ def test_older_config_files_mean_the_defaults() -> None:
     assert completed({**stored, "update": "plain"}) != config_to_dict(config)
 
 
+@pytest.mark.parametrize("gone", ["n_train", "seed", "checks_per_epoch"])
+def test_a_config_file_that_lacks_an_old_field_is_another_run_s(gone: str, tmp_path: Path) -> None:
+    """All that an older file may lack are seams: one that was cut or edited would pass for a run at the defaults."""
+    config, paths = RunConfig(), RunPaths(tmp_path, run_key(RunConfig()))
+    claim(config, paths, lambda: None)
+    stored = json.loads(paths.config.read_text())
+    paths.config.write_text(json.dumps({k: v for k, v in stored.items() if k not in ("mask", "growth")}))
+    claim(config, paths, lambda: None)
+    paths.config.write_text(json.dumps({k: v for k, v in stored.items() if k != gone}))
+    with pytest.raises(ValueError, match=rf"config\.json: {gone}: is missing, allowed: the study's "):
+        claim(config, paths, lambda: None)
+
+
+def test_a_buffer_of_an_update_is_not_the_optimizer_s() -> None:
+    with registered(SEAMS["update"], "ema", Update(lambda step: None, Optimizer((), ("mean", "momentum")))):
+        for optimizer, name in (("sgd", "momentum"), ("adam", "mean")):
+            words = rf"update: 'ema': keeps {name}, allowed with {optimizer}: buffers of other names"
+            with pytest.raises(ConfigError, match=words):
+                config_from_dict({"update": "ema", "optimizer": optimizer})
+
+
 def test_columns_only_where_a_seam_is_changed() -> None:
     assert not any("." in name or name in ("objective", "update", "extra") for name in hyperparameters(RunConfig()))
     found = hyperparameters(config_from_dict({"objective": {"norm_penalty": {"strength": 0.5}}}))
@@ -69,6 +96,8 @@ def test_a_fresh_row_has_the_published_columns() -> None:
 def test_whole_numbers_are_known_by_their_column() -> None:
     assert [name for name in ("seed", "growth.epoch", "lr", "objective.strength", "growth") if is_whole(name)] == [
         "seed", "growth.epoch"]  # fmt: skip
+    with registered(SEAMS["growth"], "other", None, epoch=number(0.5)):
+        assert not is_whole("growth.epoch"), "an option of this name is a fraction elsewhere"
 
 
 @pytest.mark.parametrize(

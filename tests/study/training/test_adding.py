@@ -7,6 +7,8 @@ import pytest
 
 import study.data
 import study.models
+from slurm.launch import find_place
+from slurm.submit import Options, _job
 from study.choice import import_entries
 from study.config import run_key
 from study.data.dataset import DATASETS
@@ -16,6 +18,9 @@ from study.records import collect, run_rows
 from study.run import run_shard
 from study.seams.optimizer import OPTIMIZERS, Optimizer, decay, descend
 from study.storage.rows import read_table
+from study.tracking.mirror import mirror
+from study.tracking.offline import Mirrored
+from study.tracking.wandb_run import WandbRun
 from tests.support.entries import all_registered
 
 DATA = """
@@ -86,6 +91,29 @@ def test_a_seam_that_a_study_changes_is_named_in_every_row(tmp_path: Path) -> No
     rows = read_table(path)
     assert not missing and "hp.update" not in rows[0]
     assert {(r["hp.objective"], r["hp.objective.strength"]) for r in rows} == {("plain", ""), ("norm_penalty", "0.01")}
+
+
+def test_wandb_is_shown_the_columns_of_the_study_and_a_job_knows_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plain run beside a changed one names its objective too, also where a job mirrors the plain runs alone."""
+    shown: list[WandbRun] = []
+    monkeypatch.setattr("study.tracking.mirror.write_offline", lambda runs, results: shown.extend(runs) or Mirrored())
+    (tmp_path / "s.yaml").write_text(
+        "fixed: {hidden: [3], batch_size: 100, stops: [epoch_1]}\ngrid: {objective: [plain, norm_penalty]}\n"
+        "measures: [train_loss]\n"
+    )
+    with all_registered():
+        study = load_study(tmp_path / "s.yaml")
+        place = find_place(tmp_path / "s.yaml", "inline", tmp_path / "runs", tmp_path / "results")
+        jobs = [_job(place, Options(study.path, "inline"), shard) for shard in shards(study)]
+        for shard in shards(study):
+            run_shard(shard.runs, study.measures, runs_root=tmp_path / "runs")
+        mirror(study.runs, study.measures, tmp_path / "runs", "s", "offline", tmp_path)
+        for job in jobs:
+            mirror(job.runs, study.measures, tmp_path / "runs", "s", "offline", tmp_path, seams=job.seams)
+    assert sorted(run.config["objective"] for run in shown) == ["norm_penalty"] * 2 + ["plain"] * 2
+    assert {len({run.digest()["rest"] for run in shown if run.id == one.id}) for one in shown} == {1}
 
 
 def test_a_name_is_registered_once() -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from study.choice import Registry
+from study.choice import Choice, Registry, number
 from study.config import SEAMS, RunConfig, config_from_dict, run_key
 from study.data.dataset import DATASETS, Tensors
 from study.data.extra import EXTRAS
@@ -23,7 +23,7 @@ from study.storage.atomic import read_tensors
 from study.storage.paths import RunPaths
 from study.training.population import Population
 from study.training.start import build_model, training_labels
-from tests.support.entries import ENTRIES, all_registered
+from tests.support.entries import ENTRIES, all_registered, registered
 
 REGISTRIES: dict[str, Registry[Any]] = {
     **SEAMS, "dataset": DATASETS, "model": MODELS, "init": INITS, "loss": LOSSES, "optimizer": OPTIMIZERS,
@@ -250,6 +250,27 @@ def test_masked_weights_stay_dead(tmp_path: Path) -> None:
     dead = {name: initial[name] == 0 for name in initial if initial[name].ndim == 2}
     assert 0.4 < dead["fc1.weight"].double().mean() < 0.6
     assert all(torch.equal(found[name] == 0, dead[name]) for name in dead)
+
+
+@pytest.mark.parametrize("densities", [(1.0, 0.1), (0.1, 1.0)])
+def test_a_network_whose_weights_all_live_takes_no_mask_from_those_beside_it(
+    densities: tuple[float, float], tmp_path: Path
+) -> None:
+    def sparse(network: nn.Module, data: Any, options: Any, generator: torch.Generator) -> dict[str, Tensor] | None:
+        if options["density"] == 1:
+            return None
+        name = "fc1.weight" if options["density"] < 0.5 else "fc2.weight"
+        shape = network.get_parameter(name).shape
+        return {name: (torch.rand(shape, generator=generator) < options["density"]).float()}
+
+    with registered(SEAMS["mask"], "sparse", sparse, density=number(1.0)):
+        masks = [{"sparse": {"density": density}} for density in (*densities, 0.7)]
+        configs = [config_from_dict({**BASE, "mask": m, "seed": seed}) for seed, m in enumerate(masks)]
+        together = trained(configs, "stacked", tmp_path)
+        for i, config in enumerate(configs):
+            (alone,) = trained([config], "stacked", tmp_path / str(i))
+            assert_equal(together[i], alone)
+            assert any((w == 0).any() for w in together[i].values()) == (configs[i].mask != Choice("sparse"))
 
 
 def test_growth_keeps_the_function_and_ends_at_the_widths_of_the_config(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from analysis.columns import at_stop, layers, measures, values
+from analysis.drawing import render
 from analysis.load import Source
 from analysis.make import Made
 from analysis.page.report import write_report
@@ -66,7 +67,7 @@ def shown(page: chromium.Browser) -> tuple[float, int, int]:
     assert page.run("return Number(document.getElementById('result').dataset.n)") == int(n)
     points = page.run("return document.querySelectorAll('#plot circle').length")
     exact = float(page.run("return String(document.getElementById('result').dataset.tauB)"))
-    assert f"{exact:.2f}".replace("-", "−") == number or np.isnan(exact)
+    assert render.number(exact) == number or np.isnan(exact)
     return exact, int(n), points
 
 

@@ -38,8 +38,9 @@ def claim(config: RunConfig, paths: RunPaths, guard: Callable[[], None]) -> None
         write_json(paths.config, wanted)
         return
     found = completed(read_json(paths.config))
-    for name in wanted.keys() | found.keys():
+    for name, value in found.items():
+        if wanted.get(name) != value:
+            raise ValueError(f"{paths.config}: {name}: {value!r}: differs from the study's {wanted.get(name)!r}")
+    for name, value in wanted.items():
         if name not in found:
-            raise ValueError(f"{paths.config}: {name}: is missing, allowed: the study's {wanted[name]!r}")
-        if wanted.get(name) != found[name]:
-            raise ValueError(f"{paths.config}: {name}: {found[name]!r}: differs from the study's {wanted.get(name)!r}")
+            raise ValueError(f"{paths.config}: {name}: is missing, allowed: the study's {value!r}")

@@ -6,7 +6,9 @@ same formula on the taus that are partial in the first. It needs only taus, so i
 
 It is not 0 where measure and gap have nothing in common but the control: for normal variables that both have tau = .6
 with it, it is .15. Spearman's partial coefficient, the same formula on correlations of ranks, is .01 there (ranks of
-all runs; a resample keeps them). So whether something is left is read from that one.
+all runs; a resample keeps them). So whether something is left is read from that one. It, too, is about 0 near normality
+only: of a normal control z, exp(2z) plus noise has -.17 with -exp(-2z) plus noise, and .19 with another exp(2z) plus
+noise. A value of that size does not show that something is left.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from analysis.statistics.coefficients import RESAMPLES, Coefficients
 from analysis.statistics.correlation import correlate_each
 from analysis.statistics.differences import difference as bounds_of
 from analysis.statistics.differences import paired
+from analysis.statistics.permutation import permutation, settings
 from analysis.statistics.resample import p_of_zero
 
 
@@ -79,6 +80,18 @@ def _paired(
     a, b = paired(frame, target, first, second)
     allowed(column, a.point)
     return a, b
+
+
+def within_setting(
+    of: str | Networks, measure: str, within: str, stop: str | None = None, target: str = "gap.loss"
+) -> Number:
+    """Pearson's r of any measure and layer of the records among networks that share a setting: its mean removed."""
+    some = of_study.networks(of)
+    frame, _ = of_study.kept(some, stop)
+    _check(frame, target, measure)
+    blocks = settings(frame)[allowed(within, settings(frame), "within")]
+    row = permutation(frame, target, [measure], blocks, 0, 0 if some.cuts else RESAMPLES).iloc[0]
+    return Number(float(row["pearson"]), float(row["pearson.low"]), float(row["pearson.high"]))
 
 
 def stops_of(of: str | Networks, kind: str = "every") -> list[str]:

@@ -13,7 +13,16 @@ import pandas as pd
 from analysis import vocabulary
 from analysis.load import InputError
 from analysis.manuscript import networks as of_study
-from analysis.manuscript.coefficient import across, at_stops, coefficient, difference, row_of, stops_of, value
+from analysis.manuscript.coefficient import (
+    across,
+    at_stops,
+    coefficient,
+    difference,
+    row_of,
+    stops_of,
+    value,
+    within_setting,
+)  # fmt: skip
 from analysis.manuscript.facts import (
     benchmark,
     count,
@@ -129,6 +138,6 @@ WORDS = {
         value, across, coefficient, difference, at_stops, layers_at_stop, layers_by_stop, decided, only, without,
         extreme, less, parts, numbers, count, recorded, setting, settings, span, table, headline, grid, side, order,
         agreement, which, stops_where, claim, layers_of, stops_of, measure_words, target_words, title, main_stop,
-        published, published_claims, minutes, provenance, benchmark,
+        published, published_claims, within_setting, minutes, provenance, benchmark,
     )
 }  # fmt: skip

@@ -25,6 +25,7 @@ def coverage(found: dict[str, Any] | None = None) -> pd.DataFrame:
     table = pd.DataFrame(of["rows"])[[*_SHOWN, *_TESTS]]
     for column in ("least_whole", "least_axis"):
         table[column] = [f"1/{1 / least:.0f}" for least in table[column]]
+    table["r"] = [f"{r:g}" for r in table["r"]]
     table = table.rename(columns=_TESTS | {"bca": "BCa"})
     title = "Coverage of 95% intervals and rejection of permutation tests, simulated"
     table.attrs |= {"title": title, "note": _note(of["studies"], of["resamples"])}
@@ -32,11 +33,12 @@ def coverage(found: dict[str, Any] | None = None) -> pd.DataFrame:
 
 
 def _note(studies: int, resamples: int) -> str:
+    error = (0.95 * 0.05 / studies) ** 0.5
     return (
-        f"Shares of {studies:,} studies a row, {resamples:,} resamples each; standard error at .95 "
-        f"{(0.95 * 0.05 / studies) ** 0.5:.3f}. Intervals for new levels hold the true τ_b, Pearson's r, difference "
-        "(none) in τ_b of two measures, r within the first axis' settings, and partial ρ given the training loss; that "
-        "for this grid holds the τ_b of its cells with 200 seeds each; BCa takes configurations for unrelated. p by "
-        "orders of levels, within the data set and within the first axis (of a single one: of seeds): where r is 0, "
-        ".05 of studies should have p < .05; where it is .7, this is the test's power. No p lies below the least."
+        f"Shares of {studies:,} studies a row, {resamples:,} resamples each; standard error {error:.3f} at .95. "
+        "Intervals for new levels hold the true τ_b, Pearson's r, difference (none) in τ_b of two measures, r within "
+        "the first axis' settings, and partial ρ given the training loss; that for this grid holds the τ_b of its "
+        "cells with 200 seeds each; BCa takes configurations for unrelated. p by orders of levels, within the data set "
+        "and within the first axis (of a single one: of seeds): where r is 0, .05 of studies should have p < .05; "
+        "where it is .7, this is the test's power. No p lies below the least."
     )

@@ -64,15 +64,15 @@ class Study:
 
 
 def simulate(
-    name: str, relation: float, studies: int, resamples: int = 400, asked: Sequence[str] | None = None, start: int = 0
+    name: str, relation: float, studies: int, resamples: int = 400, asked: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """What is said of studies number `start` to start + studies - 1 of a design, one row each.
+    """What is said of the first so many studies of a design, one row each.
 
     `asked`: names of SAID, by default all; their columns, 0 or 1 but for `least_`: whether a 95% interval holds the
     truth (one that is not there does not), whether p is below .05 (NaN without a p), and the least p there is.
     """
     rows = []
-    for number in range(start, start + studies):
+    for number in range(studies):
         one = study(name, relation, number, resamples)
         rows.append({k: v for about in asked or SAID for k, v in SAID[about](one).items()})
     return pd.DataFrame(rows)

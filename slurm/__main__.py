@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("submit", "send what has neither a result nor a job"),
         ("status", "show what has become of each shard"),
         ("watch", "show it again and again until no job is left"),
+        ("logs", "print the end of the jobs' logs, those that failed first"),
         ("retry", "send again what failed, was stopped or got lost; release what the scheduler holds"),
         ("cancel", "end all jobs of the study; what they have saved stays"),
         ("collect", "write results/<study>/records.csv from what is done"),
@@ -45,6 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.add_argument("--skip-published", action="store_true", help="count published runs as done")
             command.add_argument("--dry-run", action="store_true", help="print the plan, send nothing")
             command.add_argument("--no-wait", action="store_true", help="local: go on in the background")
+        if name == "logs":
+            command.add_argument("--key", nargs="+", default=[], help="shards that hold these runs, or their own ids")
+            command.add_argument("--where", nargs="+", default=[], metavar="FIELD=VALUE", help="e.g. lr=0.1 seed=0")
+            command.add_argument("--failed", action="store_true", help="shards that failed or got lost")
+            command.add_argument("--lines", type=int, default=50, help="of each file (default: %(default)s)")
         if name == "status":
             command.add_argument("--json", action="store_true", help="for scripts: everything, one object")
         if name == "watch":
@@ -69,21 +75,24 @@ def _submit(options: argparse.Namespace) -> int:
     return submit(Options(**fields, wait=not options.no_wait, retry=options.command == "retry"))
 
 
-def _status(options: argparse.Namespace) -> int:
-    from slurm import overview
+def _look(options: argparse.Namespace) -> int:
+    from slurm import commands
+    from slurm.filter import Filter
     from slurm.launch import find_place
 
     place = find_place(options.config, options.cluster, options.runs, options.results)
+    if options.command == "status":
+        return commands.status(place, json=options.json)
     if options.command == "watch":
-        return overview.watch(place, options.every)
-    if options.command in ("cancel", "collect"):
-        return {"cancel": overview.cancel, "collect": overview.collect}[options.command](place)
-    found = overview.look(place)
-    print(found.as_json()) if options.json else overview.show(found)
-    return overview.exit_status(found)
+        return commands.watch(place, options.every)
+    if options.command == "logs":
+        states = ("failed", "lost") if options.failed else ()
+        return commands.logs(place, Filter(options.key, options.where, states), options.lines)
+    return {"cancel": commands.cancel, "collect": commands.collect}[options.command](place)
 
 
-_COMMANDS = {"submit": _submit, "retry": _submit} | dict.fromkeys(("status", "watch", "cancel", "collect"), _status)
+_COMMANDS = {"submit": _submit, "retry": _submit}
+_COMMANDS |= dict.fromkeys(("status", "watch", "logs", "cancel", "collect"), _look)
 
 if __name__ == "__main__":
     sys.exit(to_the_end(main))

@@ -48,12 +48,19 @@ class Marker:
     host: str = ""
     holder: str = ""
     runs: int = 0
+    runs_before: int = 0  # trained when this start began
     runs_done: int = 0
     epoch: int = 0
     epochs_per_second: float = 0.0  # of all its networks together
     seconds: float = 0.0
     cause: str = ""  # why it failed or stopped, one line
+    log: str = ""  # of this start, in the folder of logs
     history: list[str] = field(default_factory=list)  # what earlier starts ended with
+
+    @property
+    def runs_now(self) -> int:
+        """Runs that this start has trained, in `seconds`."""
+        return self.runs_done - self.runs_before
 
     def past(self) -> list[str]:
         """The history that the next start goes on from: this one's ending included."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +19,13 @@ INLINE = Cluster("inline", "local")
 
 @dataclass(frozen=True)
 class Place:
-    """A study's yaml, a cluster, and the runs and results folders, absolute."""
+    """A study's yaml, a cluster, and the runs and results folders, absolute; `words` name all of it to a command."""
 
     config: Path
     cluster: Cluster
     runs: Path
     results: Path
+    words: str
 
     @property
     def study_name(self) -> str:
@@ -34,6 +36,10 @@ class Place:
     def study(self) -> Study:
         """The study, expanded when first asked for."""
         return load_study(self.config)
+
+    def command(self, name: str) -> str:
+        """The line to type for another command about the same place."""
+        return f"python -m slurm {name} {self.words}"
 
     @property
     def journal(self) -> Journal:
@@ -50,7 +56,9 @@ def find_place(config: Path, cluster: str, runs: Path | None, results: Path | No
         load_study(config)  # raises, with the line for people
     found = INLINE if cluster == "inline" else load_cluster(cluster)
     root = _folder(results, found.results, str(results_root()))
-    return Place(config, found, _folder(runs, found.runs, str(runs_folder())), root)
+    given = {"--cluster": cluster, "--runs": runs, "--results": results}
+    words = shlex.join([str(config), *(str(w) for pair in given.items() if pair[1] for w in pair)])
+    return Place(config, found, _folder(runs, found.runs, str(runs_folder())), root, words)
 
 
 def _folder(asked: Path | None, of_cluster: str, default: str) -> Path:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slurm import scheduler
 from slurm.journal import Journal, Marker, Submission
+from slurm.log import find_log, last_error
 from study.storage import lease
 
 STATES = ("done", "running", "pending", "held", "failed", "stopped", "lost", "unknown", "new")
@@ -19,7 +20,10 @@ _FAULT = {"FAILED", "TIMEOUT", "OUT_OF_MEMORY", "DEADLINE", "COMPLETED"}
 
 @dataclass(frozen=True)
 class ShardStatus:
-    """Where a shard stands. `cause` is a line for people: why it failed, what it waits for."""
+    """Where a shard stands. `cause` is a line for people: why it failed, what it waits for.
+
+    `log` is the path of what its job wrote to stderr; `last_line` says, of a job that ended badly, what stands there.
+    """
 
     shard: str
     state: str
@@ -27,6 +31,14 @@ class ShardStatus:
     job: str = ""
     cause: str = ""
     marker: Marker | None = None
+    log: str = ""
+    last_line: str = ""
+
+    @property
+    def why(self) -> str:
+        """The cause, with the last line of the log where only the scheduler knows one."""
+        own = self.marker is not None and self.cause == self.marker.cause
+        return self.cause if own or self.last_line in self.cause else f"{self.cause}: {self.last_line}"
 
 
 def shard_states(journal: Journal, shard_ids: Sequence[str], runs_root: Path) -> list[ShardStatus]:
@@ -57,7 +69,14 @@ def shard_states(journal: Journal, shard_ids: Sequence[str], runs_root: Path) ->
         accounts, silence = scheduler.history(open_jobs), "the accounting knows nothing of it"
     except scheduler.SchedulerError as error:  # or there is none at this site
         accounts, silence = {}, f"the accounting cannot be asked: {error}"
-    return [_with_account(status, accounts, silence) if status.state == "lost" else status for status in found]
+    known = [_with_account(status, accounts, silence) if status.state == "lost" else status for status in found]
+    return [_with_log(journal, status, mine.get(status.shard)) for status in known]
+
+
+def _with_log(journal: Journal, status: ShardStatus, submission: Submission | None) -> ShardStatus:
+    path = find_log(journal, status.shard, submission, status.job, status.marker)
+    last_line = last_error(path) if status.state in ("failed", "lost") else ""
+    return replace(status, log=path, last_line=last_line)
 
 
 def _job_name(journal: Journal, submission: Submission) -> str:

@@ -142,7 +142,9 @@ def _show(place: Place, wanted: plan.Plan, to_send: Sequence[Shard], kept: Seque
         hint = {"failed": "; `retry` sends them again", "held": f"; {releases}"}.get(name, "")
         print(f"  {name:<9} {len(those)} shards left alone{hint}")
         for state in those[:5]:
-            print(f"            {state.shard} job {state.job or '-'}: {state.cause or name}")
+            print(f"            {state.shard} job {state.job or '-'}: {state.why or name}")
+            if state.last_line:
+                print(f"            log {state.log}")
     sys.stdout.flush()
 
 
@@ -203,10 +205,7 @@ def _send(place: Place, options: Options, to_send: Sequence[Shard]) -> int:
         )  # fmt: skip
         place.journal.write(replace(record, job=job))
         print(f"sent      job {job}: {len(piece)} shards, code {code.commit}, logs {place.journal.logs(id)}")
-    folders = [
-        f" --{name} {folder}" for name, folder in (("runs", options.runs), ("results", options.results)) if folder
-    ]
-    print(f"next      python -m slurm watch {options.config} --cluster {options.cluster}{''.join(folders)}")
+    print(f"next      {place.command('watch')}")
     return 0
 
 

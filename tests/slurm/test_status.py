@@ -16,7 +16,7 @@ from slurm import scheduler
 from slurm.__main__ import main
 from slurm.cluster import FIELDS as CLUSTER_FIELDS
 from slurm.journal import MARKER_BYTES, Journal, Marker, Submission
-from slurm.overview import duration
+from slurm.screen import duration
 from slurm.status import count, shard_states
 from study.storage import lease
 

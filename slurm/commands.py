@@ -7,14 +7,14 @@ import os
 import signal
 import sys
 import time
-from dataclasses import replace
 
 from slurm import scheduler
-from slurm.filter import Filter
+from slurm.filter import EVERYTHING, Filter
 from slurm.launch import Place
 from slurm.log import read_log
 from slurm.overview import exit_status, look
 from slurm.screen import by_attention, next_step, show
+from slurm.status import ShardStatus
 
 
 def status(place: Place, *, json: bool) -> int:
@@ -48,22 +48,24 @@ def logs(place: Place, chosen: Filter, n_lines: int) -> int:
     return int(not found)
 
 
-def cancel(place: Place) -> int:
-    """End all jobs of the study that are queued or running; what they have saved stays."""
-    for submission in place.journal.submissions():  # a submitter on this machine, which would start the next shards
-        if submission.kind == "local" and not submission.cancelled:
-            place.journal.write(replace(submission, cancelled=True))
-    overview = look(place)
-    found = [s for s in overview.statuses if s.state in ("running", "pending", "held")]
+def cancel(place: Place, chosen: Filter = EVERYTHING) -> int:
+    """End the jobs of these shards that are queued or running; what they have saved stays."""
+    found = _in_the_way(place, chosen)
+    place.journal.cancel([s.shard for s in found])  # first: a submitter on this machine would start the next ones
     scheduler.cancel([s.job for s in found if s.kind == "slurm" and s.job])
     here = os.uname().nodename
-    for status in found:  # those that wait for a core end with their submitter
+    for status in _in_the_way(place, chosen) if any(s.kind == "local" for s in found) else ():
+        # Those that wait for a core end with their submitter.
         if status.kind == "local" and status.state == "running" and status.marker and status.marker.host == here:
             pid = int(status.job.rpartition("/")[2])  # this very process, and alive a moment ago: its lease says so
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
     print(f"{place.study_name}: {len(found)} jobs cancelled")
     return 0
+
+
+def _in_the_way(place: Place, chosen: Filter) -> list[ShardStatus]:
+    return [s for s in look(place, chosen).statuses if s.state in ("running", "pending", "held")]
 
 
 def collect(place: Place) -> int:

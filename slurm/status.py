@@ -59,7 +59,7 @@ def shard_states(journal: Journal, shard_ids: Sequence[str], runs_root: Path) ->
     except scheduler.SchedulerError as error:
         queued, unreachable = None, str(error)
     found = [
-        _local(shard, markers[shard], runs_root, shard in waiting)
+        _local(shard, markers[shard], runs_root, shard in waiting, shard in mine[shard].cancelled)
         if shard in mine and mine[shard].kind == "local" and not _is_done(markers[shard])
         else _first_look(journal, shard, mine.get(shard), markers[shard], queued, unreachable)
         for shard in shard_ids
@@ -109,24 +109,36 @@ def _first_look(
             return ShardStatus(shard, "held" if held else "pending", "slurm", id, reason, marker)
         cause = marker.cause if marker and marker.state == "waiting" else ""
         return ShardStatus(shard, "running", "slurm", id, cause, marker)
-    if marker is not None and marker.job == job and marker.state in ("failed", "stopped"):
-        return ShardStatus(shard, marker.state, "slurm", job, marker.cause, marker)
+    own = marker if marker is not None and marker.job == job else None  # of this job, not of one before
+    if shard in submission.cancelled and (own is None or own.state != "failed"):
+        return ShardStatus(shard, "stopped", "slurm", job, _cancelled(own), marker)
+    if own is not None and own.state in ("failed", "stopped"):
+        return ShardStatus(shard, own.state, "slurm", job, own.cause, marker)
     cause = "" if job else "its submitter ended before the scheduler had answered"
     return ShardStatus(shard, "lost", "slurm", job, cause, marker)
 
 
-def _local(shard: str, marker: Marker | None, runs_root: Path, submitter_lives: bool) -> ShardStatus:
+def _cancelled(marker: Marker | None) -> str:
+    if marker is None or marker.state == "new":
+        return "cancelled before it was started"
+    return "cancelled: saved" if marker.state == "stopped" else "cancelled"
+
+
+def _local(shard: str, marker: Marker | None, runs: Path, submitter_lives: bool, cancelled: bool) -> ShardStatus:
     if marker is None or marker.state == "new":
         if submitter_lives:
             return ShardStatus(shard, "pending", "local", "", "waits for a core")
+        if cancelled:
+            return ShardStatus(shard, "stopped", "local", "", _cancelled(None))
         return ShardStatus(shard, "lost", "local", "", "was not started")
     if marker.state in ("failed", "stopped"):
         return ShardStatus(shard, marker.state, "local", marker.job, marker.cause, marker)
-    if lease.alive(runs_root, marker.holder):
+    if lease.alive(runs, marker.holder):
         return ShardStatus(shard, "running", "local", marker.job, marker.cause, marker)
     if submitter_lives and marker.state == "waiting":  # it waits for the runs that another process holds
         return ShardStatus(shard, "pending", "local", marker.job, marker.cause, marker)
-    return ShardStatus(shard, "lost", "local", marker.job, "its process is gone", marker)
+    state, cause = ("stopped", _cancelled(marker)) if cancelled else ("lost", "its process is gone")
+    return ShardStatus(shard, state, "local", marker.job, cause, marker)
 
 
 def _with_account(status: ShardStatus, accounts: dict[str, tuple[str, str, str]], silence: str) -> ShardStatus:

@@ -197,8 +197,8 @@ def _send(place: Place, options: Options, to_send: Sequence[Shard]) -> int:
         piece = to_send[start : start + size]
         id = place.journal.new_id()
         record = Submission(id, place.cluster.name, "slurm", code.commit, tuple(s.id for s in piece))
-        place.journal.write(record)
         place.journal.reopen(record.shards)
+        place.journal.write(record)
         job = scheduler.send(
             place.cluster, f"{place.study.name}.{id}", [_job(place, options, s) for s in piece], place.journal.logs(id),
             _environment(place, code),
@@ -217,8 +217,8 @@ def _run_here(place: Place, options: Options, to_send: Sequence[Shard]) -> int:
     jobs = [_job(place, options, shard) for shard in to_send]
     record = Submission(id, place.cluster.name, "local", commit, tuple(s.id for s in to_send))
     with lease.acquire(place.journal.folder, [id], _me()) as held:
-        place.journal.write(replace(record, holder=held.id))
         place.journal.reopen(record.shards)
+        place.journal.write(replace(record, holder=held.id))
         try:
             if code is None:
                 failures = _inline(jobs)

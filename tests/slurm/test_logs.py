@@ -123,9 +123,7 @@ def test_a_jobs_own_log_says_what_it_does_and_how_fast(tiny: Path) -> None:
     assert marker is not None and marker.runs_now == 2
     log = (Journal("tiny").folder / "logs" / marker.log).with_suffix(".out").read_text()
     assert f"shard {shard.id} of tiny: 2 runs, 0 trained before" in log and "commit " in log
-    assert all(
-        word in log for word in ("all runs:", "dataset=digits", "n_train=60", "hidden=8", "lr=0.1")
-    )
+    assert all(word in log for word in ("all runs:", "dataset=digits", "n_train=60", "hidden=8", "lr=0.1"))
     for run in shard.runs:
         assert f"run {run_key(run)}: seed={run.seed}\n" in log
     assert "  2 of 2 runs trained, " in log and " epochs/s, " in log and "  done: " in log

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -150,15 +151,27 @@ class Journal:
         finally:
             os.close(descriptor)
 
-    def reopen(self, shards: Iterable[str]) -> None:
-        """Let no word of an ended job count for shards that are sent again, whose runs or measures are wanting."""
-        latest = self.latest()
+    def reopen(self, shards: Iterable[str]) -> list[Marker]:
+        """Let no word of an ended job count for shards that are sent again, whose runs or measures are wanting.
+
+        Returns the markers as they were.
+        """
+        latest, changed = self.latest(), []
         for shard in shards:
             before, sent = self.marker(shard), latest.get(shard)
             cancelled = sent is not None and shard in sent.cancelled
             if before is not None and (cancelled or before.state in ("done", "failed", "stopped")):
+                changed.append(before)
                 history = before.past(cancelled)
                 self.mark(replace(before, state="new", holder="", cause="", history=history))
+        return changed
+
+    def withdraw(self, submission: str, markers: Iterable[Marker]) -> None:
+        """Forget a submission that the scheduler has refused; these markers were reopened for it."""
+        self._submission(submission).unlink()
+        shutil.rmtree(self.logs(submission), ignore_errors=True)
+        for marker in markers:
+            self.mark(marker)
 
     def write_plan(self, digest: str, shards: Mapping[str, Sequence[str]]) -> None:
         """Keep which runs each shard has, for `status` to read instead of expanding the study again."""

@@ -32,6 +32,10 @@ class SchedulerError(RuntimeError):
     """A scheduler command that failed for good; one line."""
 
 
+class Refused(SchedulerError):
+    """A submission that the scheduler has heard and does not take: nothing was sent."""
+
+
 def with_back_off(
     attempt: Callable[[], Any],
     before_retry: Callable[[], Any] = lambda: None,
@@ -105,7 +109,7 @@ def send(
     """One sbatch for all `jobs`; the id of the array (or of the one job). A busy controller is asked again.
 
     An sbatch that timed out may have been heard: what goes by the name is cancelled before the next attempt, so that
-    nothing is sent twice. Raises SchedulerError.
+    nothing is sent twice. Raises Refused, and SchedulerError where it is not known whether it was heard.
     """
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
@@ -116,7 +120,8 @@ def send(
             with contextlib.redirect_stderr(io.StringIO()):  # submitit prints what the exception says too
                 return str(made.submit_array(jobs)[0].job_id).split("_")[0]
         except (FailedJobError, FailedSubmissionError) as error:
-            raise SchedulerError(" ".join(str(error).split()) or "sbatch failed without a message") from None
+            message = " ".join(str(error).split()) or "sbatch failed without a message"
+            raise (SchedulerError if BUSY.search(message) else Refused)(message) from None
 
     return str(with_back_off(attempt, lambda: run("scancel", f"--name={job_name}", waits=())))
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slurm import scheduler, snapshot
-from slurm.cluster import Cluster, device_of
+from slurm.cluster import Cluster, device_of, find_cluster
 from slurm.job import ShardJob
 from slurm.journal import Submission
 from slurm.launch import INLINE, Place, digest, find_place
+from slurm.refusal import explain
 from slurm.status import IN_FLIGHT, ShardStatus, shard_states
 from study import plan
 from study.config import RunConfig, run_key
@@ -197,12 +198,14 @@ def _send(place: Place, options: Options, to_send: Sequence[Shard]) -> int:
         piece = to_send[start : start + size]
         id = place.journal.new_id()
         record = Submission(id, place.cluster.name, "slurm", code.commit, tuple(s.id for s in piece))
-        place.journal.reopen(record.shards)
+        before = place.journal.reopen(record.shards)
         place.journal.write(record)
-        job = scheduler.send(
-            place.cluster, f"{place.study.name}.{id}", [_job(place, options, s) for s in piece], place.journal.logs(id),
-            _environment(place, code),
-        )  # fmt: skip
+        jobs, environment = [_job(place, options, s) for s in piece], _environment(place, code)
+        try:
+            job = scheduler.send(place.cluster, f"{place.study.name}.{id}", jobs, place.journal.logs(id), environment)
+        except scheduler.Refused as error:
+            place.journal.withdraw(id, before)
+            raise scheduler.Refused(explain(str(error), place.cluster, find_cluster(options.cluster))) from None
         place.journal.write(replace(record, job=job))
         print(f"sent      job {job}: {len(piece)} shards, code {code.commit}, logs {place.journal.logs(id)}")
     print(f"next      {place.command('watch')}")

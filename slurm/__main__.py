@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_argument("--runs", type=Path, help="folder of all runs (default: the cluster's, else runs)")
         command.add_argument("--results", type=Path, help="folder of results (default: the cluster's, else results)")
         clusters = "inline, local, a name in slurm/clusters/, or a yaml's path"
-        command.add_argument("--cluster", required=sends, default="local", help=clusters)
+        last = "" if name == "submit" else " (default: where the study was sent last, else local)"
+        command.add_argument("--cluster", required=name == "submit", default=None, help=clusters + last)
         if sends:
             command.add_argument("--device", choices=("cpu", "cuda"), default="", help="default: the cluster's")
             command.add_argument("--wandb", choices=("online", "offline", "off"), default="offline")

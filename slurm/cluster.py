@@ -70,9 +70,13 @@ def find_cluster(name: str) -> Path:
     """The yaml of a cluster's name (slurm/clusters/<name>.yaml) or path. Raises ClusterError naming the known ones."""
     path = Path(name) if "/" in name or name.endswith((".yaml", ".yml")) else CLUSTERS / f"{name}.yaml"
     if not path.is_file():
-        known = ", ".join(["inline", *sorted(p.stem for p in CLUSTERS.glob("*.yaml"))])
-        raise ClusterError(f"{path}: cluster: {name!r}: no such file, allowed: {known}, or the path of a yaml file")
+        raise ClusterError(f"{path}: cluster: {name!r}: no such file, allowed: {known_clusters()}")
     return path
+
+
+def known_clusters() -> str:
+    """What `--cluster` may say, in words."""
+    return ", ".join(["inline", *sorted(p.stem for p in CLUSTERS.glob("*.yaml")), "or the path of a yaml file"])
 
 
 def load_cluster(name: str) -> Cluster:

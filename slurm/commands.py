@@ -60,7 +60,7 @@ def cancel(place: Place, chosen: Filter = EVERYTHING) -> int:
             pid = int(status.job.rpartition("/")[2])  # this very process, and alive a moment ago: its lease says so
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
-    print(f"{place.study_name}: {len(found)} jobs cancelled")
+    print(f"{place.study_name}: {len(found)} jobs cancelled ({place.folders})")
     return 0
 
 

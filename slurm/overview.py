@@ -28,6 +28,9 @@ class Overview:
     trained: Mapping[str, int]
     sent: Mapping[str, int]  # how many submissions held a shard
     commits: Sequence[str]
+    runs_folder: str = ""
+    results_folder: str = ""
+    elsewhere: str = ""  # where the study was sent, if nothing was from here
 
     def totals(self) -> dict[str, Any]:
         """What the header says; seconds_left is None until something is done."""
@@ -42,6 +45,8 @@ class Overview:
             "requeues": sum(s.marker.requeues for s in self.statuses if s.marker),
             "resubmissions": sum(max(0, n - 1) for n in self.sent.values()),
             "commits": list(self.commits),
+            "runs_folder": self.runs_folder,
+            "results_folder": self.results_folder,
         }
 
     @property
@@ -93,7 +98,10 @@ def look(place: Place, chosen: Filter = EVERYTHING) -> Overview:
     submissions = journal.submissions()
     sent = Counter(shard for submission in submissions for shard in submission.shards if shard in runs)
     commits = list(dict.fromkeys(s.commit for s in submissions))
-    return Overview(place.study_name, statuses, runs, trained, sent, commits)
+    return Overview(
+        place.study_name, statuses, runs, trained, sent, commits, str(place.runs), str(place.journal.folder.parent),
+        "" if submissions else place.elsewhere(),
+    )  # fmt: skip
 
 
 def _trained(status: ShardStatus, keys: Sequence[str], runs_root: Path) -> int:

@@ -27,11 +27,13 @@ def show(overview: Overview, lines: int = 0) -> None:
     time_left = "unknown time" if left is None else duration(left)
     print(f"  speed     {total['epochs_per_second']:.1f} epochs/s, {time_left} left")
     print(f"  requeues  {total['requeues']} by the scheduler, {total['resubmissions']} sent again")
-    print(f"  code      {', '.join(total['commits']) or 'nothing sent yet'}")
+    nothing = "; ".join(filter(None, ["nothing sent yet", overview.elsewhere]))
+    print(f"  code      {', '.join(total['commits']) or nothing}")
+    print(f"  folders   results {overview.results_folder}, runs {overview.runs_folder}")
     causes = _causes(overview)
     print("\n".join(causes), end="\n" * bool(causes))
     order = by_attention(overview.statuses)
-    room = max(3, lines - 8 - len(causes))
+    room = max(3, lines - 9 - len(causes))
     print(
         f"  {'shard':<12} {'state':<8} {'job':<14} {'runs':>9} {'epoch':>6} {'ep/s':>7} {'left':>8} {'req':>4}  cause"
     )

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slurm import scheduler, snapshot
-from slurm.cluster import Cluster, device_of, find_cluster
+from slurm.cluster import Cluster, ClusterError, device_of, find_cluster, known_clusters
 from slurm.job import ShardJob
 from slurm.journal import Submission
-from slurm.launch import INLINE, Place, digest, find_place
+from slurm.launch import INLINE, Place, digest, find_place, remember_place
 from slurm.refusal import explain
 from slurm.status import IN_FLIGHT, ShardStatus, shard_states
 from study import plan
@@ -23,6 +23,7 @@ from study.data.dataset import DATASETS
 from study.grid import Shard, shards
 from study.hyperparameter import changed_seams
 from study.storage import lease
+from study.storage.sent import recall
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Options:
     """What the command line asks for."""
 
     config: Path
-    cluster: str
+    cluster: str | None  # None: where the study was sent last
     runs: Path | None = None
     results: Path | None = None
     device: str = ""
@@ -68,6 +69,8 @@ def _mirror(place: Place, options: Options) -> None:
 def submit(options: Options) -> int:
     """Show the plan, then send what has neither a result nor a job. The exit status: 0, or 1 if a shard failed."""
     place = find_place(options.config, options.cluster, options.runs, options.results)
+    if options.cluster is None and recall(place.study_name) is None:
+        raise ClusterError(f"--cluster: {place.study_name} was not sent yet, allowed: {known_clusters()}")
     study, cluster, runs = place.study, place.cluster, place.runs
     wanted = plan.make(study, runs, skip_published=options.skip_published)
     if not wanted.to_do:
@@ -134,6 +137,7 @@ def _show(place: Place, wanted: plan.Plan, to_send: Sequence[Shard], kept: Seque
     n_arrays = -(-len(to_send) // _array_size(cluster)) if to_send and cluster.kind == "slurm" else 0
     where = f"{n_arrays} job array(s), " if n_arrays else ""
     print(f"  cluster   {cluster.name}: {where}{len(to_send)} jobs to send, one a shard")
+    print(f"  folders   {place.folders}")
     if cluster.kind == "slurm" and wanted.seconds is not None and wanted.n_to_do:
         hours = wanted.seconds / 3600 * sum(len(s.runs) for s in to_send) / wanted.n_to_do
         print(f"  cost      {hours:.2f} {'GPU' if cluster.gpus else 'CPU'}-hours, by {wanted.rate_source}")
@@ -205,8 +209,9 @@ def _send(place: Place, options: Options, to_send: Sequence[Shard]) -> int:
             job = scheduler.send(place.cluster, f"{place.study.name}.{id}", jobs, place.journal.logs(id), environment)
         except scheduler.Refused as error:
             place.journal.withdraw(id, before)
-            raise scheduler.Refused(explain(str(error), place.cluster, find_cluster(options.cluster))) from None
+            raise scheduler.Refused(explain(str(error), place.cluster, find_cluster(place.cluster_name))) from None
         place.journal.write(replace(record, job=job))
+        remember_place(place)
         print(f"sent      job {job}: {len(piece)} shards, code {code.commit}, logs {place.journal.logs(id)}")
     print(f"next      {place.command('watch')}")
     return 0
@@ -222,6 +227,7 @@ def _run_here(place: Place, options: Options, to_send: Sequence[Shard]) -> int:
     with lease.acquire(place.journal.folder, [id], _me()) as held:
         place.journal.reopen(record.shards)
         place.journal.write(replace(record, holder=held.id))
+        remember_place(place)
         try:
             if code is None:
                 failures = _inline(jobs)

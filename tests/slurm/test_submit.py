@@ -180,6 +180,34 @@ def test_folders_come_from_the_command_line_then_the_cluster_then_the_environmen
     assert find_place(tiny, str(cluster), tmp_path / "asked", None).runs == tmp_path / "asked"
 
 
+def test_a_study_remembers_where_it_was_sent(
+    tiny: Path, fake_slurm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = tmp_path / "far.yaml"
+    cluster.write_text(f"kind: slurm\nruns: {tmp_path}/far/runs\nresults: {tmp_path}/far/results\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["retry", str(tiny), "--allow-dirty"]) == 2
+    assert "--cluster: tiny was not sent yet, allowed: inline, local" in capsys.readouterr().err
+    assert main(["submit", str(tiny), "--cluster", "far.yaml", "--allow-dirty", "--wandb", "off", "--dry-run"]) == 0
+    assert find_place(tiny, None, None, None).cluster.name == "local", "nothing was sent"
+    assert main(["submit", str(tiny), "--cluster", "far.yaml", "--allow-dirty", "--wandb", "off"]) == 0
+    folders = f"folders   results {tmp_path}/far/results/tiny, runs {tmp_path}/far/runs"
+    assert folders in capsys.readouterr().out
+    id = Journal("tiny", tmp_path / "far/results").submissions()[0].id
+    (fake_slurm / "squeue.out").write_text("".join(f"tiny.{id}|7_{k}|PENDING|(Priority)\n" for k in range(6)))
+    monkeypatch.chdir("/")
+    assert main(["status", str(tiny)]) == 1
+    assert "6: 6 pending" in (shown := capsys.readouterr().out) and folders in shown
+    assert main(["retry", str(tiny), "--allow-dirty"]) == 0
+    assert "pending   6 shards left alone" in capsys.readouterr().out
+    assert main(["status", str(tiny), "--cluster", "local"]) == 1
+    shown = capsys.readouterr().out
+    assert f"nothing sent yet; sent to {cluster}, results in {tmp_path}/far/results: leave" in shown
+    assert f"folders   results {tmp_path}/results/tiny, runs {tmp_path}/runs" in shown
+    assert main(["cancel", str(tiny)]) == 0
+    assert "6 jobs cancelled" in (shown := capsys.readouterr().out) and f"{tmp_path}/far/results/tiny" in shown
+
+
 def test_jobs_find_the_data_wherever_they_start(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from slurm.snapshot import Code
 

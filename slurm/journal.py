@@ -16,6 +16,7 @@ from study.storage import lease
 from study.storage.atomic import write_json
 from study.storage.paths import results_folder
 
+REQUEUED = "time limit or preemption: saved, requeued"  # the cause of a stop after which the job goes on by itself
 MARKER_BYTES = 2048  # fixed, so that later versions overwrite it in place, which a full disk does not prevent
 
 

@@ -42,7 +42,7 @@ class Overview:
             "runs": {"total": n_runs, "trained": n_trained},
             "epochs_per_second": sum(m.epochs_per_second for m in running),
             "seconds_left": self._seconds_left(n_runs - n_trained, len(running)),
-            "requeues": sum(s.marker.requeues for s in self.statuses if s.marker),
+            "requeues": sum(s.requeues for s in self.statuses),
             "resubmissions": sum(max(0, n - 1) for n in self.sent.values()),
             "commits": list(self.commits),
             "runs_folder": self.runs_folder,
@@ -67,7 +67,9 @@ class Overview:
         """Everything, for scripts."""
         rows = []
         for s in self.statuses:
-            rows.append({**asdict(s), "runs": len(self.runs[s.shard]), "trained": self.trained[s.shard]})
+            rows.append(
+                {**asdict(s), "requeues": s.requeues, "runs": len(self.runs[s.shard]), "trained": self.trained[s.shard]}
+            )
         return json.dumps({**self.totals(), "shard_list": rows}, indent=1)
 
 

@@ -82,7 +82,7 @@ def _row(overview: Overview, s: ShardStatus) -> str:
     cause = s.why or (m.history[-1] if m and m.history and s.state != "done" else "")
     line = (
         f"{s.shard:<12} {s.state:<8} {s.job:<14} {trained:>4}/{n:<4} {epoch:>6} {rate:>7} {left:>8}"
-        f" {m.requeues if m else 0:>4}  {cause}"
+        f" {s.requeues:>4}  {cause}"
     )
     return line[: max(60, shutil.get_terminal_size((160, 40)).columns - 3)] if sys.stdout.isatty() else line
 

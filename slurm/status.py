@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slurm import scheduler
-from slurm.journal import Journal, Marker, Submission
+from slurm.journal import REQUEUED, Journal, Marker, Submission
 from slurm.log import find_log, last_error
 from study.storage import lease
 
@@ -33,6 +33,16 @@ class ShardStatus:
     marker: Marker | None = None
     log: str = ""
     last_line: str = ""
+
+    @property
+    def requeues(self) -> int:
+        """How often the scheduler has put the shard back: its marker counts when it starts again, this at once."""
+        m = self.marker
+        if m is None:
+            return 0
+        waits = self.state in ("pending", "held") and m.state in ("waiting", "running", "stopped")
+        leaves = self.state == "running" and m.state == "stopped" and m.cause == REQUEUED
+        return m.requeues + (self.kind == "slurm" and m.job == self.job and (waits or leaves))
 
     @property
     def why(self) -> str:

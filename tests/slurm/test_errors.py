@@ -92,6 +92,10 @@ CLUSTERS = {
     "empty account": (GOOD + "account: ''\n", ["account", "leave the field out"]),
     "no array": (GOOD + "array_parallelism: 0\n", ["array_parallelism", "0"]),
     "late signal": (GOOD + "signal_seconds: 600\n", ["signal_seconds", "600", "10 minutes"]),
+    "no time before the signal": (
+        GOOD.replace("10", "1") + "signal_seconds: 35\n", ["signal_seconds", "35", "60 s early", "more minutes"]
+    ),
+    "little time before the signal": (GOOD.replace("10", "2") + "signal_seconds: 31\n", ["31", "at most 30 of 2"]),
     "setup text": (GOOD + "setup: module load cuda\n", ["setup", "list"]),
     "setup with a new line": (GOOD + 'setup: ["a\\nb"]\n', ["setup", "list"]),
     "modules of numbers": (GOOD + "modules: [12.4]\n", ["modules", "list"]),

@@ -15,7 +15,7 @@ import pytest
 from slurm import scheduler
 from slurm.__main__ import main
 from slurm.cluster import FIELDS as CLUSTER_FIELDS
-from slurm.journal import MARKER_BYTES, Journal, Marker, Submission
+from slurm.journal import MARKER_BYTES, REQUEUED, Journal, Marker, Submission
 from slurm.screen import duration
 from slurm.status import count, shard_states
 from study.storage import lease
@@ -93,6 +93,25 @@ def test_a_marker_counts_only_for_the_job_that_left_it(journal: Journal, fake_sl
     assert found[2][0] == "lost" and "of an older job" not in found[2][1]
     assert found[3] == ("stopped", "saved, but not requeued")
     assert count(shard_states(journal, SHARDS, tmp_path)) == {"done": 1, "failed": 1, "stopped": 1, "lost": 3}
+
+
+@pytest.mark.parametrize(
+    ("queue", "said", "job", "expected"),
+    [
+        ("PENDING", Marker("", "stopped", requeues=0, cause=REQUEUED), "7_0", 1),
+        ("PENDING", Marker("", "running", requeues=2), "7_0", 3),  # its node was lost
+        ("RUNNING", Marker("", "stopped", requeues=0, cause=REQUEUED), "7_0", 1),  # its python is about to start
+        ("RUNNING", Marker("", "running", requeues=1), "7_0", 1),
+        ("PENDING", Marker("", "new", requeues=1), "3_0", 1),  # sent again, and not started yet
+        ("PENDING", Marker("", "stopped", requeues=1, cause=REQUEUED), "3_0", 1),
+    ],
+)
+def test_a_requeue_counts_while_the_job_waits(
+    queue: str, said: Marker, job: str, expected: int, journal: Journal, fake_slurm: Path, tmp_path: Path
+) -> None:
+    journal.mark(replace(said, shard=SHARDS[0], job=job))
+    (fake_slurm / "squeue.out").write_text(f"{NAME}|7_0|{queue}|(Priority)\n")
+    assert shard_states(journal, SHARDS, tmp_path)[0].requeues == expected
 
 
 def test_what_its_user_has_cancelled_is_neither_lost_nor_failed(

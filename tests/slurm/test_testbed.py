@@ -93,8 +93,8 @@ def test_preemption_signal_saves_requeues_and_resumes(bed: Bed, gate: Gate, calm
 
 
 def test_time_limit(study: Path, tmp_path: Path, gate: Gate, calm: bytes) -> None:
-    minute = {"minutes": 1, "signal_seconds": 5, "python": gate.python()}  # SLURM may signal 30 s earlier
-    slow = Bed(study, tmp_path / "slow", minute)
+    short = {"minutes": 2, "signal_seconds": 30, "python": gate.python()}  # SLURM may signal a minute earlier
+    slow = Bed(study, tmp_path / "slow", short)
     slow.call("submit")
     slow.until(lambda s: s["requeues"] >= 1)
     gate.open()

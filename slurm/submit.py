@@ -24,6 +24,7 @@ from study.grid import Shard, shards
 from study.hyperparameter import changed_seams
 from study.storage import lease
 from study.storage.sent import recall
+from study.tracking.server import check
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ def _mirror(place: Place, options: Options) -> None:
 
 def submit(options: Options) -> int:
     """Show the plan, then send what has neither a result nor a job. The exit status: 0, or 1 if a shard failed."""
+    check(options.wandb)
     place = find_place(options.config, options.cluster, options.runs, options.results)
     if options.cluster is None and recall(place.study_name) is None:
         raise ClusterError(f"--cluster: {place.study_name} was not sent yet, allowed: {known_clusters()}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from study.tracking.outbox import Outbox
-from study.tracking.server import PROJECT
+from study.tracking.server import entity, project
 from study.tracking.wandb_run import WandbRun
 
 
@@ -53,8 +53,8 @@ def write_run(run: WandbRun, outbox: Outbox, first_row: int = 0) -> str:
 
     config = dict(run.config)
     shown = wandb.init(
-        project=PROJECT, id=run.id, name=config["key"], group=config["study"], config=config, dir=outbox.results,
-        job_type=f"{config['dataset']}-{config['model']}", mode="offline", reinit="create_new", settings=_lean(),
+        project=project(), entity=entity(), id=run.id, name=config["key"], group=config["study"], config=config,
+        dir=outbox.results, job_type=f"{config['dataset']}-{config['model']}", mode="offline", reinit="create_new", settings=_lean(),
     )  # fmt: skip
     try:
         # Curves are drawn over the epoch: wandb's own step belongs to the transport.

@@ -208,6 +208,18 @@ def test_a_study_remembers_where_it_was_sent(
     assert "6 jobs cancelled" in (shown := capsys.readouterr().out) and f"{tmp_path}/far/results/tiny" in shown
 
 
+def test_online_needs_a_key_before_anything_is_sent(
+    tiny: Path, fake_slurm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    assert main(["submit", str(tiny), "--cluster", "testbed", "--allow-dirty", "--wandb", "online"]) == 2
+    assert "wandb: online: no API key" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists() and not (fake_slurm / "sbatch.calls").exists()
+
+
 def test_jobs_find_the_data_wherever_they_start(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from slurm.snapshot import Code
 

@@ -47,9 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.add_argument("--skip-published", action="store_true", help="count published runs as done")
             command.add_argument("--dry-run", action="store_true", help="print the plan, send nothing")
             command.add_argument("--no-wait", action="store_true", help="local: go on in the background")
-        if name == "logs":
+        if name not in ("watch", "collect"):
             command.add_argument("--key", nargs="+", default=[], help="shards that hold these runs, or their own ids")
             command.add_argument("--where", nargs="+", default=[], metavar="FIELD=VALUE", help="e.g. lr=0.1 seed=0")
+        if name == "logs":
             command.add_argument("--failed", action="store_true", help="shards that failed or got lost")
             command.add_argument("--lines", type=int, default=50, help="of each file (default: %(default)s)")
         if name == "status":
@@ -69,9 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _submit(options: argparse.Namespace) -> int:
-    from slurm.submit import Options, submit
+    from slurm.filter import Filter
+    from slurm.request import Options
+    from slurm.submit import submit
 
-    given = vars(options)
+    given = {**vars(options), "chosen": Filter(options.key, options.where)}
     fields = {f.name: given[f.name] for f in dataclasses.fields(Options) if f.name in given}
     return submit(Options(**fields, wait=not options.no_wait, retry=options.command == "retry"))
 
@@ -82,14 +85,16 @@ def _look(options: argparse.Namespace) -> int:
     from slurm.launch import find_place
 
     place = find_place(options.config, options.cluster, options.runs, options.results)
-    if options.command == "status":
-        return commands.status(place, json=options.json)
     if options.command == "watch":
         return commands.watch(place, options.every)
+    if options.command == "collect":
+        return commands.collect(place)
+    chosen = Filter(options.key, options.where, ("failed", "lost") if vars(options).get("failed") else ())
+    if options.command == "status":
+        return commands.status(place, chosen, json=options.json)
     if options.command == "logs":
-        states = ("failed", "lost") if options.failed else ()
-        return commands.logs(place, Filter(options.key, options.where, states), options.lines)
-    return {"cancel": commands.cancel, "collect": commands.collect}[options.command](place)
+        return commands.logs(place, chosen, options.lines)
+    return commands.cancel(place, chosen)
 
 
 _COMMANDS = {"submit": _submit, "retry": _submit}

@@ -17,9 +17,9 @@ from slurm.screen import by_attention, next_step, show
 from slurm.status import ShardStatus
 
 
-def status(place: Place, *, json: bool) -> int:
-    """Show what has become of each shard, once. 0 if all is done, else 1."""
-    overview = look(place)
+def status(place: Place, chosen: Filter = EVERYTHING, *, json: bool) -> int:
+    """Show what has become of these shards, once. 0 if all is done, else 1."""
+    overview = look(place, chosen)
     print(overview.as_json()) if json else show(overview)
     return exit_status(overview)
 

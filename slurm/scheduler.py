@@ -103,6 +103,14 @@ def executor(cluster: Cluster, job_name: str, logs: Path, environment: Mapping[s
     return made
 
 
+def script(cluster: Cluster, job_name: str, n_jobs: int, logs: Path, environment: Mapping[str, str]) -> str:
+    """The sbatch file that `send` would write for so many jobs."""
+    made = executor(cluster, job_name, logs, environment)
+    if n_jobs > 1:
+        made.parameters["map_count"] = n_jobs
+    return str(made._make_submission_file_text(made._submitit_command_str, ""))
+
+
 def send(
     cluster: Cluster, job_name: str, jobs: Sequence[Any], logs: Path, environment: Mapping[str, str],
 ) -> str:  # fmt: skip

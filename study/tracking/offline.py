@@ -54,7 +54,8 @@ def write_run(run: WandbRun, outbox: Outbox, first_row: int = 0) -> str:
     config = dict(run.config)
     shown = wandb.init(
         project=project(), entity=entity(), id=run.id, name=config["key"], group=config["study"], config=config,
-        dir=outbox.results, job_type=f"{config['dataset']}-{config['model']}", mode="offline", reinit="create_new", settings=_lean(),
+        job_type=f"{config['dataset']}-{config['model']}", dir=outbox.results, mode="offline", reinit="create_new",
+        settings=_lean(),
     )  # fmt: skip
     try:
         # Curves are drawn over the epoch: wandb's own step belongs to the transport.

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from slurm import scheduler, submit
+from slurm.cluster import CLUSTERS
 from slurm.journal import Journal, Marker
-from slurm.submit import Options
+from slurm.request import Options
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -23,13 +24,32 @@ def written(fake_slurm: Path, tmp_path: Path) -> str:
     return re.sub(r"(STUDY_COMMIT=)\S+", r"\1COMMIT", text)
 
 
+def here(cluster: str, tmp_path: Path) -> str:
+    """A cluster's yaml whose file systems are folders of the test."""
+    text = (CLUSTERS / f"{cluster}.yaml").read_text().replace(" /shared", f" {tmp_path}/shared")
+    for folder in re.findall(r"(\S+/shared/\S+)", text):
+        Path(folder).parent.mkdir(parents=True, exist_ok=True)
+        (Path(folder).mkdir if folder.endswith("datasets") else Path(folder).touch)()
+        Path(folder).chmod(0o755)
+    file = tmp_path / f"{cluster}.yaml"
+    file.write_text(text.replace("/scratch", f"{tmp_path}/scratch"))
+    return str(file)
+
+
 @pytest.mark.parametrize("cluster", ["site", "testbed"])
 def test_sbatch_file_is_the_golden_one(
-    cluster: str, tiny: Path, fake_slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    cluster: str, tiny: Path, fake_slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     monkeypatch.setenv("STUDY_DATA", "/data")
     runs, results = tmp_path / "runs", tmp_path / "results"
-    assert submit.submit(Options(tiny, cluster, runs, results, allow_dirty=True)) == 0
+    file = here(cluster, tmp_path)
+    assert submit.submit(Options(tiny, file, runs, results, allow_dirty=True, dry_run=True)) == 0
+    shown = capsys.readouterr().out
+    assert submit.submit(Options(tiny, file, runs, results, allow_dirty=True)) == 0
+    sent = re.search(r"#!.*", (fake_slurm / "sbatch.script").read_text(), re.DOTALL)
+    unnamed = [re.sub(r"0001-[0-9a-f]{6}|\.code/\S+", "", text) for text in (shown, sent[0] if sent else "no script")]
+    assert unnamed[1].strip() in unnamed[0], "the dry run shows it"
     text = written(fake_slurm, tmp_path)
     golden = GOLDEN / f"{cluster}.sh"
     if os.environ.get("UPDATE_GOLDEN"):

@@ -228,12 +228,12 @@ def test_status_of_a_thousand_ended_jobs_takes_under_two_seconds(
     tmp_path: Path, fake_slurm: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from slurm.launch import find_place
-    from slurm.submit import _keep_plan
+    from slurm.request import keep_plan
 
     study = tmp_path / "thousand.yaml"
     study.write_text("fixed: {dataset: digits}\nseeds: 20000\nmeasures: [train_loss]\nshard_size: 20\n")
     place = find_place(study, "local", tmp_path / "runs", tmp_path / "results")
-    _keep_plan(place)
+    keep_plan(place)
     ids = list(json.loads((place.journal.folder / "plan.json").read_text())["shards"])
     place.journal.write(Submission("0001-abc", "testbed", "slurm", "c0ffee", tuple(ids), "7"))
     for k, shard in enumerate(ids[:990]):

@@ -10,7 +10,7 @@ import pytest
 from slurm.__main__ import main
 from slurm.journal import Journal, Marker
 from slurm.launch import INLINE, find_place
-from slurm.submit import _environment
+from slurm.request import environment
 from study.grid import load_study, shards
 from study.storage.paths import published_file, records_file
 
@@ -137,6 +137,43 @@ def test_a_dry_run_writes_nothing(tiny: Path, fake_slurm: Path, tmp_path: Path) 
     assert not (tmp_path / "results").exists() and not (fake_slurm / "sbatch.calls").exists()
 
 
+def test_a_dry_run_says_what_a_job_asks_for_and_how_to_get_an_estimate(
+    tiny: Path, fake_slurm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["submit", str(tiny), *SEND, "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "  each job  partition main, 1 GPU, 1 CPU, 0.9 GB, 10 minutes, then requeued\n" in shown
+    assert "  cost      unknown, at most 1.00 GPU-hours until a requeue" in shown
+    assert f"python -m slurm submit {tiny} --cluster testbed --where seed=0" in shown
+    assert "#SBATCH --partition=main\n" in shown and "#SBATCH --time=10\n" in shown and "--array=0-5%4" in shown
+    tiny.write_text(tiny.read_text() + "seconds_per_run: 600\n")
+    assert main(["submit", str(tiny), *SEND, "--dry-run"]) == 0
+    assert "  cost      2.00 GPU-hours, by the config's seconds_per_run" in capsys.readouterr().out
+
+
+def test_a_filter_chooses_what_is_sent_shown_and_cancelled(
+    tiny: Path, fake_slurm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = {s.id for s in shards(load_study(tiny)) if any(run.batch_size == 30 for run in s.runs)}
+    where = ["--where", "batch_size=30"]
+    assert len(ids) == 2 and main(["submit", str(tiny), *SEND, *where]) == 0
+    assert "2 jobs to send" in capsys.readouterr().out
+    (submission,) = Journal("tiny").submissions()
+    assert set(submission.shards) == ids
+    assert main(["submit", str(tiny), *SEND]) == 0 and sent()[1] == 6, "two are gone without a word"
+    second = Journal("tiny").submissions()[1]
+    lines = [f"tiny.{second.id}|7_{k}|PENDING|(Priority)\n" for k in range(6)]
+    (fake_slurm / "squeue.out").write_text("".join(lines))
+    capsys.readouterr()
+    assert main(["status", str(tiny), *where]) == 1
+    assert "shards    2: 2 pending" in (shown := capsys.readouterr().out) and "0 of 4 runs trained" in shown
+    assert main(["cancel", str(tiny), "--key", min(ids)[:6]]) == 0
+    assert (fake_slurm / "scancel.calls").read_text().split() == [second.task(min(ids))]
+    assert Journal("tiny").submissions()[1].cancelled == (min(ids),)
+    assert main(["retry", str(tiny), *SEND, "--where", "lr=0.3"]) == 2
+    assert "--where" in capsys.readouterr().err
+
+
 def test_deleted_measures_are_computed_again_and_nothing_else(tiny: Path, tmp_path: Path) -> None:
     assert main(["submit", str(tiny), "--cluster", "inline", "--wandb", "off"]) == 0
     files = {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").glob("??/**/*") if p.is_file()}
@@ -225,5 +262,5 @@ def test_jobs_find_the_data_wherever_they_start(tiny: Path, tmp_path: Path, monk
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STUDY_DATA", "images")
-    found = _environment(find_place(tiny, "local", None, None), Code(tmp_path / "code", "c0ffee"))
+    found = environment(find_place(tiny, "local", None, None), Code(tmp_path / "code", "c0ffee"))
     assert found["STUDY_DATA"] == str(tmp_path / "images") and found["STUDY_COMMIT"] == "c0ffee"

@@ -14,7 +14,7 @@ from slurm.job import ShardJob
 from slurm.journal import Submission
 from slurm.launch import INLINE, Place, remember_place
 from slurm.preview import n_workers
-from slurm.request import Options, environment, job, keep_plan, mirror
+from slurm.request import Options, assign, environment, keep_plan, mirror
 from study.grid import Shard
 from study.storage import lease
 
@@ -25,7 +25,7 @@ def run_here(place: Place, options: Options, to_send: Sequence[Shard]) -> int:
     keep_plan(place)
     id = place.journal.new_id()
     commit = code.commit if code else snapshot.provenance.commit()
-    jobs = [job(place, options, shard) for shard in to_send]
+    jobs = [assign(place, options, shard) for shard in to_send]
     record = Submission(id, place.cluster.name, "local", commit, tuple(s.id for s in to_send))
     with lease.acquire(place.journal.folder, [id], me()) as held:
         place.journal.reopen(record.shards)

@@ -35,7 +35,7 @@ class Options:
     chosen: Filter = EVERYTHING
 
 
-def job(place: Place, options: Options, shard: Shard) -> ShardJob:
+def assign(place: Place, options: Options, shard: Shard) -> ShardJob:
     """What is pickled for a shard."""
     mirrors = place.cluster.kind == "slurm" or options.wandb == "online"  # else once at the end, which costs less
     return ShardJob(

@@ -12,7 +12,7 @@ from slurm.here import detach, me, run_here
 from slurm.journal import Submission
 from slurm.launch import INLINE, Place, find_place, remember_place
 from slurm.refusal import explain
-from slurm.request import Options, environment, job, keep_plan, mirror
+from slurm.request import Options, assign, environment, keep_plan, mirror
 from slurm.status import IN_FLIGHT, ShardStatus, shard_states
 from slurm.visible import check_visible
 from study import plan
@@ -124,7 +124,7 @@ def _send(place: Place, options: Options, to_send: Sequence[Shard]) -> int:
         record = Submission(id, place.cluster.name, "slurm", code.commit, tuple(s.id for s in piece))
         before = place.journal.reopen(record.shards)
         place.journal.write(record)
-        jobs, variables = [job(place, options, s) for s in piece], environment(place, code)
+        jobs, variables = [assign(place, options, s) for s in piece], environment(place, code)
         try:
             sent = scheduler.send(place.cluster, f"{place.study.name}.{id}", jobs, place.journal.logs(id), variables)
         except scheduler.Refused as error:

@@ -191,11 +191,18 @@ def test_a_measure_that_is_added_is_sent_once(tiny: Path, fake_slurm: Path, caps
     capsys.readouterr()
     assert main(["status", str(tiny)]) == 1
     assert "shards    6: 6 new" in (shown := capsys.readouterr().out) and "asks for more" in shown
+    assert "12 of 12 runs trained" in shown
     assert main(["submit", str(tiny), *SEND]) == 0
     id = Journal("tiny").submissions()[-1].id
     (fake_slurm / "squeue.out").write_text("".join(f"tiny.{id}|7_{k}|PENDING|(Priority)\n" for k in range(6)))
     assert main(["submit", str(tiny), *SEND]) == 0, "their markers say done, but of the study as it was"
     assert sent() == [6, 6]
+    tiny.write_text(tiny.read_text().replace("seeds: 2", "seeds: 3"))
+    assert main(["submit", str(tiny), "--cluster", "local", "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "  to do     18 in 9 shards (0 started, 12 trained)\n" in shown
+    assert "  to take   1 measure of trained networks: inverse_margin\n" in shown
+    tiny.write_text(tiny.read_text().replace("seeds: 3", "seeds: 2"))
     assert main(["status", str(tiny)]) == 1
     assert "6: 6 pending" in capsys.readouterr().out
 

@@ -35,7 +35,7 @@ from study.tracking.outbox import Outbox
 from study.tracking.read_back import rows_on_server
 from study.tracking.server import PROJECT, check, entity, project
 from study.tracking.upload import REQUESTS_PER_RUN, UploadReport, estimate_seconds
-from study.tracking.wandb_run import TrackingError, WandbRun, read_epochs, wandb_run
+from study.tracking.wandb_run import TrackingError, WandbRun, read_epochs, read_origin, varying, wandb_run
 
 
 def wandb_runs(study: str, records: Path, runs_root: Path) -> list[WandbRun]:
@@ -44,9 +44,13 @@ def wandb_runs(study: str, records: Path, runs_root: Path) -> list[WandbRun]:
     Raises ValueError where a run's epochs cannot be read.
     """
     by_key: dict[str, list[Row]] = {}
-    for row in read_table(records):
+    for row in (rows := read_table(records)):
         by_key.setdefault(row["key"], []).append(row)
-    return [wandb_run(study, rows, read_epochs(RunPaths(runs_root, key))) for key, rows in by_key.items()]
+    varies, paths = varying(rows), {key: RunPaths(runs_root, key) for key in by_key}
+    return [
+        wandb_run(study, stops, read_epochs(paths[key]), varies, read_origin(paths[key]))
+        for key, stops in by_key.items()
+    ]
 
 
 def read_back(study: str, file: Path, entity: str | None = None, project: str = PROJECT) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from slurm.launch import Place, digest
 from slurm.snapshot import Code
 from study.config import run_key
 from study.grid import Shard, shards
-from study.hyperparameter import changed_seams
+from study.hyperparameter import changed_seams, differing
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def assign(place: Place, options: Options, shard: Shard) -> ShardJob:
         place.study.name, shard.id, shard.runs, place.study.measures, str(place.runs), str(place.results),
         options.device or device_of(place.cluster), options.wandb if mirrors else "off",
         0.8 * place.cluster.signal_seconds if place.cluster.kind == "slurm" else 3600.0,
-        tuple(sorted(changed_seams(place.study.runs))),
+        tuple(sorted(changed_seams(place.study.runs))), tuple(differing(place.study.runs)),
     )  # fmt: skip
 
 

@@ -192,7 +192,12 @@ class Work:
         from study.tracking.mirror import mirror
 
         job = self.job
-        done = mirror(job.runs, job.measures, job.runs_root, job.study, job.wandb, job.results_root, seams=job.seams)
+        origin = {"job": self.marker.job, "shard": job.shard, "host": self.marker.host}
+        origin |= {"log": str(self.journal.logs(self.marker.log))} if self.marker.log else {}
+        done = mirror(
+            job.runs, job.measures, job.runs_root, job.study, job.wandb, job.results_root, seams=job.seams,
+            varies=job.varies, origin=origin,
+        )  # fmt: skip
         for problem in done.problems:
             print(problem, flush=True)
 

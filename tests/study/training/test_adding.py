@@ -8,7 +8,7 @@ import pytest
 import study.data
 import study.models
 from slurm.launch import find_place
-from slurm.request import Options
+from slurm.request import Options, assign
 from study.choice import import_entries
 from study.config import run_key
 from study.data.dataset import DATASETS

@@ -12,7 +12,7 @@ from pathlib import Path
 from slurm.cluster import Cluster, load_cluster
 from slurm.journal import Journal
 from study.grid import Study, load_study
-from study.storage.paths import results_root, runs_folder
+from study.storage.paths import CHECKOUT, results_root, runs_folder
 from study.storage.sent import Sent, recall, remember
 from study.study_file import read_study_file
 
@@ -68,6 +68,8 @@ def find_place(config: Path, cluster: str | None, runs: Path | None, results: Pa
     Without a cluster, a study is where it was sent last, or on this machine where it never was. Raises ClusterError,
     and ConfigError for a study that cannot be read.
     """
+    if not config.is_file() and (CHECKOUT / config).is_file():
+        config = CHECKOUT / config  # as from the checkout, wherever one is
     if not config.is_file():
         load_study(config)  # raises, with the line for people
     sent = recall(config.stem) if cluster is None else None

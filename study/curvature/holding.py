@@ -19,9 +19,7 @@ def check_model(model: nn.Module) -> None:
     for name, module in model.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
             what = f"{name!r} of the model" if name else "model"
-            raise ValueError(
-                f"{what} is of torch.jit ({type(module).__name__}); give the network that it was made from"
-            )
+            raise ValueError(f"{what} is a module of torch.jit; give the network that it was made from")
     for name, value in (*model.named_parameters(), *model.named_buffers()):
         if nn.parameter.is_lazy(value):
             raise ValueError(f"{name!r} has no shape yet (a lazy module): call the model once before")

@@ -12,9 +12,11 @@ from ..batches import Batches, Data
 from ..layers import Layer, find_layers
 from ..loss import Loss, resolve_loss
 from ..network import Network
+from ..passes import Passes
 from .budget import look
 from .result import LayerCurvature, Tally, start_tallies
 from .summation import Run
+from .verification import Verification
 
 DEFAULT_BUDGET = 2**31  # bytes; ours: T of vgg11's two layers of 4096 neurons alone takes 0.8 GB
 
@@ -68,7 +70,7 @@ def layer_curvature(
     found = find_layers(model, layers)
     batches = Batches.of(data)
     with Network(model, dtype, [layer.parameter for layer in found]) as network:
-        job = _Job(network, batches, loss, columns, normalized, neuron_wise, memory_budget, seed)
+        job = _Job(network, batches, loss, columns, normalized, neuron_wise, memory_budget, seed, Passes())
         return {tally.name: tally.result(n_samples) for tally, n_samples in job.measured(found)}
 
 
@@ -92,20 +94,25 @@ class _Job:
     neuron_wise: bool
     memory_budget: int
     seed: int
+    passes: Passes
 
     def measured(self, layers: list[Layer]) -> Iterator[tuple[Tally, int]]:
         """Each layer's sums and the number of samples; the layers half at a time where the budget cannot hold them."""
         inputs, _ = self.batches.head(self.network.place, 2)
-        plan = look(self.network, layers, inputs, self.memory_budget, self.neuron_wise)
+        verification = Verification(self.network, layers)
+        plan = look(verification, inputs, self.memory_budget, self.neuron_wise)
         self.loss.check(self.batches.first_targets(), plan.n_outputs)
         if not plan.fits() and len(layers) > 1:
             yield from self.measured(layers[: len(layers) // 2])
             yield from self.measured(layers[len(layers) // 2 :])
             return
         weights = [self.network.parameters[layer.parameter] for layer in layers]
-        tallies = start_tallies(layers, weights, plan.exact, self.neuron_wise)
+        tallies = start_tallies(layers, weights, verification.exact, self.neuron_wise)
         generator = torch.Generator().manual_seed(self.seed)
-        run = Run(self.network, layers, self.batches, self.loss, plan, tallies, self.normalized, generator)
+        run = Run(
+            self.network, layers, self.batches, self.loss, plan, tallies, self.normalized, generator, verification,
+            self.passes,
+        )  # fmt: skip
         n_columns = self.loss.n_columns(plan.n_outputs)
         if isinstance(self.columns, float):
             run.to_tolerance(self.columns, n_columns)
@@ -113,4 +120,6 @@ class _Job:
             run.sampled(self.columns, n_columns)
         else:
             run.complete(n_columns)
+        for tally, is_exact in zip(tallies, verification.exact, strict=True):
+            tally.exact = is_exact
         yield from ((tally, run.n_samples) for tally in tallies)

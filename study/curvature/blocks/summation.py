@@ -14,10 +14,12 @@ from ..layers import Layer
 from ..loss import Loss
 from ..loss_factor import N_PROBES, Factor, Sizes, certificate, n_kept
 from ..network import Network
+from ..passes import Passes, Total
 from .budget import Plan
 from .features import Moments
 from .recording import Uses, hooked
 from .result import Tally
+from .verification import Verification
 
 # With a tolerance, samples are sorted by the columns that they need within this many chunks.
 _SORTED_CHUNKS = 16
@@ -41,6 +43,8 @@ class Run:
     tallies: list[Tally]
     normalized: bool
     generator: torch.Generator
+    verification: Verification
+    passes: Passes
     n_samples: int = 0
 
     def complete(self, n_columns: int) -> None:
@@ -87,9 +91,11 @@ class Run:
         """Samples that need about as many columns go together; what each leaves out is probed."""
         self.n_samples = 0
         n, _ = self.plan.chunk(1)
+        self.passes.begin()
         for piece, _ in self.batches.read(self.network.place, _SORTED_CHUNKS * n):
             with torch.no_grad():
                 outputs = torch.cat([self.network(part) for part in cut(piece, n)])
+            self.passes.see(Total.of(outputs))
             whole = self.loss.factor(outputs)
             needed = n_kept(whole.sizes(), threshold)
             order = needed.argsort(descending=True, stable=True)
@@ -106,6 +112,7 @@ class Run:
                 for tally, phi, delta in self._back(uses, outputs, mixed, done, last=True):
                     tally.add_probes(phi, delta)
                 order = order[n_now:]
+        self.passes.end()
 
     def _take(
         self, uses: Uses, outputs: Tensor, n_columns: int, k: int, last: bool, factor: Factor | None = None
@@ -144,10 +151,16 @@ class Run:
         """The recorded forward pass of each chunk, the features' scales being known before the first is handed out."""
         kept = self._first_pass(n) if self.normalized else []
         n_kept = len(kept)
+        self.passes.begin()
         while kept:
-            yield kept.pop(0)
+            uses, outputs = kept.pop(0)
+            self.passes.see(Total.of(outputs))
+            yield uses, outputs
         for inputs, _ in islice(self.batches.read(self.network.place, n), n_kept, None):
-            yield self._record(inputs)
+            uses, outputs = self._record(inputs)
+            self.passes.see(Total.of(outputs))
+            yield uses, outputs
+        self.passes.end()
 
     def _first_pass(self, n: int, sizes: Sizes | None = None) -> list[tuple[Uses, Tensor]]:
         """Set the scales (and count column sizes); the recorded passes of the first chunks, if they come first again.
@@ -157,30 +170,38 @@ class Run:
         moments = [Moments() for _ in self.layers]
         kept: list[tuple[Uses, Tensor]] = []
         is_recording = sizes is None
-        with hooked(self.layers, lambda at, module, x, _: moments[at].add(self.layers[at].features(module, x))):
-            for inputs, _ in self.batches.read(self.network.place, n):
-                if is_recording and 4 * (self.n_samples + n) * self.plan.saved > self.plan.budget:
-                    is_recording = False
-                    if not self.batches.is_repeatable:
-                        kept, self.n_samples = [], 0
+        self.passes.begin()
+        for inputs, _ in self.batches.read(self.network.place, n):
+            if is_recording and 4 * (self.n_samples + n) * self.plan.saved > self.plan.budget:
+                is_recording = False
+                if not self.batches.is_repeatable:
+                    kept, self.n_samples = [], 0
+            with hooked(self.layers, lambda at, module, x, _: moments[at].add(self.layers[at].features(module, x))):
                 if is_recording:
-                    kept.append(self._record(inputs))
-                    continue
-                with torch.no_grad():
-                    outputs = self.network(inputs)
-                if sizes:
-                    if not outputs.isfinite().all():
-                        raise ValueError("the model's outputs are not finite: no tolerance can be kept")
-                    some = torch.randperm(len(outputs), generator=self.generator)[:_COUNTED]
-                    sizes.add(self.loss.factor(outputs[some.to(outputs.device)]).sizes())
+                    uses, outputs = self.verification.recorded(inputs)
+                else:
+                    with torch.no_grad():
+                        outputs = self.network(inputs)
+            self.passes.see(Total.of(outputs))
+            if is_recording:
+                self._verify(inputs, uses, outputs)
+                kept.append((uses, outputs))
+            if sizes:
+                if not outputs.isfinite().all():
+                    raise ValueError("the model's outputs are not finite: no tolerance can be kept")
+                some = torch.randperm(len(outputs), generator=self.generator)[:_COUNTED]
+                sizes.add(self.loss.factor(outputs[some.to(outputs.device)]).sizes())
+        self.passes.end()
         if self.normalized:
             for tally, layer, seen in zip(self.tallies, self.layers, moments, strict=True):
                 tally.scale = seen.deviation().repeat_interleave(layer.window, 1) if seen.count else None
         return kept
 
     def _record(self, inputs: Inputs) -> tuple[Uses, Tensor]:
-        uses = Uses(self.layers)
-        with uses.recorded():
-            outputs = self.network(inputs)
-        self.n_samples += len(outputs)
+        uses, outputs = self.verification.recorded(inputs)
+        self._verify(inputs, uses, outputs)
         return uses, outputs
+
+    def _verify(self, inputs: Inputs, uses: Uses, outputs: Tensor) -> None:
+        self.verification.verify(inputs, uses, outputs)
+        self.n_samples += len(outputs)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from .batches import Data
 from .layers import find_layers, named_weights
-from .loss import Loss
 from .products import KEPT_BYTES, Curvature
+from .torch_losses import GivenLoss
 
 METHODS = ("hutchinson", "hutch++", "xtrace", "exact")
 
@@ -29,7 +29,7 @@ class Estimate:
 def hessian_trace(
     model: nn.Module,
     data: Data,
-    loss: str | Loss | nn.Module = "cross_entropy",
+    loss: GivenLoss = "cross_entropy",
     *,
     layers: Iterable[str] | None = None,
     method: str = "hutchinson",
@@ -73,7 +73,7 @@ def hessian_trace(
 def hessian_relative_flatness(
     model: nn.Module,
     data: Data,
-    loss: str | Loss | nn.Module = "cross_entropy",
+    loss: GivenLoss = "cross_entropy",
     *,
     layers: Iterable[str] | None = None,
     n_products: int = 30,
@@ -106,7 +106,7 @@ def hessian_relative_flatness(
 def hessian_trace_matrix(
     model: nn.Module,
     data: Data,
-    loss: str | Loss | nn.Module = "cross_entropy",
+    loss: GivenLoss = "cross_entropy",
     *,
     layer: str,
     kind: str = "hessian",

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from .batches import Batches, Data, Inputs, select
-from .loss import Loss, resolve_loss
+from .loss import Loss
 from .network import Network
+from .own_loss import OwnLoss
+from .torch_losses import GivenLoss, counted, resolve_loss
 
 KINDS = ("hessian", "gauss_newton")
 KEPT_BYTES = 2**30  # ours: a few thousand CIFAR images through a LeNet5
@@ -35,7 +37,7 @@ class Curvature:
         self,
         model: nn.Module,
         data: Data,
-        loss: str | Loss | nn.Module = "cross_entropy",
+        loss: GivenLoss = "cross_entropy",
         *,
         parameters: Iterable[str] | None = None,
         kind: str = "hessian",
@@ -89,14 +91,14 @@ class Curvature:
         parts = [vectors[:, at].to(network.device, network.dtype) for at in self.slices.values()]
         parts = [part.reshape(len(part), *weight.shape) for part, weight in zip(parts, weights, strict=True)]
         total = torch.zeros(vectors.shape, dtype=torch.float64, device=network.device)
-        n_samples = 0
+        n_samples, count = 0, 0.0
         for piece in self._pieces(weights):
-            n_samples += piece.n_samples
+            n_samples, count = n_samples + piece.n_samples, count + piece.count
             for at, part in zip(self.slices.values(), piece.times(parts), strict=True):
                 total[:, at] += part.flatten(1)
         if not n_samples:
             raise ValueError("data holds no sample")
-        return total / n_samples
+        return total / counted(count)
 
     def _pieces(self, weights: list[Tensor]) -> Iterator[_Piece]:
         """The chunks of the data, each with its graph; as many of the first as the budget holds are kept."""
@@ -121,9 +123,15 @@ class Curvature:
 
     def _piece(self, inputs: Inputs, targets: Tensor, weights: list[Tensor]) -> _Piece:
         outputs = self.network(inputs)
+        self.loss.check(targets, outputs.shape[1])
         if self.kind == "hessian":
-            return _hessian(self.loss.sum(outputs, targets), len(outputs), weights)
-        return _gauss_newton(self.loss, outputs, weights)
+            times = _hessian(self.loss.sum(outputs, targets), weights)
+        else:
+            times = _gauss_newton(self.loss, outputs, targets, weights)
+        return _Piece(len(outputs), self.loss.count(targets), times)
+
+
+Times = Callable[[list[Tensor]], list[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -131,38 +139,39 @@ class _Piece:
     """One chunk of the data: its products with vectors (m, *shape) of each weight, from a graph that is held."""
 
     n_samples: int
-    times: Callable[[list[Tensor]], list[Tensor]]
+    count: float  # what the loss's sum over these samples is divided by for their mean
+    times: Times
 
 
 def _zeros(vectors: list[Tensor]) -> list[Tensor]:
     return [torch.zeros_like(part) for part in vectors]
 
 
-def _hessian(loss_sum: Tensor, n: int, weights: list[Tensor]) -> _Piece:
+def _hessian(loss_sum: Tensor, weights: list[Tensor]) -> Times:
     if not loss_sum.requires_grad:  # the outputs do not depend on these weights
-        return _Piece(n, _zeros)
+        return _zeros
     gradient = torch.autograd.grad(loss_sum, weights, create_graph=True, materialize_grads=True)
     live = [at for at, part in enumerate(gradient) if part.requires_grad]
     if not live:  # the loss is linear in these weights
-        return _Piece(n, _zeros)
-    return _Piece(n, lambda vectors: _batched([gradient[at] for at in live], weights, [vectors[at] for at in live]))
+        return _zeros
+    return lambda vectors: _batched([gradient[at] for at in live], weights, [vectors[at] for at in live])
 
 
-def _gauss_newton(loss: Loss, outputs: Tensor, weights: list[Tensor]) -> _Piece:
+def _gauss_newton(loss: Loss | OwnLoss, outputs: Tensor, targets: Tensor, weights: list[Tensor]) -> Times:
     # J v without forward mode: J^T u is linear in u, and its derivative in u along v is J v.
     if not outputs.requires_grad:  # the outputs do not depend on these weights
-        return _Piece(len(outputs), _zeros)
+        return _zeros
     free = torch.zeros_like(outputs, requires_grad=True)
     pulled = torch.autograd.grad(outputs, weights, free, create_graph=True, materialize_grads=True)
     live = [at for at, part in enumerate(pulled) if part.requires_grad]
     if not live:  # the outputs do not depend on these weights
-        return _Piece(len(outputs), _zeros)
+        return _zeros
 
     def times(vectors: list[Tensor]) -> list[Tensor]:
         (pushed,) = _batched([pulled[at] for at in live], [free], [vectors[at] for at in live])
-        return _batched([outputs], weights, [loss.curvature(outputs.detach(), pushed)])
+        return _batched([outputs], weights, [loss.curvature(outputs.detach(), targets, pushed)])
 
-    return _Piece(len(outputs), times)
+    return times
 
 
 def _batched(of: list[Tensor], by: list[Tensor], vectors: list[Tensor]) -> list[Tensor]:

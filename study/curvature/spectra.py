@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from .batches import Data
 from .layers import find_layers
-from .loss import Loss
 from .products import KEPT_BYTES, Curvature
+from .torch_losses import GivenLoss
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,7 +96,7 @@ def _arpack(matrix: Curvature, k: int, start: Tensor, tolerance: float) -> tuple
 def layer_eigenvalues(
     model: nn.Module,
     data: Data,
-    loss: str | Loss | nn.Module = "cross_entropy",
+    loss: GivenLoss = "cross_entropy",
     *,
     kind: str = "gauss_newton",
     layers: Iterable[str] | None = None,

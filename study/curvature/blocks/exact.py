@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
 from ..batches import Batches, Data
 from ..layers import Layer, find_layers
-from ..loss import Loss, resolve_loss
+from ..loss import Loss
 from ..network import Network
+from ..own_loss import OwnLoss
+from ..torch_losses import GivenLoss, counted, resolve_loss
 from .budget import look
 from .result import LayerCurvature, Tally, start_tallies
 from .summation import Run
@@ -22,7 +24,7 @@ DEFAULT_BUDGET = 2**31  # bytes; ours: T of vgg11's two layers of 4096 neurons a
 def layer_curvature(
     model: nn.Module,
     data: Data,
-    loss: str | Loss | nn.Module = "cross_entropy",
+    loss: GivenLoss = "cross_entropy",
     *,
     columns: str | int | float = "exact",
     layers: Iterable[str] | None = None,
@@ -43,10 +45,9 @@ def layer_curvature(
         model: any module that maps inputs to outputs (n, C). It is left as it was found: mode, gradients, hooks,
             buffers, requires_grad, the global random state. It is measured in eval mode, autocast off.
         data: (inputs, targets), or an iterable of such batches (a DataLoader); inputs are a tensor, a tuple of
-            positional or a dict of keyword arguments. The curvature of these losses does not depend on the targets;
-            those of the first batch are checked.
+            positional or a dict of keyword arguments. All targets are checked.
         loss: "cross_entropy", "binary_cross_entropy" or "squared_error" (mean over samples, sum over outputs), a
-            `Loss`, or an nn.CrossEntropyLoss.
+            `Loss`, one of torch's own, meaning what it means there, or a function of outputs and targets.
         columns: how much of the outputs' Hessian to take. "exact": all of it. A tolerance in (0, 1): the columns that
             matter, plus an unbiased probe of the rest, `error_bound` being a bound on the error of each trace that
             holds with a confidence of 99 percent, and at most this share of the trace. An integer m > 1: m random
@@ -62,14 +63,14 @@ def layer_curvature(
     Cost: two forward and C - 1 backward passes to the layers' outputs, no weight gradients; exact but for rounding.
     Raises ValueError for a layer that cannot be treated exactly, naming it, and for outputs that are not (n, C).
     """
-    loss, columns = resolve_loss(loss), _checked(columns)
+    columns, resolved = _checked(columns), resolve_loss(loss)
     if not isinstance(memory_budget, int) or memory_budget < 1:
         raise ValueError(f"memory_budget {memory_budget!r} is not a whole number of bytes")
     found = find_layers(model, layers)
     batches = Batches.of(data)
     with Network(model, dtype, [layer.parameter for layer in found]) as network:
-        job = _Job(network, batches, loss, columns, normalized, neuron_wise, memory_budget, seed)
-        return {tally.name: tally.result(n_samples) for tally, n_samples in job.measured(found)}
+        job = _Job(network, batches, resolved, columns, normalized, neuron_wise, memory_budget, seed)
+        return {tally.name: tally.result(n, counted(count)) for tally, n, count in job.measured(found)}
 
 
 def _checked(columns: str | int | float) -> str | int | float:
@@ -86,17 +87,19 @@ class _Job:
 
     network: Network
     batches: Batches
-    loss: Loss
+    loss: Loss | OwnLoss
     columns: str | int | float
     normalized: bool
     neuron_wise: bool
     memory_budget: int
     seed: int
 
-    def measured(self, layers: list[Layer]) -> Iterator[tuple[Tally, int]]:
-        """Each layer's sums and the number of samples; the layers half at a time where the budget cannot hold them."""
+    def measured(self, layers: list[Layer]) -> Iterator[tuple[Tally, int, float]]:
+        """Each layer's sums, the number of samples and their weight; half the layers at a time if the budget asks."""
         inputs, _ = self.batches.head(self.network.place, 2)
         plan = look(self.network, layers, inputs, self.memory_budget, self.neuron_wise)
+        if isinstance(self.loss, OwnLoss):
+            plan = replace(plan, saved=plan.saved + self.loss.held_bytes(plan.n_outputs))
         self.loss.check(self.batches.first_targets(), plan.n_outputs)
         if not plan.fits() and len(layers) > 1:
             yield from self.measured(layers[: len(layers) // 2])
@@ -113,4 +116,4 @@ class _Job:
             run.sampled(self.columns, n_columns)
         else:
             run.complete(n_columns)
-        yield from ((tally, run.n_samples) for tally in tallies)
+        yield from ((tally, run.n_samples, run.count) for tally in tallies)

@@ -93,6 +93,15 @@ class Uses:
             use.delta = None
 
 
+@dataclass(frozen=True)
+class Seen:
+    """The recorded forward pass of one chunk of the data."""
+
+    uses: Uses
+    outputs: Tensor
+    targets: Tensor
+
+
 @contextlib.contextmanager
 def hooked(layers: Sequence[Layer], see: Callable[[int, nn.Module, Tensor, Tensor], None]) -> Iterator[None]:
     """Call see(index of layer, module, input, output) at every use of every layer; the hooks are gone afterwards."""

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .holding import check_model
+
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 SUPPORTED = "Linear, Conv1d/2d/3d, BatchNorm1d/2d/3d, LayerNorm, GroupNorm"
@@ -125,8 +127,7 @@ def named_weights(model: nn.Module, only: Iterable[str] | None = None) -> dict[s
 
 
 def _paths(model: nn.Module, only: Iterable[str] | None) -> set[str] | None:
-    if not isinstance(model, nn.Module):
-        raise ValueError(f"model is a {type(model).__name__}, not a torch.nn.Module")
+    check_model(model)
     if only is None:
         return None
     wanted = set() if isinstance(only, str) else set(only)

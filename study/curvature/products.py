@@ -11,10 +11,13 @@ from types import TracebackType
 import torch
 from torch import Tensor, nn
 
+from .adapter import Forward, Target, adapted
 from .batches import Batches, Data, Inputs, select
 from .loss import Loss
 from .network import Network
+from .options import whole
 from .own_loss import OwnLoss
+from .reached import check_reached
 from .torch_losses import GivenLoss, counted, resolve_loss
 
 KINDS = ("hessian", "gauss_newton")
@@ -44,6 +47,8 @@ class Curvature:
         chunk: int = 256,
         dtype: torch.dtype | None = None,
         memory_budget: int = KEPT_BYTES,
+        forward: Forward | None = None,
+        target: Target | None = None,
     ) -> None:
         """`parameters` names what to differentiate by (default: all); `chunk` bounds the samples taken at once.
 
@@ -51,27 +56,26 @@ class Curvature:
         """
         if kind not in KINDS:
             raise ValueError(f"kind {kind!r} is not one of {', '.join(KINDS)}")
-        if not isinstance(chunk, int) or chunk < 1:
-            raise ValueError(f"chunk {chunk!r} is not a number of samples of at least 1")
-        if not isinstance(memory_budget, int) or memory_budget < 0:
-            raise ValueError(f"memory_budget {memory_budget!r} is not a whole number of bytes")
         named = dict(model.named_parameters())
         self.names = list(named if parameters is None else parameters)
         if unknown := sorted(set(self.names) - set(named)):
             raise ValueError(f"parameters {', '.join(unknown)} are not among {', '.join(named)}")
-        self.kind, self.chunk, self.loss = kind, chunk, resolve_loss(loss)
-        self.batches = Batches.of(data)
-        self.network = Network(model, dtype, self.names)
+        self.chunk = whole("chunk", chunk, 1, "a number of samples")
+        self.memory_budget = whole("memory_budget", memory_budget, 0, "a whole number of bytes")
+        self.kind, self.loss = kind, resolve_loss(loss)
+        pairs, call = adapted(data, forward, target)
+        self.batches = Batches.of(pairs)
+        self.network = Network(model, dtype, self.names, call)
         self.slices: dict[str, slice] = {}
         start = 0
         for name in self.names:
             self.slices[name] = slice(start, start + named[name].numel())
             start += named[name].numel()
         self.n = start
-        self.memory_budget = memory_budget
         self._kept: list[_Piece] = []  # the first chunks
         self._room = 0.0  # bytes, negative once a chunk did not fit
         self._is_whole = False  # all chunks are kept
+        self._is_checked = False  # that autograd sees what the parameters do
 
     def __enter__(self) -> Curvature:
         self.network.__enter__()
@@ -107,6 +111,9 @@ class Curvature:
             return
         held = 0.0
         for inputs, targets in islice(self.batches.read(self.network.place, self.chunk), len(self._kept), None):
+            if not self._is_checked:
+                check_reached(self.network, select(inputs, slice(2)), self.names)
+                self._is_checked = True
             if not held and self._room >= 0:
                 held = self._held(select(inputs, slice(2)), targets[:2], weights)
             piece = self._piece(inputs, targets, weights)

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from ..batches import Inputs, select
+from ..finding import RefusedLayers
 from ..layers import Layer
 from ..network import Network
+from ..reached import UNSEEN, unseen
 from .contraction import Shape
 from .linearity import hessian_is_gauss_newton
 from .recording import Uses
@@ -94,7 +96,7 @@ def look(network: Network, layers: Sequence[Layer], inputs: Inputs, budget: int,
     _check_independent(network, inputs, outputs)
     weights = [network.parameters[layer.parameter] for layer in layers]
     exact = hessian_is_gauss_newton(outputs, weights)
-    shapes = _check_gradients(layers, weights, uses, outputs)
+    shapes = _check_gradients(network, layers, uses, inputs, outputs)
     saved = network.saved_bytes(lambda: network(inputs)) // len(outputs)
     sizes = tuple(sum(use.n_outputs for use in uses.of(index)) for index in range(len(layers)))
     is_cpu = outputs.device.type == "cpu"
@@ -124,14 +126,23 @@ def _check_independent(network: Network, inputs: Inputs, outputs: Tensor) -> Non
         )
 
 
-def _check_gradients(layers: Sequence[Layer], weights: list[Tensor], uses: Uses, outputs: Tensor) -> list[Shape | None]:
+def _check_gradients(
+    network: Network, layers: Sequence[Layer], uses: Uses, inputs: Inputs, outputs: Tensor
+) -> list[Shape | None]:
     """Each layer's G, summed over samples, must be the gradient that autograd gives for its weight."""
+    weights = [network.parameters[layer.parameter] for layer in layers]
     direction = torch.linspace(-1, 1, outputs.numel(), device=outputs.device).cos().view_as(outputs).to(outputs.dtype)
-    true = torch.autograd.grad(outputs, weights, direction, retain_graph=True, allow_unused=True)
-    uses.backward(outputs, direction[None])
+    true: Sequence[Tensor | None] = [None] * len(layers)
+    if outputs.requires_grad:
+        true = torch.autograd.grad(outputs, weights, direction, retain_graph=True, allow_unused=True)
+        uses.backward(outputs, direction[None])
+    silent = [layer.parameter for layer, gradient in zip(layers, true, strict=True) if gradient is None]
+    blind = {*unseen(network, inputs, silent), *(layers[index].parameter for index in uses.blind)}
+    refused: dict[str, str] = {}
     shapes: list[Shape | None] = []
     tolerance = 1e-1 if outputs.element_size() < 4 else 1e-3
     for index, (layer, gradient) in enumerate(zip(layers, true, strict=True)):
+        kind = f"of type {type(layer.module).__name__}"
         parts = list(uses.joined(index, len(outputs)))
         if not parts:
             ours = torch.zeros_like(layer.flatten(weights[index]))
@@ -140,9 +151,13 @@ def _check_gradients(layers: Sequence[Layer], weights: list[Tensor], uses: Uses,
             ours = torch.einsum("nkgop,ngdp->god", delta, phi).flatten(0, 1)
             shapes.append(Shape(phi.shape[1], len(ours), phi.shape[2], phi.shape[3]))
         expected = torch.zeros_like(ours) if gradient is None else layer.flatten(gradient)
-        if (ours - expected).norm() > tolerance * (ours.norm() + expected.norm()):
-            raise ValueError(
-                f"layer {layer.name!r} of type {type(layer.module).__name__} cannot be treated exactly: its weight "
-                f"acts on the output otherwise than through the module (used functionally, or a forward of its own)"
+        if layer.parameter in blind:
+            refused[layer.name] = f"{kind} {UNSEEN}"
+        elif (ours - expected).norm() > tolerance * (ours.norm() + expected.norm()):
+            refused[layer.name] = (
+                f"{kind} cannot be treated exactly: its weight acts on the output otherwise than through the module "
+                f"(used functionally, or a forward of its own)"
             )
+    if refused:
+        raise RefusedLayers(refused, "leave it out with `layers`")
     return shapes

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
+from typing import Literal
 
 import torch
 from torch import nn
 
+from ..adapter import Forward, Target, adapted
 from ..batches import Batches, Data
-from ..layers import Layer, find_layers
+from ..finding import RefusedLayers, find_layers, supported_layers
+from ..layers import Layer
 from ..loss import Loss
 from ..network import Network
+from ..options import whole
 from ..own_loss import OwnLoss
 from ..torch_losses import GivenLoss, counted, resolve_loss
-from .budget import look
-from .result import LayerCurvature, Tally, start_tallies
+from .budget import Plan, look
+from .result import LayerCurvatures, Tally, start_tallies
 from .summation import Run
 
 DEFAULT_BUDGET = 2**31  # bytes; ours: T of vgg11's two layers of 4096 neurons alone takes 0.8 GB
@@ -27,13 +32,15 @@ def layer_curvature(
     loss: GivenLoss = "cross_entropy",
     *,
     columns: str | int | float = "exact",
-    layers: Iterable[str] | None = None,
+    layers: Iterable[str] | Literal["supported"] | None = None,
     normalized: bool = True,
     neuron_wise: bool = False,
     dtype: torch.dtype | None = None,
     memory_budget: int = DEFAULT_BUDGET,
     seed: int = 0,
-) -> dict[str, LayerCurvature]:
+    forward: Forward | None = None,
+    target: Target | None = None,
+) -> LayerCurvatures:
     """T^l, trace and relative flatness of each layer, by the layer's path, in network order.
 
     T^l = mean_i sum_k G_ik G_ik^T with G_ik = d(f_i . S_ik)/dW and S_i S_i^T the Hessian of the loss in the
@@ -52,32 +59,42 @@ def layer_curvature(
             matter, plus an unbiased probe of the rest, `error_bound` being a bound on the error of each trace that
             holds with a confidence of 99 percent, and at most this share of the trace. An integer m > 1: m random
             columns a sample, with standard errors.
-        layers: paths of the layers to measure; default all.
+        layers: paths of the layers to measure; default all. "supported": those that can be treated exactly, and why
+            others cannot is said in `left_out` of the result.
         normalized: whether to give the form that is invariant to the scale of input features.
         neuron_wise: whether to give rho(j), which needs the per-sample gradient of convolutions.
         dtype: compute on a copy of the model in this dtype; default the model's own. Sums are float64 in any case.
         memory_budget: bytes for everything beside the model, the data and the result. Samples, columns and layers are
             taken so many at a time that it is kept, and on a CPU no more than the caches like.
         seed: of the random columns.
+        forward: forward(model, inputs) gives the outputs (n, C), where the model does not give them itself.
+        target: target(batch) gives the targets of a batch, where batches are not (inputs, targets); the inputs are then
+            the whole batch, and a dict, a tuple or a tensor is one batch.
 
     Cost: two forward and C - 1 backward passes to the layers' outputs, no weight gradients; exact but for rounding.
     Raises ValueError for a layer that cannot be treated exactly, naming it, and for outputs that are not (n, C).
     """
     columns, resolved = _checked(columns), resolve_loss(loss)
-    if not isinstance(memory_budget, int) or memory_budget < 1:
-        raise ValueError(f"memory_budget {memory_budget!r} is not a whole number of bytes")
-    found = find_layers(model, layers)
-    batches = Batches.of(data)
-    with Network(model, dtype, [layer.parameter for layer in found]) as network:
-        job = _Job(network, batches, resolved, columns, normalized, neuron_wise, memory_budget, seed)
-        return {tally.name: tally.result(n, counted(count)) for tally, n, count in job.measured(found)}
+    memory_budget = whole("memory_budget", memory_budget, 1, "a whole number of bytes")
+    is_all = isinstance(layers, str) and layers == "supported"
+    found, left_out = supported_layers(model) if is_all else (find_layers(model, layers), {})
+    pairs, call = adapted(data, forward, target)
+    with Network(model, dtype, [layer.parameter for layer in found], call) as network:
+        job = _Job(network, Batches.of(pairs), resolved, columns, normalized, neuron_wise, memory_budget, int(seed))
+        if is_all:
+            found, left_out = job.supported(found, left_out)
+        return LayerCurvatures(
+            {tally.name: tally.result(n, counted(count)) for tally, n, count in job.measured(found)}, left_out
+        )
 
 
 def _checked(columns: str | int | float) -> str | int | float:
-    is_tolerance = isinstance(columns, float) and 0 < columns < 1
-    is_number = isinstance(columns, int) and not isinstance(columns, bool) and columns > 1
-    if columns == "exact" or is_tolerance or is_number:
+    if isinstance(columns, str) and columns == "exact":
         return columns
+    if isinstance(columns, Integral) and not isinstance(columns, bool) and columns > 1:
+        return int(columns)
+    if isinstance(columns, Real) and 0 < columns < 1:
+        return float(columns)
     raise ValueError(f"columns {columns!r} is not 'exact', a tolerance in (0, 1) or a number of columns of at least 2")
 
 
@@ -94,12 +111,21 @@ class _Job:
     memory_budget: int
     seed: int
 
+    def supported(self, layers: list[Layer], left_out: dict[str, str]) -> tuple[list[Layer], dict[str, str]]:
+        """The layers that a look at the network finds to be measurable, and why others are not."""
+        try:
+            if layers:
+                self._look(layers)
+        except RefusedLayers as refused:
+            left_out = left_out | refused.reasons
+        layers = [layer for layer in layers if layer.name not in left_out]
+        if not layers:
+            raise RefusedLayers(left_out)
+        return layers, left_out
+
     def measured(self, layers: list[Layer]) -> Iterator[tuple[Tally, int, float]]:
         """Each layer's sums, the number of samples and their weight; half the layers at a time if the budget asks."""
-        inputs, _ = self.batches.head(self.network.place, 2)
-        plan = look(self.network, layers, inputs, self.memory_budget, self.neuron_wise)
-        if isinstance(self.loss, OwnLoss):
-            plan = replace(plan, saved=plan.saved + self.loss.held_bytes(plan.n_outputs))
+        plan = self._look(layers)
         self.loss.check(self.batches.first_targets(), plan.n_outputs)
         if not plan.fits() and len(layers) > 1:
             yield from self.measured(layers[: len(layers) // 2])
@@ -117,3 +143,10 @@ class _Job:
         else:
             run.complete(n_columns)
         yield from ((tally, run.n_samples, run.count) for tally in tallies)
+
+    def _look(self, layers: list[Layer]) -> Plan:
+        inputs, _ = self.batches.head(self.network.place, 2)
+        plan = look(self.network, layers, inputs, self.memory_budget, self.neuron_wise)
+        if isinstance(self.loss, OwnLoss):
+            return replace(plan, saved=plan.saved + self.loss.held_bytes(plan.n_outputs))
+        return plan

@@ -34,12 +34,16 @@ class Uses:
     def __init__(self, layers: Sequence[Layer]) -> None:
         self.layers = layers
         self._uses: list[list[Use]] = [[] for _ in layers]
+        self.blind: set[int] = set()  # layers that were used without gradients
 
     def recorded(self) -> contextlib.AbstractContextManager[None]:
         """A context: the forward passes inside are recorded."""
         return hooked(self.layers, self._see)
 
     def _see(self, index: int, module: nn.Module, x: Tensor, output: Tensor) -> None:
+        if not output.requires_grad:
+            self.blind.add(index)
+            return
         # The edge, not the tensor: an in-place activation after the layer moves the tensor on, the edge stays.
         self._uses[index].append(Use(module, x, get_gradient_edge(output), output[0].numel()))
 

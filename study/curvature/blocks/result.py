@@ -47,6 +47,14 @@ class LayerCurvature:
         return "hessian" if self.exact else "gauss_newton"
 
 
+class LayerCurvatures(dict[str, LayerCurvature]):
+    """The curvature of each layer by its path; `left_out` says by path why others were not measured."""
+
+    def __init__(self, layers: Mapping[str, LayerCurvature], left_out: Mapping[str, str]) -> None:
+        super().__init__(layers)
+        self.left_out = dict(left_out)
+
+
 @dataclass
 class Tally:
     """The running sums of one layer."""

@@ -179,7 +179,7 @@ def _xtrace(matrix: Curvature, n: int, generator: torch.Generator) -> Estimate:
         return Estimate(float(h.trace()), 0.0, 2 * half)
     s = torch.linalg.inv(r).T
     s = s / s.norm(dim=0)
-    # Each test vector is projected away from the range of the others, Q (I - s s^T) Q^T: equation (2.5) there.
+    # Each test vector is projected away from the range of the others, Q (I - s s^T) Q^T.
     x = w - s * (s * w).sum(0)
     on_range = h.trace() - (s * (h @ s)).sum(0)
     off_range = (omega * image).sum(0) - 2 * (t * x).sum(0) + (x * (h @ x)).sum(0)

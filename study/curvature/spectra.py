@@ -40,7 +40,10 @@ class Eigenvalues:
 
 @dataclass(frozen=True)
 class LayerEigenvalue:
-    """lambda_max of a layer's block, its residual, and kappa_max = ||W||_F^2 lambda_max (Petzka et al. 2019 eq. 12)."""
+    """lambda_max of a layer's block, its residual, and kappa_max = ||W||_F^2 lambda_max.
+
+    Source of kappa_max: Petzka et al. 2019; read in the long version, 2001.00939 v1, eq. 7 and 10.
+    """
 
     name: str
     lambda_max: float
@@ -131,7 +134,8 @@ def layer_eigenvalues(
 def neuron_maxima(matrix: Curvature) -> Tensor:
     """lambda_max(H_ss) of each neuron s of a `Curvature` in one small weight: (n_out,), float64, by dense blocks.
 
-    kappa_max of 2021 as published is sum_s ||w_s||^2 times these. Cost: as many products as the weight has numbers.
+    kappa_max of 2021, as its published code has it, is sum_s ||w_s||^2 times these. Cost: as many products as the
+    weight has numbers.
     """
     if len(matrix.names) != 1:
         raise ValueError(f"one weight is needed, not {', '.join(matrix.names)}")

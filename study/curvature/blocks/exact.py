@@ -45,8 +45,8 @@ def layer_curvature(
 
     T^l = mean_i sum_k G_ik G_ik^T with G_ik = d(f_i . S_ik)/dW and S_i S_i^T the Hessian of the loss in the
     outputs: the Gauss-Newton block, which is the Hessian block where `exact` is True in the result (networks that
-    are piecewise linear in each layer's weight). Source: Petzka et al. 2021, 2001.00939. README.md of the package says
-    what is exact and what is refused.
+    are piecewise linear in each layer's weight). Source of the measures: see LayerCurvature; T^l is derived here.
+    README.md of the package says what is exact and what is refused.
 
     Args:
         model: any module that maps inputs to outputs (n, C). It is left as it was found: mode, gradients, hooks,

@@ -28,10 +28,11 @@ class LayerCurvature:
     # the same after dividing each input feature by its standard deviation over the data
     trace_matrix_normalized: Tensor | None = field(repr=False)
     trace: float  # Tr(H_l) = tr T^l
-    relative_flatness: float  # sum_{s,s'} <w_s, w_s'> Tr(H_{s,s'}) = <W W^T, T^l>, Petzka et al. 2021
+    # sum_{s,s'} <w_s, w_s'> Tr(H_{s,s'}) = <W W^T, T^l>, Petzka et al. 2021 (2001.00939; read in its published code)
+    relative_flatness: float
     relative_flatness_normalized: float  # the same for W diag(s) and the normalized T^l; NaN if not asked for
-    kappa_2019: float  # ||W||_F^2 Tr(H_l), Petzka et al. 2019; 2001.00939 v1, eq. 12
-    # rho(j) = v_j^T H_jj v_j, v_j the j-th column of W: (d,), groups one after the other
+    kappa_2019: float  # ||W||_F^2 Tr(H_l), Petzka et al. 2019; read in 2001.00939 v1, eq. 12
+    # rho(j) = v_j^T H_jj v_j, v_j the j-th column of W: (d,), groups one after the other; read there too
     neuron_wise: Tensor | None = field(repr=False)
     weight_norm_squared: float
     # (d,) the standard deviation s_j of what column j reads, groups one after the other

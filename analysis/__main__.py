@@ -62,7 +62,8 @@ def parser() -> argparse.ArgumentParser:
         "make", "tables and figures of the studies named; without any, of all committed records, and prose", "make_all"
     )
     make.add_argument("study", nargs="*", help=_STUDY)
-    command("verify", "published numbers beside ours, from the committed records alone")
+    verify = command("verify", "published numbers beside ours, from the committed records alone")
+    verify.add_argument("--all", action="store_true", help="a row a stop, with intervals (default: a row a statement)")
     command("prose", "the numbers of README, findings and paper, from the committed records")
     paper = command("paper", "paper/: tables, figures and text from the committed records, and the PDF")
     paper.add_argument(

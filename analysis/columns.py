@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -51,17 +51,32 @@ def axes(frame: pd.DataFrame) -> list[str]:
     Batch size and learning rate zipped in pairs are the one axis `hp.batch_size+hp.lr`: no two runs differ in either
     alone.
     """
-    together: list[tuple[list[str], NDArray[np.int64]]] = []
-    for column in varying(frame):
-        own = codes(frame, [column])
-        for names, code in together:
-            n_pairs = len(np.unique(np.stack([own, code], axis=1), axis=0))
-            if n_pairs == own.max() + 1 == code.max() + 1:
-                names.append(column)
-                break
+    return list(zipped({column: codes(frame, [column]) for column in varying(frame)}))
+
+
+def zipped(levels: Mapping[str, NDArray[np.int64]]) -> dict[str, NDArray[np.int64]]:
+    """The axes that levels (n,) of hyperparameters are of, `a+b` where no two runs differ in a or b alone.
+
+    Each renumbered from 0; without those of one level.
+    """
+    found: dict[str, NDArray[np.int64]] = {}
+    for name, level in levels.items():
+        own = np.unique(level, return_inverse=True)[1].reshape(-1).astype(np.int64)
+        n_levels = int(own.max(initial=0)) + 1
+        if n_levels == 1:
+            continue
+        alike = (known for known, code in found.items() if n_levels == code.max() + 1 == pairs_of(own, code))
+        other = next(alike, None)
+        if other is None:
+            found[name] = own
         else:
-            together.append(([column], own))
-    return ["+".join(names) for names, _ in together]
+            found = {f"{known}+{name}" if known == other else known: code for known, code in found.items()}
+    return found
+
+
+def pairs_of(first: NDArray[np.int64], second: NDArray[np.int64]) -> int:
+    """How many different pairs of levels (n,), numbered from 0, occur."""
+    return len(np.unique(first * (second.max(initial=0) + 1) + second))
 
 
 def axis_columns(names: Iterable[str]) -> list[str]:

@@ -85,14 +85,17 @@ def list_items(options: argparse.Namespace) -> None:
 
 
 def verify(options: argparse.Namespace) -> None:
-    """Published numbers beside ours."""
+    """Published numbers beside ours: a summary, or every row."""
+    from analysis.verify import summary
     from analysis.verify import verify as compare
 
     found = compare()
-    shown = found.drop(columns=["source", "measure"])
-    shown.attrs |= found.attrs
+    shown = found.drop(columns=["source", "measure"]) if options.all else summary(found)
+    shown.attrs |= {k: v for k, v in found.attrs.items() if k == "note" or options.all}
     print(render.to_text(shown, _width(), sys.stdout.isatty()), end="")
     print("\n".join(f"source: {source}" for source in found["source"].unique()))
+    if not options.all:
+        print("each stop: python -m analysis verify --all")
 
 
 def prose(options: argparse.Namespace) -> None:

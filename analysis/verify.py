@@ -11,11 +11,20 @@ import pandas as pd
 
 from analysis.load import read_records
 from analysis.statistics.coefficients import RESAMPLES
+from analysis.statistics.published import UNINFORMATIVE
 from analysis.studies.reader import read_shown, studies_with_files
 from analysis.tables.published import METHOD, TITLE, compared
 from study.storage.paths import SHOWN, published_file
 
 _NOTE = " From the committed records alone; deviations from each protocol: configs/README.md, and the paper."
+
+_VERDICTS = {
+    "agrees": "agrees",
+    "lower": "ours is lower",
+    "higher": "ours is higher",
+    "differs": "differs",
+    "uninformative": UNINFORMATIVE,
+}
 
 
 def verify(folder: Path = SHOWN, records: Path | None = None, resamples: int = RESAMPLES) -> pd.DataFrame:
@@ -33,3 +42,27 @@ def verify(folder: Path = SHOWN, records: Path | None = None, resamples: int = R
     table = pd.DataFrame(rows)
     table.attrs |= {"title": TITLE, "note": METHOD.format(resamples=f"{resamples:,}") + _NOTE}
     return table
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """A row a published statement and rules: at how many stops what was found; of the table that `verify` gives.
+
+    Columns: study, item, rules, published, ours (from the lowest stop to the highest), stops, agrees, lower, higher,
+    differs, uninformative, none (not measured, or without an interval).
+    """
+    rows = []
+    for names, part in table.groupby(["study", "item", "rules", "published"], sort=False, dropna=False):
+        found = [
+            next((end for end, begin in _VERDICTS.items() if v.startswith(begin)), "none") for v in part["verdict"]
+        ]
+        low, high = part["ours"].min(), part["ours"].max()
+        ours = "n/a" if pd.isna(low) else f"{low:.2f} to {high:.2f}".replace("-", "−")
+        row = dict(zip(("study", "item", "rules", "published"), names, strict=True)) | {"ours": ours}
+        rows.append(row | {"stops": len(part)} | {end: found.count(end) for end in (*_VERDICTS, "none")})
+    short = pd.DataFrame(rows)
+    short.attrs |= {"title": f"{TITLE}: at how many stops"}
+    return short
+
+
+def _kind(verdict: str) -> str:
+    return next((kind for kind, begin in _VERDICTS.items() if verdict.startswith(begin)), "none")

@@ -19,6 +19,7 @@ EPILOG = """examples:
   python -m study run configs/digits_mlp.yaml              train, evaluate and measure it here, one process
   python -m study records configs/digits_mlp.yaml          runs/ -> results/digits_mlp/records.csv
   python -m study publish configs/digits_mlp.yaml          merge those into analysis/records/, to be committed
+  python -m study publish configs/digits_mlp.yaml --replace --dry-run      what a study made anew would change
   python -m slurm submit configs/digits_mlp.yaml --cluster local      the same on all cores, or on a cluster
 """
 
@@ -46,6 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_argument("--results", type=Path, default=None, help="folder of results (default: results)")
         if name in ("plan", "run"):
             command.add_argument("--skip-published", action="store_true", help="count published runs as done")
+        if name == "publish":
+            command.add_argument(
+                "--replace", action="store_true",
+                help="the study was made anew, by other code or on another processor: show what changes, and replace "
+                "the published records, timings and slices, all of them; refused unless every run is there",
+            )  # fmt: skip
+            command.add_argument("--dry-run", action="store_true", help="with --replace: show it, write nothing")
         if name == "run":
             command.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
             command.add_argument(
@@ -127,10 +135,28 @@ def _records(study: Study, options: argparse.Namespace) -> int:
 
 
 def _publish(study: Study, options: argparse.Namespace) -> None:
+    if options.replace:
+        _replace(study, options)
+        return
+    if options.dry_run:
+        raise ValueError("--dry-run: allowed with --replace")
     from study.publish import publish
 
     path, added = publish(study, options.results)
     print(f"{path}: {added} rows added; review and commit it")
+
+
+def _replace(study: Study, options: argparse.Namespace) -> None:
+    from study.comparison import text
+    from study.replace import replacement
+
+    new = replacement(study, options.results)
+    print(f"{new.records}: the whole study\n\n{text(new.comparison)}\n")
+    if options.dry_run:
+        print("nothing is written (--dry-run)")
+        return
+    new.write()
+    print(f"replaced: {', '.join(path.name for path in new.contents)}; review and commit them together")
 
 
 def _keys(study: Study, options: argparse.Namespace) -> None:

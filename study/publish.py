@@ -22,20 +22,28 @@ def publish(study: Study, results_root: str | Path | None = None) -> tuple[Path,
     Rows that agree stay, with cells that only one side has filled in; a number that differs is refused with
     RecordsConflict, naming row and column, and nothing is written. Provenance stays that of the row first published.
     """
-    source, target = records_file(study.name, results_root), published_file(study.name)
-    fresh, published = read_table(source), {(r["key"], r["stop"]): r for r in read_table(target)}
-    if not fresh:
-        raise ValueError(f"{source}: holds no records; allowed: records of at least one finished run (study records)")
+    fresh, target = fresh_records(study, results_root), published_file(study.name)
+    published = {(r["key"], r["stop"]): r for r in read_table(target)}
     n_before = len(published)
     for row in fresh:
-        for column in ("prov.commit", "prov.measured"):
-            if "-dirty" in row[column] or "unknown" in row[column]:
-                raise ValueError(f"{source}: {column}: {row[column]!r}: allowed: records of committed code")
         place = (row["key"], row["stop"])
         published[place] = _merged(published.get(place, {}), row, f"{target}: row {place[0]} {place[1]}")
     write_table(target, list(published.values()))
     _publish_beside(study.name, results_root)
     return target, len(published) - n_before
+
+
+def fresh_records(study: Study, results_root: str | Path | None = None) -> list[Row]:
+    """The rows of results/<study>/records.csv. Raises ValueError where there are none, or one of uncommitted code."""
+    source = records_file(study.name, results_root)
+    fresh = read_table(source)
+    if not fresh:
+        raise ValueError(f"{source}: holds no records; allowed: records of at least one finished run (study records)")
+    for row in fresh:
+        for column in ("prov.commit", "prov.measured"):
+            if "-dirty" in row[column] or "unknown" in row[column]:
+                raise ValueError(f"{source}: {column}: {row[column]!r}: allowed: records of committed code")
+    return fresh
 
 
 def _publish_beside(study: str, results_root: str | Path | None) -> None:
@@ -55,7 +63,8 @@ def _merged(old: Row, new: Row, where: str) -> Row:
         if name.startswith("prov.") or not new.get(name):
             merged[name] = value
         elif value and value != new[name]:
-            raise RecordsConflict(f"{where}: {name}: published {value}, now {new[name]}; allowed: the published value")
+            said = f"{where}: {name}: published {value}, now {new[name]}; allowed: the published value"
+            raise RecordsConflict(f"{said}, or the whole study made anew (--replace; --dry-run shows what changes)")
     if old and any(new.get(n) and not old.get(n) for n in new if label_of(n)):
         merged["prov.measured"] = "+".join(
             sorted({*old["prov.measured"].split("+"), *new["prov.measured"].split("+")} - {""})

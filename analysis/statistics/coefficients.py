@@ -1,4 +1,4 @@
-"""Tau-a, tau-b and Pearson of two vectors, with what intervals by configuration need of them.
+"""Tau-a, tau-b and Pearson of two vectors, with what intervals for new levels need of them.
 
 Conventions. A missing value (NaN) leaves its run out of that one coefficient, whose n says so; an infinity is an
 ordered value for every rank statistic and makes Pearson undefined. tau-a = mean over ordered pairs of sign(dm) sign(dg)
@@ -18,7 +18,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.statistics.resample import Interval, interval, percentile
+from analysis.statistics.design import NONE, Design, Resampling, unrelated
+from analysis.statistics.resample import Interval, interval
 from analysis.statistics.weighted import WITH_INTERVAL, WeightedSums
 
 Floats = NDArray[np.float64]
@@ -32,9 +33,9 @@ _WORKERS = min(4, os.cpu_count() or 1)
 class Coefficients:
     """Coefficients of one measure with one target, with what intervals and paired differences need.
 
-    Keyed by the names in WITH_INTERVAL: `point`, the value; `replicates`, (B,); `jackknife`, (configurations,), empty
-    where runs or levels were resampled, not configurations (see intervals). `note` says in words why a coefficient
-    is undefined, `resampled` the axes whose levels were drawn.
+    Keyed by the names in WITH_INTERVAL: `point`, the value; `replicates`, (B,), empty where nothing was resampled,
+    which `without` explains; `jackknife`, (levels,), empty where those of several axes were drawn (see design).
+    `note` says in words why a coefficient is undefined, `resampled` the axes whose levels were drawn.
     """
 
     n: int
@@ -44,17 +45,13 @@ class Coefficients:
     jackknife: dict[str, Floats] = field(default_factory=dict)
     note: str = ""
     resampled: tuple[str, ...] = ()
+    without: str = "no resamples were asked"
 
     def interval(self, name: str, level: float = 0.95) -> Interval:
-        """Interval of one coefficient (see resample.interval, without a jackknife resample.percentile).
-
-        NaN bounds with a reason where there is none.
-        """
+        """Interval of one coefficient (see resample.interval); NaN bounds with a reason where there is none."""
         if name not in self.replicates:
-            return Interval(np.nan, np.nan, "no resamples were asked")
-        if name not in self.jackknife:
-            return percentile(self.point[name], self.replicates[name], level)
-        return interval(self.point[name], self.replicates[name], self.jackknife[name], level)
+            return Interval(np.nan, np.nan, self.without)
+        return interval(self.point[name], self.replicates[name], self.jackknife.get(name), level)
 
 
 def tau(x: ArrayLike, y: ArrayLike, variant: str = "b") -> float:
@@ -67,43 +64,42 @@ def tau(x: ArrayLike, y: ArrayLike, variant: str = "b") -> float:
 def coefficients(
     x: ArrayLike,
     y: ArrayLike,
-    groups: ArrayLike | None = None,
+    over: Design | ArrayLike | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Coefficients:
-    """Correlate two vectors (n,), resampling the configurations that `groups` (n,) numbers (default: each run is one).
+    """Correlate two vectors (n,), resampling the levels of the axes of a design.
 
-    The resamples depend on seed and the number of configurations alone, so that two measures of the same runs are
-    resampled together. Cost O(n resamples 256); memory O(n 250).
+    `over`: the design, or numbers (n,) of configurations that share nothing (default: each run is one). The resamples
+    depend on seed and numbers of levels alone, so that two measures of the same runs are resampled together. Cost
+    O((cells^2 + n) resamples), a cell being a setting of the axes drawn; with more than 4,096 cells O(256 n resamples).
+    Memory O(n 250).
     """
-    a, b, group = complete(x, y, groups)
-    parts = (a, b, group, np.array([resamples, seed]))
+    a, b, there = complete(x, y)
+    whole = over if isinstance(over, Design) else unrelated(np.arange(len(there)) if over is None else over)
+    of_runs = whole.where(there)
+    drawn = of_runs.resampling()
+    parts = (a, b, of_runs.configuration, drawn.unit, drawn.cells, np.array([resamples, seed]))
     digest = hashlib.blake2b(b"".join(p.tobytes() for p in parts), digest_size=16).digest()
-    return _coefficients(_Question(digest, a, b, group, resamples, seed))
+    return _coefficients(_Question(digest, a, b, of_runs.configuration, drawn, resamples, seed))
 
 
 def coefficients_of_many(
-    pairs: Sequence[tuple[Floats, Floats]], groups: ArrayLike, resamples: int = RESAMPLES, seed: int = 0
+    pairs: Sequence[tuple[Floats, Floats]], over: Design | ArrayLike, resamples: int = RESAMPLES, seed: int = 0
 ) -> list[Coefficients]:
     """`coefficients` of each (x, y), two at a time where there are two cores; the numbers do not depend on that."""
-    return spread(lambda p: coefficients(p[0], p[1], groups, resamples, seed), pairs)
+    return spread(lambda p: coefficients(p[0], p[1], over, resamples, seed), pairs)
 
 
 def under_weights(
-    x: Floats,
-    y: Floats,
-    groups: NDArray[np.int64],
-    unit: NDArray[np.int64],
-    chunks: Iterable[NDArray[np.float32]],
-    resampled: tuple[str, ...] = (),
+    x: Floats, y: Floats, groups: NDArray[np.int64], chunks: Iterable[NDArray[np.float32]]
 ) -> Coefficients:
-    """Coefficients of two or more runs without a missing value; a replicate for each column of weights on `unit` (n,).
+    """Coefficients of two or more runs without a missing value; a replicate for each column of weights on runs (n,).
 
     `groups` (n,) are their configurations, which are counted. See WeightedSums.weighted for weights and cost.
     """
     whole = coefficients(x, y, groups, resamples=0)
-    replicates = WeightedSums(x, y, unit).weighted(chunks)
-    return replace(whole, replicates=replicates, resampled=resampled)
+    return replace(whole, replicates=WeightedSums(x, y, np.arange(len(x))).weighted(chunks))
 
 
 def spread(work: Callable[[A], B], items: Iterable[A]) -> list[B]:
@@ -120,6 +116,7 @@ class _Question:
     x: Floats = field(compare=False)
     y: Floats = field(compare=False)
     group: NDArray[np.int64] = field(compare=False)
+    drawn: Resampling = field(compare=False)
     resamples: int = field(compare=False)
     seed: int = field(compare=False)
 
@@ -127,31 +124,30 @@ class _Question:
 # Several tables and figures ask for the same coefficient: it is computed once. An answer of 10,000 runs is 100 kB.
 @lru_cache(maxsize=2048)
 def _coefficients(asked: _Question) -> Coefficients:
-    x, y, group = asked.x, asked.y, asked.group
+    x, y, group, drawn = asked.x, asked.y, asked.group, asked.drawn
     n_groups = int(group.max(initial=-1)) + 1
     if len(x) < 2:
         undefined = dict.fromkeys(WITH_INTERVAL, np.nan)
         return Coefficients(
             len(x), n_groups, undefined, note=f"undefined: {len(x)} run{'s' * (len(x) != 1)} with a value"
         )
-    sums = WeightedSums(x, y, group)
+    sums = WeightedSums(x, y, drawn.unit if drawn.axes else group)
     point = {name: float(v[0]) for name, v in sums.all_rows().items()}
-    note = _why_undefined(x, y)
-    if asked.resamples == 0:
-        return Coefficients(len(x), n_groups, point, note=note)
-    replicates = sums.resampled(asked.resamples, asked.seed)
-    return Coefficients(len(x), n_groups, point, replicates, sums.leave_one_out(), note)
+    found = Coefficients(len(x), n_groups, point, note=_why_undefined(x, y), resampled=drawn.names)
+    if not asked.resamples or not drawn.axes:
+        return found if drawn.axes else replace(found, without=NONE)
+    if drawn.is_single:
+        return replace(found, replicates=sums.resampled(asked.resamples, asked.seed), jackknife=sums.leave_one_out())
+    return replace(found, replicates=sums.weighted(drawn.chunks(asked.resamples, asked.seed)))
 
 
-def complete(x: ArrayLike, y: ArrayLike, groups: ArrayLike | None) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    """The runs at which neither x nor y is NaN: x, y and their configurations numbered from 0, each (n,)."""
+def complete(x: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """The runs at which neither x nor y is NaN: x and y of those, and which of all (n,) they are."""
     a, b = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if a.ndim != 1 or a.shape != b.shape:
         raise ValueError(f"x and y: {a.shape} and {b.shape}: two vectors of one length are allowed")
-    every = np.arange(len(a)) if groups is None else np.asarray(groups)
     there = ~(np.isnan(a) | np.isnan(b))
-    number = np.unique(every[there], return_inverse=True)[1].reshape(-1)
-    return a[there], b[there], number.astype(np.int64)
+    return a[there], b[there], there
 
 
 def _why_undefined(x: Floats, y: Floats) -> str:

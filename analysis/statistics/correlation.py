@@ -1,4 +1,4 @@
-"""Rank and linear correlation of each measure with the generalization gap, with intervals by configuration.
+"""Rank and linear correlation of each measure with the generalization gap, with intervals for new levels.
 
 How missing values, infinities, ties and constants count: see `coefficients`.
 """
@@ -12,8 +12,9 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from analysis.columns import check_frame, configurations, measures, values
+from analysis.columns import check_frame, measures, values
 from analysis.statistics.coefficients import RESAMPLES, Coefficients, coefficients_of_many, complete
+from analysis.statistics.design import design
 from analysis.statistics.pairs import dense_ranks
 from analysis.statistics.weighted import WITH_INTERVAL
 
@@ -29,7 +30,7 @@ def correlate(
     """Correlate every measure with `target` over the rows of a records frame of one stop; one row a measure.
 
     Columns: measure, n, configurations, tau_b, tau_b.low, tau_b.high, the same for tau_a and pearson, spearman,
-    weighted_tau, note. The unit of resampling is the configuration. `labels` may name a layer: `hessian_trace.fc1`.
+    weighted_tau, note. What is resampled: see design. `labels` may name a layer: `hessian_trace.fc1`.
     """
     every = correlate_each(frame, target, labels, resamples, seed)
     gap = values(frame, target)
@@ -47,15 +48,15 @@ def correlate_each(
 ) -> dict[str, Coefficients]:
     """Like `correlate`, keeping replicates and leave-one-out values; label -> Coefficients."""
     check_frame(frame, target)
-    group, gap = configurations(frame), values(frame, target)
+    grid, gap = design(frame), values(frame, target)
     names = measures(frame) if labels is None else list(labels)
     pairs = [(values(frame, f"measure.{name}"), gap) for name in names]
-    return dict(zip(names, coefficients_of_many(pairs, group, resamples, seed), strict=True))
+    return dict(zip(names, coefficients_of_many(pairs, grid, resamples, seed), strict=True))
 
 
 def more_coefficients(x: ArrayLike, y: ArrayLike) -> dict[str, float]:
     """Spearman's rho and Vigna's weighted tau (additive hyperbolic: the largest values weigh most), no intervals."""
-    a, b, _ = complete(x, y, None)
+    a, b, _ = complete(x, y)
     constant = len(a) < 2 or (a == a[0]).all() or (b == b[0]).all()
     if constant:
         return {"spearman": np.nan, "weighted_tau": np.nan}

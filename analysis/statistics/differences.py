@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-from analysis.columns import check_frame, configurations, measures, values
+from analysis.columns import check_frame, measures, values
 from analysis.statistics.coefficients import RESAMPLES, Coefficients, coefficients
-from analysis.statistics.pigeonhole import crossed, new_levels
-from analysis.statistics.resample import FEW, Interval, interval, percentile
+from analysis.statistics.design import design
+from analysis.statistics.multiple import benjamini_hochberg
+from analysis.statistics.resample import FEW, Interval, interval, p_of_zero
 
 
 def differences(
@@ -24,13 +25,12 @@ def differences(
     level: float = 0.95,
     detect: float = 0.1,
 ) -> pd.DataFrame:
-    """tau-b of one measure (`than`, default the first) less that of every other, by paired bootstrap over
-    configurations.
+    """tau-b of one measure (`than`, default the first) less that of every other, by paired bootstrap.
 
-    Both coefficients are of the runs that have both measures, resampled together. Columns: measure, than, n,
-    configurations, delta_tau_b with .low and .high, se, networks_needed (how many networks, of as many more
-    configurations in proportion, would show a difference of `detect` with power .8 at the .05 level, since the standard
-    error falls as one over the root of their number), note.
+    Both coefficients are of the runs that have both measures, resampled together (see design). Columns: measure, than,
+    n, configurations, delta_tau_b with .low and .high, q_bh (Benjamini-Hochberg's q of no difference, over the rows),
+    se, networks_needed (how many networks, of as many more levels in proportion, would show a difference of `detect`
+    with power .8 at the .05 level, if the standard error falls as one over the root of their number), note.
     """
     check_frame(frame, target)
     names = measures(frame) if labels is None else list(labels)
@@ -43,44 +43,31 @@ def differences(
             continue
         ours, other = paired(frame, target, reference, name, resamples, seed)
         rows.append({"measure": reference, "than": name} | _difference(ours, other, level, detect))
-    columns = ["measure", "than", "n", "configurations", "delta_tau_b", "delta_tau_b.low", "delta_tau_b.high"]
-    return pd.DataFrame(rows, columns=[*columns, "se", "networks_needed", "note"])
+    columns = ["measure", "than", "n", "configurations", "delta_tau_b", "delta_tau_b.low", "delta_tau_b.high", "q_bh"]
+    table = pd.DataFrame(rows, columns=[*columns, "se", "networks_needed", "note"])
+    return table.assign(q_bh=benjamini_hochberg(table["q_bh"]))
 
 
 def paired(
-    frame: pd.DataFrame,
-    target: str,
-    first: str,
-    second: str,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    levels: bool = False,
+    frame: pd.DataFrame, target: str, first: str, second: str, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[Coefficients, Coefficients]:
-    """The coefficients of two measures with `target` over the runs that have both, resampled together.
-
-    Configurations are, or with `levels` the levels of crossed axes (see pigeonhole).
-    """
-    gap, group = values(frame, target), configurations(frame)
+    """The coefficients of two measures with `target` over the runs that have both, resampled together."""
+    gap, grid = values(frame, target), design(frame)
     x, y = (values(frame, f"measure.{name}") for name in (first, second))
     there = ~(np.isnan(x) | np.isnan(y) | np.isnan(gap))
-    if levels:
-        grid = {axis: level[there] for axis, level in crossed(frame).items()}
-        a, b = (new_levels(v[there], gap[there], grid, group[there], resamples, seed) for v in (x, y))
-    else:
-        a, b = (coefficients(v[there], gap[there], group[there], resamples, seed) for v in (x, y))
+    of_both = grid.where(there)
+    a, b = (coefficients(v[there], gap[there], of_both, resamples, seed) for v in (x, y))
     return a, b
 
 
 def difference(a: Coefficients, b: Coefficients, name: str, level: float = 0.95) -> Interval:
     """The interval of the difference of one coefficient of two that are `paired`."""
     if not (a.replicates and b.replicates):
-        return Interval(np.nan, np.nan, a.note or b.note)
+        return Interval(np.nan, np.nan, a.note or b.note or a.without)
     delta, replicates = a.point[name] - b.point[name], a.replicates[name] - b.replicates[name]
-    if not a.jackknife:
-        return percentile(delta, replicates, level)
-    without = a.jackknife[name] - b.jackknife[name]
+    left_out = a.jackknife[name] - b.jackknife[name] if a.jackknife else np.zeros(0)
     # Half of it lies in [-1, 1], as `interval` wants it.
-    half = interval(delta / 2, replicates / 2, without / 2, level)
+    half = interval(delta / 2, replicates / 2, left_out / 2, level)
     return Interval(2 * half.low, 2 * half.high, half.reason)
 
 
@@ -96,6 +83,7 @@ def _difference(a: Coefficients, b: Coefficients, level: float, detect: float) -
     delta = a.point["tau_b"] - b.point["tau_b"]
     bounds, se = difference(a, b, "tau_b", level), _standard_error(a, b)
     row |= {"delta_tau_b": delta, "delta_tau_b.low": bounds.low, "delta_tau_b.high": bounds.high}
+    row["q_bh"] = p_of_zero(lambda at: difference(a, b, "tau_b", at))
     return row | {"se": se, "networks_needed": networks_needed(se, a.n, detect), "note": bounds.reason}
 
 
@@ -103,9 +91,9 @@ def _standard_error(a: Coefficients, b: Coefficients) -> float:
     """Of the difference of tau-b: the bootstrap's, of few configurations the jackknife's, as the interval is."""
     if not (a.replicates and b.replicates):
         return float("nan")
-    without = a.jackknife["tau_b"] - b.jackknife["tau_b"]
-    if len(without) < FEW:
-        return float(np.sqrt((len(without) - 1) / len(without) * ((without - without.mean()) ** 2).sum()))
+    left_out = a.jackknife["tau_b"] - b.jackknife["tau_b"] if a.jackknife else np.zeros(FEW)
+    if len(left_out) < FEW:
+        return float(np.sqrt((len(left_out) - 1) / len(left_out) * ((left_out - left_out.mean()) ** 2).sum()))
     drawn = a.replicates["tau_b"] - b.replicates["tau_b"]
     usable = drawn[np.isfinite(drawn)]
     return float(usable.std(ddof=1)) if len(usable) > 1 else float("nan")

@@ -4,19 +4,20 @@ For this grid: the networks of each configuration are resampled, among themselve
 is given. It says how far the coefficient moves with initial weights and data order, the settings being what they are,
 and nothing of other settings. Of few seeds it is narrow: the variance among n comes out (n - 1) / n of what it is.
 
-For new levels: the levels of crossed axes are drawn (see pigeonhole); where a grid is not crossed, its configurations.
-It says what the coefficient might have been with other learning rates, inits, batch sizes of the same kind.
+For new levels: the levels of the axes are drawn (see design). It says what the
+coefficient might have been with other learning rates, inits, batch sizes of the same kind. Every claim rests on it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.columns import check_frame, configurations, measures, values
+from analysis.columns import check_frame, measures, values
 from analysis.statistics.coefficients import (
     RESAMPLES,
     Coefficients,
@@ -25,7 +26,9 @@ from analysis.statistics.coefficients import (
     spread,
     under_weights,
 )
-from analysis.statistics.pigeonhole import crossed, new_levels
+from analysis.statistics.design import design, unrelated
+from analysis.statistics.multiple import benjamini_hochberg
+from analysis.statistics.resample import p_of_zero
 
 Ints = NDArray[np.int64]
 _SHOWN = ("tau_b", "pearson")
@@ -42,20 +45,21 @@ def intervals(
 ) -> pd.DataFrame:
     """tau-b and Pearson of every measure with both intervals; a records frame of one stop, one row a measure.
 
-    Columns: measure, n, configurations, drawn (the axes whose levels are drawn, " x " between them; empty where
-    configurations are), then of tau_b and of pearson the value with bounds for this grid, `<coefficient>_levels`, the
-    same value with bounds for new levels, and `<coefficient>_holds_0`: whether each interval does (yes, no or n/a, the
-    grid's first); note.
+    Columns: measure, n, configurations, drawn (the axes whose levels are drawn, " x " between them; empty where there
+    is none for new levels), then of tau_b and of pearson the value with bounds for this grid, `<coefficient>_levels`,
+    the same value with bounds for new levels, `<coefficient>_holds_0`: whether each interval does (yes, no or n/a, the
+    grid's first) and `<coefficient>_q`, Benjamini-Hochberg's q of zero for new levels over the rows; note.
     """
     check_frame(frame, target)
-    gap, group, grid = values(frame, target), configurations(frame), crossed(frame)
+    gap, grid = values(frame, target), design(frame)
 
     def row(label: str) -> dict[str, object]:
         x = values(frame, f"measure.{label}")
-        both = this_grid(x, gap, group, resamples, seed), new_levels(x, gap, grid, group, resamples, seed)
+        both = this_grid(x, gap, grid.configuration, resamples, seed), coefficients(x, gap, grid, resamples, seed)
         return {"measure": label} | _row(*both, level)
 
-    return pd.DataFrame(spread(row, measures(frame) if labels is None else labels))
+    table = pd.DataFrame(spread(row, measures(frame) if labels is None else labels))
+    return table.assign(**{f"{name}_q": benjamini_hochberg(table[f"{name}_q"]) for name in _SHOWN})
 
 
 def this_grid(x: ArrayLike, y: ArrayLike, groups: ArrayLike, resamples: int = RESAMPLES, seed: int = 0) -> Coefficients:
@@ -63,10 +67,11 @@ def this_grid(x: ArrayLike, y: ArrayLike, groups: ArrayLike, resamples: int = RE
 
     Cost O(n^2 resamples) up to 256 runs, O(256 n resamples) of more; memory O(n 250).
     """
-    a, b, group = complete(x, y, groups)
+    a, b, there = complete(x, y)
     if len(a) < 2 or not resamples:
         return coefficients(x, y, groups, 0)
-    return under_weights(a, b, group, np.arange(len(a)), drawn_runs(group, resamples, seed))
+    group = unrelated(np.asarray(groups)[there]).configuration
+    return under_weights(a, b, group, drawn_runs(group, resamples, seed))
 
 
 def drawn_runs(group: Ints, resamples: int, seed: int) -> Iterator[NDArray[np.float32]]:
@@ -97,7 +102,8 @@ def _row(grid: Coefficients, levels: Coefficients, level: float) -> dict[str, ob
             row |= {column: c.point[name], f"{column}.low": bounds.low, f"{column}.high": bounds.high}
             known = np.isfinite([bounds.low, bounds.high]).all()
             holds.append(("yes" if bounds.low <= 0 <= bounds.high else "no") if known else "n/a")
-            if bounds.reason and np.isfinite(c.point[name]) and c.replicates:
+            if bounds.reason and np.isfinite(c.point[name]) and grid.replicates:
                 reasons.append(f"no interval of {name} for {words}: {bounds.reason}")
         row[f"{name}_holds_0"] = " / ".join(holds)
+        row[f"{name}_q"] = p_of_zero(partial(levels.interval, name))
     return row | {"note": "; ".join(reasons)}

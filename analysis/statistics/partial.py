@@ -6,7 +6,9 @@ same formula on the taus that are partial in the first. It needs only taus, so i
 
 It is not 0 where measure and gap have nothing in common but the control: for normal variables that both have tau = .6
 with it, it is .15. Spearman's partial coefficient, the same formula on correlations of ranks, is .01 there (ranks of
-all runs; a resample keeps them). So whether something is left is read from that one.
+all runs; a resample keeps them). So whether something is left is read from that one. It, too, is about 0 near normality
+only: of a normal control z, exp(2z) plus noise has -.17 with -exp(-2z) plus noise, and .19 with another exp(2z) plus
+noise. A value of that size does not show that something is left.
 """
 
 from __future__ import annotations
@@ -18,9 +20,10 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from analysis.columns import check_frame, configurations, measures, values
+from analysis.columns import check_frame, measures, values
 from analysis.statistics.coefficients import RESAMPLES, coefficients, coefficients_of_many
-from analysis.statistics.resample import Interval, interval, multiplicities
+from analysis.statistics.design import NONE, Design, design
+from analysis.statistics.resample import Interval, interval
 from study.names import Label
 
 Floats = NDArray[np.float64]
@@ -35,7 +38,7 @@ def partial_tau(x: ArrayLike, y: ArrayLike, controls: Sequence[ArrayLike]) -> fl
     """Partial tau-b of two vectors (n,) given one or two others, over the runs where none is missing."""
     columns = [np.asarray(v, dtype=np.float64) for v in (x, y, *controls)]
     there = ~np.isnan(np.stack(columns)).any(axis=0)
-    return float(_combined([c[there] for c in columns], np.arange(there.sum()), 0, 0)[0][0])
+    return float(_combined([c[there] for c in columns], None, 0, 0)[0][0])
 
 
 def partial(
@@ -53,17 +56,17 @@ def partial(
     against its own norm.
     """
     check_frame(frame, target)
-    gap, group, found = values(frame, target), configurations(frame), controls(frame)
+    gap, grid, found = values(frame, target), design(frame), controls(frame)
     given = [(name,) for name in found] + ([tuple(found)] if len(found) > 1 else [])
-    _prepare(frame, gap, group, [f"measure.{m}" for m in (labels or measures(frame))], found, resamples, seed)
+    _prepare(frame, gap, grid, [f"measure.{m}" for m in (labels or measures(frame))], found, resamples, seed)
     rows: list[dict[str, object]] = []
     for label in measures(frame) if labels is None else labels:
         x = values(frame, f"measure.{label}")
         for names in given:
             held = [_of_layer(frame, found[name], label) for name in names]
             columns = [x, gap, *(values(frame, column) for column in held)]
-            there = ~np.isnan(np.stack(columns)).any(axis=0)
-            row = _row([c[there] for c in columns], group[there], resamples, seed, level)
+            there = np.asarray(~np.isnan(np.stack(columns)).any(axis=0))
+            row = _row([c[there] for c in columns], grid.where(there), resamples, seed, level)
             own = f"measure.{label}" in held
             note = "the measure is what is held fixed" if own else row.pop("note")
             rows.append({"measure": label, "given": " and ".join(names), **row, "note": note})
@@ -90,7 +93,7 @@ def _of_layer(frame: pd.DataFrame, control: str, label: str) -> str:
 def _prepare(
     frame: pd.DataFrame,
     gap: Floats,
-    group: NDArray[np.int64],
+    grid: Design,
     columns: Sequence[str],
     found: Mapping[str, str],
     resamples: int,
@@ -102,33 +105,33 @@ def _prepare(
     for x in (values(frame, c) for c in columns):
         there = ~np.isnan(np.stack([x, *held])).any(axis=0)
         pairs += [(x, np.where(there, h, np.nan)) for h in held]
-    coefficients_of_many(pairs, group, resamples, seed)
+    coefficients_of_many(pairs, grid, resamples, seed)
 
 
-def _row(columns: list[Floats], group: NDArray[np.int64], resamples: int, seed: int, level: float) -> dict[str, object]:
-    point, replicates, jackknife = _combined(columns, group, resamples, seed)
-    row: dict[str, object] = {"n": len(group), "configurations": len(np.unique(group)), "tau_b": float(point[1])}
-    each = {"partial_tau": (float(point[0]), replicates, jackknife)}
-    each["partial_spearman"] = _of_ranks(columns, group, resamples, seed)
+def _row(columns: list[Floats], grid: Design, resamples: int, seed: int, level: float) -> dict[str, object]:
+    point, replicates, left_out = _combined(columns, grid, resamples, seed)
+    size = len(grid.configuration), int(grid.configuration.max(initial=-1)) + 1
+    row: dict[str, object] = {"n": size[0], "configurations": size[1], "tau_b": float(point[1])}
+    each = {"partial_tau": (float(point[0]), replicates, left_out)}
+    each["partial_spearman"] = _of_ranks(columns, grid, resamples, seed)
     for name, (value, drawn, without) in each.items():
-        bounds = interval(value, drawn, without, level) if resamples else Interval(np.nan, np.nan)
+        none = Interval(np.nan, np.nan, NONE if resamples and np.isfinite(value) else "")
+        bounds = interval(value, drawn, without, level) if len(drawn) else none
         row |= {name: value, f"{name}.low": bounds.low, f"{name}.high": bounds.high}
         row.setdefault("note", bounds.reason)
     return row
 
 
-def _of_ranks(
-    columns: list[Floats], group: NDArray[np.int64], resamples: int, seed: int
-) -> tuple[float, Floats, Floats]:
+def _of_ranks(columns: list[Floats], grid: Design, resamples: int, seed: int) -> tuple[float, Floats, Floats]:
     """Partial Spearman of columns x, y, z[, w]: value, replicates, leave-one-out values; (n,) of finite or infinite."""
-    if len(group) < 2:
+    if len(grid.configuration) < 2:
         return np.nan, np.zeros(0), np.zeros(0)
     ranks = np.stack([stats.rankdata(c) for c in columns])
-    ranks = (ranks - ranks.mean(axis=1, keepdims=True)) / len(group)
+    ranks = (ranks - ranks.mean(axis=1, keepdims=True)) / ranks.shape[1]
     pairs = [(i, j) for i in range(len(ranks)) for j in range(i + 1)]
-    own = np.unique(group, return_inverse=True)[1].reshape(-1)
-    products = [np.ones(len(own)), *ranks, *(ranks[i] * ranks[j] for i, j in pairs)]
-    sums = np.stack([np.bincount(own, weights=p) for p in products])  # of each configuration
+    drawn = grid.resampling()
+    products = [np.ones(ranks.shape[1]), *ranks, *(ranks[i] * ranks[j] for i, j in pairs)]
+    sums: Floats = np.stack([np.bincount(drawn.unit, weights=p) for p in products])  # of each unit
 
     def under(moments: Floats) -> Floats:
         mean, second = moments[1 : len(ranks) + 1], moments[len(ranks) + 1 :]
@@ -143,17 +146,18 @@ def _of_ranks(
 
     whole = sums.sum(axis=1, keepdims=True)
     value = float(under(whole)[0])
-    if not resamples:
+    if not resamples or not drawn.axes:
         return value, np.zeros(0), np.zeros(0)
-    drawn = multiplicities(sums.shape[1], resamples, seed).astype(np.float64)
-    return value, under(sums @ drawn), under(whole - sums)
+    chunks = drawn.chunks(resamples, seed)
+    replicates = np.concatenate([under(sums @ np.asarray(weights, dtype=np.float64)) for weights in chunks])
+    return value, replicates, under(whole - sums) if drawn.is_single else np.zeros(0)
 
 
-def _combined(columns: list[Floats], group: ArrayLike, resamples: int, seed: int) -> tuple[Floats, Floats, Floats]:
+def _combined(columns: list[Floats], over: Design | None, resamples: int, seed: int) -> tuple[Floats, Floats, Floats]:
     """Partial tau: ((partial, plain), replicates, leave-one-out values) of columns x, y, z[, w] without missing
     values."""
     pairs = [(i, j) for i in range(len(columns)) for j in range(i)]
-    each = {p: coefficients(columns[p[1]], columns[p[0]], group, resamples, seed) for p in pairs}
+    each = {p: coefficients(columns[p[1]], columns[p[0]], over, resamples, seed) for p in pairs}
     point = {p: np.array([c.point["tau_b"]]) for p, c in each.items()}
     plain = point[1, 0]
     empty = np.zeros(0)
@@ -161,8 +165,10 @@ def _combined(columns: list[Floats], group: ArrayLike, resamples: int, seed: int
     if not resamples or any(not c.replicates for c in each.values()):
         return np.concatenate([partial_point, plain]), empty, empty
     replicates = _given({p: c.replicates["tau_b"] for p, c in each.items()}, len(columns))
-    jackknife = _given({p: c.jackknife["tau_b"] for p, c in each.items()}, len(columns))
-    return np.concatenate([partial_point, plain]), replicates, jackknife
+    if any(not c.jackknife for c in each.values()):
+        return np.concatenate([partial_point, plain]), replicates, empty
+    left_out = _given({p: c.jackknife["tau_b"] for p, c in each.items()}, len(columns))
+    return np.concatenate([partial_point, plain]), replicates, left_out
 
 
 def _given(tau: Mapping[tuple[int, int], Floats], n: int) -> Floats:

@@ -1,13 +1,17 @@
 """Published beside ours: whether a number lies in our interval, a phrase fits it, a measure is above others.
 
-A published number agrees when it lies in our 95% interval; otherwise ours is lower or higher. That one measure is above
-others agrees, or differs, where the intervals of the differences say so, and is undecided otherwise.
+One rule, of the 95% interval for new levels. A number outside it: ours is lower, or higher. A number inside: it agrees,
+unless the interval holds zero or is wider than WIDEST, when it would agree with nearly any: uninformative. A phrase
+(at most so large in size) agrees where the whole interval lies in its range, differs where none of it does. That one
+measure is above others agrees where every difference's interval lies above zero, differs where one lies below
+(Benjamini-Hochberg's q over the rivals below .05, too). What else there is, is uninformative.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +20,12 @@ import pandas as pd
 from analysis.statistics.coefficients import RESAMPLES, Coefficients
 from analysis.statistics.correlation import correlate_each
 from analysis.statistics.differences import difference, paired
+from analysis.statistics.multiple import benjamini_hochberg
+from analysis.statistics.resample import p_of_zero
 from analysis.statistics.weighted import WITH_INTERVAL
+
+WIDEST = 0.6  # an interval that holds both a weak (.3) and a nearly perfect (.9) correlation tells nothing; ours
+UNINFORMATIVE = "uninformative"
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,25 @@ def compare(
     return rows
 
 
+def verdict(claim: Claim, ours: float, low: float, high: float) -> str:
+    """What the coefficient and its interval say of a published number or phrase; of being above others see compare."""
+    if np.isnan(ours) or claim.above:
+        return "undefined"
+    if np.isnan(low):
+        return "no interval"
+    if claim.at_most is not None:
+        outside = low > claim.at_most or high < -claim.at_most
+        inside = -claim.at_most <= low and high <= claim.at_most
+        unknown = f"{UNINFORMATIVE}: lies on both sides of {claim.at_most}"
+        return "agrees" if inside else f"differs: above {claim.at_most} in size" if outside else unknown
+    published = float(claim.published)
+    if not low <= published <= high:
+        return "ours is lower" if ours < published else "ours is higher"
+    if low <= 0 <= high:
+        return f"{UNINFORMATIVE}: holds zero"
+    return "agrees" if high - low <= WIDEST else f"{UNINFORMATIVE}: wider than {WIDEST}"
+
+
 def _judged(claim: Claim, every: dict[str, Coefficients], committed: bool) -> dict[str, Any]:
     missing = {"ours": np.nan, "ours.low": np.nan, "ours.high": np.nan, "n": 0, "configurations": 0}
     if not committed:
@@ -84,20 +112,7 @@ def _judged(claim: Claim, every: dict[str, Coefficients], committed: bool) -> di
         "n": c.n,
         "configurations": c.n_configurations,
     }
-    return row | {"verdict": _verdict(claim, ours, bounds.low, bounds.high)}
-
-
-def _verdict(claim: Claim, ours: float, low: float, high: float) -> str:
-    if np.isnan(ours) or claim.above:
-        return "undefined"
-    if claim.at_most is not None:
-        return "agrees" if abs(ours) <= claim.at_most else f"differs: above {claim.at_most} in size"
-    published = float(claim.published)
-    if np.isnan(low):
-        return "no interval"
-    if low <= published <= high:
-        return "agrees"
-    return "ours is lower" if ours < published else "ours is higher"
+    return row | {"verdict": verdict(claim, ours, bounds.low, bounds.high)}
 
 
 def _above(claim: Claim, kept: pd.DataFrame, target: str, resamples: int) -> str:
@@ -110,9 +125,12 @@ def _above(claim: Claim, kept: pd.DataFrame, target: str, resamples: int) -> str
     missing = [m for m in claim.above if m not in known]
     partly = f" (of those measured; without {', '.join(missing)})" if missing else ""
     bounds = {m: difference(*two, name) for m, two in known.items()}
-    ahead = [m for m in known if bounds[m].high < 0]
-    level = [m for m in known if not (bounds[m].low > 0 or bounds[m].high < 0)]
+    if all(np.isnan(b.low) for b in bounds.values()):
+        return f"no interval{partly}"
+    q = benjamini_hochberg([p_of_zero(partial(difference, *two, name)) for two in known.values()])
+    ahead = [m for m, q_m in zip(known, q, strict=True) if bounds[m].high < 0 and q_m < 0.05]
+    level = [m for m in known if m not in ahead and not bounds[m].low > 0]
     if not ahead and not level:
         return f"agrees{partly}"
     best = max(ahead or level, key=lambda m: (known[m][1].point[name], m))
-    return f"{'differs' if ahead else 'undecided'}: {best} has {known[best][1].point[name]:.2f}{partly}"
+    return f"{'differs' if ahead else UNINFORMATIVE}: {best} has {known[best][1].point[name]:.2f}{partly}"

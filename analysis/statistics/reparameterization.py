@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.columns import configurations, layers, values
+from analysis.columns import layers, values
 from analysis.statistics.coefficients import RESAMPLES, coefficients_of_many
+from analysis.statistics.design import design
 from study.names import Label
 
 NEEDS = "measures of reparameterized networks (columns measure.<label>@<transform>)"
@@ -32,7 +33,7 @@ def before_and_after(
     ]
     gap = values(frame, target)
     columns = [values(frame, column_of(*row)) for row in rows]
-    every = coefficients_of_many([(x, gap) for x in columns], configurations(frame), resamples)
+    every = coefficients_of_many([(x, gap) for x in columns], design(frame), resamples)
     found = []
     for (label, layer, transform), after, c in zip(rows, columns, every, strict=True):
         row: dict[str, object] = {"measure": label, "layer": layer, "transform": transform, "n": c.n}

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.columns import axes, check_frame, configurations, measures, values
+from analysis.columns import axes, check_frame, measures, values
 from analysis.statistics.coefficients import RESAMPLES, coefficients_of_many
+from analysis.statistics.design import design
 from analysis.statistics.matched_pairs import neighbours, signs
 
 SCOPES = ("hp.dataset", "hp.model")
@@ -33,14 +34,14 @@ def by_scope(
     check_frame(frame, target)
     rows = []
     for scope, part in scopes(frame):
-        gap, group = values(part, target), configurations(part)
+        gap, grid = values(part, target), design(part)
         pairs = [neighbours(part, axis, same_seed=False) for axis in axes(part)]
         i = np.concatenate([p.i for p in pairs]) if pairs else np.zeros(0, dtype=np.int64)
         j = np.concatenate([p.j for p in pairs]) if pairs else np.zeros(0, dtype=np.int64)
         gaps = signs(gap, i, j)
         names = measures(frame) if labels is None else list(labels)
         columns = [values(part, f"measure.{label}") for label in names]
-        every = coefficients_of_many([(x, gap) for x in columns], group, resamples, seed)
+        every = coefficients_of_many([(x, gap) for x in columns], grid, resamples, seed)
         for label, x, c in zip(names, columns, every, strict=True):
             bounds = c.interval("tau_b")
             product = signs(x, i, j) * gaps

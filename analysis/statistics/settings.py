@@ -59,7 +59,7 @@ def _rows(
 
 
 def _pearson(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    a, b, _ = complete(x, y, None)
+    a, b, _ = complete(x, y)
     if len(a) < 2 or not np.isfinite([a, b]).all() or np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan")
     return float(np.corrcoef(a, b)[0, 1])

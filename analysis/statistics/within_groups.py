@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+
+from analysis.statistics.design import NONE, Design
+from analysis.statistics.resample import Interval, interval
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -12,33 +17,79 @@ _ROUNDING = 1e-13  # of a block's largest value: what differs from the block's m
 _HEAVY = 1e-6  # of a sum of squares: a unit without which no more is left has nearly all of it; ours
 
 
-def within_blocks(x: Floats, y: Floats, block: Ints, unit: Ints, of_ranks: bool = False) -> tuple[float, Floats]:
-    """Pearson's r of x and y (n,) less their means of each block, or of their ranks; and r without each unit in turn.
+@dataclass(frozen=True)
+class _Sums:
+    """Of each share, the runs of one unit in one block: n, a, b, aa, bb, ab (6, shares); its unit, its block."""
 
-    Units may lie across blocks. Runs with a missing value are left out; NaN where nothing is left, or a value is
-    infinite. Cost O(n): the sums of a block without a unit are the block's less the unit's share of it; a unit that
-    has nearly all of a sum is left out in full.
+    each: Floats
+    unit: Ints
+    block: Ints
+
+    def of_blocks(self, weights: Floats) -> Floats:
+        """The sums of each block under weights on shares (shares, B): (6, blocks, B)."""
+        order = np.argsort(self.block, kind="stable")
+        first = np.flatnonzero(np.diff(self.block[order], prepend=-1))
+        weighted = self.each[:, order, None] * weights[order]
+        return np.asarray(np.add.reduceat(weighted, first, axis=1))
+
+
+def within_blocks(x: Floats, y: Floats, block: Ints, of_ranks: bool = False) -> float:
+    """Pearson's r of x and y (n,) less their means of each block, or of their ranks.
+
+    Runs with a missing value are left out; NaN where nothing is left, or a value is infinite. Cost O(n).
     """
     there = ~(np.isnan(x) | np.isnan(y))
     if not there.any() or not (of_ranks or np.isfinite([x[there], y[there]]).all()):
-        return float("nan"), np.zeros(0)
+        return float("nan")
     vectors = [stats.rankdata(v[there]) if of_ranks else v[there] for v in (x, y)]
-    of_run, of_block = (np.unique(c[there], return_inverse=True)[1].reshape(-1) for c in (unit, block))
+    of_block = np.unique(block[there], return_inverse=True)[1].reshape(-1)
     a, b = (_centred(v, of_block) for v in vectors)
-    shares, share = np.unique(np.stack([of_run, of_block]), axis=1, return_inverse=True)
-    whose, home = shares  # of each share its unit and its block
-    weights = (np.ones(len(a)), a, b, a * a, b * b, a * b)
-    sums: Floats = np.stack([np.bincount(share.reshape(-1), weights=w) for w in weights])
-    whole: Floats = np.stack([np.bincount(home, weights=row) for row in sums])
-    products = _about_mean(whole)  # (3, blocks): squares of a, of b, and products
-    total = products.sum(axis=1)
-    changes = _about_mean(whole[:, home] - sums) - products[:, home]
-    rest = total[:, None] + np.stack([np.bincount(whose, weights=row) for row in changes])
-    for heavy in np.flatnonzero((rest[:2] < _HEAVY * total[:2, None]).any(axis=0)):  # the difference has no digits left
-        kept = of_run != heavy
-        c, d = (_centred(v[kept], np.unique(of_block[kept], return_inverse=True)[1].reshape(-1)) for v in vectors)
-        rest[:, heavy] = c @ c, d @ d, c @ d
-    return float(_r(total[:, None])[0]), _r(rest)
+    return float(_r(np.array([[a @ a], [b @ b], [a @ b]]))[0])
+
+
+def interval_within(
+    x: Floats, y: Floats, block: Ints, design: Design, resamples: int, seed: int, level: float = 0.95
+) -> Interval:
+    """The interval of `within_blocks` for new levels of the axes of a design, which may be those of the blocks.
+
+    Cost O(shares resamples), a share being the runs of one block that are drawn together.
+    """
+    value = within_blocks(x, y, block)
+    if not resamples or not np.isfinite(value):
+        return Interval(np.nan, np.nan)
+    there = ~(np.isnan(x) | np.isnan(y))
+    drawn, (a, b), of_block = design.where(there).resampling(), (x[there], y[there]), block[there]
+    if not drawn.axes:
+        return Interval(np.nan, np.nan, NONE)
+    sums = _sums(a, b, of_block, drawn.unit)
+    chunks = [sums.of_blocks(w[sums.unit].astype(np.float64)) for w in drawn.chunks(resamples, seed)]
+    replicates = np.concatenate([_r(_about_mean(whole).sum(axis=1)) for whole in chunks])
+    return interval(value, replicates, _leave_one_out(a, b, of_block, drawn.unit) if drawn.is_single else None, level)
+
+
+def _sums(a: Floats, b: Floats, block: Ints, unit: Ints) -> _Sums:
+    of_block = np.unique(block, return_inverse=True)[1].reshape(-1)
+    left = [_centred(v, of_block) for v in (a, b)]
+    shares, share = np.unique(np.stack([unit, of_block]), axis=1, return_inverse=True)
+    products = (np.ones(len(a)), *left, left[0] ** 2, left[1] ** 2, left[0] * left[1])
+    return _Sums(np.stack([np.bincount(share.reshape(-1), weights=w) for w in products]), shares[0], shares[1])
+
+
+def _leave_one_out(a: Floats, b: Floats, block: Ints, unit: Ints) -> Floats:
+    """r without each unit (units,), numbered from 0, as few as there are levels of an axis.
+
+    A block's sums without a unit are the block's less the unit's share; a unit that has nearly all of a sum is left out
+    in full.
+    """
+    sums = _sums(a, b, block, unit)
+    every = range(int(unit.max()) + 1)
+    weights = np.stack([sums.unit != u for u in every], axis=1).astype(np.float64)
+    rest = _about_mean(sums.of_blocks(weights)).sum(axis=1)
+    total = _about_mean(sums.of_blocks(np.ones((len(sums.unit), 1)))).sum(axis=1)
+    found = _r(rest)
+    for heavy in np.flatnonzero((rest[:2] < _HEAVY * total[:2]).any(axis=0)):  # the difference has no digits left
+        found[heavy] = within_blocks(a[unit != heavy], b[unit != heavy], block[unit != heavy])
+    return found
 
 
 def _centred(v: Floats, block: Ints) -> Floats:
@@ -52,9 +103,9 @@ def _centred(v: Floats, block: Ints) -> Floats:
 
 
 def _about_mean(sums: Floats) -> Floats:
-    """Sums of aa, bb, ab about the mean, from n, a, b, aa, bb, ab (6, m); 0 of nothing."""
+    """Sums of aa, bb, ab about the mean, from n, a, b, aa, bb, ab (6, ...); 0 of nothing."""
     n, a, b = np.maximum(sums[0], 1), sums[1], sums[2]
-    return sums[3:] - np.stack([a * a, b * b, a * b]) / n
+    return np.asarray(sums[3:] - np.stack([a * a, b * b, a * b]) / n)
 
 
 def _r(products: Floats) -> Floats:

@@ -12,14 +12,16 @@ from analysis.stopwise import stopwise
 
 TITLE = "Difference of τ_b between the first measure and each other one, and power"
 METHOD = (
-    f"Paired, with {WORDS}; networks needed: how many networks, of as many more configurations in proportion, would "
-    "show a difference of 0.1 with power 0.8 at the 0.05 level: more seeds of the same configurations do not. A sum "
-    "over layers is compared with sums, the last layer with last layers."
+    f"Paired, with {WORDS}; q: Benjamini-Hochberg's, of no difference, over the differences of one stop, sums and last "
+    "layers apart; networks needed: how many networks, of as many more levels in proportion, would show a difference "
+    "of 0.1 with power 0.8 at the 0.05 level: more seeds of the same levels do not. A sum over layers is compared with "
+    "sums, the last layer with last layers."
 )
 
 
 def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
-    """Columns: stop, target, measure (the first), than, n, configurations, delta_tau_b, se, networks_needed, note."""
+    """Columns: stop, target, measure (the first), than, n, configurations, delta_tau_b, q_bh, se, networks_needed,
+    note."""
 
     def one(kept: pd.DataFrame, target: str) -> pd.DataFrame:
         totals = trained(kept)

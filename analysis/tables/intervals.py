@@ -14,17 +14,18 @@ TITLE = "Intervals for this grid and for new levels of its axes"
 METHOD = (
     "Behind τ_b and Pearson's r the 95% interval for this grid, from {resamples} resamples of the networks of each "
     "configuration (percentiles): about other seeds of the same settings, and of few seeds narrow. New levels: the "
-    "same coefficient with the interval for other levels of the axes. Of each axis with three or more, levels are "
-    "resampled independently, and a network counts the product of its levels' counts (percentiles; pigeonhole "
-    "bootstrap, Owen 2007); hyperparameters changed together are one axis. Where a grid is not crossed, "
-    "configurations are drawn, with the intervals of the other tables. 0 inside: of this grid's / the new levels' "
-    "interval."
+    "same coefficient with the interval for other levels of the axes, on which every claim rests, as in all other "
+    "tables. Of each axis with three or more, levels are resampled independently, and a network counts the product of "
+    "its levels' counts (percentiles; pigeonhole bootstrap, Owen 2007); hyperparameters changed together are one axis; "
+    "of one such axis alone the interval is BCa, below ten levels Student's t of the jackknife. 0 inside: of this "
+    "grid's / the new levels' interval. q: Benjamini-Hochberg's, of zero for new levels, over the measures of one stop "
+    "and target."
 )
 
 
 def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
-    """Columns: stop, target, measure, n, configurations, drawn, tau_b, tau_b_levels, tau_b_holds_0, pearson,
-    pearson_levels, pearson_holds_0, note. Nothing of a stop with more than LIMIT networks."""
+    """Columns: stop, target, measure, n, configurations, drawn, tau_b, tau_b_levels, tau_b_holds_0, tau_b_q,
+    pearson, pearson_levels, pearson_holds_0, pearson_q, note. Nothing of a stop with more than LIMIT networks."""
 
     def one(kept: pd.DataFrame, target: str) -> pd.DataFrame:
         if len(kept) > LIMIT:
@@ -37,4 +38,5 @@ def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
 
 
 def _words(drawn: str) -> str:
-    return f"{drawn.count(' x ') + 1} axes" if drawn else "configurations"
+    count = drawn.count(" x ") + 1 if drawn else 0
+    return f"{count} {'axis' if count == 1 else 'axes'}" if count else "none"

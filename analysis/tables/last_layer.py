@@ -19,9 +19,9 @@ TITLE = "The last layer alone at every stop, and measures of the network"
 METHOD = (
     f"Pearson's r and τ_b of the last layer's measure, or the network's, with the gap, with {WORDS}; after: every "
     "network reparameterized (first draw); given: partial τ_b and Spearman's partial ρ with the training loss, or the "
-    "squared weight norm of the layer or network, held fixed (a partial τ_b is not 0 where only what is held fixed is "
-    "shared, ρ about 0). Loss stops compare networks first seen below one training loss, epoch stops those that "
-    "trained equally long."
+    "squared weight norm of the layer or network, held fixed (where only that is shared, a partial τ_b is not 0, and ρ "
+    "is about 0 near normality only). Loss stops compare networks first seen below one training loss, epoch stops "
+    "those that trained equally long."
 )
 _GIVEN = {"training loss": "given_loss", "squared weight norm": "given_norm"}
 _PARTIAL = {"partial_tau": "partial", "partial_spearman": "spearman"}

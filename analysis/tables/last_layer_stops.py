@@ -13,8 +13,7 @@ TITLE = "The last layer's measures, and the network's, with each gap: stop besid
 METHOD = (
     "After rescaling: every network reparameterized (first draw). ρ: Spearman's partial coefficient. Within: Pearson's "
     "r of what is left when the mean of the networks that share the setting is removed; within the configuration it is "
-    f"of networks that differ in the seed alone. In brackets {WORDS}; within a setting always the latter, over the "
-    "settings that are compared in it. Loss stops "
+    f"of networks that differ in the seed alone. In brackets {WORDS}. Loss stops "
     "compare networks first seen below one training loss, epoch stops those that trained equally long."
 )
 _COEFFICIENTS = {
@@ -28,7 +27,7 @@ _ENDS = ("", ".low", ".high")
 def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
     """Columns: target, measure, coefficient, then one a stop with .low and .high; rows from `last_layer` and, within a
     setting, from `permutation`."""
-    long, parts = last_layer.build(frame, resamples), permutation.build(frame, 0)
+    long, parts = last_layer.build(frame, resamples), permutation.build(frame, 0, resamples)
     if long.attrs.get("lacks"):
         long.attrs["title"] = TITLE
         return long

@@ -14,9 +14,9 @@ TITLE = "Partial rank correlation given training loss and given the squared weig
 METHOD = (
     f"Kendall's partial τ_b and Spearman's partial ρ, with {WORDS}; "
     "τ_b beside them is of the same networks with nothing held fixed. Where a measure and the gap "
-    "share what is held fixed and nothing else, ρ is about 0 and τ_b is not. Relative flatness factors into a norm and "
-    "a confidence term, so norm and loss are held fixed, apart and together; for one layer alone, the norm is that "
-    "layer's."
+    "share what is held fixed and nothing else, τ_b is not 0, and ρ is about 0 near normality only. Relative flatness "
+    "factors into a norm and a confidence term, so norm and loss are held fixed, apart and together; for one layer "
+    "alone, the norm is that layer's."
 )
 
 

@@ -9,16 +9,17 @@ import pandas as pd
 from analysis.columns import at_stop, stops
 from analysis.exclude import STANDARD, Variants, exclude
 from analysis.statistics.coefficients import RESAMPLES
-from analysis.statistics.published import Published, compare
+from analysis.statistics.published import WIDEST, Published, compare
 from analysis.statistics.resample import WORDS
 from analysis.stopwise import lacking
 
 TITLE = "Published beside ours"
 METHOD = (
-    f"Ours with {WORDS}; agrees: the published number lies in our interval. A "
-    "statement that one measure is above others agrees where the intervals of all differences lie above zero, differs "
-    "where one lies below, and is undecided otherwise. Rules: which runs were left out, ours (default) and the "
-    "source's."
+    f"Ours with {WORDS}. Agrees: the published number lies in our interval, which holds no zero and is at most "
+    f"{WIDEST} wide; if it is not so, uninformative; outside, ours is lower, or higher. A phrase agrees where the "
+    "whole interval is as small as it says, differs where none of it is. That one measure is above others agrees where "
+    "the intervals of all differences lie above zero, differs where one lies below (Benjamini-Hochberg's q below .05). "
+    "Rules: which runs were left out, ours (default) and the source's."
 )
 NEEDS = "published numbers (analysis/studies/<study>.yaml: published)"
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from .adapter import Call
 from .batches import Inputs, apply, count_samples
 from .holding import Places, check_model, kept
 
@@ -22,8 +23,17 @@ class Network:
     afterwards, whatever happens inside. Memory: one more copy of the weights.
     """
 
-    def __init__(self, model: nn.Module, dtype: torch.dtype | None = None, train: Iterable[str] | None = None):
-        """`train` names the parameters that need gradients (default: all); `dtype` converts a copy of the model."""
+    def __init__(
+        self,
+        model: nn.Module,
+        dtype: torch.dtype | None = None,
+        train: Iterable[str] | None = None,
+        call: Call | None = None,
+    ):
+        """`train` names the parameters that need gradients (default: all); `dtype` converts a copy of the model.
+
+        `call(model, inputs)` gives the outputs where they are not those of the model called on its inputs.
+        """
         check_model(model)
         if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
             raise ValueError(f"dtype {dtype!r} is not a floating point type of torch, such as torch.float64")
@@ -32,6 +42,7 @@ class Network:
             raise ValueError(f"{type(model).__name__} has no parameters")
         first = next(iter(named.values()))
         self.model = model
+        self._call = call
         self.device = first.device
         self.dtype = dtype or first.dtype
         self._names = set(named if train is None else train)
@@ -91,12 +102,16 @@ class Network:
         before = self._random_state()
         default = self._default_device if self._default_device.type != "cpu" else contextlib.nullcontext()
         with self._places.taken_by(self._state), default:
-            outputs = self.model(*args, **kwargs)
+            outputs = self._call(self.model, args) if self._call else self.model(*args, **kwargs)
         self.has_drawn = not all(map(torch.equal, before, self._random_state()))
         if self._overwrites is None:
             self._overwrites = any(value._version for value in (*args, *kwargs.values()))
         if not isinstance(outputs, Tensor):
-            raise ValueError(f"the model returned {type(outputs).__name__}; a tensor (n, C) of outputs is needed")
+            what = ".logits" if hasattr(outputs, "logits") else "[0]"
+            raise ValueError(
+                f"the model returned {type(outputs).__name__}; a tensor (n, C) of outputs is needed, such as by "
+                f"forward=lambda model, inputs: model(inputs){what}"
+            )
         n_samples = count_samples(inputs)
         if outputs.ndim not in (1, 2) or len(outputs) != n_samples:
             raise ValueError(f"the model's output has shape {tuple(outputs.shape)}; ({n_samples}, C) is needed")

@@ -10,9 +10,10 @@ from study.measures.registry import measure
 def inverse_margin(ctx: MeasureContext) -> float:
     """Inverse squared margin, the margin being the 10th percentile over the training set of f[y] - max_{c != y} f[c].
 
-    1 / gamma^2. Source: Jiang et al. 2020 (1912.02178), section C.2. Parameters: none. Data: training set, outputs
-    before the softmax. Fails (recorded as missing) where gamma is not positive. Deterministic. Cost: one forward
-    pass, shared.
+    1 / gamma^2. Source: Jiang et al. 2020 (1912.02178), numbering not checked; read in the public code of Dziugaite et
+    al. 2020 (`INVERSE_MARGIN`), there also where gamma is negative. Parameters: none. Data: training set, outputs
+    before the softmax. Fails (recorded as missing) where gamma is not positive. Deterministic. Cost: one forward pass,
+    shared.
     """
     own = ctx.logits.gather(1, ctx.labels[:, None])
     others = ctx.logits.scatter(1, ctx.labels[:, None], float("-inf")).amax(1, keepdim=True)
@@ -40,8 +41,9 @@ def fisher_rao_norm(ctx: MeasureContext) -> float:
 
     (L + 1) sqrt(mean_i <dloss/df(x_i), f(x_i)>^2), L the number of hidden layers; for cross-entropy the inner product
     is <p_i, f_i> - f_i[y_i]. It is the norm of Liang et al. where no layer has a bias. Source: Liang et al. 2019
-    (1711.01530), Theorem 3.1, as used by Petzka et al. 2021 (2001.00939). Parameters: none but through the outputs and
-    the depth. Data: training set, mean. Deterministic. Cost: one forward pass, shared.
+    (1711.01530), numbering not checked; read in the published code of Petzka et al. 2021 (2001.00939), which takes 6
+    for L + 1 of LeNet5 where it is 5 here: a constant factor. Parameters: none but through the outputs and the depth.
+    Data: training set, mean. Deterministic. Cost: one forward pass, shared.
     """
     import torch
 

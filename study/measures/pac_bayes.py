@@ -12,7 +12,7 @@ from study.measures.registry import Sampled, measure
 if TYPE_CHECKING:
     from torch import Tensor
 
-RISE = 0.1  # of the training error; Jiang et al. 2020
+RISE = 0.1  # of the training error, as in the public code of Dziugaite et al. 2020
 DRAWS, SAMPLES = 10, 500  # noise vectors and training samples; ours, the standard error says what they are worth
 HALVINGS = 4  # of the interval of log2 sigma, 1 wide at first; what is left is interpolated
 
@@ -22,9 +22,10 @@ def pac_bayes_flatness(ctx: MeasureContext) -> Sampled:
     """PAC-Bayes flatness: one over the largest noise variance on the weights that the training error bears.
 
     1 / sigma^2, sigma the largest with E_u[error(w + sigma u)] <= error(w) + 0.1 for u ~ N(0, I). Source: Jiang et al.
-    2020 (1912.02178), section C.5; the published code of Petzka et al. 2021 took sigma^2 for the standard deviation.
-    Parameters: all, biases too. Data: the first 500 training samples, mean. Sampled: 10 noise vectors, the same at each
-    sigma; jackknife standard error over them. Cost: about 100 passes over the samples.
+    2020 (1912.02178), numbering not checked; read in the public code of Dziugaite et al. 2020 (`PACBAYES_FLATNESS`),
+    which takes sigma^2 for the standard deviation, as does that of Petzka et al. 2021 made of it. Parameters: all,
+    biases too. Data: the first 500 training samples, mean. Sampled: 10 noise vectors, the same at each sigma; jackknife
+    standard error over them. Cost: about 100 passes over the samples.
     """
     import torch
     from torch.func import functional_call

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,17 +15,55 @@ if TYPE_CHECKING:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file beside its place, flush it to disk, rename it into place. Raises OSError (disk full, read-only)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = _part(path)
     try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        _flush(part, content)
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """Several files, all or none: every one is written beside its place and flushed before the first is renamed.
+
+    After an error (disk full, read-only, Ctrl-C) all files are as they were. What no file system gives is one rename
+    of several files: a kill or a power cut between two renames leaves new files beside old ones.
+    """
+    parts = {path: _part(path) for path in contents}
+    before = {path: path.read_bytes() if path.exists() else None for path in contents}
+    renamed: list[Path] = []
+    try:
+        for path, part in parts.items():
+            _flush(part, contents[path])
+        for path, part in parts.items():
+            renamed.append(path)  # before it is: an interrupt may come in between
+            part.replace(path)
+    except BaseException:
+        for path in renamed:
+            _put_back(path, before[path])
+        for part in parts.values():
+            part.unlink(missing_ok=True)
+        raise
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f"{path.name}.{os.getpid()}.part")
+
+
+def _flush(part: Path, content: bytes) -> None:
+    part.parent.mkdir(parents=True, exist_ok=True)
+    with part.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _put_back(path: Path, content: bytes | None) -> None:
+    if content is None:
+        path.unlink(missing_ok=True)
+    elif path.read_bytes() != content:
+        write_bytes(path, content)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 
 from analysis import differences, kendall
 from analysis.statistics.coefficients import coefficients
+from analysis.statistics.design import design
 from analysis.statistics.differences import networks_needed
 
 
@@ -17,9 +17,13 @@ def test_difference_is_that_of_the_two_taus_and_excludes_zero_for_a_clear_one(re
     table = differences(records, resamples=500).set_index("than")
     assert table.loc["hessian_trace", "delta_tau_b"] == pytest.approx(taus["relative_flatness"] - taus["hessian_trace"])
     assert table.loc["hessian_trace", "delta_tau_b.low"] > 0
+    # q and interval of one comparison say the same; over several the q is no smaller
+    assert (table["q_bh"] < 0.05).sum() <= (table["delta_tau_b.low"] > 0).sum() + (table["delta_tau_b.high"] < 0).sum()
+    alone = differences(records, labels=["relative_flatness", "hessian_trace"], resamples=500).iloc[0]
+    assert alone["q_bh"] < 0.05 and alone["q_bh"] <= table.loc["hessian_trace", "q_bh"]
     paired = table.loc["relative_flatness_normalized", "se"]
-    group = np.arange(len(records)) // 3
-    apart = [coefficients(records[f"measure.{m}"], records["gap.loss"], group, 500).replicates["tau_b"].std()
+    grid = design(records)
+    apart = [coefficients(records[f"measure.{m}"], records["gap.loss"], grid, 500).replicates["tau_b"].std()
              for m in ("relative_flatness", "relative_flatness_normalized")]  # fmt: skip
     assert paired < math.hypot(*apart)
     with pytest.raises(ValueError, match="than: nothing: allowed are relative_flatness"):

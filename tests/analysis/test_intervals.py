@@ -6,9 +6,9 @@ import pytest
 from scipy import stats
 
 from analysis.statistics.coefficients import coefficients
-from analysis.statistics.permutation import permutation
+from analysis.statistics.design import design, unrelated
 from analysis.statistics.resample import FEW, bca, interval, jackknife
-from analysis.statistics.within_groups import within_blocks
+from analysis.statistics.within_groups import interval_within
 
 
 def coverage(n_configurations: int, between: float, among_seeds: float, spread: float = 0.5) -> tuple[float, float]:
@@ -50,7 +50,7 @@ def test_with_sixteen_configurations_bca_holds_the_truth_nearly_as_often_as_it_s
         assert 0.84 < of_bca < 0.95 and of_jackknife > 0.88
 
 
-def test_within_a_setting_what_is_compared_is_left_out_not_the_configuration() -> None:
+def test_within_a_setting_the_levels_of_both_axes_are_drawn_not_the_configurations() -> None:
     """4 x 4 settings, 5 seeds; x and y have unrelated effects of both axes, so that r within the first is truly 0."""
     r = np.random.default_rng(0)
     first, second = (v.ravel() for v in np.meshgrid(np.repeat(range(4), 5), range(4), indexing="ij"))
@@ -60,12 +60,12 @@ def test_within_a_setting_what_is_compared_is_left_out_not_the_configuration() -
     for _ in range(200):
         for column in ("gen.gap", "measure.m"):
             frame[column] = r.normal(size=4)[first] + r.normal(size=4)[second] + 0.3 * r.normal(size=80)
-        row = permutation(frame, "gen.gap", blocks=["hp.a"], permutations=0).iloc[0]
         x, y = (frame[c].to_numpy() for c in ("measure.m", "gen.gap"))
-        naive = jackknife(*within_blocks(x, y, blocks, configuration))
-        hits += (row["pearson.low"] <= 0 <= row["pearson.high"]), (naive.low <= 0 <= naive.high)
-    of_settings, of_configurations = hits / 200
-    assert of_settings > 0.88 and of_configurations < 0.65, (of_settings, of_configurations)
+        for k, grid in enumerate((design(frame), unrelated(configuration))):
+            bounds = interval_within(x, y, blocks, grid, 300, 0)
+            hits[k] += bounds.low <= 0 <= bounds.high
+    of_levels, of_configurations = hits / 200
+    assert of_levels > 0.9 and of_configurations < 0.75, (of_levels, of_configurations)
 
 
 def test_the_jackknife_is_students_t_on_fishers_scale() -> None:
@@ -92,7 +92,7 @@ def test_from_ten_configurations_on_it_is_the_bootstraps() -> None:
 def test_where_there_is_no_interval_it_says_why() -> None:
     x = np.arange(5.0)
     assert "whichever" in coefficients(x, x, resamples=50).interval("tau_b").reason
-    assert "needs 3" in coefficients(x[:2], x[:2], resamples=50).interval("tau_b").reason
+    assert "no axis has three levels" in coefficients(x[:2], x[:2], resamples=50).interval("tau_b").reason
     assert "without one" in jackknife(0.5, np.array([0.4, np.nan, 0.6])).reason
     one = coefficients(np.array([0.0, 0, 0, 1]), np.arange(4.0), resamples=50)  # constant without its last run
     assert "without one" in one.interval("pearson").reason

@@ -258,6 +258,17 @@ def test_partial_spearman_is_about_0_where_only_the_control_is_shared_and_partia
     assert abs(row["partial_spearman"]) < 0.05 and row["partial_tau"] > 0.12
 
 
+@pytest.mark.parametrize(("gap", "expected"), [(lambda z: -np.exp(-2 * z), -0.16), (lambda z: np.exp(2 * z), 0.19)])
+def test_partial_spearman_is_not_0_where_far_from_normal_variables_share_the_control_alone(gap, expected):
+    """Monotone confounding: measure and gap both grow with the control, each with noise of its own."""
+    r = np.random.default_rng(0)
+    z = r.normal(size=3000)
+    x, y = np.exp(2 * z) + r.normal(size=3000), gap(z) + r.normal(size=3000)
+    frame = pd.DataFrame({"hp.a": range(3000), "hp.seed": 0, "gap.loss": y, "measure.m": x, "train.loss": z})
+    (row,) = partial(frame, resamples=0).to_dict("records")
+    assert row["partial_spearman"] == pytest.approx(expected, abs=0.03)
+
+
 def test_partial_leaves_nothing_of_a_measure_that_is_the_control(records):
     table = partial(records, resamples=200).set_index(["measure", "given"])
     own = table.loc[("train_loss", "training loss")]

@@ -8,10 +8,10 @@ import pytest
 from analysis.__main__ import main
 from analysis.exclude import STANDARD
 from analysis.statistics.correlation import correlate
-from analysis.statistics.published import Claim, Published
+from analysis.statistics.published import Claim, Published, verdict
 from analysis.studies.reader import read_shown
 from analysis.tables import published
-from analysis.verify import verify
+from analysis.verify import summary, verify
 from tests.support.synthetic import synthetic_lenet
 
 
@@ -21,41 +21,56 @@ def compare(frame, claims, resamples=2000):
 
 
 def test_a_number_in_the_interval_agrees_and_one_outside_does_not(records):
-    ours = correlate(records[records["train.converged"]]).set_index("measure").loc["relative_flatness"]
+    records["measure.close"] = records["gap.loss"] * (1 + 0.05 * np.random.default_rng(0).normal(size=len(records)))
+    ours = correlate(records[records["train.converged"]]).set_index("measure").loc["close"]
     numbers = (ours["pearson"], ours["pearson.high"] + 0.01, ours["pearson.low"] - 0.01)
-    claims = [Claim("x", "relative_flatness", "pearson", float(p)) for p in numbers]
+    claims = [Claim("x", "close", "pearson", float(p)) for p in numbers]
     rows = compare(records, claims)
     assert [r["verdict"] for r in rows] == ["agrees", "ours is lower", "ours is higher"]
     assert rows[0]["n"] == 78 and rows[0]["ours"] == pytest.approx(ours["pearson"])
 
 
-def test_phrases_are_read_as_the_file_says(records):
-    claims = (
-        Claim("weak", "distance_from_init", "pearson", "very weak", at_most=0.3),
-        Claim("weak", "relative_flatness", "pearson", "very weak", at_most=0.3),
-        Claim("first", "relative_flatness", "pearson", "highest", above=("hessian_trace", "absent")),
-        Claim("first", "hessian_trace", "pearson", "highest", above=("relative_flatness",)),
-        Claim("absent", "sharpness", "pearson", 0.5),
-    )
-    verdicts = [r["verdict"] for r in compare(records, claims, 50)]
-    assert verdicts[0] == "agrees" and verdicts[1].startswith("differs: above")
-    assert verdicts[2] == "agrees (of those measured; without absent)" and verdicts[3].startswith(
-        "differs: relative_flatness has 0."
-    )
-    assert verdicts[4] == "not measured: sharpness"
+def test_an_interval_that_holds_zero_or_is_wide_is_uninformative_unless_the_number_lies_outside():
+    claim = Claim("x", "m", "pearson", 0.5)
+    judged = {
+        (0.4, 0.2, 0.7): "agrees",
+        (0.4, 0.0, 0.7): "uninformative: holds zero",
+        (0.4, -0.2, 0.9): "uninformative: holds zero",
+        (0.6, 0.2, 0.9): "uninformative: wider than 0.6",
+        (0.1, -0.4, 0.45): "ours is lower",
+        (0.8, 0.51, 0.9): "ours is higher",
+    }
+    assert {at: verdict(claim, *at) for at in judged} == judged
+    assert verdict(claim, 0.5, np.nan, np.nan) == "no interval"
+
+
+def test_a_phrase_is_judged_by_the_whole_interval():
+    weak = Claim("x", "m", "pearson", "very weak", at_most=0.3)
+    assert verdict(weak, 0.1, -0.2, 0.3) == "agrees"
+    assert verdict(weak, 0.5, 0.31, 0.7) == verdict(weak, -0.5, -0.7, -0.31) == "differs: above 0.3 in size"
+    assert verdict(weak, 0.1, -0.2, 0.4) == verdict(weak, 0.1, -0.4, 0.1) == "uninformative: lies on both sides of 0.3"
 
 
 def test_being_above_others_is_read_from_paired_differences(records):
     """Of the runs that both measures have; the rival that is named is one that made the verdict."""
     r, gap = np.random.default_rng(0), records["gap.loss"]
-    for name, weight in (("ours", 1.0), ("same", 1.0), ("better", 0.1), ("worse", 30.0), ("few", 0.01)):
+    for name, weight in (("ours", 1.0), ("same", 1.0), ("better", 0.1), ("few", 0.01)):
         records[f"measure.{name}"] = gap + weight * gap.std() * r.normal(size=len(records))
+    records["measure.worse"] = -gap
     records.loc[~records.index.isin([0, 30, 60]), "measure.few"] = np.nan  # the highest, and nothing clear about it
     records.loc[:2, "measure.better"] = np.nan
-    asked = {"agrees": ("worse",), "undecided: same": ("worse", "same"), "differs: better": ("same", "better", "few")}
+    asked = {
+        "agrees (of those measured; without absent)": ("worse", "absent"),
+        "uninformative: same": ("worse", "same"),
+        "differs: better": ("same", "better", "few"),
+        "not measured: absent": ("absent",),
+    }
     claims = [Claim("x", "ours", "pearson", "highest", above=above) for above in asked.values()]
     for row, begin in zip(compare(records, claims, 200), asked, strict=True):
         assert row["verdict"].startswith(begin), row["verdict"]
+    assert (
+        compare(records, [Claim("absent", "sharpness", "pearson", 0.5)], 50)[0]["verdict"] == "not measured: sharpness"
+    )
 
 
 def test_swapping_two_gaps_changes_the_verdicts_number(records):
@@ -87,7 +102,8 @@ def test_the_authors_exclusions_are_a_variant_beside_ours(tmp_path):
     kappa = table.xs("Pearson of gap and kappa", level="item")["n"].unstack()
     assert (kappa["default"] - kappa["authors_2021"] == 3).all() and len(kappa) == 6
     trace = table.loc[("loss_0.01", "default", "Pearson of gap and Hessian trace, reparameterized")]
-    assert trace["verdict"] == ("agrees" if abs(trace["ours"]) <= 0.3 else "differs: above 0.3 in size")
+    phrase = Claim("", "m", "pearson", "very weak", at_most=0.3)
+    assert trace["verdict"] == verdict(phrase, trace["ours"], trace["ours.low"], trace["ours.high"])
     assert not table["verdict"].str.contains("not measured").any()
 
 
@@ -109,7 +125,18 @@ def test_a_claim_that_cannot_be_judged_is_refused(fields, message):
         Claim(*fields)
 
 
-def test_verify_prints_published_beside_ours(capsys):
+def test_verify_prints_a_summary_and_with_all_every_stop(capsys):
     assert main(["verify"]) == 0
-    out = capsys.readouterr().out
-    assert "0.73" in out and "0.91" in out and "verdict" in out
+    short = capsys.readouterr().out
+    assert "0.73" in short and "0.91" in short and "uninformative" in short and "verify --all" in short
+    assert main(["verify", "--all"]) == 0
+    long = capsys.readouterr().out
+    assert "verdict" in long and "epoch_200" in long and len(long) > 2 * len(short)
+
+
+def test_the_summary_counts_every_row_once():
+    table = verify(resamples=50)
+    counted = summary(table)
+    kinds = ["agrees", "lower", "higher", "differs", "uninformative", "none"]
+    assert counted["stops"].sum() == len(table) and (counted[kinds].sum(axis=1) == counted["stops"]).all()
+    assert counted["agrees"].sum() == table["verdict"].str.startswith("agrees").sum()

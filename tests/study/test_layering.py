@@ -18,7 +18,7 @@ STUDY = (
     ("choice", "curvature", "device", "display", "names", "provenance", "seeds", "storage"),
     ("data", "loss", "models", "transforms"), ("measures", "seams"), ("config",),
     ("hyperparameter", "state", "study_file", "training"), ("grid", "measuring", "slices"),
-    ("records", "reference", "run"), ("publish", "tracking"), ("plan",), ("__main__",),
+    ("comparison", "records", "reference", "run"), ("publish", "tracking"), ("plan", "replace"), ("__main__",),
 )  # fmt: skip
 ANALYSIS = (
     ("columns",), ("exclude", "load", "vocabulary"), ("statistics",), ("selection", "stopwise"), ("drawing",),

@@ -1,5 +1,6 @@
 """Documents say what the code is today: their generated parts are those that would be written now."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,17 @@ def test_an_unknown_part_is_named(tmp_path: Path) -> None:
     path.write_text("<!-- generated: nonsense -->\n<!-- end -->\n")
     with pytest.raises(ValueError, match="'nonsense': allowed: sections, fields"):
         fill(path, pages.BLOCKS)
+
+
+def test_every_source_says_what_was_read_and_no_place_that_was_not() -> None:
+    sources = [line for line in pages.BLOCKS["catalogue"]().splitlines() if line.startswith("- Source: ")]
+    assert len(sources) == len(MEASURES)
+    said = re.compile(r"read in .*(v1|code)|: baseline of the study|, as `\w+`")
+    assert [source for source in sources if not said.search(source)] == []
+    # Nobody has read these papers' own text: a place in them was taken from memory.
+    assert [
+        source for source in sources if re.search(r"(Definition|Theorem|Lemma|[Ss]ection|[Aa]ppendix) ", source)
+    ] == []
 
 
 def test_every_field_has_a_meaning() -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from ..finding import INSTEAD, RefusedLayers
 from ..layers import Layer
 from .layout import Layout
 
@@ -40,12 +41,16 @@ class Uses:
         self.layouts = layouts
         self.n_samples = 0
         self._uses: list[list[Use]] = [[] for _ in layers]
+        self.blind: set[int] = set()  # layers that were used without gradients
 
     def recorded(self) -> contextlib.AbstractContextManager[None]:
         """A context: the forward passes inside are recorded."""
         return hooked(self.layers, self._see)
 
     def _see(self, index: int, module: nn.Module, x: Tensor, output: Tensor) -> None:
+        if not output.requires_grad:
+            self.blind.add(index)
+            return
         # The edge, not the tensor: an in-place activation after the layer moves the tensor on, the edge stays.
         self._uses[index].append(Use(module, x, get_gradient_edge(output), output.numel()))
 
@@ -117,13 +122,22 @@ class Uses:
                 raise unclear(layer, f"is given inputs of shape {tuple(use.x.shape)} for {self.n_samples} samples")
 
 
-def unclear(layer: Layer, what: str) -> ValueError:
+@dataclass(frozen=True)
+class Seen:
+    """The recorded forward pass of one chunk of the data."""
+
+    uses: Uses
+    outputs: Tensor
+    targets: Tensor
+
+
+def unclear(layer: Layer, what: str) -> RefusedLayers:
     """Of a layer whose inputs cannot be told apart by sample."""
-    return ValueError(
-        f"layer {layer.name!r} of type {type(layer.module).__name__} {what}, and which of them are a sample's "
-        f"cannot be told (an input that all samples share? tokens routed to experts?). Name the layers to measure in "
-        f"`layers`, or estimate its Hessian trace with hessian_trace."
+    why = (
+        f"of type {type(layer.module).__name__} {what}, and which of them are a sample's cannot be told (an input that "
+        f"all samples share? tokens routed to experts?)"
     )
+    return RefusedLayers({layer.name: why}, INSTEAD)
 
 
 @contextlib.contextmanager

@@ -11,10 +11,10 @@ import pytest
 
 from analysis.columns import configurations
 from analysis.statistics.coefficients import Coefficients, coefficients
+from analysis.statistics.design import design, drawn_levels
 from analysis.statistics.differences import difference, paired
 from analysis.statistics.intervals import drawn_runs, intervals, this_grid
-from analysis.statistics.pigeonhole import crossed, drawn_levels, new_levels
-from analysis.statistics.resample import bca, percentile
+from analysis.statistics.resample import percentile
 from analysis.tables import intervals as table
 from tests.reference import statistics as brute
 
@@ -49,12 +49,12 @@ def assert_equal_to_loops(got: Coefficients, x: list[float], y: list[float], wei
 def test_new_levels_equal_loops_over_weighted_pairs(seed, few, monkeypatch):
     """A run counts the product of its levels' counts, of the two axes that have three levels; by cells and by runs."""
     monkeypatch.setattr("analysis.statistics.weighted._FEW", few)
-    monkeypatch.setattr("analysis.statistics.pigeonhole._CHUNK", 7)
+    monkeypatch.setattr("analysis.statistics.design._CHUNK", 7)
     x, y, grid = awkward(seed)
     frame = frame_of(x, y, grid)
-    got = new_levels(x, y, crossed(frame), configurations(frame), resamples=15, seed=seed)
+    got = coefficients(x, y, design(frame), resamples=15, seed=seed)
     left, right, first, second = brute.complete(x.tolist(), y.tolist(), grid[0].tolist(), grid[1].tolist())
-    draws = drawn_levels([4, 3], 15, seed)
+    draws = [drawn_levels(np.zeros(n, dtype=np.int64), place, 15, seed) for place, n in enumerate((4, 3))]
     weights = np.array([draws[0][f] * draws[1][s] for f, s in zip(first, second, strict=True)])
     assert got.resampled == ("hp.a", "hp.b") and got.n == len(left)
     assert_equal_to_loops(got, left, right, weights)
@@ -77,41 +77,73 @@ def test_this_grid_equals_loops_over_runs_drawn_from_their_configuration(seed, m
 
 
 def test_axes_of_as_many_levels_are_drawn_apart_and_each_evenly():
-    first, second = drawn_levels([4, 4], 4000, 0)
+    first, second = (drawn_levels(np.zeros(4, dtype=np.int64), place, 4000, 0) for place in (0, 1))
     assert (first.sum(axis=0) == 4).all() and abs(np.corrcoef(first[0], second[0])[0, 1]) < 0.05
     assert first.mean(axis=1) == pytest.approx(1, abs=0.05) and first.var(axis=1) == pytest.approx(0.75, abs=0.08)
 
 
-def test_a_grid_that_is_not_crossed_has_the_interval_over_configurations_and_says_so(records):
-    gap, x, group = records["gap.loss"], records["measure.hessian_trace"], configurations(records)
-    assert sorted(crossed(records)) == ["hp.batch_size", "hp.init_gain", "hp.lr"]
-    for kept in (records["hp.lr"] == 0.01, records["hp.lr"] < 0.1):
-        part = records[kept & (records["hp.batch_size"] == 8)].reset_index(drop=True)
-        (row,) = intervals(part, labels=["hessian_trace"], resamples=200).to_dict("records")
-        usual = coefficients(
-            part["measure.hessian_trace"], part["gap.loss"], configurations(part), resamples=200
-        ).interval("tau_b")
-        assert row["drawn"] == "" and (row["tau_b_levels.low"], row["tau_b_levels.high"]) == (usual.low, usual.high)
+def test_of_one_axis_levels_are_resampled_as_unrelated_configurations_are(records):
+    gap, x = records["gap.loss"], records["measure.hessian_trace"]
+    assert sorted(axis.name for axis in design(records).axes) == ["hp.batch_size", "hp.init_gain", "hp.lr"]
+    part = records[records["hp.batch_size"] == 8].reset_index(drop=True)
+    part = part[part["hp.lr"] < 0.1].reset_index(drop=True)  # two rates, three gains
+    (row,) = intervals(part, labels=["hessian_trace"], resamples=200).to_dict("records")
+    usual = coefficients(part["measure.hessian_trace"], part["gap.loss"], part["hp.init_gain"], resamples=200)
+    bounds = usual.interval("tau_b")
+    assert row["drawn"] == "hp.init_gain" and (row["tau_b_levels.low"], row["tau_b_levels.high"]) == (
+        bounds.low,
+        bounds.high,
+    )
     # Of the runs with a value one axis may have two levels left.
     missing = x.where((records["hp.lr"] < 0.1) & (records["hp.batch_size"] < 128))
-    assert new_levels(missing, gap, crossed(records), group, resamples=50).resampled == ()
-    assert len(new_levels(x, gap, crossed(records), group, resamples=50).resampled) == 3
+    assert coefficients(missing, gap, design(records), resamples=50).resampled == ("hp.init_gain",)
+    assert len(coefficients(x, gap, design(records), resamples=50).resampled) == 3
+
+
+def test_where_no_axis_has_three_levels_there_is_no_interval_and_it_says_so(records):
+    kept = (records["hp.lr"] < 0.1) & (records["hp.batch_size"] < 128) & (records["hp.init_gain"] < 2)
+    part = records[kept].reset_index(drop=True)
+    (row,) = intervals(part, labels=["hessian_trace"], resamples=50).to_dict("records")
+    assert row["drawn"] == "" and np.isnan(row["tau_b_levels.low"]) and np.isfinite(row["tau_b.low"])
+    assert row["tau_b_holds_0"].endswith("n/a") and "no axis has three levels" in row["note"]
+    a, b = paired(part, "gap.loss", "hessian_trace", "kappa_2019", resamples=50)
+    assert difference(a, b, "tau_b").reason == "no axis has three levels"
 
 
 def test_zipped_hyperparameters_are_one_axis_and_an_axis_of_two_levels_stays(records):
     records["hp.twice"] = 2 * records["hp.lr"]
     part = records[records["hp.init_gain"] < 2].reset_index(drop=True)
-    assert sorted(crossed(part)) == ["hp.batch_size", "hp.lr+hp.twice"]
+    assert sorted(design(part).resampling().names) == ["hp.batch_size", "hp.lr+hp.twice"]
+
+
+def test_a_nested_axis_is_drawn_within_its_parent():
+    """Three rates of each of three optimizers, crossed with three sizes: a rate counts how often both were drawn."""
+    cells = [(o, f"{o}{rate}", size) for o in "abc" for rate in range(3) for size in (1, 2, 3)]
+    columns = ["hp.optimizer", "hp.lr", "hp.size"]
+    frame = pd.DataFrame([(*cell, s) for cell in cells for s in range(2)], columns=[*columns, "hp.seed"])
+    found = design(frame)
+    optimizer, rate, size = found.axes
+    assert rate.stratum.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2] and not optimizer.stratum.any()
+    drawn = found.resampling()
+    weights = np.concatenate(list(drawn.chunks(300, 0)), axis=1)
+    of_rates = drawn_levels(rate.stratum, 1, 300, 0)
+    assert (of_rates.reshape(3, 3, 300).sum(axis=1) == 3).all()
+    of_optimizer, of_size = (drawn_levels(axis.stratum, place, 300, 0) for place, axis in ((0, optimizer), (2, size)))
+    for unit, (o, r, z) in enumerate(drawn.cells.T):
+        assert (weights[unit] == of_optimizer[o] * of_rates[r] * of_size[z]).all()
+    two = design(frame[frame["hp.optimizer"] < "c"].reset_index(drop=True)).resampling()
+    assert two.names == ("hp.lr", "hp.size")  # two optimizers stay; their rates are drawn in each
+    assert (drawn_levels(two.axes[0].stratum, 0, 50, 0).reshape(2, 3, 50).sum(axis=1) == 3).all()
 
 
 def test_two_measures_are_drawn_together_and_their_difference_has_an_interval(records):
     records.loc[7, "measure.kappa_2019"] = np.nan
-    a, b = paired(records, "gap.loss", "hessian_trace", "kappa_2019", resamples=100, levels=True)
+    a, b = paired(records, "gap.loss", "hessian_trace", "kappa_2019", resamples=100)
     assert a.n == b.n == len(records) - 1 and len(a.resampled) == 3
     bounds = difference(a, b, "tau_b")
     each = a.replicates["tau_b"] - b.replicates["tau_b"]
     assert (bounds.low, bounds.high) == pytest.approx(tuple(np.quantile(each, [0.025, 0.975])))
-    again = paired(records, "gap.loss", "kappa_2019", "kappa_2019", resamples=100, levels=True)
+    again = paired(records, "gap.loss", "kappa_2019", "kappa_2019", resamples=100)
     assert "the same in every resample" in difference(*again, "tau_b").reason
 
 
@@ -132,7 +164,7 @@ def test_the_table_has_both_intervals_of_each_stop_and_says_which_hold_zero(make
     got = table.build(frame, resamples=200)
     assert got["stop"].unique().tolist() == ["loss_0.1", "loss_0.01"]
     rows = got[(got["stop"] == "loss_0.01") & (got["target"] == "gap.loss")].set_index("measure")
-    assert set(rows["drawn"]) == {"3 axes"}
+    assert set(rows["drawn"]) == {"3 axes"} and (rows["tau_b_q"].dropna() <= 1).all()
     assert {"hessian_trace", "hessian_trace.fc3"} <= set(rows.index)
     flat = rows.loc["relative_flatness"]
     assert flat["tau_b_levels.low"] < flat["tau_b.low"] < flat["tau_b"] < flat["tau_b.high"] < flat["tau_b_levels.high"]
@@ -144,51 +176,3 @@ def test_the_table_has_both_intervals_of_each_stop_and_says_which_hold_zero(make
 def test_a_ledger_of_very_many_networks_has_no_such_table(records):
     many = pd.concat([records] * 30, ignore_index=True)
     assert "at most 2,000" in table.build(many).attrs["lacks"]
-
-
-def study(
-    r: np.random.Generator, levels: tuple[int, ...], seeds: int, relation: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """x, y and levels of one study: an effect of each level of each axis, of each cell and of each seed, shared."""
-    grid = np.repeat(np.array(list(itertools.product(*map(range, levels)))).T, seeds, axis=1)
-
-    def effects(n: int) -> np.ndarray:
-        a, b = r.normal(size=(2, n))
-        return np.stack([a, relation * a + np.sqrt(1 - relation**2) * b])
-
-    n = grid.shape[1]
-    of_axes = sum(effects(k)[:, level] for k, level in zip(levels, grid, strict=True))
-    x, y = of_axes + 0.3 * np.repeat(effects(n // seeds), seeds, axis=1) + 0.5 * effects(n)
-    return x, y, grid
-
-
-def coverage(levels: tuple[int, ...], seeds: int, relation: float, studies: int = 400) -> dict[str, float]:
-    """How often the interval for new levels holds the truth over all levels there are, and BCa that of tau-b.
-
-    All effects have one correlation r, so that in the population of levels Pearson is r and tau (2 / pi) arcsin r.
-    """
-    r, truth = np.random.default_rng(0), {"tau_b": 2 / np.pi * np.arcsin(relation), "pearson": relation}
-    hits = dict.fromkeys([*truth, "bca"], 0)
-    for _ in range(studies):
-        x, y, grid = study(r, levels, seeds, relation)
-        group = np.unique(grid, axis=1, return_inverse=True)[1].reshape(-1)
-        drawn = new_levels(x, y, {f"hp.{k}": level for k, level in enumerate(grid)}, group, resamples=400)
-        usual = coefficients(x, y, group, resamples=400)
-        bounds = {name: drawn.interval(name) for name in truth}
-        bounds["bca"] = bca(usual.point["tau_b"], usual.replicates["tau_b"], usual.jackknife["tau_b"])
-        for name, b in bounds.items():
-            hits[name] += b.low <= truth["tau_b" if name == "bca" else name] <= b.high
-    return {name: count / studies for name, count in hits.items()}
-
-
-@pytest.mark.parametrize("relation", [0.0, 0.7])
-@pytest.mark.parametrize(("levels", "seeds"), [((4, 4), 9), ((4, 4), 3), ((3, 3, 3), 4)])
-def test_the_interval_for_new_levels_holds_the_truth_of_crossed_grids_where_bca_does_not(levels, seeds, relation):
-    found = coverage(levels, seeds, relation)
-    assert found["tau_b"] >= 0.9 and found["pearson"] >= 0.9 and found["bca"] < 0.82, found
-
-
-@pytest.mark.parametrize("relation", [0.0, 0.7])
-def test_of_a_single_axis_the_jackknife_holds_the_truth(relation):
-    found = coverage((4,), 20, relation)
-    assert found["tau_b"] >= 0.9 and found["pearson"] >= 0.9, found

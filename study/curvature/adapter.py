@@ -43,6 +43,11 @@ class _Pairs:
         self.data, self.target = data, target
         self.tree: Any = None
 
+    @property
+    def sampler(self) -> Any:
+        """That of a DataLoader, which knows how many samples there are."""
+        return getattr(self.data, "sampler", None)
+
     def __iter__(self) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
         for batch in self._batches():
             inputs, targets = self._split(batch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +40,14 @@ class Batches:
     def is_repeatable(self) -> bool:
         """Whether the samples come in the same order each time: a DataLoader may shuffle."""
         return isinstance(self.source, tuple | list)
+
+    @property
+    def n_samples(self) -> int | None:
+        """How many samples there are; None where only reading them would tell."""
+        if self.is_repeatable:
+            return sum(len(targets) for _, targets in self._batches())
+        sampler = getattr(self.source, "sampler", None)
+        return len(sampler) if isinstance(sampler, Sized) else None
 
     def read(self, place: Place, n: int) -> Iterator[Batch]:
         """The batches, each tensor placed, cut into pieces of at most n samples."""

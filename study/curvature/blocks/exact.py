@@ -19,6 +19,7 @@ from ..network import Network
 from ..options import whole
 from ..own_loss import OwnLoss
 from ..passes import Passes
+from ..progress import hidden, shown
 from ..torch_losses import GivenLoss, counted, resolve_loss
 from .budget import Plan, look
 from .result import LayerCurvatures, Tally, start_tallies
@@ -42,6 +43,7 @@ def layer_curvature(
     seed: int = 0,
     forward: Forward | None = None,
     target: Target | None = None,
+    progress: bool = False,
 ) -> LayerCurvatures:
     """T^l, trace and relative flatness of each layer, by the layer's path, in network order.
 
@@ -72,6 +74,7 @@ def layer_curvature(
         forward: forward(model, inputs) gives the outputs (n, C), where the model does not give them itself.
         target: target(batch) gives the targets of a batch, where batches are not (inputs, targets); the inputs are then
             the whole batch, and a dict, a tuple or a tensor is one batch.
+        progress: say on stderr what it costs before it starts, and how many samples are done, with the time left.
 
     Cost: two forward and C - 1 backward passes to the layers' outputs, no weight gradients; exact but for rounding.
     Raises ValueError for a layer that cannot be treated exactly, naming it, and for outputs that are not (n, C).
@@ -83,7 +86,9 @@ def layer_curvature(
     pairs, call = adapted(data, forward, target)
     with Network(model, dtype, [layer.parameter for layer in found], call) as network:
         batches, passes = Batches.of(pairs), Passes()
-        job = _Job(network, batches, passes, resolved, columns, normalized, neuron_wise, memory_budget, int(seed))
+        job = _Job(
+            network, batches, passes, resolved, columns, normalized, neuron_wise, memory_budget, int(seed), progress
+        )
         if is_all:
             found, left_out = job.supported(found, left_out)
         return LayerCurvatures(
@@ -114,6 +119,7 @@ class _Job:
     neuron_wise: bool
     memory_budget: int
     seed: int
+    progress: bool
 
     def supported(self, layers: list[Layer], left_out: dict[str, str]) -> tuple[list[Layer], dict[str, str]]:
         """The layers that a look at the network finds to be measurable, and why others are not."""
@@ -143,15 +149,29 @@ class _Job:
             self.passes,
         )  # fmt: skip
         n_columns = self.loss.n_columns(plan.n_outputs)
-        if isinstance(self.columns, float):
-            run.to_tolerance(self.columns, n_columns)
-        elif isinstance(self.columns, int) and self.columns < n_columns:
-            run.sampled(self.columns, n_columns)
-        else:
-            run.complete(n_columns)
+        n_samples = self.batches.n_samples if self.progress else None
+        with shown(self._cost(plan, n_samples, n_columns), n_samples) if self.progress else hidden() as run.advance:
+            if isinstance(self.columns, float):
+                run.to_tolerance(self.columns, n_columns)
+            elif isinstance(self.columns, int) and self.columns < n_columns:
+                run.sampled(self.columns, n_columns)
+            else:
+                run.complete(n_columns)
         for tally, is_exact in zip(tallies, verification.exact, strict=True):
             tally.exact = is_exact
         yield from ((tally, run.n_samples, run.count) for tally in tallies)
+
+    def _cost(self, plan: Plan, n_samples: int | None, n_columns: int) -> str:
+        """What a measurement takes, in words."""
+        taken = min(self.columns, n_columns) if isinstance(self.columns, int) else n_columns
+        n, k = plan.chunk(taken)
+        held = min(n, n_samples or n) * plan.working(k) + plan.fixed()
+        most = "at most " if isinstance(self.columns, float) else ""
+        samples = "an unknown number of" if n_samples is None else f"{n_samples:,}"
+        return (
+            f"{len(plan.shapes)} layers, {samples} samples: {1 + self.normalized} forward and {most}{taken} backward "
+            f"passes, {min(n, n_samples or n):,} samples and {held / 2**20:,.0f} MB at a time"
+        )
 
     def _look(self, layers: list[Layer]) -> tuple[Verification, Plan]:
         inputs, _ = self.batches.head(self.network.place, 2)

@@ -17,6 +17,7 @@ from ..loss_factor import N_PROBES, Factor, Sizes, certificate, n_kept
 from ..network import Network
 from ..own_loss import OwnLoss
 from ..passes import Passes, Total
+from ..progress import Advance
 from .budget import Plan
 from .features import Moments
 from .recording import Seen, hooked
@@ -49,6 +50,7 @@ class Run:
     passes: Passes
     n_samples: int = 0
     count: float = 0.0  # what the sums are divided by: the number of samples, or of their weights
+    advance: Advance = lambda n: None  # called when so many samples are summed up
 
     def complete(self, n_columns: int) -> None:
         """All columns of every sample; of a loss that is not convex in the outputs, those of both signs."""
@@ -56,10 +58,11 @@ class Run:
         for seen in self._passes(n):
             if isinstance(self.loss, Loss):
                 self._take(seen, n_columns, k, last=True)
-                continue
-            positive, negative = self.loss.factors(seen.outputs, seen.targets)
-            self._take(seen, positive.n_columns, k, last=not negative.n_columns, factor=positive)
-            self._take(seen, negative.n_columns, k, last=True, factor=negative, sign=-1)
+            else:
+                positive, negative = self.loss.factors(seen.outputs, seen.targets)
+                self._take(seen, positive.n_columns, k, last=not negative.n_columns, factor=positive)
+                self._take(seen, negative.n_columns, k, last=True, factor=negative, sign=-1)
+            self.advance(len(seen.outputs))
 
     def sampled(self, n_random: int, n_columns: int) -> None:
         """Random mixtures, with signs of +1 and -1, of all columns."""
@@ -70,13 +73,12 @@ class Run:
             tally.is_random = True
         for seen in self._passes(n):
             done = self._take_last(seen)
-            if len(done) == len(self.tallies):
-                continue
             shape = (n_random, len(seen.outputs), n_columns)
             signs = torch.randint(2, shape, generator=self.generator, dtype=torch.float64).mul_(2).sub_(1)
             mixed = self.loss.factor(seen.outputs, seen.targets).mixed(0, signs.to(seen.outputs.device))
             for tally, phi, delta in self._back(seen, mixed, done, last=True):
                 tally.add_random(phi, delta)
+            self.advance(len(seen.outputs))
 
     def to_tolerance(self, tolerance: float, n_columns: int) -> None:
         """The columns over a threshold, which falls until the bound on the rest is within every layer's tolerance."""
@@ -120,6 +122,7 @@ class Run:
                 mixed = factor.mixed(most, noise.to(outputs.device).double())
                 for tally, phi, delta in self._back(seen, mixed, done, last=True):
                     tally.add_probes(phi, delta)
+                self.advance(n_now)
                 order = order[n_now:]
         self.passes.end()
 

@@ -63,7 +63,7 @@ class Companions:
             return
         with torch.no_grad():
             is_steady = agree(self.network(again.inputs), repeated, repeated)
-        raise ValueError(_MIXED if is_steady else _CHANCE)
+        raise ValueError(MIXED if is_steady else _CHANCE)
 
     def check_draws(self, inputs: Inputs, outputs: Tensor) -> None:
         """Raise ValueError if the call that has just been made drew random numbers which change its outputs.
@@ -77,7 +77,7 @@ class Companions:
 
 
 _SUM = "the curvature of such a network has no sum over samples"
-_MIXED = (
+MIXED = (
     "the output for a sample depends on the other samples of its batch "
     f"(a batch-norm without running statistics? a mean over the batch?): {_SUM}"
 )

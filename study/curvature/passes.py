@@ -54,6 +54,11 @@ class Passes:
         self._first: Total | None = None
         self._now: Total | None = None
 
+    @property
+    def is_first(self) -> bool:
+        """Whether no pass has ended yet."""
+        return self._first is None
+
     def begin(self) -> None:
         """A pass begins."""
         self._now = None

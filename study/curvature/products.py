@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from .adapter import Forward, Target, adapted
 from .batches import Batches, Data, Inputs, select
+from .companions import Companions
 from .loss import Loss
 from .network import Network
 from .options import whole
 from .own_loss import OwnLoss
+from .passes import Passes, Total
 from .reached import check_reached
 from .torch_losses import GivenLoss, counted, resolve_loss
 
@@ -75,6 +77,7 @@ class Curvature:
         self._kept: list[_Piece] = []  # the first chunks
         self._room = 0.0  # bytes, negative once a chunk did not fit
         self._is_whole = False  # all chunks are kept
+        self._passes, self._companions = Passes(), Companions(self.network)
         self._is_checked = False  # that autograd sees what the parameters do
 
     def __enter__(self) -> Curvature:
@@ -95,13 +98,14 @@ class Curvature:
         parts = [vectors[:, at].to(network.device, network.dtype) for at in self.slices.values()]
         parts = [part.reshape(len(part), *weight.shape) for part, weight in zip(parts, weights, strict=True)]
         total = torch.zeros(vectors.shape, dtype=torch.float64, device=network.device)
-        n_samples, count = 0, 0.0
+        count = 0.0
+        self._passes.begin()
         for piece in self._pieces(weights):
-            n_samples, count = n_samples + piece.n_samples, count + piece.count
+            self._passes.see(piece.seen)
+            count += piece.count
             for at, part in zip(self.slices.values(), piece.times(parts), strict=True):
                 total[:, at] += part.flatten(1)
-        if not n_samples:
-            raise ValueError("data holds no sample")
+        self._passes.end()
         return total / counted(count)
 
     def _pieces(self, weights: list[Tensor]) -> Iterator[_Piece]:
@@ -117,12 +121,21 @@ class Curvature:
             if not held and self._room >= 0:
                 held = self._held(select(inputs, slice(2)), targets[:2], weights)
             piece = self._piece(inputs, targets, weights)
+            self._verify(inputs, piece)
             # Each chunk's gradient is as large as the weights.
-            self._room -= held * piece.n_samples + sum(weight.nbytes for weight in weights)
+            self._room -= held * len(targets) + sum(weight.nbytes for weight in weights)
             if self._room >= 0:
                 self._kept.append(piece)
             yield piece
         self._is_whole = self._room >= 0
+
+    def _verify(self, inputs: Inputs, piece: _Piece) -> None:
+        """Raise ValueError where outputs depend on chance or on the samples beside; of the first pass."""
+        if self._passes.is_first:
+            self._companions.check_draws(inputs, piece.outputs)
+            if again := self._companions.of(inputs):
+                with torch.no_grad():
+                    self._companions.check(again, self.network(again.inputs), piece.outputs)
 
     def _held(self, inputs: Inputs, targets: Tensor, weights: list[Tensor]) -> float:
         """Bytes that the graphs of one sample hold, those of the loss and its gradient."""
@@ -135,7 +148,7 @@ class Curvature:
             times = _hessian(self.loss.sum(outputs, targets), weights)
         else:
             times = _gauss_newton(self.loss, outputs, targets, weights)
-        return _Piece(len(outputs), self.loss.count(targets), times)
+        return _Piece(outputs.detach(), Total.of(outputs), self.loss.count(targets), times)
 
 
 Times = Callable[[list[Tensor]], list[Tensor]]
@@ -145,7 +158,8 @@ Times = Callable[[list[Tensor]], list[Tensor]]
 class _Piece:
     """One chunk of the data: its products with vectors (m, *shape) of each weight, from a graph that is held."""
 
-    n_samples: int
+    outputs: Tensor
+    seen: Total
     count: float  # what the loss's sum over these samples is divided by for their mean
     times: Times
 

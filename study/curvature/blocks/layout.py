@@ -64,6 +64,12 @@ def find_layout(pair: Pair, n: tuple[int, int], rows: Tensor, at: Tensor, only: 
     return None
 
 
+def moves_others(pair: Pair, n: tuple[int, int], rows: Tensor, at: Tensor) -> bool:
+    """Whether the rows are the samples, where no layout was found: then a sample moves those of others."""
+    plain = Layout()
+    return plain.fits(pair.x, n[0]) and plain.fits(pair.again, n[1]) and agree(pair.again[at], pair.x[rows], pair.x)
+
+
 def _candidates(pair: Pair, n: int, n_again: int) -> Iterator[Layout]:
     """The one axis that is as many times as long as there are more samples, in both ways of taking several rows."""
     if pair.x.ndim != pair.again.ndim or not pair.x.numel():

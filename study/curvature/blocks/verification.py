@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from ..batches import Inputs
-from ..companions import Again, Companions, agree
+from ..companions import MIXED, Again, Companions, agree
 from ..finding import INSTEAD, RefusedLayers
 from ..layers import Layer
 from ..network import Network
 from ..passes import noise
 from ..reached import UNSEEN, unseen
 from .contraction import Shape
-from .layout import Layout, Pair, find_layout
+from .layout import Layout, Pair, find_layout, moves_others
 from .linearity import hessian_is_gauss_newton
 from .recording import Use, Uses, unclear
 
@@ -135,6 +135,8 @@ class Verification:
                 continue
             pair = Pair(use.module, use.x, other.x, (other.delta[0], other.delta[1]))
             layout = find_layout(pair, n, again.rows, again.at, only)
+            if layout is None and moves_others(pair, n, again.rows, again.at):
+                raise ValueError(MIXED)
             if layout is None:
                 raise unclear(layer, f"is given inputs of shape {tuple(use.x.shape)} for {n[0]} samples")
             found.append(layout)

@@ -66,6 +66,10 @@ def with_lstm() -> nn.Module:
     return Recurrent()
 
 
+def traced() -> nn.Module:
+    return torch.jit.trace(nn.Linear(4, 3), torch.randn(2, 4))
+
+
 def held(model: nn.Module) -> list:
     """Every object that the modules hold, and what stands in the tensors."""
     found: list = []
@@ -164,9 +168,8 @@ def test_weights_without_numbers_are_named(model: nn.Module, message: str) -> No
 @pytest.mark.filterwarnings("ignore:.torch.jit.trace. is (deprecated|not supported)")
 @pytest.mark.filterwarnings("ignore:.torch.jit.trace_method. is deprecated")
 def test_a_traced_network_is_named() -> None:
-    inner = torch.jit.trace(nn.Linear(4, 3), torch.randn(2, 4))
     with pytest.raises(ValueError, match=r"'0' of the model is a module of torch\.jit"):
-        layer_curvature(nn.Sequential(inner), (torch.randn(6, 4), torch.zeros(6, dtype=torch.long)))
+        layer_curvature(nn.Sequential(traced()), (torch.randn(6, 4), torch.zeros(6, dtype=torch.long)))
 
 
 def test_the_default_device_is_the_models_own_affair() -> None:

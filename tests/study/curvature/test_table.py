@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from study.curvature import layer_curvature
 from tests.reference.curvature import gauss_newton_block, hessian_block, mean_loss, trace_matrix
-from tests.study.curvature import networks, test_losses, test_real_networks
+from tests.study.curvature import networks, test_left_as_found, test_losses, test_real_networks, test_verified
 from tests.study.curvature.test_refusals import Functional, Scaled
 
 README = (Path(__file__).parents[3] / "study/curvature/README.md").read_text()
@@ -127,6 +128,35 @@ def out_of_range() -> Iterator[Example]:
     yield given(test_losses.IGNORED, "cross_entropy", memory_budget=40_000)
 
 
+def elsewhere() -> Iterator[Example]:
+    for how in ("sequence first", "flattened", "one after another", "a sequence of samples"):
+        torch.manual_seed(0)
+        yield Example(test_verified.Tokens(how).double(), torch.randn(6, 4, dtype=torch.float64))
+
+
+def between(*functions: Callable[[Tensor], Tensor], **options: Any) -> Callable[[], Iterator[Example]]:
+    """The first layer of two, something done between them."""
+
+    def make() -> Iterator[Example]:
+        for function in functions:
+            torch.manual_seed(0)
+            x = torch.randn(8, 4, dtype=torch.float64)
+            yield Example(test_verified.Net(function).double(), x, layers=["first"], options=options)
+
+    return make
+
+
+def read_again(data: Callable[[], Any], budget: int) -> Callable[[], Iterator[Example]]:
+    """A DataLoader that is read twice: with a tolerance, and where the first pass does not fit into memory."""
+
+    def make() -> Iterator[Example]:
+        for options in ({"columns": 0.1}, {"memory_budget": budget}):
+            model = test_verified.Net(torch.relu)
+            yield Example(model, DataLoader(data(), batch_size=8), options=options)
+
+    return make
+
+
 X = torch.randn(6, 4)
 EXAMPLES: dict[str, Callable[[], Any]] = {
     "ReLU, LeakyReLU, ReLU6": cases("mlp_relu", "mlp_leaky", "mlp_relu6", "mlp_hardtanh"),
@@ -136,6 +166,7 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "one weight used twice side by side": cases("siamese"),
     "convolutions with": cases("conv2d_strided", "conv2d_padding_mode", "conv2d_groups", "conv1d", "conv3d"),
     "Linear on sequences": cases("tokens"),
+    "samples along": elsewhere,
     "the layer that gives": last_layers,
     "each loss of torch's": losses("weight_smoothed_ignored", "bce_pos_weight", "mse", "ignored_class"),
     "a loss of one's own": losses("huber", "focal", "poisson", "cauchy", "subclass"),
@@ -143,6 +174,8 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "softmax attention": layers_of("attention", "query", "key"),
     "LayerNorm or GroupNorm behind": behind(nn.LayerNorm(6), nn.GroupNorm(2, 6)),
     "one weight used twice in a row": layers_of("repeated", "shared"),
+    "instance norm, or": between(test_verified.instance_norm),
+    "an `autograd.Function`": between(test_verified.Relu.apply),
     "an operation that": behind(Unknown()),
     "Embedding, Bilinear": unsupported,
     "a weight used functionally": lambda: [Example(Functional(), X), Example(nn.Sequential(Scaled(4, 3)), X)],
@@ -151,9 +184,16 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     ],
     "a layer under": lambda: [Example(test_real_networks.Frozen(how), X) for how in ("no_grad", "inference", "detach")],
     "a model in": lambda: [Example(nn.DataParallel(nn.Linear(4, 3)), X)],
-    "batch-norm without": lambda: [
-        Example(nn.Sequential(nn.BatchNorm1d(4, track_running_stats=False), nn.Linear(4, 3)), X)
+    "batch-norm without": between(*test_verified.BESIDE.values()),
+    "dropout that": lambda: [
+        *between(lambda x: nn.functional.dropout(x, 0.05, training=True))(), Example(test_verified.Counting(), X)
     ],
+    "an input that all": lambda: [Example(test_verified.Positions(), X), Example(test_verified.Experts(), X)],
+    "a stream": read_again(test_verified.Stream, 3_000),
+    "data that differ": read_again(test_verified.Augmented, 10_000),
+    "weights on the meta": lambda: [Example(nn.Linear(4, 3, device="meta"), X)],
+    "a lazy module": lambda: [Example(nn.Sequential(nn.LazyLinear(3)), X)],
+    "a module of torch.jit": lambda: [Example(nn.Sequential(test_left_as_found.traced()), X)],
     "outputs that are not": lambda: [Example(nn.Sequential(nn.Linear(4, 3), nn.Unflatten(1, (3, 1))), X)],
     "targets that are no classes": targets_of_another_loss,
     "classes out of range": out_of_range,
@@ -182,11 +222,13 @@ def test_every_row_has_its_examples() -> None:
     assert [key_of(row) for row in ROWS] == list(EXAMPLES)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.trace(_method)?. is (deprecated|not supported)")
 @pytest.mark.parametrize("row", ROWS)
 def test_it_is_as_the_row_says(row: str) -> None:
     said = ROWS[row]
     for example in EXAMPLES[key_of(row)]():
-        arguments = (example.model, (example.x, example.targets), example.loss)
+        data = example.x if isinstance(example.x, DataLoader) else (example.x, example.targets)
+        arguments = (example.model, data, example.loss)
         options = {**example.options, **({"layers": example.layers} if example.layers else {})}
         if said not in ("hessian", "gauss_newton"):
             with pytest.raises(ValueError, match=re.escape(said)):

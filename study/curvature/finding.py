@@ -9,9 +9,9 @@ from torch import nn
 from .holding import check_model
 from .layers import BATCH_NORMS, CONVOLUTIONS, SUPPORTED, Layer
 
-_INSTEAD = (
-    f"supported are {SUPPORTED}. Name the layers to measure in `layers`, leave out all such with layers='supported', "
-    "or estimate its Hessian trace with hessian_trace."
+INSTEAD = (
+    "name the layers to measure in `layers`, leave out all such with layers='supported', or estimate its Hessian trace "
+    "with hessian_trace"
 )
 
 
@@ -59,7 +59,7 @@ def find_layers(model: nn.Module, only: Iterable[str] | None = None) -> list[Lay
     found, refused = supported_layers(model)
     wanted = _paths(model, only)
     for name in refused if wanted is None else (name for name in refused if name in wanted):
-        raise RefusedLayers({name: refused[name]}, _INSTEAD)
+        raise RefusedLayers({name: refused[name]}, f"supported are {SUPPORTED}; {INSTEAD}")
     if wanted is not None:
         held = {path: layer for layer in found for path in _paths_of(model, layer)}
         if unknown := sorted(wanted - set(held)):

@@ -18,11 +18,13 @@ from ..loss import Loss
 from ..network import Network
 from ..options import whole
 from ..own_loss import OwnLoss
+from ..passes import Passes
 from ..progress import hidden, shown
 from ..torch_losses import GivenLoss, counted, resolve_loss
 from .budget import Plan, look
 from .result import LayerCurvatures, Tally, start_tallies
 from .summation import Run
+from .verification import Verification
 
 DEFAULT_BUDGET = 2**31  # bytes; ours: T of vgg11's two layers of 4096 neurons alone takes 0.8 GB
 
@@ -84,8 +86,9 @@ def layer_curvature(
     pairs, call = adapted(data, forward, target)
     with Network(model, dtype, [layer.parameter for layer in found], call) as network:
         job = _Job(
-            network, Batches.of(pairs), resolved, columns, normalized, neuron_wise, memory_budget, int(seed), progress
-        )
+            network, Batches.of(pairs), resolved, columns, normalized, neuron_wise, memory_budget, int(seed), progress,
+            Passes(),
+        )  # fmt: skip
         if is_all:
             found, left_out = job.supported(found, left_out)
         return LayerCurvatures(
@@ -116,12 +119,13 @@ class _Job:
     memory_budget: int
     seed: int
     progress: bool
+    passes: Passes
 
     def supported(self, layers: list[Layer], left_out: dict[str, str]) -> tuple[list[Layer], dict[str, str]]:
         """The layers that a look at the network finds to be measurable, and why others are not."""
         try:
             if layers:
-                self._look(layers)
+                self._look(Verification(self.network, layers))
         except RefusedLayers as refused:
             left_out = left_out | refused.reasons
         layers = [layer for layer in layers if layer.name not in left_out]
@@ -131,16 +135,20 @@ class _Job:
 
     def measured(self, layers: list[Layer]) -> Iterator[tuple[Tally, int, float]]:
         """Each layer's sums, the number of samples and their weight; half the layers at a time if the budget asks."""
-        plan = self._look(layers)
+        verification = Verification(self.network, layers)
+        plan = self._look(verification)
         self.loss.check(self.batches.first_targets(), plan.n_outputs)
         if not plan.fits() and len(layers) > 1:
             yield from self.measured(layers[: len(layers) // 2])
             yield from self.measured(layers[len(layers) // 2 :])
             return
         weights = [self.network.parameters[layer.parameter] for layer in layers]
-        tallies = start_tallies(layers, weights, plan.exact, self.neuron_wise)
+        tallies = start_tallies(layers, weights, verification.exact, self.neuron_wise)
         generator = torch.Generator().manual_seed(self.seed)
-        run = Run(self.network, layers, self.batches, self.loss, plan, tallies, self.normalized, generator)
+        run = Run(
+            self.network, layers, self.batches, self.loss, plan, tallies, self.normalized, generator, verification,
+            self.passes,
+        )  # fmt: skip
         n_columns = self.loss.n_columns(plan.n_outputs)
         n_samples = self.batches.n_samples if self.progress else None
         with shown(self._cost(plan, n_samples, n_columns), n_samples) if self.progress else hidden() as run.advance:
@@ -150,6 +158,8 @@ class _Job:
                 run.sampled(self.columns, n_columns)
             else:
                 run.complete(n_columns)
+        for tally, is_exact in zip(tallies, verification.exact, strict=True):
+            tally.exact = is_exact
         yield from ((tally, run.n_samples, run.count) for tally in tallies)
 
     def _cost(self, plan: Plan, n_samples: int | None, n_columns: int) -> str:
@@ -164,9 +174,9 @@ class _Job:
             f"passes, {min(n, n_samples or n):,} samples and {held / 2**20:,.0f} MB at a time"
         )
 
-    def _look(self, layers: list[Layer]) -> Plan:
+    def _look(self, verification: Verification) -> Plan:
         inputs, _ = self.batches.head(self.network.place, 2)
-        plan = look(self.network, layers, inputs, self.memory_budget, self.neuron_wise)
+        plan = look(verification, inputs, self.memory_budget, self.neuron_wise)
         if isinstance(self.loss, OwnLoss):
             return replace(plan, saved=plan.saved + self.loss.held_bytes(plan.n_outputs))
         return plan

@@ -16,11 +16,13 @@ from ..loss import Loss
 from ..loss_factor import N_PROBES, Factor, Sizes, certificate, n_kept
 from ..network import Network
 from ..own_loss import OwnLoss
+from ..passes import Passes, Total
 from ..progress import Advance
 from .budget import Plan
 from .features import Moments
-from .recording import Seen, Uses, hooked
+from .recording import Seen, hooked
 from .result import Tally
+from .verification import Verification
 
 # With a tolerance, samples are sorted by the columns that they need within this many chunks.
 _SORTED_CHUNKS = 16
@@ -44,6 +46,8 @@ class Run:
     tallies: list[Tally]
     normalized: bool
     generator: torch.Generator
+    verification: Verification
+    passes: Passes
     n_samples: int = 0
     count: float = 0.0  # what the sums are divided by: the number of samples, or of their weights
     advance: Advance = lambda n: None  # called when so many samples are summed up
@@ -97,9 +101,11 @@ class Run:
         """Samples that need about as many columns go together; what each leaves out is probed."""
         self.n_samples, self.count = 0, 0.0
         n, _ = self.plan.chunk(1)
+        self.passes.begin()
         for piece, targets in self._read(_SORTED_CHUNKS * n):
             with torch.no_grad():
                 outputs = torch.cat([self.network(part) for part in cut(piece, n)])
+            self.passes.see(Total.of(outputs))
             whole = self.loss.factor(outputs, targets)
             needed = n_kept(whole.sizes(), threshold)
             order = needed.argsort(descending=True, stable=True)
@@ -118,6 +124,7 @@ class Run:
                     tally.add_probes(phi, delta)
                 self.advance(n_now)
                 order = order[n_now:]
+        self.passes.end()
 
     def _take(
         self, seen: Seen, n_columns: int, k: int, last: bool, factor: Factor | DenseFactor | None = None, sign: int = 1
@@ -156,10 +163,16 @@ class Run:
         """The recorded forward pass of each chunk, the features' scales being known before the first is handed out."""
         kept = self._first_pass(n) if self.normalized else []
         n_kept = len(kept)
+        self.passes.begin()
         while kept:
-            yield kept.pop(0)
+            seen = kept.pop(0)
+            self.passes.see(Total.of(seen.outputs))
+            yield seen
         for inputs, targets in islice(self._read(n), n_kept, None):
-            yield self._record(inputs, targets)
+            seen = self._record(inputs, targets)
+            self.passes.see(Total.of(seen.outputs))
+            yield seen
+        self.passes.end()
 
     def _first_pass(self, n: int, sizes: Sizes | None = None) -> list[Seen]:
         """Set the scales (and count column sizes); the recorded passes of the first chunks, if they come first again.
@@ -169,22 +182,27 @@ class Run:
         moments = [Moments() for _ in self.layers]
         kept: list[Seen] = []
         is_recording = sizes is None
-        with hooked(self.layers, lambda at, module, x, _: moments[at].add(self.layers[at].features(module, x))):
-            for inputs, targets in self._read(n):
-                if is_recording and 4 * (self.n_samples + n) * self.plan.saved > self.plan.budget:
-                    is_recording = False
-                    if not self.batches.is_repeatable:
-                        kept, self.n_samples, self.count = [], 0, 0.0
+        self.passes.begin()
+        for inputs, targets in self._read(n):
+            if is_recording and 4 * (self.n_samples + n) * self.plan.saved > self.plan.budget:
+                is_recording = False
+                if not self.batches.is_repeatable:
+                    kept, self.n_samples, self.count = [], 0, 0.0
+            with hooked(self.layers, lambda at, module, x, _: moments[at].add(self.layers[at].features(module, x))):
                 if is_recording:
-                    kept.append(self._record(inputs, targets))
-                    continue
-                with torch.no_grad():
-                    outputs = self.network(inputs)
-                if sizes:
-                    if not outputs.isfinite().all():
-                        raise ValueError("the model's outputs are not finite: no tolerance can be kept")
-                    some = torch.randperm(len(outputs), generator=self.generator)[:_COUNTED].to(outputs.device)
-                    sizes.add(self.loss.factor(outputs[some], targets[some]).sizes())
+                    uses, outputs = self.verification.recorded(inputs)
+                else:
+                    with torch.no_grad():
+                        outputs = self.network(inputs)
+            self.passes.see(Total.of(outputs))
+            if is_recording:
+                kept.append(self._verified(inputs, Seen(uses, outputs, targets)))
+            if sizes:
+                if not outputs.isfinite().all():
+                    raise ValueError("the model's outputs are not finite: no tolerance can be kept")
+                some = torch.randperm(len(outputs), generator=self.generator)[:_COUNTED].to(outputs.device)
+                sizes.add(self.loss.factor(outputs[some], targets[some]).sizes())
+        self.passes.end()
         if self.normalized:
             for tally, layer, moment in zip(self.tallies, self.layers, moments, strict=True):
                 tally.scale = moment.deviation().repeat_interleave(layer.window, 1) if moment.count else None
@@ -197,9 +215,10 @@ class Run:
             yield inputs, targets
 
     def _record(self, inputs: Inputs, targets: Tensor) -> Seen:
-        uses = Uses(self.layers)
-        with uses.recorded():
-            outputs = self.network(inputs)
-        self.n_samples += len(outputs)
-        self.count += self.loss.count(targets)
-        return Seen(uses, outputs, targets)
+        return self._verified(inputs, Seen(*self.verification.recorded(inputs), targets))
+
+    def _verified(self, inputs: Inputs, seen: Seen) -> Seen:
+        self.verification.verify(inputs, seen.uses, seen.outputs)
+        self.n_samples += len(seen.outputs)
+        self.count += self.loss.count(seen.targets)
+        return seen

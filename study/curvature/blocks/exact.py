@@ -85,10 +85,10 @@ def layer_curvature(
     found, left_out = supported_layers(model) if is_all else (find_layers(model, layers), {})
     pairs, call = adapted(data, forward, target)
     with Network(model, dtype, [layer.parameter for layer in found], call) as network:
+        batches, passes = Batches.of(pairs), Passes()
         job = _Job(
-            network, Batches.of(pairs), resolved, columns, normalized, neuron_wise, memory_budget, int(seed), progress,
-            Passes(),
-        )  # fmt: skip
+            network, batches, passes, resolved, columns, normalized, neuron_wise, memory_budget, int(seed), progress
+        )
         if is_all:
             found, left_out = job.supported(found, left_out)
         return LayerCurvatures(
@@ -112,6 +112,7 @@ class _Job:
 
     network: Network
     batches: Batches
+    passes: Passes
     loss: Loss | OwnLoss
     columns: str | int | float
     normalized: bool
@@ -119,13 +120,12 @@ class _Job:
     memory_budget: int
     seed: int
     progress: bool
-    passes: Passes
 
     def supported(self, layers: list[Layer], left_out: dict[str, str]) -> tuple[list[Layer], dict[str, str]]:
         """The layers that a look at the network finds to be measurable, and why others are not."""
         try:
             if layers:
-                self._look(Verification(self.network, layers))
+                self._look(layers)
         except RefusedLayers as refused:
             left_out = left_out | refused.reasons
         layers = [layer for layer in layers if layer.name not in left_out]
@@ -135,8 +135,7 @@ class _Job:
 
     def measured(self, layers: list[Layer]) -> Iterator[tuple[Tally, int, float]]:
         """Each layer's sums, the number of samples and their weight; half the layers at a time if the budget asks."""
-        verification = Verification(self.network, layers)
-        plan = self._look(verification)
+        verification, plan = self._look(layers)
         self.loss.check(self.batches.first_targets(), plan.n_outputs)
         if not plan.fits() and len(layers) > 1:
             yield from self.measured(layers[: len(layers) // 2])
@@ -174,9 +173,10 @@ class _Job:
             f"passes, {min(n, n_samples or n):,} samples and {held / 2**20:,.0f} MB at a time"
         )
 
-    def _look(self, verification: Verification) -> Plan:
+    def _look(self, layers: list[Layer]) -> tuple[Verification, Plan]:
         inputs, _ = self.batches.head(self.network.place, 2)
+        verification = Verification(self.network, layers)
         plan = look(verification, inputs, self.memory_budget, self.neuron_wise)
         if isinstance(self.loss, OwnLoss):
-            return replace(plan, saved=plan.saved + self.loss.held_bytes(plan.n_outputs))
-        return plan
+            plan = replace(plan, saved=plan.saved + self.loss.held_bytes(plan.n_outputs))
+        return verification, plan

@@ -122,15 +122,6 @@ class Uses:
                 raise unclear(layer, f"is given inputs of shape {tuple(use.x.shape)} for {self.n_samples} samples")
 
 
-def unclear(layer: Layer, what: str) -> RefusedLayers:
-    """Of a layer whose inputs cannot be told apart by sample."""
-    why = (
-        f"of type {type(layer.module).__name__} {what}, and which of them are a sample's cannot be told (an input that "
-        f"all samples share? tokens routed to experts?)"
-    )
-    return RefusedLayers({layer.name: why}, INSTEAD)
-
-
 @dataclass(frozen=True)
 class Seen:
     """The recorded forward pass of one chunk of the data."""
@@ -138,6 +129,15 @@ class Seen:
     uses: Uses
     outputs: Tensor
     targets: Tensor
+
+
+def unclear(layer: Layer, what: str) -> RefusedLayers:
+    """Of a layer whose inputs cannot be told apart by sample."""
+    why = (
+        f"of type {type(layer.module).__name__} {what}, and which of them are a sample's cannot be told (an input that "
+        f"all samples share? tokens routed to experts?)"
+    )
+    return RefusedLayers({layer.name: why}, INSTEAD)
 
 
 @contextlib.contextmanager

@@ -215,9 +215,11 @@ class Run:
             yield inputs, targets
 
     def _record(self, inputs: Inputs, targets: Tensor) -> Seen:
-        return self._verified(inputs, Seen(*self.verification.recorded(inputs), targets))
+        uses, outputs = self.verification.recorded(inputs)
+        return self._verified(inputs, Seen(uses, outputs, targets))
 
     def _verified(self, inputs: Inputs, seen: Seen) -> Seen:
+        """A forward pass that has just been recorded, verified and counted."""
         self.verification.verify(inputs, seen.uses, seen.outputs)
         self.n_samples += len(seen.outputs)
         self.count += self.loss.count(seen.targets)

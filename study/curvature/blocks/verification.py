@@ -28,6 +28,11 @@ from .recording import Use, Uses, unclear
 _BACKWARD = 2  # chunks whose samples go backward, the look's own among them
 _BACKWARD_EVERY = 1024  # samples after which another one's do: a tenth of LeNet5's time if each did
 
+_ELSEWHERE = (
+    "cannot be treated exactly: its weight acts on the output otherwise than through the module (used functionally, or "
+    "a forward of its own)"
+)
+
 
 class Verification:
     """Of some layers of a network, one chunk after another; ValueError for what has no exact curvature.
@@ -41,7 +46,7 @@ class Verification:
         self.companions = Companions(network)
         self.weights = [network.parameters[layer.parameter] for layer in layers]
         self.exact = [True] * len(layers)
-        self.layouts: Sequence[Sequence[Layout | None]] | None = None
+        self.layouts: list[list[Layout | None]] | None = None
         self.shapes: list[Shape | None] = [None] * len(layers)
         self._n_backward = self._n_since = 0
 
@@ -82,9 +87,9 @@ class Verification:
 
     def _backward(self, again: Again, uses: Uses, outputs: Tensor, repeated_uses: Uses, repeated: Tensor) -> None:
         """Find the layouts, and verify gradients and linearity, on samples that were run again."""
-        generator, n = self.companions.generator, len(repeated)
+        generator = self.companions.generator
         direction = torch.randn(repeated.shape, generator=generator, dtype=torch.float64)
-        only = int(torch.randint(n, (), generator=generator))
+        only = int(torch.randint(len(repeated), (), generator=generator))
         direction = direction.to(repeated.device, repeated.dtype)
         alone = torch.zeros_like(direction)
         alone[only] = direction[only]
@@ -92,31 +97,31 @@ class Verification:
         if repeated.requires_grad:
             gradients = torch.autograd.grad(repeated, self.weights, direction, create_graph=True, allow_unused=True)
             repeated_uses.backward(repeated, torch.stack([direction, alone]))
-        refused = self._unseen(again, repeated_uses, gradients)
-        layouts: list[Sequence[Layout | None]] = [() for _ in self.layers]
+        refused = self._blind(again.inputs, gradients, repeated_uses) if self._n_backward == 1 else {}
+        layouts: list[list[Layout | None]] = []
+        for at, layer in enumerate(self.layers):
+            layouts.append([None] * len(repeated_uses.of(at)))
+            try:
+                n = len(outputs), len(repeated)
+                layouts[at] = self._layouts(layer, uses.of(at), repeated_uses.of(at), again, n, only)
+            except RefusedLayers as error:
+                refused = error.reasons | refused
         self.layouts = repeated_uses.layouts = layouts
         for at, (layer, gradient) in enumerate(zip(self.layers, gradients, strict=True)):
-            if layer.name in refused:
-                continue
-            try:
-                pair = uses.of(at), repeated_uses.of(at)
-                layouts[at] = self._layouts(layer, *pair, again, (len(outputs), n), only)
-                self._check_gradient(at, repeated_uses, gradient)
-            except RefusedLayers as error:
-                refused |= error.reasons
             self.exact[at] = self.exact[at] and self._is_linear(gradient, self.weights[at])
+            if layer.name not in refused and not self._sums_up(at, repeated_uses, gradient):
+                refused[layer.name] = f"of type {type(layer.module).__name__} {_ELSEWHERE}"
         if refused:
-            raise RefusedLayers(refused, INSTEAD)
+            raise RefusedLayers(
+                {layer.name: refused[layer.name] for layer in self.layers if layer.name in refused}, INSTEAD
+            )
 
-    def _unseen(self, again: Again, uses: Uses, gradients: Sequence[Tensor | None]) -> dict[str, str]:
-        """Why layers cannot be measured that act on the outputs where autograd does not see it."""
-        silent = [layer.parameter for layer, gradient in zip(self.layers, gradients, strict=True) if gradient is None]
-        names = {*unseen(self.network, again.inputs, silent), *(self.layers[at].parameter for at in uses.blind)}
-        return {
-            layer.name: f"of type {type(layer.module).__name__} {UNSEEN}"
-            for layer in self.layers
-            if layer.parameter in names
-        }
+    def _blind(self, inputs: Inputs, gradients: Sequence[Tensor | None], uses: Uses) -> dict[str, str]:
+        """The layers on which the outputs depend where autograd does not see it."""
+        silent = [layer.parameter for layer, found in zip(self.layers, gradients, strict=True) if found is None]
+        blind = {*unseen(self.network, inputs, silent), *(self.layers[at].parameter for at in uses.blind)}
+        found = [layer for layer in self.layers if layer.parameter in blind]
+        return {layer.name: f"of type {type(layer.module).__name__} {UNSEEN}" for layer in found}
 
     def _layouts(
         self, layer: Layer, uses: list[Use], repeated: list[Use], again: Again, n: tuple[int, int], only: int
@@ -135,21 +140,15 @@ class Verification:
             found.append(layout)
         return found
 
-    def _check_gradient(self, at: int, uses: Uses, gradient: Tensor | None) -> None:
-        """The layer's G, summed over samples, must be the gradient that autograd gives for its weight."""
+    def _sums_up(self, at: int, uses: Uses, gradient: Tensor | None) -> bool:
+        """Whether the layer's G, summed over samples, is the gradient that autograd gives for its weight."""
         layer, weight = self.layers[at], self.weights[at]
         ours = torch.zeros_like(layer.flatten(weight))
         for phi, delta in uses.joined(at, uses.n_samples):
-            each = torch.einsum("ngop,ngdp->god", delta[:, 0], phi)
-            ours = each.flatten(0, 1)
+            ours = torch.einsum("ngop,ngdp->god", delta[:, 0], phi).flatten(0, 1)
             self.shapes[at] = Shape(phi.shape[1], len(ours), phi.shape[2], phi.shape[3])
         expected = torch.zeros_like(ours) if gradient is None else layer.flatten(gradient.detach())
-        if (ours - expected).norm() > min(10 * noise(ours), 0.1) * (ours.norm() + expected.norm()):
-            why = (
-                f"of type {type(layer.module).__name__} cannot be treated exactly: its weight acts on the output "
-                f"otherwise than through the module (used functionally, or a forward of its own)"
-            )
-            raise RefusedLayers({layer.name: why})
+        return not bool((ours - expected).norm() > min(10 * noise(ours), 0.1) * (ours.norm() + expected.norm()))
 
     def _is_linear(self, gradient: Tensor | None, weight: Tensor) -> bool:
         """Whether a combination of the outputs has, in this weight, no second derivative along a random vector.

@@ -1,4 +1,4 @@
-"""Forest plot: each measure's tau-b with the first target, with its 95% interval by configuration."""
+"""Forest plot: each measure's tau-b with the first target, with its 95% interval for new levels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from analysis.selection import with_last_layer
 from analysis.statistics.correlation import correlate
 from analysis.vocabulary import measure_words, target_words
 
-TITLE = "Kendall rank correlation of each measure with the generalization gap, 95% intervals by configuration"
+TITLE = "Kendall rank correlation of each measure with the generalization gap, 95% intervals for new levels"
 
 
 def build(frame: pd.DataFrame) -> Figure:

@@ -14,7 +14,7 @@ from analysis.selection import trained
 from analysis.statistics.correlation import correlate
 from analysis.vocabulary import measure_words, target_words
 
-TITLE = "Rank correlation with the gap, layer by layer; bars are 95% intervals by configuration"
+TITLE = "Rank correlation with the gap, layer by layer; bars are 95% intervals for new levels"
 
 
 def build(frame: pd.DataFrame) -> Figure:

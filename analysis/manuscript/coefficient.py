@@ -11,10 +11,11 @@ from analysis.columns import stops, targets
 from analysis.manuscript import networks as of_study
 from analysis.manuscript.networks import Networks, allowed
 from analysis.manuscript.number import Number, Numbers, Words
-from analysis.statistics.coefficients import RESAMPLES
+from analysis.statistics.coefficients import RESAMPLES, Coefficients
 from analysis.statistics.correlation import correlate_each
 from analysis.statistics.differences import difference as bounds_of
-from analysis.statistics.differences import paired
+from analysis.statistics.differences import p_of_no_difference, paired
+from analysis.statistics.permutation import permutation, settings
 
 
 def value(of: str | Networks, table: str, column: str, measure: str | None = None, **where: object) -> Number | Words:
@@ -56,13 +57,40 @@ def difference(
     target: str = "gap.loss",
 ) -> Number:  # fmt: skip
     """The first measure's coefficient less the second's, of the same networks, resampled together."""
-    some = of_study.networks(of)
-    frame, _ = of_study.kept(some, stop)
+    a, b = _paired(of, first, second, column, stop, target)
+    bounds = bounds_of(a, b, column)
+    return Number(a.point[column] - b.point[column], bounds.low, bounds.high)
+
+
+def p_of_difference(
+    of: str | Networks, first: str, second: str, column: str = "tau_b", stop: str | None = None,
+    target: str = "gap.loss",
+) -> float:  # fmt: skip
+    """p of no `difference`, which is below .05 where its interval leaves zero out."""
+    a, b = _paired(of, first, second, column, stop, target)
+    return p_of_no_difference(a, b, column)
+
+
+def _paired(
+    of: str | Networks, first: str, second: str, column: str, stop: str | None, target: str
+) -> tuple[Coefficients, Coefficients]:
+    frame, _ = of_study.kept(of_study.networks(of), stop)
     _check(frame, target, first, second)
     a, b = paired(frame, target, first, second)
     allowed(column, a.point)
-    bounds = bounds_of(a, b, column)
-    return Number(a.point[column] - b.point[column], bounds.low, bounds.high)
+    return a, b
+
+
+def within_setting(
+    of: str | Networks, measure: str, within: str, stop: str | None = None, target: str = "gap.loss"
+) -> Number:
+    """Pearson's r of any measure and layer of the records among networks that share a setting: its mean removed."""
+    some = of_study.networks(of)
+    frame, _ = of_study.kept(some, stop)
+    _check(frame, target, measure)
+    blocks = settings(frame)[allowed(within, settings(frame), "within")]
+    row = permutation(frame, target, [measure], blocks, 0, 0 if some.cuts else RESAMPLES).iloc[0]
+    return Number(float(row["pearson"]), float(row["pearson.low"]), float(row["pearson.high"]))
 
 
 def stops_of(of: str | Networks, kind: str = "every") -> list[str]:

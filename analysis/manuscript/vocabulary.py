@@ -13,7 +13,16 @@ import pandas as pd
 from analysis import vocabulary
 from analysis.load import InputError
 from analysis.manuscript import networks as of_study
-from analysis.manuscript.coefficient import across, at_stops, coefficient, difference, row_of, stops_of, value
+from analysis.manuscript.coefficient import (
+    across,
+    at_stops,
+    coefficient,
+    difference,
+    row_of,
+    stops_of,
+    value,
+    within_setting,
+)  # fmt: skip
 from analysis.manuscript.facts import (
     benchmark,
     count,
@@ -31,7 +40,7 @@ from analysis.manuscript.facts import (
     title,
     without,
 )  # fmt: skip
-from analysis.manuscript.layer_table import layers_at_stop, layers_by_stop
+from analysis.manuscript.layer_table import decided, layers_at_stop, layers_by_stop
 from analysis.manuscript.networks import Networks, allowed
 from analysis.manuscript.number import Number, Numbers, Words, grid
 from analysis.manuscript.wording import in_words, side_of_zero
@@ -126,9 +135,9 @@ def target_words(column: str) -> Words:
 WORDS = {
     word.__name__: word
     for word in (
-        value, across, coefficient, difference, at_stops, layers_at_stop, layers_by_stop, only, without, extreme, less,
-        parts, numbers, count, recorded, setting, settings, span, table, headline, grid, side, order, agreement, which,
-        stops_where, claim, layers_of, stops_of, measure_words, target_words, title, main_stop, published,
-        published_claims, minutes, provenance, benchmark,
+        value, across, coefficient, difference, at_stops, layers_at_stop, layers_by_stop, decided, only, without,
+        extreme, less, parts, numbers, count, recorded, setting, settings, span, table, headline, grid, side, order,
+        agreement, which, stops_where, claim, layers_of, stops_of, measure_words, target_words, title, main_stop,
+        published, published_claims, within_setting, minutes, provenance, benchmark,
     )
 }  # fmt: skip

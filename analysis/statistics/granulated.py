@@ -1,4 +1,4 @@
-"""Granulated Kendall coefficients (Jiang et al. 2020, section 2.2): agreement along one hyperparameter at a time.
+"""Granulated Kendall coefficients (Jiang et al. 2020): agreement along one hyperparameter at a time.
 
 psi_i is the mean, over all settings of the other hyperparameters, of tau along axis i; Psi is the mean of the psi_i.
 A cell (one setting of the others) in which tau is undefined counts as a NaN cell: it stays out of the mean and is

@@ -1,6 +1,6 @@
 """What the sign of a measure's difference tells about the sign of the gap's, given hyperparameters: two scores.
 
-`K` (Jiang et al. 2020, section 2.2.3): the smallest, over sets S of at most two hyperparameters (none included), of
+`K` (Jiang et al. 2020): the smallest, over sets S of at most two hyperparameters (none included), of
 I(V_m, V_g | U_S) / H(V_g | U_S). V is the sign (-1, 0, 1) of the difference in an ordered pair of two different runs,
 U_S the values of S at both, cells weighted by their share of pairs. `pgdl` is the score of the PGDL competition's
 program: sets of exactly two, every cell of equal weight, self-pairs kept, V the truth of a strict >, entropies of p +

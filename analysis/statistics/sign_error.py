@@ -22,7 +22,7 @@ from analysis.statistics.matched_pairs import Neighbours, neighbours, signs
 from analysis.statistics.means import runs_or_means
 
 Floats = NDArray[np.float64]
-MIN_SAMPLES = 12.0  # effective sample size an environment needs; Dziugaite et al. 2020, appendix
+MIN_SAMPLES = 12.0  # effective sample size an environment needs; Dziugaite et al. 2020
 DEFAULT_N_TEST = 10_000  # of SVHN's and CIFAR-10's common test subset in that study; used only where n.test is absent
 
 

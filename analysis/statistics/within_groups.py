@@ -58,7 +58,7 @@ def interval_within(
     if not resamples or not np.isfinite(value):
         return Interval(np.nan, np.nan)
     there = ~(np.isnan(x) | np.isnan(y))
-    drawn, (a, b), of_block = design.where(there).resampling(), (x[there], y[there]), block[there]
+    drawn, (a, b), of_block = design.where(there).resampling, (x[there], y[there]), block[there]
     if not drawn.axes:
         return Interval(np.nan, np.nan, NONE)
     sums = _sums(a, b, of_block, drawn.unit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -236,5 +237,5 @@ def test_in_float32_it_is_that_of_float64() -> None:
         loss, y = GIVEN[name]
         model, x = network()
         truth = layer_curvature(model, (x, y), loss)["0"].trace
-        loss = loss.float() if isinstance(loss, nn.Module) else loss
+        loss = copy.deepcopy(loss).float() if isinstance(loss, nn.Module) else loss
         assert layer_curvature(model.float(), (x.float(), y), loss)["0"].trace == pytest.approx(truth, rel=1e-4)

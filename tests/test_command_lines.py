@@ -1,5 +1,6 @@
-"""What all command lines share: `| head` ends them without a word."""
+"""What command lines share: `| head` ends them without a word; the launcher works from any folder."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,3 +22,13 @@ def test_a_reader_that_has_left_ends_a_command_quietly(command: str, tmp_path: P
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141
+
+
+def test_the_launcher_works_from_any_folder(tmp_path: Path) -> None:
+    (tmp_path / "slurm.py").write_text("raise SystemExit('the current folder was imported')\n")
+    (tmp_path / "sweep").symlink_to(ROOT / "slurm/sweep")
+    line = [str(tmp_path / "sweep"), "status", "configs/digits_mlp.yaml", "--cluster", "local"]
+    environment = {**os.environ, "STUDY_RESULTS": str(tmp_path), "STUDY_RUNS": "runs"}
+    done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1 and "digits_mlp: 0 of 108 runs trained" in done.stdout, done.stderr
+    assert f"results {tmp_path}/digits_mlp, runs {tmp_path}/runs" in done.stdout

@@ -29,9 +29,12 @@ def adapted(data: Any, forward: Forward | None, target: Target | None) -> tuple[
     for name, function in (("forward", forward), ("target", target)):
         if function is not None and not callable(function):
             raise ValueError(f"{name} is a {type(function).__name__}, not a function")
+    if not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
+        raise ValueError(f"data is a {type(data).__name__}, neither a batch nor an iterable of batches")
     pairs = _Pairs(data, target)
     call = _Call(forward, pairs)
-    if isinstance(data, tuple | list | Mapping | Tensor) or iter(data) is iter(data):
+    is_once = not hasattr(data, "__len__") and iter(data) is iter(data)  # a second reading would find nothing
+    if isinstance(data, tuple | list | Mapping | Tensor) or is_once:
         return list(pairs), call
     return pairs, call
 

@@ -172,13 +172,14 @@ def test_all_functions_take_forward_and_target() -> None:
         ("parts", {"forward": logits}, "a batch is a dict, not .*: say `target=` what it is"),
         ("flags", {"forward": logits, "target": labels}, "batches hang together in two ways"),
         ("text", {"forward": logits, "target": labels}, "without tensors"),
+        ("nothing", {"target": labels}, "data is a NoneType, neither a batch nor an iterable of batches"),
     ],
 )
 def test_batches_that_cannot_be_read_are_named(data: str, options: dict, message: str) -> None:
     model, batch = classifier()
     given = {
         "batch": batch, "parts": [batch], "flags": [{**batch, "flag": True}, {**batch, "flag": False}],
-        "text": [{"labels": "a"}],
+        "text": [{"labels": "a"}], "nothing": None,
     }  # fmt: skip
     if data == "text":
         options = {**options, "target": lambda b: torch.zeros(1)}

@@ -10,7 +10,7 @@ A library of its own: it imports nothing else of the project, is `study.curvatur
 """
 
 from .blocks.exact import layer_curvature
-from .blocks.result import LayerCurvature
+from .blocks.result import LayerCurvature, LayerCurvatures
 from .estimators import Estimate, hessian_relative_flatness, hessian_trace, hessian_trace_matrix
 from .loss import Loss
 from .products import Curvature
@@ -30,6 +30,7 @@ __all__ = [
     "Eigenvalues",
     "Estimate",
     "LayerCurvature",
+    "LayerCurvatures",
     "LayerEigenvalue",
     "Loss",
     "hessian_relative_flatness",

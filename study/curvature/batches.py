@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sized
+from dataclasses import dataclass, field
+from typing import Any
 
+import torch
 from torch import Tensor
 
 Inputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
@@ -13,11 +16,14 @@ Data = Batch | Iterable[Batch]
 Place = Callable[[Tensor], Tensor]  # to a network's device and dtype
 
 
-@dataclass(frozen=True)
+@dataclass
 class Batches:
     """Data that can be read several times in pieces of at most `n` samples."""
 
     source: Data
+    _first: Batch | None = field(default=None, repr=False)
+    # What `head` began to read, with which the next pass goes on: a stream may give its samples once.
+    _begun: Iterator[Batch] | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, data: Data) -> Batches:
@@ -26,6 +32,8 @@ class Batches:
             raise _not_data(data)
         if isinstance(data, Iterator) or _is_used_up(data):
             return cls(list(data))  # type: ignore[arg-type]  # a pair is neither
+        if isinstance(data, tuple | list) and len(data) == 2 and _is_array(data[1]):
+            return cls((_as_inputs(data[0]), _as_tensor(data[1])))
         return cls(data)
 
     @property
@@ -33,37 +41,89 @@ class Batches:
         """Whether the samples come in the same order each time: a DataLoader may shuffle."""
         return isinstance(self.source, tuple | list)
 
+    @property
+    def n_samples(self) -> int | None:
+        """How many samples there are; None where only reading them would tell."""
+        if self.is_repeatable:
+            return sum(len(targets) for _, targets in self._batches())
+        sampler = getattr(self.source, "sampler", None)
+        return len(sampler) if isinstance(sampler, Sized) else None
+
     def read(self, place: Place, n: int) -> Iterator[Batch]:
         """The batches, each tensor placed, cut into pieces of at most n samples."""
-        for inputs, targets in self._batches():
-            size = count_samples(inputs)
-            if len(targets) != size:
-                raise ValueError(f"a batch has {size} inputs and {len(targets)} targets")
+        begun, self._begun = self._begun, None
+        for inputs, targets in self._batches() if begun is None else itertools.chain([self._head()], begun):
+            size = _check_sizes(inputs, targets)
             for start in range(0, size, n):
                 piece = slice(start, start + n)
                 yield apply(select(inputs, piece), place), place(targets[piece])
 
     def head(self, place: Place, n: int) -> Batch:
         """The first n samples (fewer if the first batch has fewer); ValueError if there is no data."""
-        for batch in self.read(place, n):
-            return batch
-        raise ValueError("data holds no sample")
+        inputs, targets = self._head()
+        _check_sizes(inputs, targets)
+        return apply(select(inputs, slice(n)), place), place(targets[:n])
 
     def first_targets(self) -> Tensor:
         """All targets of the first batch."""
-        return next(targets for _, targets in self._batches())
+        return self._head()[1]
+
+    def _head(self) -> Batch:
+        if self._first is None:
+            self._begun = self._batches()
+            self._first = next((batch for batch in self._begun if len(batch[1])), None)
+        if self._first is None:
+            raise ValueError("data holds no sample")
+        return self._first
 
     def _batches(self) -> Iterator[Batch]:
         is_pair = isinstance(self.source, tuple | list) and len(self.source) == 2 and isinstance(self.source[1], Tensor)
         for batch in [self.source] if is_pair else self.source:
-            if not (isinstance(batch, tuple | list) and len(batch) == 2 and isinstance(batch[1], Tensor)):
+            if not (isinstance(batch, tuple | list) and len(batch) == 2 and _is_array(batch[1])):
                 raise _not_data(batch)
-            if not batch[1].ndim:
+            targets = _as_tensor(batch[1])
+            if not targets.ndim:
                 raise ValueError(
                     "data gives single samples, not batches: a Dataset is read through DataLoader(dataset, batch_size)"
                 )
-            inputs = tuple(batch[0]) if isinstance(batch[0], list) else batch[0]
-            yield inputs, batch[1]
+            yield _as_inputs(batch[0]), targets
+
+
+def _is_array(value: object) -> bool:
+    """Whether a value is a tensor, or a numpy array or another that gives one."""
+    return isinstance(value, Tensor) or hasattr(value, "__array__")
+
+
+def _as_tensor(value: Any) -> Tensor:
+    """A tensor as it is, an array as a tensor of the same memory where it may be written to."""
+    if isinstance(value, Tensor):
+        return value
+    if not _is_array(value):
+        raise ValueError(f"data holds a {type(value).__name__} where a tensor or an array is needed")
+    array = value.__array__()
+    try:
+        return torch.as_tensor(array if array.flags.writeable else array.copy(), device="cpu")
+    except (TypeError, ValueError) as error:  # objects and text; axes that run backwards
+        if array.dtype.kind in "biuf":
+            return torch.as_tensor(array.copy(), device="cpu")
+        raise ValueError(f"data holds an array of {array.dtype}, not of numbers") from error
+
+
+def _as_inputs(inputs: Any) -> Inputs:
+    if isinstance(inputs, dict):
+        return {name: _as_tensor(value) for name, value in inputs.items()}
+    return tuple(map(_as_tensor, inputs)) if isinstance(inputs, tuple | list) else _as_tensor(inputs)
+
+
+def _check_sizes(inputs: Inputs, targets: Tensor) -> int:
+    """The number of samples, which all inputs and the targets have."""
+    values = inputs.values() if isinstance(inputs, dict) else inputs if isinstance(inputs, tuple) else (inputs,)
+    sizes = [len(value) if value.ndim else 0 for value in values]
+    if len(set(sizes)) != 1:
+        raise ValueError(f"a batch has inputs of {', '.join(map(str, sizes))} samples; each input holds all samples")
+    if len(targets) != sizes[0]:
+        raise ValueError(f"a batch has {sizes[0]} inputs and {len(targets)} targets")
+    return sizes[0]
 
 
 def _is_used_up(data: Data) -> bool:

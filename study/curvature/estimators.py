@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from .adapter import Forward, Target
 from .batches import Data
-from .layers import find_layers, named_weights
-from .loss import Loss
+from .finding import find_layers, named_weights
+from .options import whole
 from .products import KEPT_BYTES, Curvature
+from .torch_losses import GivenLoss
 
 METHODS = ("hutchinson", "hutch++", "xtrace", "exact")
 
@@ -29,7 +32,7 @@ class Estimate:
 def hessian_trace(
     model: nn.Module,
     data: Data,
-    loss: str | Loss | nn.Module = "cross_entropy",
+    loss: GivenLoss = "cross_entropy",
     *,
     layers: Iterable[str] | None = None,
     method: str = "hutchinson",
@@ -37,6 +40,8 @@ def hessian_trace(
     kind: str = "hessian",
     seed: int = 0,
     memory_budget: int = KEPT_BYTES,
+    forward: Forward | None = None,
+    target: Target | None = None,
 ) -> dict[str, Estimate]:
     """Tr(H_l) of the weights of each layer, of whatever type, by the layer's path; biases are left out.
 
@@ -51,17 +56,19 @@ def hessian_trace(
     """
     if method not in METHODS:
         raise ValueError(f"method {method!r} is not one of {', '.join(METHODS)}")
-    if n_products < 6:
-        raise ValueError(f"n_products {n_products} is less than 6")
+    n_products = whole("n_products", n_products, 6)
     weights = named_weights(model, layers)
-    generator = torch.Generator().manual_seed(seed)
+    opened = partial(
+        Curvature, model, data, loss, kind=kind, memory_budget=memory_budget, forward=forward, target=target
+    )
+    generator = torch.Generator().manual_seed(int(seed))
     if method == "hutchinson":
         every = [name for names in weights.values() for name in names]
-        with Curvature(model, data, loss, parameters=every, kind=kind, memory_budget=memory_budget) as matrix:
+        with opened(parameters=every) as matrix:
             return _hutchinson(matrix, weights, n_products, generator)
     estimates = {}
     for path, names in weights.items():
-        with Curvature(model, data, loss, parameters=names, kind=kind, memory_budget=memory_budget) as matrix:
+        with opened(parameters=names) as matrix:
             if method == "exact" or n_products >= matrix.n:
                 trace = sum(float(block.diagonal(start).sum()) for start, block in _rows(matrix))
                 estimates[path] = Estimate(trace, 0.0, matrix.n)
@@ -73,27 +80,29 @@ def hessian_trace(
 def hessian_relative_flatness(
     model: nn.Module,
     data: Data,
-    loss: str | Loss | nn.Module = "cross_entropy",
+    loss: GivenLoss = "cross_entropy",
     *,
     layers: Iterable[str] | None = None,
     n_products: int = 30,
     kind: str = "hessian",
     seed: int = 0,
     memory_budget: int = KEPT_BYTES,
+    forward: Forward | None = None,
+    target: Target | None = None,
 ) -> dict[str, Estimate]:
     """sum_{s,s'} <w_s, w_s'> Tr(H_{s,s'}) of each layer with the true Hessian; n_products a layer, unbiased.
 
     Hutchinson's estimator with vectors V = W E, E a (d, d) matrix of signs: the mean of V^T H V is <W W^T, T>.
     `memory_budget` as in `Curvature`.
     """
-    if n_products < 2:
-        raise ValueError(f"n_products {n_products} is less than 2: a standard error needs two")
+    n_products = whole("n_products", n_products, 2)  # a standard error needs two
+    opened = partial(
+        Curvature, model, data, loss, kind=kind, memory_budget=memory_budget, forward=forward, target=target
+    )
     estimates = {}
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(int(seed))
     for layer in find_layers(model, layers):
-        with Curvature(
-            model, data, loss, parameters=[layer.parameter], kind=kind, memory_budget=memory_budget
-        ) as matrix:
+        with opened(parameters=[layer.parameter]) as matrix:
             weight = layer.flatten(matrix.network.parameters[layer.parameter].detach()).double().cpu()
             values = []
             for _ in range(n_products):
@@ -106,15 +115,20 @@ def hessian_relative_flatness(
 def hessian_trace_matrix(
     model: nn.Module,
     data: Data,
-    loss: str | Loss | nn.Module = "cross_entropy",
+    loss: GivenLoss = "cross_entropy",
     *,
     layer: str,
     kind: str = "hessian",
     memory_budget: int = KEPT_BYTES,
+    forward: Forward | None = None,
+    target: Target | None = None,
 ) -> Tensor:
     """T^l of one small layer with the true Hessian, (n_out, n_out) float64, from as many products as it has weights."""
     (found,) = find_layers(model, [layer])
-    with Curvature(model, data, loss, parameters=[found.parameter], kind=kind, memory_budget=memory_budget) as matrix:
+    opened = partial(
+        Curvature, model, data, loss, kind=kind, memory_budget=memory_budget, forward=forward, target=target
+    )
+    with opened(parameters=[found.parameter]) as matrix:
         n_out, d = found.flatten(matrix.network.parameters[found.parameter]).shape
         total = torch.zeros(n_out, n_out, dtype=torch.float64)
         for start, rows in _rows(matrix):

@@ -8,7 +8,6 @@ G = delta phi^T with delta (g, n_out / g, P) and phi (g, d, P).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -70,74 +69,6 @@ class Layer:
     def window(self) -> int:
         """How many columns of the flattened weight read the same input feature: the kernel's size, or 1."""
         return math.prod(self.module.kernel_size) if isinstance(self.module, CONVOLUTIONS) else 1
-
-
-def find_layers(model: nn.Module, only: Iterable[str] | None = None) -> list[Layer]:
-    """The layers of a network in the order of its modules, or those named in `only`.
-
-    Raises ValueError naming the path and type of a module that holds parameters of its own and is not supported.
-    """
-    wanted = _paths(model, only)
-    holders: dict[int, list[tuple[str, nn.Module]]] = {}
-    paths = []
-    for name, module in model.named_modules():
-        own = dict(module.named_parameters(recurse=False))
-        if own:
-            paths.append(name)
-        if own and _is_supported(module, own):
-            holders.setdefault(id(own["weight"]), []).append((name, module))
-        elif own and (wanted is None or name in wanted):
-            raise ValueError(
-                f"layer {name or '(the model itself)'!r} of type {type(module).__name__} holds parameters "
-                f"{', '.join(own)} and cannot be treated exactly; supported are {SUPPORTED}. "
-                f"Name the layers to measure in `layers`, or estimate its Hessian trace with hessian_trace."
-            )
-    if wanted is not None and (unknown := sorted(wanted - set(paths))):
-        raise ValueError(
-            f"layers {', '.join(map(repr, unknown))} hold no parameters; those that do: {', '.join(paths)}"
-        )
-    found = []
-    for uses in holders.values():
-        if wanted is None or any(name in wanted for name, _ in uses):
-            name = uses[0][0]
-            found.append(Layer(name, f"{name}.weight" if name else "weight", tuple(module for _, module in uses)))
-    if not found:
-        raise ValueError(f"{type(model).__name__} has no layer with a weight; supported are {SUPPORTED}")
-    return found
-
-
-def named_weights(model: nn.Module, only: Iterable[str] | None = None) -> dict[str, tuple[str, ...]]:
-    """The names of the parameters other than biases that each module holds itself, by its path; of any type of module.
-
-    A weight that several modules share belongs to the first. Raises ValueError for a path in `only` that holds none.
-    """
-    wanted = _paths(model, only)
-    found: dict[str, tuple[str, ...]] = {}
-    for name, parameter in model.named_parameters():
-        path, _, last = name.rpartition(".")
-        if "bias" not in last and parameter.numel():
-            found[path] = (*found.get(path, ()), name)
-    if wanted is None:
-        return found
-    if unknown := sorted(wanted - set(found)):
-        raise ValueError(f"layers {', '.join(map(repr, unknown))} hold no weights; those that do: {', '.join(found)}")
-    return {path: found[path] for path in found if path in wanted}
-
-
-def _paths(model: nn.Module, only: Iterable[str] | None) -> set[str] | None:
-    if not isinstance(model, nn.Module):
-        raise ValueError(f"model is a {type(model).__name__}, not a torch.nn.Module")
-    if only is None:
-        return None
-    wanted = set() if isinstance(only, str) else set(only)
-    if not wanted:
-        raise ValueError(f"layers {only!r} is not a list of at least one path of a layer")
-    return wanted
-
-
-def _is_supported(module: nn.Module, own: dict[str, nn.Parameter]) -> bool:
-    known = (nn.Linear, *CONVOLUTIONS, *BATCH_NORMS, nn.LayerNorm, nn.GroupNorm)
-    return isinstance(module, known) and "weight" in own and set(own) <= {"weight", "bias"}
 
 
 def _conv_patches(module: nn.Module, x: Tensor) -> Tensor:

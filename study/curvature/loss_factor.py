@@ -30,17 +30,18 @@ class SoftmaxFactor:
 
     p: Tensor  # (n, C) float64, falling
     order: Tensor  # (n, C): the class of each
-    scale: float  # of the loss
+    scale: float | Tensor  # of the loss, or (n, 1) of each sample
 
     @classmethod
-    def of(cls, logits: Tensor, scale: float = 1.0) -> SoftmaxFactor:
+    def of(cls, logits: Tensor, scale: float | Tensor = 1.0) -> SoftmaxFactor:
         """From the outputs (n, C) of the network."""
         order = logits.float().argsort(dim=1, descending=True, stable=True)  # any order gives a factor of all Lambda
         return cls(softmax(logits).gather(1, order), order, scale)
 
     def part(self, index: Tensor) -> SoftmaxFactor:
         """Of some of the samples."""
-        return SoftmaxFactor(self.p[index], self.order[index], self.scale)
+        scale = self.scale[index] if isinstance(self.scale, Tensor) else self.scale
+        return SoftmaxFactor(self.p[index], self.order[index], scale)
 
     def _pivots(self) -> tuple[Tensor, Tensor]:
         """a_k and a_k / q_k of the C - 1 columns."""

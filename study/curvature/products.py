@@ -11,9 +11,16 @@ from types import TracebackType
 import torch
 from torch import Tensor, nn
 
+from .adapter import Forward, Target, adapted
 from .batches import Batches, Data, Inputs, select
-from .loss import Loss, resolve_loss
+from .companions import Companions
+from .loss import Loss
 from .network import Network
+from .options import whole
+from .own_loss import OwnLoss
+from .passes import Passes, Total
+from .reached import check_reached
+from .torch_losses import GivenLoss, counted, resolve_loss
 
 KINDS = ("hessian", "gauss_newton")
 KEPT_BYTES = 2**30  # ours: a few thousand CIFAR images through a LeNet5
@@ -35,13 +42,15 @@ class Curvature:
         self,
         model: nn.Module,
         data: Data,
-        loss: str | Loss | nn.Module = "cross_entropy",
+        loss: GivenLoss = "cross_entropy",
         *,
         parameters: Iterable[str] | None = None,
         kind: str = "hessian",
         chunk: int = 256,
         dtype: torch.dtype | None = None,
         memory_budget: int = KEPT_BYTES,
+        forward: Forward | None = None,
+        target: Target | None = None,
     ) -> None:
         """`parameters` names what to differentiate by (default: all); `chunk` bounds the samples taken at once.
 
@@ -49,27 +58,27 @@ class Curvature:
         """
         if kind not in KINDS:
             raise ValueError(f"kind {kind!r} is not one of {', '.join(KINDS)}")
-        if not isinstance(chunk, int) or chunk < 1:
-            raise ValueError(f"chunk {chunk!r} is not a number of samples of at least 1")
-        if not isinstance(memory_budget, int) or memory_budget < 0:
-            raise ValueError(f"memory_budget {memory_budget!r} is not a whole number of bytes")
         named = dict(model.named_parameters())
         self.names = list(named if parameters is None else parameters)
         if unknown := sorted(set(self.names) - set(named)):
             raise ValueError(f"parameters {', '.join(unknown)} are not among {', '.join(named)}")
-        self.kind, self.chunk, self.loss = kind, chunk, resolve_loss(loss)
-        self.batches = Batches.of(data)
-        self.network = Network(model, dtype, self.names)
+        self.chunk = whole("chunk", chunk, 1, "a number of samples")
+        self.memory_budget = whole("memory_budget", memory_budget, 0, "a whole number of bytes")
+        self.kind, self.loss = kind, resolve_loss(loss)
+        pairs, call = adapted(data, forward, target)
+        self.batches = Batches.of(pairs)
+        self.network = Network(model, dtype, self.names, call)
         self.slices: dict[str, slice] = {}
         start = 0
         for name in self.names:
             self.slices[name] = slice(start, start + named[name].numel())
             start += named[name].numel()
         self.n = start
-        self.memory_budget = memory_budget
         self._kept: list[_Piece] = []  # the first chunks
         self._room = 0.0  # bytes, negative once a chunk did not fit
         self._is_whole = False  # all chunks are kept
+        self._passes, self._companions = Passes(), Companions(self.network)
+        self._is_checked = False  # that autograd sees what the parameters do
 
     def __enter__(self) -> Curvature:
         self.network.__enter__()
@@ -89,14 +98,15 @@ class Curvature:
         parts = [vectors[:, at].to(network.device, network.dtype) for at in self.slices.values()]
         parts = [part.reshape(len(part), *weight.shape) for part, weight in zip(parts, weights, strict=True)]
         total = torch.zeros(vectors.shape, dtype=torch.float64, device=network.device)
-        n_samples = 0
+        count = 0.0
+        self._passes.begin()
         for piece in self._pieces(weights):
-            n_samples += piece.n_samples
+            self._passes.see(piece.seen)
+            count += piece.count
             for at, part in zip(self.slices.values(), piece.times(parts), strict=True):
                 total[:, at] += part.flatten(1)
-        if not n_samples:
-            raise ValueError("data holds no sample")
-        return total / n_samples
+        self._passes.end()
+        return total / counted(count)
 
     def _pieces(self, weights: list[Tensor]) -> Iterator[_Piece]:
         """The chunks of the data, each with its graph; as many of the first as the budget holds are kept."""
@@ -105,15 +115,27 @@ class Curvature:
             return
         held = 0.0
         for inputs, targets in islice(self.batches.read(self.network.place, self.chunk), len(self._kept), None):
+            if not self._is_checked:
+                check_reached(self.network, select(inputs, slice(2)), self.names)
+                self._is_checked = True
             if not held and self._room >= 0:
                 held = self._held(select(inputs, slice(2)), targets[:2], weights)
             piece = self._piece(inputs, targets, weights)
+            self._verify(inputs, piece)
             # Each chunk's gradient is as large as the weights.
-            self._room -= held * piece.n_samples + sum(weight.nbytes for weight in weights)
+            self._room -= held * len(targets) + sum(weight.nbytes for weight in weights)
             if self._room >= 0:
                 self._kept.append(piece)
             yield piece
         self._is_whole = self._room >= 0
+
+    def _verify(self, inputs: Inputs, piece: _Piece) -> None:
+        """Raise ValueError where outputs depend on chance or on the samples beside; of the first pass."""
+        if self._passes.is_first:
+            self._companions.check_draws(inputs, piece.outputs)
+            if again := self._companions.of(inputs):
+                with torch.no_grad():
+                    self._companions.check(again, self.network(again.inputs), piece.outputs)
 
     def _held(self, inputs: Inputs, targets: Tensor, weights: list[Tensor]) -> float:
         """Bytes that the graphs of one sample hold, those of the loss and its gradient."""
@@ -121,48 +143,56 @@ class Curvature:
 
     def _piece(self, inputs: Inputs, targets: Tensor, weights: list[Tensor]) -> _Piece:
         outputs = self.network(inputs)
+        self.loss.check(targets, outputs.shape[1])
         if self.kind == "hessian":
-            return _hessian(self.loss.sum(outputs, targets), len(outputs), weights)
-        return _gauss_newton(self.loss, outputs, weights)
+            times = _hessian(self.loss.sum(outputs, targets), weights)
+        else:
+            times = _gauss_newton(self.loss, outputs, targets, weights)
+        return _Piece(outputs.detach(), Total.of(outputs), self.loss.count(targets), times)
+
+
+Times = Callable[[list[Tensor]], list[Tensor]]
 
 
 @dataclass(frozen=True)
 class _Piece:
     """One chunk of the data: its products with vectors (m, *shape) of each weight, from a graph that is held."""
 
-    n_samples: int
-    times: Callable[[list[Tensor]], list[Tensor]]
+    outputs: Tensor
+    seen: Total
+    count: float  # what the loss's sum over these samples is divided by for their mean
+    times: Times
 
 
 def _zeros(vectors: list[Tensor]) -> list[Tensor]:
     return [torch.zeros_like(part) for part in vectors]
 
 
-def _hessian(loss_sum: Tensor, n: int, weights: list[Tensor]) -> _Piece:
+def _hessian(loss_sum: Tensor, weights: list[Tensor]) -> Times:
     if not loss_sum.requires_grad:  # the outputs do not depend on these weights
-        return _Piece(n, _zeros)
+        return _zeros
     gradient = torch.autograd.grad(loss_sum, weights, create_graph=True, materialize_grads=True)
     live = [at for at, part in enumerate(gradient) if part.requires_grad]
     if not live:  # the loss is linear in these weights
-        return _Piece(n, _zeros)
-    return _Piece(n, lambda vectors: _batched([gradient[at] for at in live], weights, [vectors[at] for at in live]))
+        return _zeros
+    return lambda vectors: _batched([gradient[at] for at in live], weights, [vectors[at] for at in live])
 
 
-def _gauss_newton(loss: Loss, outputs: Tensor, weights: list[Tensor]) -> _Piece:
+def _gauss_newton(loss: Loss | OwnLoss, outputs: Tensor, targets: Tensor, weights: list[Tensor]) -> Times:
     # J v without forward mode: J^T u is linear in u, and its derivative in u along v is J v.
     if not outputs.requires_grad:  # the outputs do not depend on these weights
-        return _Piece(len(outputs), _zeros)
+        return _zeros
     free = torch.zeros_like(outputs, requires_grad=True)
     pulled = torch.autograd.grad(outputs, weights, free, create_graph=True, materialize_grads=True)
     live = [at for at, part in enumerate(pulled) if part.requires_grad]
     if not live:  # the outputs do not depend on these weights
-        return _Piece(len(outputs), _zeros)
+        return _zeros
 
     def times(vectors: list[Tensor]) -> list[Tensor]:
         (pushed,) = _batched([pulled[at] for at in live], [free], [vectors[at] for at in live])
-        return _batched([outputs], weights, [loss.curvature(outputs.detach(), pushed)])
+        return _batched([outputs], weights, [loss.curvature(outputs.detach(), targets, pushed)])
 
-    return _Piece(len(outputs), times)
+    return times
 
 
 def _batched(of: list[Tensor], by: list[Tensor], vectors: list[Tensor]) -> list[Tensor]:

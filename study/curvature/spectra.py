@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from .adapter import Forward, Target
 from .batches import Data
-from .layers import find_layers
-from .loss import Loss
+from .finding import find_layers
+from .options import whole
 from .products import KEPT_BYTES, Curvature
+from .torch_losses import GivenLoss
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,9 +58,10 @@ def top_eigenvalues(matrix: Curvature, k: int = 1, *, tolerance: float = 1e-4, s
     `tolerance` is relative to the eigenvalue; a float32 model cannot go under about 1e-6. Each product costs a
     pass over the data, see Curvature; the residuals say how far it got, also where the iteration gave up.
     """
-    if not 1 <= k <= matrix.n:
+    k = whole("k", k, 1)
+    if k > matrix.n:
         raise ValueError(f"k {k} is not in [1, {matrix.n}], the number of parameters")
-    start = torch.randn(matrix.n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    start = torch.randn(matrix.n, generator=torch.Generator().manual_seed(int(seed)), dtype=torch.float64)
     if not _times(matrix, start[None]).any():  # a zero matrix, with which ARPACK cannot begin
         values, vectors, count = torch.zeros(k, dtype=torch.float64), torch.eye(matrix.n, dtype=torch.float64)[:k], 1
     elif matrix.n <= max(_DENSE, k + 2):
@@ -99,23 +103,26 @@ def _arpack(matrix: Curvature, k: int, start: Tensor, tolerance: float) -> tuple
 def layer_eigenvalues(
     model: nn.Module,
     data: Data,
-    loss: str | Loss | nn.Module = "cross_entropy",
+    loss: GivenLoss = "cross_entropy",
     *,
     kind: str = "gauss_newton",
     layers: Iterable[str] | None = None,
     tolerance: float = 1e-4,
     seed: int = 0,
     memory_budget: int = KEPT_BYTES,
+    forward: Forward | None = None,
+    target: Target | None = None,
 ) -> dict[str, LayerEigenvalue]:
     """lambda_max of the block of each layer's weight, by the layer's path; see `top_eigenvalues` for the cost.
 
     `memory_budget` as in `Curvature`.
     """
+    opened = partial(
+        Curvature, model, data, loss, kind=kind, memory_budget=memory_budget, forward=forward, target=target
+    )
     results = {}
     for layer in find_layers(model, layers):
-        with Curvature(
-            model, data, loss, parameters=[layer.parameter], kind=kind, memory_budget=memory_budget
-        ) as matrix:
+        with opened(parameters=[layer.parameter]) as matrix:
             top = top_eigenvalues(matrix, tolerance=tolerance, seed=seed)
             norm = float(matrix.network.parameters[layer.parameter].detach().double().square().sum())
         results[layer.name] = LayerEigenvalue(
@@ -151,7 +158,8 @@ def spectral_density(
     Source: Golub and Meurant 2010; Ghorbani et al. 2019, 1901.10159. Sampled: mean over n_probes random vectors,
     each with n_steps products and n_steps vectors of the size of the parameters in memory (full reorthogonalization).
     """
-    generator = torch.Generator().manual_seed(seed)
+    n_probes, n_steps = whole("n_probes", n_probes, 1), whole("n_steps", n_steps, 1)
+    generator = torch.Generator().manual_seed(int(seed))
     points, weights = [], []
     for _ in range(n_probes):
         start = torch.randn(matrix.n, generator=generator, dtype=torch.float64)

@@ -57,7 +57,8 @@ def factors(name: str, n_neurons: int, key: str) -> Tensor:
 def last_two_layers(model: nn.Module) -> tuple[str, str]:
     """Paths of the two layers that are rescaled: the last nn.Linear or nn.Conv2d, and the layer or norm layer before.
 
-    Raises ValueError where there are none or something that is not positively homogeneous is in the way.
+    Raises ValueError where there are none, something that is not positively homogeneous is in the way, or the last is a
+    convolution in groups: not every neuron of it reads every channel.
     """
     from torch import nn
 
@@ -72,6 +73,10 @@ def last_two_layers(model: nn.Module) -> tuple[str, str]:
     for path, module in leaves[scaled[-1] + 1 : last]:
         if not isinstance(module, homogeneous):
             raise ValueError(f"reparameterize: {path}: {type(module).__name__} is not positively homogeneous")
+    if getattr(leaves[last][1], "groups", 1) != 1:
+        raise ValueError(
+            f"reparameterize: {leaves[last][0]}: groups {leaves[last][1].groups}: allowed: 1, as last layer"
+        )
     return leaves[scaled[-1]][0], leaves[last][0]
 
 

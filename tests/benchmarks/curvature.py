@@ -48,19 +48,18 @@ def network_case(name: str, model: nn.Module, data: tuple[Tensor, Tensor], is_sm
     }
     if is_small:
         calls["ours, without the normalized form"] = peers.ours(model, x, y, normalized=False)
-        calls["curvlinops"] = peers.curvlinops(model, x, y)
-        calls["PyHessian"] = peers.pyhessian(model, x, y)
-    if isinstance(model, nn.Sequential):
+        if _is_there("curvlinops"):
+            calls["curvlinops"] = peers.curvlinops(model, x, y)
+        if _is_there("pyhessian"):
+            calls["PyHessian"] = peers.pyhessian(model, x, y)
+    if isinstance(model, nn.Sequential) and _is_there("backpack"):
         calls["BackPACK DiagGGNExact"] = peers.backpack(model, x, y)
-    installed = {"curvlinops": "curvlinops", "PyHessian": "pyhessian", "BackPACK DiagGGNExact": "backpack"}
-    calls = {peer: call for peer, call in calls.items() if _is_there(installed.get(peer))}
     return Case(name, calls, truth, most_repeats=None if is_small else 1)
 
 
-def _is_there(package: str | None) -> bool:
-    return package is None or (
-        importlib.util.find_spec(package) is not None and not (package == "pyhessian" and torch.cuda.is_available())
-    )
+def _is_there(package: str) -> bool:
+    """Whether a peer is installed and can go here: PyHessian as published sends data to a GPU wherever there is one."""
+    return importlib.util.find_spec(package) is not None and not (package == "pyhessian" and torch.cuda.is_available())
 
 
 def last_layer(device: str) -> Case:
@@ -127,7 +126,7 @@ def main() -> None:
     torch.manual_seed(0)
     missing = [package for package in ("backpack", "curvlinops", "pyhessian") if not _is_there(package)]
     if missing:
-        print(f"not installed, left out: {', '.join(missing)} (see tests/benchmarks/requirements.txt)")
+        print(f"not installed, left out: {', '.join(missing)} (with them: make bench-curvature PEERS=1)")
     warnings.simplefilter("ignore")  # the peers' own
     cases = build(options.device)
     one = options.threads == 1 and options.device == "cpu"

@@ -1,5 +1,6 @@
 """The benchmark runs where it stands, and BackPACK, where it is installed, finds the same traces."""
 
+import importlib.util
 import json
 import math
 import sys
@@ -39,6 +40,18 @@ def test_rows_of_a_case(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:  # t
     assert [row["peer"] for row in rows] == ["ours", "Hessian by a loop"]
     assert all({"case", "peer", "time_ratio", "memory_ratio", "error"} <= row.keys() for row in rows)
     assert all(row["error"] < 1e-5 and row["seconds"] > 0 for row in rows)
+
+
+def test_peers_that_are_not_installed_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a fresh clone: nothing of theirs is imported, and the case is measured without them."""
+    for package in ("backpack", "curvlinops", "pyhessian"):
+        monkeypatch.setitem(sys.modules, package, None)  # importing it fails
+    find = importlib.util.find_spec
+    missing = {"backpack", "curvlinops", "pyhessian"}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in missing else find(name))
+    model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3))
+    case = curvature.network_case("tiny", model, (torch.randn(20, 4), torch.randint(3, (20,))), is_small=True)
+    assert [name.split(",")[0] for name in case.calls] == ["ours", "forward + backward", "ours"]
 
 
 def test_networks_have_the_shapes_of_their_data() -> None:

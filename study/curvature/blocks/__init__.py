@@ -1,7 +1,9 @@
 """What `layer_curvature` is made of: the blocks of the Gauss-Newton matrix, one a layer, summed without forming any.
 
     exact         the function itself: what was asked for
-    budget        a look at two samples: is the network what a pass supposes, and how much fits into memory?
+    budget        a look at two samples: how much fits into memory?
+    verification  is the network what a pass supposes? a few samples of each chunk are run again
+    layout        where the samples are in what a layer is given
     linearity     is the Gauss-Newton block of a layer its Hessian?
     summation     passes over the data: all columns, those that matter, or random ones
     recording     a layer's inputs, and the gradients in its outputs

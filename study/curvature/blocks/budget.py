@@ -1,19 +1,12 @@
-"""A look at the network on two samples: is it what the exact pass supposes, and how much fits into the budget?"""
+"""A look at the network on two samples: how much fits into the budget?"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
-from ..batches import Inputs, select
-from ..layers import Layer
-from ..network import Network
+from ..batches import Inputs
 from .contraction import Shape
-from .linearity import hessian_is_gauss_newton
-from .recording import Uses
+from .verification import Verification
 
 # On a CPU larger pieces fall out of the caches. Measured on LeNet5: 1.3 times slower with 2^28, 1.15 with 2^24; 1.1
 # times slower with 2^20.
@@ -33,7 +26,6 @@ class Plan:
     n_outputs: int
     outputs: tuple[int, ...]  # numbers in each layer's output
     shapes: tuple[Shape | None, ...]  # None for a layer that the outputs do not depend on
-    exact: tuple[bool, ...]
     needs_gradient: bool
     swift: int  # bytes to take through a pass at once; more would be slower
     contracted: int  # bytes to contract at once
@@ -82,67 +74,21 @@ class Plan:
         return 3 * self.budget // 4 - self.fixed() - max(self.contracted, each)
 
 
-def look(network: Network, layers: Sequence[Layer], inputs: Inputs, budget: int, needs_gradient: bool) -> Plan:
-    """Run a few samples, check what the exact pass supposes, and plan.
-
-    Raises ValueError if a sample's output depends on the others in its batch, or if a layer's weight acts
-    otherwise than through its own module (a weight used functionally, a subclass with a forward of its own).
-    """
-    uses = Uses(layers)
-    with uses.recorded():
-        outputs = network(inputs)
-    _check_independent(network, inputs, outputs)
-    weights = [network.parameters[layer.parameter] for layer in layers]
-    exact = hessian_is_gauss_newton(outputs, weights)
-    shapes = _check_gradients(layers, weights, uses, outputs)
-    saved = network.saved_bytes(lambda: network(inputs)) // len(outputs)
-    sizes = tuple(sum(use.n_outputs for use in uses.of(index)) for index in range(len(layers)))
+def look(verification: Verification, inputs: Inputs, budget: int, needs_gradient: bool) -> Plan:
+    """Run a few samples, verify what the exact pass supposes, and plan; ValueError as of `Verification`."""
+    uses, outputs = verification.recorded(inputs)
+    verification.verify(inputs, uses, outputs)
+    n_layers = len(verification.layers)
+    saved = verification.network.saved_bytes(lambda: verification.network(inputs)) // len(outputs)
     is_cpu = outputs.device.type == "cpu"
     return Plan(
         budget=budget,
         itemsize=outputs.element_size(),
         saved=saved,
         n_outputs=outputs.shape[1],
-        outputs=sizes,
-        shapes=tuple(shapes),
-        exact=tuple(exact),
+        outputs=tuple(sum(use.n_numbers for use in uses.of(at)) // len(outputs) for at in range(n_layers)),
+        shapes=tuple(verification.shapes),
         needs_gradient=needs_gradient,
         swift=_SWIFT_CPU if is_cpu else budget,
         contracted=min(_CACHE if is_cpu else budget // 4, budget // 8),
     )
-
-
-def _check_independent(network: Network, inputs: Inputs, outputs: Tensor) -> None:
-    if not outputs.isfinite().all():  # a diverged network: nothing to compare, and what follows is NaN
-        return
-    # Beside itself, not alone: a batch-norm without running statistics refuses a batch of one.
-    alone = network(select(inputs, torch.zeros(2, dtype=torch.long, device=outputs.device)))
-    if not torch.allclose(alone[:1], outputs[:1], rtol=1e-2, atol=1e-3 * float(outputs.detach().abs().max())):
-        raise ValueError(
-            "the output for a sample depends on the other samples of its batch, or on chance (a batch-norm without "
-            "running statistics? dropout in eval mode?): the curvature of such a network has no sum over samples"
-        )
-
-
-def _check_gradients(layers: Sequence[Layer], weights: list[Tensor], uses: Uses, outputs: Tensor) -> list[Shape | None]:
-    """Each layer's G, summed over samples, must be the gradient that autograd gives for its weight."""
-    direction = torch.linspace(-1, 1, outputs.numel(), device=outputs.device).cos().view_as(outputs).to(outputs.dtype)
-    true = torch.autograd.grad(outputs, weights, direction, retain_graph=True, allow_unused=True)
-    uses.backward(outputs, direction[None])
-    shapes: list[Shape | None] = []
-    tolerance = 1e-1 if outputs.element_size() < 4 else 1e-3
-    for index, (layer, gradient) in enumerate(zip(layers, true, strict=True)):
-        parts = list(uses.joined(index, len(outputs)))
-        if not parts:
-            ours = torch.zeros_like(layer.flatten(weights[index]))
-            shapes.append(None)
-        for phi, delta in parts:
-            ours = torch.einsum("nkgop,ngdp->god", delta, phi).flatten(0, 1)
-            shapes.append(Shape(phi.shape[1], len(ours), phi.shape[2], phi.shape[3]))
-        expected = torch.zeros_like(ours) if gradient is None else layer.flatten(gradient)
-        if (ours - expected).norm() > tolerance * (ours.norm() + expected.norm()):
-            raise ValueError(
-                f"layer {layer.name!r} of type {type(layer.module).__name__} cannot be treated exactly: its weight "
-                f"acts on the output otherwise than through the module (used functionally, or a forward of its own)"
-            )
-    return shapes

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from torch import Tensor
+from torch.autograd.function import BackwardCFunction
 from torch.autograd.graph import Node
 
 # Nodes of the autograd graph that are linear, almost everywhere, in all their inputs together.
@@ -24,12 +25,14 @@ _PIECEWISE_LINEAR = frozenset(
 # Nodes that are linear in each input, not in two together: a product of two things that depend on one weight is not.
 _MULTILINEAR = frozenset(
     """
-    Addbmm Addmm Addmv Baddbmm Bmm Convolution ConvolutionOverrideable CudnnBatchNorm CudnnConvolution Dot Embedding
-    Linear MiopenBatchNorm MkldnnConvolution Mm Mul Mv NativeBatchNorm PreluKernel SlowConv2D ThnnConv2D
+    Addbmm Addmm Addmv Baddbmm Bmm Convolution ConvolutionOverrideable CudnnConvolution Dot Embedding
+    Linear MkldnnConvolution Mm Mul Mv PreluKernel SlowConv2D ThnnConv2D
     """.split()  # noqa: SIM905
 )
 # Norms over the sample itself: nonlinear in their input (the first), linear in their scale and shift.
-_NORMS = ["NativeLayerNorm", "NativeGroupNorm", "FusedRmsNorm"]
+_NORMS = frozenset(["NativeLayerNorm", "NativeGroupNorm", "FusedRmsNorm"])
+# Multilinear with running statistics, such a norm with those of what they are given (also as an instance norm).
+_BATCH_NORMS = frozenset(["NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm"])
 
 
 def hessian_is_gauss_newton(outputs: Tensor, weights: Sequence[Tensor]) -> list[bool]:
@@ -56,23 +59,33 @@ def hessian_is_gauss_newton(outputs: Tensor, weights: Sequence[Tensor]) -> list[
         masks = [depends[child] for child in children]
         own = bits.get(id(getattr(node, "variable", None)), 0)
         depends[node] = _union(masks) | own
-        curved |= _curved(node.name(), masks)
+        curved |= _curved(node, masks)
     return [not curved & bits[id(weight)] for weight in weights]
 
 
-def _curved(name: str, masks: list[int]) -> int:
-    kind = re.sub(r"Backward\d*$", "", name)
+def _curved(node: Node, masks: list[int]) -> int:
+    """On which weights a node's outputs may depend otherwise than linearly."""
+    if isinstance(node, BackwardCFunction):  # somebody's autograd.Function, whatever its name
+        return _union(masks)
+    kind = re.sub(r"Backward\d*$", "", node.name())
     if kind in _PIECEWISE_LINEAR or kind.endswith("AccumulateGrad"):
         return 0
+    if kind in _BATCH_NORMS:
+        takes_running = getattr(node, "_saved_training", True) is False
+        return _in_two(masks) if takes_running else masks[0]
     if kind in _MULTILINEAR:
-        seen = both = 0
-        for mask in masks:
-            both |= seen & mask
-            seen |= mask
-        return both
+        return _in_two(masks)
     if kind == "Div":
         return masks[1]
     return masks[0] if kind in _NORMS else _union(masks)
+
+
+def _in_two(masks: list[int]) -> int:
+    seen = both = 0
+    for mask in masks:
+        both |= seen & mask
+        seen |= mask
+    return both
 
 
 def _union(masks: list[int]) -> int:

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from ..finding import INSTEAD, RefusedLayers
 from ..layers import Layer
+from .layout import Layout
 
 # Numbers in a column's gradients from which columns go back one by one on a CPU: batched, autograd takes convolutions
 # and pooling one by one all the same and copies their results together; below it, calls cost more than numbers.
@@ -24,24 +26,33 @@ class Use:
     module: nn.Module
     x: Tensor
     edge: GradientEdge
-    n_outputs: int  # numbers a sample
+    n_numbers: int  # in its output, of all samples
     delta: tuple[Tensor, ...] | None = None  # k of (n, <output shape>), None if the outputs do not depend on it
 
 
 class Uses:
-    """All uses of some layers in one forward pass, in the order of the layers."""
+    """All uses of some layers in one forward pass, in the order of the layers.
 
-    def __init__(self, layers: Sequence[Layer]) -> None:
+    `layouts` says of each use where its samples are, None of one that the outputs do not depend on.
+    """
+
+    def __init__(self, layers: Sequence[Layer], layouts: Sequence[Sequence[Layout | None]] | None = None) -> None:
         self.layers = layers
+        self.layouts = layouts
+        self.n_samples = 0
         self._uses: list[list[Use]] = [[] for _ in layers]
+        self.blind: set[int] = set()  # layers that were used without gradients
 
     def recorded(self) -> contextlib.AbstractContextManager[None]:
         """A context: the forward passes inside are recorded."""
         return hooked(self.layers, self._see)
 
     def _see(self, index: int, module: nn.Module, x: Tensor, output: Tensor) -> None:
+        if not output.requires_grad:
+            self.blind.add(index)
+            return
         # The edge, not the tensor: an in-place activation after the layer moves the tensor on, the edge stays.
-        self._uses[index].append(Use(module, x, get_gradient_edge(output), output[0].numel()))
+        self._uses[index].append(Use(module, x, get_gradient_edge(output), output.numel()))
 
     def of(self, index: int) -> list[Use]:
         """The uses of one layer."""
@@ -61,7 +72,7 @@ class Uses:
         if not uses:
             return
         edges = [use.edge for use in uses]
-        size = columns.shape[1] * sum(use.n_outputs for use in uses)
+        size = sum(use.n_numbers for use in uses)
         if columns.device.type == "cpu" and size >= _ONE_BY_ONE:
             keep = [True] * (len(columns) - 1) + [keep_graph]
             each = [
@@ -83,14 +94,50 @@ class Uses:
         Several uses of the layer stand side by side as further positions. Nothing if the outputs do not depend on it.
         """
         layer = self.layers[index]
-        live = [(use, use.delta) for use in self._uses[index] if use.delta is not None]
-        for start in range(0, len(live[0][0].x) if live else 0, n):
+        live = [(use, use.delta, layout) for use, layout in self.placed(index) if use.delta is not None]
+        for start in range(0, self.n_samples if live else 0, n):
             at = slice(start, start + n)
-            phi = [layer.patches(use.module, use.x[at]) for use, _ in live]
-            delta = [layer.deltas(use.module, torch.stack([column[at] for column in delta], 1)) for use, delta in live]
+            phi, delta = [], []
+            for use, deltas, layout in live:
+                rows = [layout.rows(value, self.n_samples, at) for value in (use.x, *deltas)]
+                phi.append(layout.folded(layer.patches(use.module, rows[0])))
+                delta.append(layout.folded(layer.deltas(use.module, torch.stack(rows[1:], 1))))
             yield (phi[0], delta[0]) if len(live) == 1 else (torch.cat(phi, -1), torch.cat(delta, -1))
-        for use, _ in live:
+        for use in self._uses[index]:
             use.delta = None
+
+    def placed(self, index: int) -> Iterator[tuple[Use, Layout]]:
+        """The uses of one layer on which outputs depend; ValueError where one is not given the rows of its layout."""
+        uses, layer = self._uses[index], self.layers[index]
+        layouts = self.layouts[index] if self.layouts else [Layout()] * len(uses)
+        if len(layouts) != len(uses):
+            raise unclear(layer, f"is used {len(layouts)} times for some samples and {len(uses)} times for others")
+        for use, layout in zip(uses, layouts, strict=True):
+            if layout is None:
+                if use.delta is not None:
+                    raise unclear(layer, "moves the outputs for some samples and not for others")
+            elif layout.fits(use.x, self.n_samples):
+                yield use, layout
+            else:
+                raise unclear(layer, f"is given inputs of shape {tuple(use.x.shape)} for {self.n_samples} samples")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The recorded forward pass of one chunk of the data."""
+
+    uses: Uses
+    outputs: Tensor
+    targets: Tensor
+
+
+def unclear(layer: Layer, what: str) -> RefusedLayers:
+    """Of a layer whose inputs cannot be told apart by sample."""
+    why = (
+        f"of type {type(layer.module).__name__} {what}, and which of them are a sample's cannot be told (an input that "
+        f"all samples share? tokens routed to experts?)"
+    )
+    return RefusedLayers({layer.name: why}, INSTEAD)
 
 
 @contextlib.contextmanager

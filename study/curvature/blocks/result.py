@@ -48,6 +48,14 @@ class LayerCurvature:
         return "hessian" if self.exact else "gauss_newton"
 
 
+class LayerCurvatures(dict[str, LayerCurvature]):
+    """The curvature of each layer by its path; `left_out` says by path why others were not measured."""
+
+    def __init__(self, layers: Mapping[str, LayerCurvature], left_out: Mapping[str, str]) -> None:
+        super().__init__(layers)
+        self.left_out = dict(left_out)
+
+
 @dataclass
 class Tally:
     """The running sums of one layer."""
@@ -66,9 +74,10 @@ class Tally:
         """Forget all sums."""
         self.sums = self.probes = None
 
-    def add(self, phi: Tensor, delta: Tensor) -> None:
-        """Take in columns of Lambda."""
-        self.sums = _added(self.sums, self._contract(phi, delta))
+    def add(self, phi: Tensor, delta: Tensor, sign: int = 1) -> None:
+        """Take in columns of Lambda, or of its negative part."""
+        sums = self._contract(phi, delta)
+        self.sums = _added(self.sums, sums if sign == 1 else sums.times(sign))
 
     def add_last(self, phi: Tensor, lambda_: tuple[Tensor, Tensor]) -> None:
         """Take in all columns of Lambda, for the layer that gives the outputs."""
@@ -105,9 +114,9 @@ class Tally:
             invariant = (scaled @ scaled.T * sums.normalized).sum()
         return [raw.trace(), (weight @ weight.T * raw).sum(), invariant]
 
-    def result(self, n_samples: int) -> LayerCurvature:
-        """The layer's curvature, means over the samples."""
-        total = self._total(n_samples)
+    def result(self, n_samples: int, count: float) -> LayerCurvature:
+        """The layer's curvature: sums over n_samples divided by `count`, their number or the sum of their weights."""
+        total = self._total(count)
         trace, flatness, invariant = (float(value) for value in self._values(total))
         norm = float(self.weight.double().square().sum())
         return LayerCurvature(
@@ -122,21 +131,21 @@ class Tally:
             weight_norm_squared=norm,
             feature_scale=None if self.scale is None else self.scale.flatten(),
             exact=self.exact,
-            error_bound=self._error_bound(n_samples),
-            standard_error=self._standard_error(n_samples, norm),
+            error_bound=self._error_bound(count),
+            standard_error=self._standard_error(count, norm),
             n_samples=n_samples,
         )
 
-    def _total(self, n_samples: int) -> Sums:
+    def _total(self, count: float) -> Sums:
         parts = [part for part in (self.sums, self.probes) if part is not None]
         if not parts:  # the outputs do not depend on the layer, or Lambda is zero
             n_out, d = self.weight.shape
             square = self.weight.new_zeros(n_out, n_out, dtype=torch.float64)
             neurons = self.weight.new_zeros(1, d, dtype=torch.float64) if self.neuron_wise else None
             return Sums(square, None if self.scale is None else square.clone(), neurons)
-        total = parts[0].times(1 / n_samples)
+        total = parts[0].times(1 / count)
         for part in parts[1:]:
-            total.add(part.times(1 / n_samples))
+            total.add(part.times(1 / count))
         return total
 
     def bound_share(self) -> float:
@@ -145,16 +154,16 @@ class Tally:
         kept = float(self.sums.raw.trace()) if self.sums else 0.0
         return certificate() * probed / (probed + kept) if probed else 0.0
 
-    def _error_bound(self, n_samples: int) -> float:
+    def _error_bound(self, count: float) -> float:
         # The truth is between the sum of the columns kept and that plus the bound, and so is the value given.
         if self.is_random and self.probes:
             return math.nan
-        return certificate() * float(self.probes.raw.trace()) / n_samples if self.probes else 0.0
+        return certificate() * float(self.probes.raw.trace()) / count if self.probes else 0.0
 
-    def _standard_error(self, n_samples: int, norm: float) -> dict[str, float] | None:
+    def _standard_error(self, count: float, norm: float) -> dict[str, float] | None:
         if not self.is_random:
             return None
-        trace, flatness, invariant = (self.variance.sqrt() / n_samples).tolist()
+        trace, flatness, invariant = (self.variance.sqrt() / count).tolist()
         return {
             "trace": trace,
             "relative_flatness": flatness,

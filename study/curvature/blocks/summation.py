@@ -10,14 +10,19 @@ import torch
 from torch import Tensor
 
 from ..batches import Batches, Inputs, cut, select
+from ..dense_factor import DenseFactor
 from ..layers import Layer
 from ..loss import Loss
 from ..loss_factor import N_PROBES, Factor, Sizes, certificate, n_kept
 from ..network import Network
+from ..own_loss import OwnLoss
+from ..passes import Passes, Total
+from ..progress import Advance
 from .budget import Plan
 from .features import Moments
-from .recording import Uses, hooked
+from .recording import Seen, hooked
 from .result import Tally
+from .verification import Verification
 
 # With a tolerance, samples are sorted by the columns that they need within this many chunks.
 _SORTED_CHUNKS = 16
@@ -36,18 +41,28 @@ class Run:
     network: Network
     layers: list[Layer]
     batches: Batches
-    loss: Loss
+    loss: Loss | OwnLoss
     plan: Plan
     tallies: list[Tally]
     normalized: bool
     generator: torch.Generator
+    verification: Verification
+    passes: Passes
     n_samples: int = 0
+    count: float = 0.0  # what the sums are divided by: the number of samples, or of their weights
+    advance: Advance = lambda n: None  # called when so many samples are summed up
 
     def complete(self, n_columns: int) -> None:
-        """All columns of every sample."""
+        """All columns of every sample; of a loss that is not convex in the outputs, those of both signs."""
         n, k = self.plan.chunk(n_columns)
-        for uses, outputs in self._passes(n):
-            self._take(uses, outputs, n_columns, k, last=True)
+        for seen in self._passes(n):
+            if isinstance(self.loss, Loss):
+                self._take(seen, n_columns, k, last=True)
+            else:
+                positive, negative = self.loss.factors(seen.outputs, seen.targets)
+                self._take(seen, positive.n_columns, k, last=not negative.n_columns, factor=positive)
+                self._take(seen, negative.n_columns, k, last=True, factor=negative, sign=-1)
+            self.advance(len(seen.outputs))
 
     def sampled(self, n_random: int, n_columns: int) -> None:
         """Random mixtures, with signs of +1 and -1, of all columns."""
@@ -56,15 +71,14 @@ class Run:
             raise ValueError(f"memory_budget {self.plan.budget} bytes holds {k} columns of one sample, not {n_random}")
         for tally in self.tallies:
             tally.is_random = True
-        for uses, outputs in self._passes(n):
-            done = self._take_last(uses, outputs)
-            if len(done) == len(self.tallies):
-                continue
-            shape = (n_random, len(outputs), n_columns)
+        for seen in self._passes(n):
+            done = self._take_last(seen)
+            shape = (n_random, len(seen.outputs), n_columns)
             signs = torch.randint(2, shape, generator=self.generator, dtype=torch.float64).mul_(2).sub_(1)
-            mixed = self.loss.factor(outputs).mixed(0, signs.to(outputs.device))
-            for tally, phi, delta in self._back(uses, outputs, mixed, done, last=True):
+            mixed = self.loss.factor(seen.outputs, seen.targets).mixed(0, signs.to(seen.outputs.device))
+            for tally, phi, delta in self._back(seen, mixed, done, last=True):
                 tally.add_random(phi, delta)
+            self.advance(len(seen.outputs))
 
     def to_tolerance(self, tolerance: float, n_columns: int) -> None:
         """The columns over a threshold, which falls until the bound on the rest is within every layer's tolerance."""
@@ -85,12 +99,14 @@ class Run:
 
     def _over(self, threshold: float, n_columns: int) -> None:
         """Samples that need about as many columns go together; what each leaves out is probed."""
-        self.n_samples = 0
+        self.n_samples, self.count = 0, 0.0
         n, _ = self.plan.chunk(1)
-        for piece, _ in self.batches.read(self.network.place, _SORTED_CHUNKS * n):
+        self.passes.begin()
+        for piece, targets in self._read(_SORTED_CHUNKS * n):
             with torch.no_grad():
                 outputs = torch.cat([self.network(part) for part in cut(piece, n)])
-            whole = self.loss.factor(outputs)
+            self.passes.see(Total.of(outputs))
+            whole = self.loss.factor(outputs, targets)
             needed = n_kept(whole.sizes(), threshold)
             order = needed.argsort(descending=True, stable=True)
             while len(order):
@@ -98,89 +114,113 @@ class Run:
                 n_now, k = self.plan.chunk(most + N_PROBES)
                 spare = (most - needed[order[:n_now]]).cumsum(0)
                 n_now = min(n_now, max(1, int((spare <= _SPARE).sum())))
-                uses, outputs = self._record(select(piece, order[:n_now]))
-                factor = whole.part(order[:n_now])
-                done = self._take(uses, outputs, most, k, last=False, factor=factor)
-                noise = torch.randn(N_PROBES, len(outputs), n_columns, generator=self.generator)
+                now = order[:n_now]
+                seen = self._record(select(piece, now), targets[now])
+                factor = whole.part(now)
+                done = self._take(seen, most, k, last=False, factor=factor)
+                noise = torch.randn(N_PROBES, n_now, n_columns, generator=self.generator)
                 mixed = factor.mixed(most, noise.to(outputs.device).double())
-                for tally, phi, delta in self._back(uses, outputs, mixed, done, last=True):
+                for tally, phi, delta in self._back(seen, mixed, done, last=True):
                     tally.add_probes(phi, delta)
+                self.advance(n_now)
                 order = order[n_now:]
+        self.passes.end()
 
     def _take(
-        self, uses: Uses, outputs: Tensor, n_columns: int, k: int, last: bool, factor: Factor | None = None
+        self, seen: Seen, n_columns: int, k: int, last: bool, factor: Factor | DenseFactor | None = None, sign: int = 1
     ) -> set[int]:
         """The first columns of some samples, k at a time; which layers needed none, and have all of Lambda."""
-        done = self._take_last(uses, outputs)
+        done = self._take_last(seen)
         if len(done) == len(self.tallies):
             return done
-        factor = factor or self.loss.factor(outputs)
+        factor = factor or self.loss.factor(seen.outputs, seen.targets)
         for start in range(0, n_columns, k):
             stop = min(start + k, n_columns)
-            part = factor.columns(start, stop, outputs.dtype)
-            for tally, phi, delta in self._back(uses, outputs, part, done, last and stop == n_columns):
-                tally.add(phi, delta)
+            part = factor.columns(start, stop, seen.outputs.dtype)
+            for tally, phi, delta in self._back(seen, part, done, last and stop == n_columns):
+                tally.add(phi, delta, sign)
         return done
 
-    def _take_last(self, uses: Uses, outputs: Tensor) -> set[int]:
-        done = set()
+    def _take_last(self, seen: Seen) -> set[int]:
+        done: set[int] = set()
+        if not isinstance(self.loss, Loss):
+            return done
         for index, tally in enumerate(self.tallies):
-            phi = uses.last(index, outputs)
+            phi = seen.uses.last(index, seen.outputs)
             if phi is not None:
-                tally.add_last(phi, self.loss.diagonal_and_rank_one(outputs))
+                tally.add_last(phi, self.loss.diagonal_and_rank_one(seen.outputs, seen.targets))
                 done.add(index)
         return done
 
-    def _back(
-        self, uses: Uses, outputs: Tensor, columns: Tensor, done: set[int], last: bool
-    ) -> Iterator[tuple[Tally, Tensor, Tensor]]:
+    def _back(self, seen: Seen, columns: Tensor, done: set[int], last: bool) -> Iterator[tuple[Tally, Tensor, Tensor]]:
         """Send columns back and hand out phi and delta, one layer after another, some samples at a time."""
-        uses.backward(outputs, columns.to(outputs.dtype), not last, done)
+        seen.uses.backward(seen.outputs, columns.to(seen.outputs.dtype), not last, done)
         for index, tally in enumerate(self.tallies):
-            for phi, delta in uses.joined(index, self.plan.piece(index, len(columns))):
+            for phi, delta in seen.uses.joined(index, self.plan.piece(index, len(columns))):
                 yield tally, phi, delta
 
-    def _passes(self, n: int) -> Iterator[tuple[Uses, Tensor]]:
+    def _passes(self, n: int) -> Iterator[Seen]:
         """The recorded forward pass of each chunk, the features' scales being known before the first is handed out."""
         kept = self._first_pass(n) if self.normalized else []
         n_kept = len(kept)
+        self.passes.begin()
         while kept:
-            yield kept.pop(0)
-        for inputs, _ in islice(self.batches.read(self.network.place, n), n_kept, None):
-            yield self._record(inputs)
+            seen = kept.pop(0)
+            self.passes.see(Total.of(seen.outputs))
+            yield seen
+        for inputs, targets in islice(self._read(n), n_kept, None):
+            seen = self._record(inputs, targets)
+            self.passes.see(Total.of(seen.outputs))
+            yield seen
+        self.passes.end()
 
-    def _first_pass(self, n: int, sizes: Sizes | None = None) -> list[tuple[Uses, Tensor]]:
+    def _first_pass(self, n: int, sizes: Sizes | None = None) -> list[Seen]:
         """Set the scales (and count column sizes); the recorded passes of the first chunks, if they come first again.
 
         As many as a quarter of the budget holds.
         """
         moments = [Moments() for _ in self.layers]
-        kept: list[tuple[Uses, Tensor]] = []
+        kept: list[Seen] = []
         is_recording = sizes is None
-        with hooked(self.layers, lambda at, module, x, _: moments[at].add(self.layers[at].features(module, x))):
-            for inputs, _ in self.batches.read(self.network.place, n):
-                if is_recording and 4 * (self.n_samples + n) * self.plan.saved > self.plan.budget:
-                    is_recording = False
-                    if not self.batches.is_repeatable:
-                        kept, self.n_samples = [], 0
+        self.passes.begin()
+        for inputs, targets in self._read(n):
+            if is_recording and 4 * (self.n_samples + n) * self.plan.saved > self.plan.budget:
+                is_recording = False
+                if not self.batches.is_repeatable:
+                    kept, self.n_samples, self.count = [], 0, 0.0
+            with hooked(self.layers, lambda at, module, x, _: moments[at].add(self.layers[at].features(module, x))):
                 if is_recording:
-                    kept.append(self._record(inputs))
-                    continue
-                with torch.no_grad():
-                    outputs = self.network(inputs)
-                if sizes:
-                    if not outputs.isfinite().all():
-                        raise ValueError("the model's outputs are not finite: no tolerance can be kept")
-                    some = torch.randperm(len(outputs), generator=self.generator)[:_COUNTED]
-                    sizes.add(self.loss.factor(outputs[some.to(outputs.device)]).sizes())
+                    uses, outputs = self.verification.recorded(inputs)
+                else:
+                    with torch.no_grad():
+                        outputs = self.network(inputs)
+            self.passes.see(Total.of(outputs))
+            if is_recording:
+                kept.append(self._verified(inputs, Seen(uses, outputs, targets)))
+            if sizes:
+                if not outputs.isfinite().all():
+                    raise ValueError("the model's outputs are not finite: no tolerance can be kept")
+                some = torch.randperm(len(outputs), generator=self.generator)[:_COUNTED].to(outputs.device)
+                sizes.add(self.loss.factor(outputs[some], targets[some]).sizes())
+        self.passes.end()
         if self.normalized:
-            for tally, layer, seen in zip(self.tallies, self.layers, moments, strict=True):
-                tally.scale = seen.deviation().repeat_interleave(layer.window, 1) if seen.count else None
+            for tally, layer, moment in zip(self.tallies, self.layers, moments, strict=True):
+                tally.scale = moment.deviation().repeat_interleave(layer.window, 1) if moment.count else None
         return kept
 
-    def _record(self, inputs: Inputs) -> tuple[Uses, Tensor]:
-        uses = Uses(self.layers)
-        with uses.recorded():
-            outputs = self.network(inputs)
-        self.n_samples += len(outputs)
-        return uses, outputs
+    def _read(self, n: int) -> Iterator[tuple[Inputs, Tensor]]:
+        """The data in chunks, the targets of each being checked."""
+        for inputs, targets in self.batches.read(self.network.place, n):
+            self.loss.check(targets, self.plan.n_outputs)
+            yield inputs, targets
+
+    def _record(self, inputs: Inputs, targets: Tensor) -> Seen:
+        uses, outputs = self.verification.recorded(inputs)
+        return self._verified(inputs, Seen(uses, outputs, targets))
+
+    def _verified(self, inputs: Inputs, seen: Seen) -> Seen:
+        """A forward pass that has just been recorded, verified and counted."""
+        self.verification.verify(inputs, seen.uses, seen.outputs)
+        self.n_samples += len(seen.outputs)
+        self.count += self.loss.count(seen.targets)
+        return seen

@@ -32,13 +32,14 @@ def test_recorded_passes_are_used_again_as_far_as_the_budget_holds_them(
     model, x, y = small(400)
     monkeypatch.setattr("study.curvature.blocks.budget._SWIFT_CPU", 2**16)
     seen: list[int] = []
-    model.register_forward_hook(lambda module, args, output: seen.append(len(output)))
+    few = 5  # samples that are run again, to see whether their outputs are theirs alone
+    model.register_forward_hook(lambda module, args, output: seen.append(len(output) if len(output) > few else 0))
     results: list = []
     for data in (DataLoader(TensorDataset(x, y), batch_size=400), (x, y)):
         results.append(values(layer_curvature(model, data, memory_budget=budget)))
         results.append(sum(seen) / 400)
         seen.clear()
-    assert results[1] == pytest.approx(from_a_loader, abs=0.05)  # and the few samples of a first look
+    assert results[1] == pytest.approx(from_a_loader, abs=0.05)
     assert results[3] == pytest.approx(from_memory, abs=0.05)
     assert_close(results[0], results[2])
 

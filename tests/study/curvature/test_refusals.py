@@ -54,7 +54,7 @@ def test_what_cannot_be_treated_is_named(model: nn.Module, message: str) -> None
     ("options", "message"),
     [
         ({"loss": "hinge"}, "loss 'hinge' is not one of cross_entropy"),
-        ({"loss": nn.MSELoss()}, "loss MSELoss"),
+        ({"loss": nn.MSELoss(reduction="sum")}, "reduction 'sum' of MSELoss: allowed: 'mean'"),
         ({"columns": "some"}, "columns 'some' is not"),
         ({"columns": 1}, "columns 1 is not"),
         ({"columns": 1.5}, "columns 1.5 is not"),

@@ -104,6 +104,16 @@ def test_wrong_names(name: str, tmp_path: Path) -> None:
         load_study(path)
 
 
+def test_a_grouped_convolution_may_be_rescaled_and_not_the_last_layer() -> None:
+    for last in (nn.Conv2d(4, 4, 3, groups=2), nn.Conv2d(4, 8, 1, groups=4)):
+        network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), last, nn.Flatten())
+        with pytest.raises(ValueError, match=r"reparameterize: 2: groups \d: allowed: 1, as last layer"):
+            reparameterized(network, "factor_3", "0")
+    network = nn.Sequential(nn.Conv2d(2, 4, 3, groups=2), nn.ReLU(), nn.Conv2d(4, 3, 2), nn.Flatten())
+    x = torch.randn(5, 2, 6, 6)
+    function_difference(network(x).detach(), reparameterized(network, "neuronwise_1", "0")(x).detach())
+
+
 def test_networks_that_cannot_be_rescaled() -> None:
     for middle in (nn.Tanh(), nn.BatchNorm1d(3, affine=False)):
         network = nn.Sequential(nn.Linear(2, 3), middle, nn.Linear(3, 2))

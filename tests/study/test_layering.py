@@ -21,7 +21,7 @@ STUDY = (
     ("comparison", "records", "reference", "run"), ("publish", "tracking"), ("plan", "replace"), ("__main__",),
 )  # fmt: skip
 ANALYSIS = (
-    ("columns",), ("exclude", "load", "vocabulary"), ("statistics",), ("selection", "stopwise"), ("drawing",),
+    ("columns", "csv_file"), ("exclude", "load", "vocabulary"), ("statistics",), ("selection", "stopwise"), ("drawing",),
     ("figures", "tables"), ("cache", "items"), ("studies",), ("make", "reference", "verify"), ("manuscript", "page"),
     ("commands", "wandb_report", "wandb_upload"), ("__main__",),
 )  # fmt: skip

@@ -21,9 +21,9 @@ STUDY = (
     ("comparison", "records", "reference", "run"), ("publish", "tracking"), ("plan", "replace"), ("__main__",),
 )  # fmt: skip
 ANALYSIS = (
-    ("columns", "csv_file"), ("exclude", "load", "vocabulary"), ("statistics",), ("selection", "stopwise"), ("drawing",),
-    ("figures", "tables"), ("cache", "items"), ("studies",), ("make", "reference", "verify"), ("manuscript", "page"),
-    ("commands", "wandb_report", "wandb_upload"), ("__main__",),
+    ("columns", "csv_file"), ("exclude", "load", "vocabulary"), ("statistics",), ("selection", "stopwise"),
+    ("drawing",), ("figures", "tables"), ("cache", "items"), ("studies",), ("make", "reference", "verify"),
+    ("manuscript", "page"), ("commands", "wandb_report", "wandb_upload"), ("__main__",),
 )  # fmt: skip
 PROJECT = {"study", "slurm", "analysis", "tests", "relative_flatness"}
 

@@ -68,7 +68,14 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "nan_cells": ("NaN cells", "NaN cells"),
     "nan_cells_b": ("NaN cells (ψ_b)", r"NaN cells ($\psi_b$)"),
     "p_permutation": ("p (permutation)", r"$p$ (perm.)"),
+    "p_least": ("least p", r"least $p$"),
     "q_bh": ("q (BH)", r"$q$ (BH)"),
+    "q_bh_after": ("q after (BH)", r"$q$ after (BH)"),
+    "tau_b_q": ("q of τ_b", r"$q$ of $\tau_b$"),
+    "pearson_q": ("q of r", r"$q$ of $r$"),
+    "r_less_trace": ("Δr", r"$\Delta r$"),
+    "tau_b_less_trace": ("Δτ_b", r"$\Delta\tau_b$"),
+    "r_less_trace_after": ("Δr after rescaling", r"$\Delta r$ after rescaling"),
     "delta_tau_b": ("Δτ_b", r"$\Delta\tau_b$"),
 }
 

@@ -23,19 +23,20 @@ from pathlib import Path
 import pandas as pd
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from analysis.load import InputError, load_study, read_records
+from analysis.load import InputError, Source, load_study, read_records
 from study.display import to_the_end
 from study.records import write_table
-from study.storage.paths import RunPaths, results_folder, runs_folder
+from study.storage.paths import RunPaths, records_file, results_folder, runs_folder
 from study.storage.rows import Row, read_table
+from study.storage.sent import recall
 from study.tracking.delivery import deliver
 from study.tracking.mirror import FREE_RATE
 from study.tracking.offline import write_offline
 from study.tracking.outbox import Outbox
 from study.tracking.read_back import rows_on_server
-from study.tracking.server import PROJECT, check
+from study.tracking.server import PROJECT, check, entity, project
 from study.tracking.upload import REQUESTS_PER_RUN, UploadReport, estimate_seconds
-from study.tracking.wandb_run import TrackingError, WandbRun, read_epochs, wandb_run
+from study.tracking.wandb_run import TrackingError, WandbRun, read_epochs, read_origin, varying, wandb_run
 
 
 def wandb_runs(study: str, records: Path, runs_root: Path) -> list[WandbRun]:
@@ -44,9 +45,13 @@ def wandb_runs(study: str, records: Path, runs_root: Path) -> list[WandbRun]:
     Raises ValueError where a run's epochs cannot be read.
     """
     by_key: dict[str, list[Row]] = {}
-    for row in read_table(records):
+    for row in (rows := read_table(records)):
         by_key.setdefault(row["key"], []).append(row)
-    return [wandb_run(study, rows, read_epochs(RunPaths(runs_root, key))) for key, rows in by_key.items()]
+    varies, paths = varying(rows), {key: RunPaths(runs_root, key) for key in by_key}
+    return [
+        wandb_run(study, stops, read_epochs(paths[key]), varies, read_origin(paths[key]))
+        for key, stops in by_key.items()
+    ]
 
 
 def read_back(study: str, file: Path, entity: str | None = None, project: str = PROJECT) -> pd.DataFrame:
@@ -71,12 +76,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("study", help="configs/<study>.yaml or the study's name")
     parser.add_argument("--rate", type=float, default=FREE_RATE, help="API requests a minute (default: %(default)g)")
     parser.add_argument("--parallel", type=int, default=4, help="upload processes at a time (default: %(default)s)")
-    parser.add_argument("--entity", default=None, help="W&B user or team (default: the account's own)")
-    parser.add_argument("--project", default=PROJECT, help="W&B project (default: %(default)s)")
-    parser.add_argument("--runs", type=Path, default=runs_folder(), help="folder of all runs (default: %(default)s)")
-    parser.add_argument("--results", type=Path, help="folder of all results (default: $STUDY_RESULTS or results)")
+    parser.add_argument("--entity", default=entity(), help="W&B user or team (default: the account's own)")
+    parser.add_argument("--project", default=project(), help="W&B project (default: %(default)s)")
+    parser.add_argument("--runs", type=Path, help="folder of all runs (default: where the study was sent)")
+    parser.add_argument("--results", type=Path, help="folder of all results (default: where it was sent)")
     parser.add_argument("--committed", action="store_true", help="export analysis/records/, not fresh results")
-    parser.add_argument("--dry-run", action="store_true", help="export and print the plan, contact no server")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan: write nothing, contact no server")
     parser.add_argument("--again", action="store_true", help="forget what was uploaded, e.g. to fill another project")
     parser.add_argument("--read-back", type=Path, metavar="FILE.csv", help="instead, write the runs W&B has as records")
     options = parser.parse_args(arguments)
@@ -103,20 +108,20 @@ def _run(options: argparse.Namespace) -> int:
         frame = read_back(Path(options.study).stem, options.read_back, options.entity, options.project)
         print(f"{options.read_back}: {len(frame)} rows")
         return 0
-    source = load_study(options.study, options.results, options.committed)
+    source, runs = _found(options)
     results = results_folder(source.name, options.results)
+    if options.dry_run:
+        _show(source, runs, sum(not Outbox(results).is_sent(run.id, run.digest()) for run in runs), options.rate)
+        return 0
     with _alone(results):
         if options.again:
             shutil.rmtree(results / "wandb", ignore_errors=True)
-        runs = wandb_runs(source.name, source.path, options.runs)
         done = write_offline(runs, results)
         for problem in done.problems:
             print(problem, file=sys.stderr)
         n = len(Outbox(results).waiting({run.id for run in runs}))
-        minutes = estimate_seconds(n, options.rate) / 60
-        print(f"{source.name}: {len(runs)} runs, {len(runs) - n} uploaded before, {n} to upload: "
-              f"about {minutes:.1f} min ({REQUESTS_PER_RUN} requests a run, {options.rate:g} a minute)")  # fmt: skip
-        if options.dry_run or not n:
+        _show(source, runs, n, options.rate)
+        if not n:
             return int(bool(done.problems))
         report = _upload(runs, results, options)
     for line in report.failed:
@@ -124,6 +129,31 @@ def _run(options: argparse.Namespace) -> int:
     refused = f"; the server refused {report.n_refused} requests for a while" if report.n_refused else ""
     print(f"{len(report.sent)} runs uploaded{refused}" + (", the same command tries again" if report.failed else ""))
     return int(bool(done.problems or report.failed))
+
+
+def _found(options: argparse.Namespace) -> tuple[Source, list[WandbRun]]:
+    """The study's records and its runs; the folders are where it was sent, unless the command line says others.
+
+    Raises InputError where only published records are here, which may be somebody else's, and were not asked for.
+    """
+    sent = recall(Path(options.study).stem)
+    options.results = options.results or (Path(sent.results) if sent else None)
+    options.runs = options.runs or (Path(sent.runs) if sent else runs_folder())
+    source = load_study(options.study, options.results, options.committed)
+    if source.committed and not options.committed:
+        n, file = source.records["key"].nunique(), records_file(source.name, options.results)
+        raise InputError(
+            f"{file}: is not there; allowed: --results FOLDER, or"
+            f" --committed for the {n} published runs of {source.path}"
+        )
+    return source, wandb_runs(source.name, source.path, options.runs)
+
+
+def _show(source: Source, runs: Sequence[WandbRun], n: int, rate: float) -> None:
+    minutes = estimate_seconds(n, rate) / 60
+    whose = "published, " if source.committed else ""
+    print(f"{source.name}: {len(runs)} runs of {whose}{source.path}, {len(runs) - n} uploaded before, {n} to upload: "
+          f"about {minutes:.1f} min ({REQUESTS_PER_RUN} requests a run, {rate:g} a minute)")  # fmt: skip
 
 
 def _upload(runs: Sequence[WandbRun], results: Path, options: argparse.Namespace) -> UploadReport:

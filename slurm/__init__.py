@@ -4,7 +4,8 @@
       v  submit.py           shards without results -> one submitit job array, one job a shard
     job.py, work.py          one job: lease -> study.run.run_shard -> marker; stops at a signal, safe to requeue
       v                      results/<study>/jobs/ (journal.py): submissions, markers and logs
-    status.py, overview.py   markers + squeue + sacct -> done, running, pending, held, failed, lost; on one screen
+    status.py, overview.py   markers + squeue + sacct -> done, running, pending, held, failed, lost
+    screen.py, log.py        both on one screen, with the line of a log that says why; commands.py is what one types
 
 Only this package imports `submitit`, and only where something is sent.
 """

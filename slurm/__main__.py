@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("submit", "send what has neither a result nor a job"),
         ("status", "show what has become of each shard"),
         ("watch", "show it again and again until no job is left"),
+        ("logs", "print the end of the jobs' logs, those that failed first"),
         ("retry", "send again what failed, was stopped or got lost; release what the scheduler holds"),
         ("cancel", "end all jobs of the study; what they have saved stays"),
         ("collect", "write results/<study>/records.csv from what is done"),
@@ -37,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_argument("--runs", type=Path, help="folder of all runs (default: the cluster's, else runs)")
         command.add_argument("--results", type=Path, help="folder of results (default: the cluster's, else results)")
         clusters = "inline, local, a name in slurm/clusters/, or a yaml's path"
-        command.add_argument("--cluster", required=sends, default="local", help=clusters)
+        last = "" if name == "submit" else " (default: where the study was sent last, else local)"
+        command.add_argument("--cluster", required=name == "submit", default=None, help=clusters + last)
         if sends:
             command.add_argument("--device", choices=("cpu", "cuda"), default="", help="default: the cluster's")
             command.add_argument("--wandb", choices=("online", "offline", "off"), default="offline")
@@ -45,6 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.add_argument("--skip-published", action="store_true", help="count published runs as done")
             command.add_argument("--dry-run", action="store_true", help="print the plan, send nothing")
             command.add_argument("--no-wait", action="store_true", help="local: go on in the background")
+        if name not in ("watch", "collect"):
+            command.add_argument("--key", nargs="+", default=[], help="shards that hold these runs, or their own ids")
+            command.add_argument("--where", nargs="+", default=[], metavar="FIELD=VALUE", help="e.g. lr=0.1 seed=0")
+        if name == "logs":
+            command.add_argument("--failed", action="store_true", help="shards that failed or got lost")
+            command.add_argument("--lines", type=int, default=50, help="of each file (default: %(default)s)")
         if name == "status":
             command.add_argument("--json", action="store_true", help="for scripts: everything, one object")
         if name == "watch":
@@ -62,28 +70,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _submit(options: argparse.Namespace) -> int:
-    from slurm.submit import Options, submit
+    from slurm.filter import Filter
+    from slurm.request import Options
+    from slurm.submit import submit
 
-    given = vars(options)
+    given = {**vars(options), "chosen": Filter(options.key, options.where)}
     fields = {f.name: given[f.name] for f in dataclasses.fields(Options) if f.name in given}
     return submit(Options(**fields, wait=not options.no_wait, retry=options.command == "retry"))
 
 
-def _status(options: argparse.Namespace) -> int:
-    from slurm import overview
+def _look(options: argparse.Namespace) -> int:
+    from slurm import commands
+    from slurm.filter import Filter
     from slurm.launch import find_place
 
     place = find_place(options.config, options.cluster, options.runs, options.results)
     if options.command == "watch":
-        return overview.watch(place, options.every)
-    if options.command in ("cancel", "collect"):
-        return {"cancel": overview.cancel, "collect": overview.collect}[options.command](place)
-    found = overview.look(place)
-    print(found.as_json()) if options.json else overview.show(found)
-    return overview.exit_status(found)
+        return commands.watch(place, options.every)
+    if options.command == "collect":
+        return commands.collect(place)
+    chosen = Filter(options.key, options.where, ("failed", "lost") if vars(options).get("failed") else ())
+    if options.command == "status":
+        return commands.status(place, chosen, json=options.json)
+    if options.command == "logs":
+        return commands.logs(place, chosen, options.lines)
+    return commands.cancel(place, chosen)
 
 
-_COMMANDS = {"submit": _submit, "retry": _submit} | dict.fromkeys(("status", "watch", "cancel", "collect"), _status)
+_COMMANDS = {"submit": _submit, "retry": _submit}
+_COMMANDS |= dict.fromkeys(("status", "watch", "logs", "cancel", "collect"), _look)
 
 if __name__ == "__main__":
     sys.exit(to_the_end(main))

@@ -21,3 +21,4 @@ class Assignment:
     wandb: str = "off"
     save_seconds: float = 3600.0  # how long a signal leaves it to end its epoch and save
     seams: tuple[str, ...] = ()  # those that the study changes, in whatever shard; what wandb shows of each run
+    varies: tuple[str, ...] = ()  # hyperparameters in which the study's runs differ; what wandb names each run by

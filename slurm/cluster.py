@@ -36,10 +36,10 @@ class Cluster:
     cpus: int = 1  # a job; a shard trains with one thread, more than 2 are wasted
     memory_gb: float = 4.0
     minutes: int = 60  # time limit of a job; it is checkpointed and requeued when reached
-    array_parallelism: int = 256  # jobs of an array that may run at once
+    array_parallelism: int = 256  # jobs of one array at once; what is sent again is another array
     max_array_size: int = 0  # 0: ask `scontrol show config`
     max_requeues: int = 20  # requeues for reaching the time limit; preemptions count too where minutes < 50
-    signal_seconds: int = 90  # before the time limit, how long a job has to end its epoch and save
+    signal_seconds: int = 90  # before the time limit, how long a job has at least to end its epoch and save
     flags: Mapping[str, str] = field(default_factory=dict)  # any further sbatch options, e.g. reservation: x
     srun: bool = True  # false: start python without srun
     # how a job finds its software and files
@@ -56,6 +56,8 @@ class Cluster:
     processes: int = 0  # at once; 0: one a core
 
 
+EARLY_SECONDS = 60  # sbatch's manual, --signal: it may be sent so much earlier than specified
+START_SECONDS = 30  # ours: to import torch from a busy file server, load the data and end an epoch
 FIELDS = {f.name: f for f in dataclasses.fields(Cluster) if f.name != "name"}
 _POSITIVE = {"cpus", "memory_gb", "minutes", "array_parallelism"}
 _LOCAL = {"kind", "processes", "environment", "runs", "results", "data", "device", "python"}
@@ -70,9 +72,13 @@ def find_cluster(name: str) -> Path:
     """The yaml of a cluster's name (slurm/clusters/<name>.yaml) or path. Raises ClusterError naming the known ones."""
     path = Path(name) if "/" in name or name.endswith((".yaml", ".yml")) else CLUSTERS / f"{name}.yaml"
     if not path.is_file():
-        known = ", ".join(["inline", *sorted(p.stem for p in CLUSTERS.glob("*.yaml"))])
-        raise ClusterError(f"{path}: cluster: {name!r}: no such file, allowed: {known}, or the path of a yaml file")
+        raise ClusterError(f"{path}: cluster: {name!r}: no such file, allowed: {known_clusters()}")
     return path
+
+
+def known_clusters() -> str:
+    """What `--cluster` may say, in words."""
+    return ", ".join(["inline", *sorted(p.stem for p in CLUSTERS.glob("*.yaml")), "or the path of a yaml file"])
 
 
 def load_cluster(name: str) -> Cluster:
@@ -151,8 +157,11 @@ def _check_together(cluster: Cluster) -> None:
         raise ClusterError(f"gpu_type: {cluster.gpu_type!r}: allowed only with gpus > 0")
     if cluster.kind == "slurm" and cluster.device == "cuda" and not cluster.gpus:
         raise ClusterError("device: 'cuda': allowed only with gpus > 0")
-    if cluster.signal_seconds >= 60 * cluster.minutes:
-        raise ClusterError(f"signal_seconds: {cluster.signal_seconds}: allowed: less than {cluster.minutes} minutes")
+    most = 60 * cluster.minutes - EARLY_SECONDS - START_SECONDS
+    if cluster.kind == "slurm" and cluster.signal_seconds > most:
+        early = f"SLURM may signal {EARLY_SECONDS} s early, and a job needs {START_SECONDS} s to start"
+        allowed = f"at most {most} of {cluster.minutes} minutes" if most > 0 else "more minutes"
+        raise ClusterError(f"signal_seconds: {cluster.signal_seconds}: {early}, allowed: {allowed}")
     if cluster.gpus > 1:
         raise ClusterError(f"gpus: {cluster.gpus}: allowed: 0 or 1, a shard trains on one device")
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from slurm.assignment import Assignment
+from slurm.journal import REQUEUED
 from slurm.work import Work
 
 
@@ -47,7 +48,7 @@ class ShardJob(Assignment):
 
         work = ShardJob._now
         if work is not None:
-            work.save("time limit or preemption: saved, requeued")
+            work.save(REQUEUED)
         if os.environ.get("SUBMITIT_EXECUTOR") == "slurm" and shutil.which("scontrol") is None:
             return None
         return DelayedSubmission(self)

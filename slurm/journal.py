@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from study.storage import lease
 from study.storage.atomic import write_json
 from study.storage.paths import results_folder
 
+REQUEUED = "time limit or preemption: saved, requeued"  # the cause of a stop after which the job goes on by itself
 MARKER_BYTES = 2048  # fixed, so that later versions overwrite it in place, which a full disk does not prevent
 
 
@@ -28,7 +30,7 @@ class Submission:
     commit: str
     shards: tuple[str, ...]
     job: str = ""  # the scheduler's id of the array; empty while it is being sent, and for inline and local
-    cancelled: bool = False  # a local submitter that reads this starts nothing more
+    cancelled: tuple[str, ...] = ()  # shards that `cancel` has ended; a local submitter that reads this starts none
     holder: str = ""  # a local submitter's lease in the jobs folder: while it lives, shards that wait for a core start
 
     def task(self, shard: str) -> str:
@@ -48,18 +50,26 @@ class Marker:
     host: str = ""
     holder: str = ""
     runs: int = 0
+    runs_before: int = 0  # trained when this start began
     runs_done: int = 0
     epoch: int = 0
     epochs_per_second: float = 0.0  # of all its networks together
     seconds: float = 0.0
     cause: str = ""  # why it failed or stopped, one line
+    log: str = ""  # of this start, in the folder of logs
     history: list[str] = field(default_factory=list)  # what earlier starts ended with
 
-    def past(self) -> list[str]:
+    @property
+    def runs_now(self) -> int:
+        """Runs that this start has trained, in `seconds`."""
+        return self.runs_done - self.runs_before
+
+    def past(self, cancelled: bool = False) -> list[str]:
         """The history that the next start goes on from: this one's ending included."""
         if self.state in ("new", "done"):
             return self.history
         ending = self.cause if self.state in ("failed", "stopped") else "ended without a word"
+        ending = "cancelled" if cancelled and self.state != "failed" else ending
         return [*self.history, f"job {self.job} start {self.restarts + 1}: {self.state}: {ending}"]
 
 
@@ -79,15 +89,17 @@ class Journal:
 
     def write(self, submission: Submission) -> None:
         """Keep a submission. Raises OSError."""
-        write_json(self.folder / "submissions" / f"{submission.id}.json", asdict(submission))
+        write_json(self._submission(submission.id), asdict(submission))
+
+    def _submission(self, id: str) -> Path:
+        return self.folder / "submissions" / f"{id}.json"
 
     def submissions(self) -> list[Submission]:
         """All that was ever submitted, oldest first."""
         found = []
         for file in sorted((self.folder / "submissions").glob("*.json")):
             with contextlib.suppress(OSError, ValueError, TypeError):  # TypeError: fields of a later version
-                content = json.loads(file.read_text())
-                found.append(Submission(**{**content, "shards": tuple(content["shards"])}))
+                found.append(_submission(json.loads(file.read_text())))
         return found
 
     def waiting_locally(self) -> set[str]:
@@ -95,15 +107,26 @@ class Journal:
         return {
             shard
             for submission in self.submissions()
-            if submission.kind == "local" and not submission.cancelled and lease.alive(self.folder, submission.holder)
+            if submission.kind == "local" and lease.alive(self.folder, submission.holder)
             for shard in submission.shards
+            if shard not in submission.cancelled
         }
 
-    def is_cancelled(self, submission: str) -> bool:
-        """Whether `cancel` was said since a submission was written."""
+    def cancelled(self, submission: str) -> set[str]:
+        """The shards of a submission that `cancel` has ended since it was written."""
         with contextlib.suppress(OSError, ValueError):
-            return bool(json.loads((self.folder / "submissions" / f"{submission}.json").read_bytes())["cancelled"])
-        return False
+            return set(_submission(json.loads((self._submission(submission)).read_bytes())).cancelled)
+        return set()
+
+    def cancel(self, shards: Collection[str]) -> None:
+        """Note that these shards' jobs are ended by their user. Raises OSError."""
+        ended: dict[str, list[str]] = {}
+        found = self.latest()
+        for shard in shards:
+            ended.setdefault(found[shard].id, []).append(shard)
+        for submission in self.submissions():
+            if more := ended.get(submission.id):
+                self.write(replace(submission, cancelled=tuple(sorted({*submission.cancelled, *more}))))
 
     def latest(self) -> dict[str, Submission]:
         """Shard id -> the last submission that holds it."""
@@ -129,12 +152,27 @@ class Journal:
         finally:
             os.close(descriptor)
 
-    def reopen(self, shards: Iterable[str]) -> None:
-        """Let no word of an ended job count for shards that are sent again, whose runs or measures are wanting."""
+    def reopen(self, shards: Iterable[str]) -> list[Marker]:
+        """Let no word of an ended job count for shards that are sent again, whose runs or measures are wanting.
+
+        Returns the markers as they were.
+        """
+        latest, changed = self.latest(), []
         for shard in shards:
-            before = self.marker(shard)
-            if before is not None and before.state in ("done", "failed", "stopped"):
-                self.mark(replace(before, state="new", holder="", cause="", history=before.past()))
+            before, sent = self.marker(shard), latest.get(shard)
+            cancelled = sent is not None and shard in sent.cancelled
+            if before is not None and (cancelled or before.state in ("done", "failed", "stopped")):
+                changed.append(before)
+                history = before.past(cancelled)
+                self.mark(replace(before, state="new", holder="", cause="", history=history))
+        return changed
+
+    def withdraw(self, submission: str, markers: Iterable[Marker]) -> None:
+        """Forget a submission that the scheduler has refused; these markers were reopened for it."""
+        self._submission(submission).unlink()
+        shutil.rmtree(self.logs(submission), ignore_errors=True)
+        for marker in markers:
+            self.mark(marker)
 
     def write_plan(self, digest: str, shards: Mapping[str, Sequence[str]]) -> None:
         """Keep which runs each shard has, for `status` to read instead of expanding the study again."""
@@ -147,6 +185,13 @@ class Journal:
             if content["digest"] == digest:
                 return dict(content["shards"])
         return None
+
+
+def _submission(content: dict[str, Any]) -> Submission:
+    cancelled = content.get("cancelled") or ()
+    if cancelled is True:  # of an earlier version: the whole submission
+        cancelled = content["shards"]
+    return Submission(**{**content, "shards": tuple(content["shards"]), "cancelled": tuple(cancelled)})
 
 
 def _fit(content: dict[str, Any]) -> bytes:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from slurm.cluster import Cluster, load_cluster
 from slurm.journal import Journal
 from study.grid import Study, load_study
-from study.storage.paths import results_root, runs_folder
+from study.storage.paths import CHECKOUT, results_root, runs_folder
+from study.storage.sent import Sent, recall, remember
 from study.study_file import read_study_file
 
 INLINE = Cluster("inline", "local")
@@ -18,12 +21,14 @@ INLINE = Cluster("inline", "local")
 
 @dataclass(frozen=True)
 class Place:
-    """A study's yaml, a cluster, and the runs and results folders, absolute."""
+    """A study's yaml, a cluster, and the runs and results folders, absolute; `words` name all of it to a command."""
 
     config: Path
     cluster: Cluster
     runs: Path
     results: Path
+    words: str
+    cluster_name: str  # or the path of its yaml
 
     @property
     def study_name(self) -> str:
@@ -36,25 +41,60 @@ class Place:
         return load_study(self.config)
 
     @property
+    def folders(self) -> str:
+        """What is read and written, in words."""
+        return f"results {self.results / self.study_name}, runs {self.runs}"
+
+    def elsewhere(self) -> str:
+        """Where the study was sent to, in words, if that is another place than this."""
+        sent = recall(self.study_name)
+        if sent is None or sent.results == str(self.results):
+            return ""
+        return f"sent to {sent.cluster}, results in {sent.results}: leave --cluster and --results out to see it"
+
+    def command(self, name: str) -> str:
+        """The line to type for another command about the same place."""
+        return f"python -m slurm {name} {self.words}"
+
+    @property
     def journal(self) -> Journal:
         """What was submitted, and how it fares."""
         return Journal(self.study_name, self.results)
 
 
-def find_place(config: Path, cluster: str, runs: Path | None, results: Path | None) -> Place:
+def find_place(config: Path, cluster: str | None, runs: Path | None, results: Path | None) -> Place:
     """Folders by the command line, else by the cluster file, else by $STUDY_RUNS and $STUDY_RESULTS.
 
-    Raises ClusterError, and ConfigError for a study that cannot be read.
+    Without a cluster, a study is where it was sent last, or on this machine where it never was. Raises ClusterError,
+    and ConfigError for a study that cannot be read.
     """
+    if not config.is_file() and (CHECKOUT / config).is_file():
+        config = CHECKOUT / config  # as from the checkout, wherever one is
     if not config.is_file():
         load_study(config)  # raises, with the line for people
-    found = INLINE if cluster == "inline" else load_cluster(cluster)
-    root = _folder(results, found.results, str(results_root()))
-    return Place(config, found, _folder(runs, found.runs, str(runs_folder())), root)
+    sent = recall(config.stem) if cluster is None else None
+    name = cluster or (sent.cluster if sent else "local")
+    found = INLINE if name == "inline" else load_cluster(name)
+    root = _folder(results, sent.results if sent else found.results, str(results_root()))
+    given = {"--cluster": cluster, "--runs": runs, "--results": results}
+    words = shlex.join([str(config), *(str(w) for pair in given.items() if pair[1] for w in pair)])
+    folder = _folder(runs, sent.runs if sent else found.runs, str(runs_folder()))
+    return Place(config, found, folder, root, words, name)
 
 
 def _folder(asked: Path | None, of_cluster: str, default: str) -> Path:
     return Path(asked or of_cluster or default).expanduser().resolve()
+
+
+def remember_place(place: Place) -> None:
+    """Let later commands find what was sent, without being told where; a note that cannot be kept is no error."""
+    cluster = place.cluster_name
+    is_file = "/" in cluster or cluster.endswith((".yaml", ".yml"))
+    name = str(Path(cluster).resolve()) if is_file else cluster
+    try:
+        remember(place.study_name, Sent(name, str(place.runs), str(place.results)))
+    except OSError as error:
+        print(f"where it was sent is not remembered: {error}", file=sys.stderr)
 
 
 def digest(config: Path) -> str:

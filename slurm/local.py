@@ -57,8 +57,7 @@ class Pool:
             executor.update_parameters(timeout_min=60 * 24 * 365)
             try:
                 while any(not task.ended for task in self._tasks):
-                    if self.journal.is_cancelled(self.logs.name):
-                        raise KeyboardInterrupt
+                    self._leave_out(self.journal.cancelled(self.logs.name))
                     self._look(executor)
                     display.show()
                     time.sleep(POLL_SECONDS)
@@ -80,6 +79,14 @@ class Pool:
         for task in self._tasks:
             if busy < self.n_at_once and task.process is None and not task.elsewhere and not task.ended:
                 task.process, task.tries, busy = _start(executor, task.job), task.tries + 1, busy + 1
+
+    def _leave_out(self, cancelled: set[str]) -> None:
+        """Start nothing that its user has cancelled, whose process has its signal. Where all of it is: stop at once."""
+        if cancelled.issuperset(task.job.shard for task in self._tasks):
+            raise KeyboardInterrupt
+        for task in self._tasks:
+            if task.job.shard in cancelled and task.process is None and not task.ended:
+                task.ended = "cancelled"
 
     def _conclude(self, task: _Task) -> None:
         process, task.process = task.process, None

@@ -32,6 +32,10 @@ class SchedulerError(RuntimeError):
     """A scheduler command that failed for good; one line."""
 
 
+class Refused(SchedulerError):
+    """A submission that the scheduler has heard and does not take: nothing was sent."""
+
+
 def with_back_off(
     attempt: Callable[[], Any],
     before_retry: Callable[[], Any] = lambda: None,
@@ -99,13 +103,21 @@ def executor(cluster: Cluster, job_name: str, logs: Path, environment: Mapping[s
     return made
 
 
+def script(cluster: Cluster, job_name: str, n_jobs: int, logs: Path, environment: Mapping[str, str]) -> str:
+    """The sbatch file that `send` would write for so many jobs."""
+    made = executor(cluster, job_name, logs, environment)
+    if n_jobs > 1:
+        made.parameters["map_count"] = n_jobs
+    return str(made._make_submission_file_text(made._submitit_command_str, ""))
+
+
 def send(
     cluster: Cluster, job_name: str, jobs: Sequence[Any], logs: Path, environment: Mapping[str, str],
 ) -> str:  # fmt: skip
     """One sbatch for all `jobs`; the id of the array (or of the one job). A busy controller is asked again.
 
     An sbatch that timed out may have been heard: what goes by the name is cancelled before the next attempt, so that
-    nothing is sent twice. Raises SchedulerError.
+    nothing is sent twice. Raises Refused, and SchedulerError where it is not known whether it was heard.
     """
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
@@ -116,7 +128,8 @@ def send(
             with contextlib.redirect_stderr(io.StringIO()):  # submitit prints what the exception says too
                 return str(made.submit_array(jobs)[0].job_id).split("_")[0]
         except (FailedJobError, FailedSubmissionError) as error:
-            raise SchedulerError(" ".join(str(error).split()) or "sbatch failed without a message") from None
+            message = " ".join(str(error).split()) or "sbatch failed without a message"
+            raise (SchedulerError if BUSY.search(message) else Refused)(message) from None
 
     return str(with_back_off(attempt, lambda: run("scancel", f"--name={job_name}", waits=())))
 

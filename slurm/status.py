@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slurm import scheduler
-from slurm.journal import Journal, Marker, Submission
+from slurm.journal import REQUEUED, Journal, Marker, Submission
+from slurm.log import find_log, last_error
 from study.storage import lease
 
 STATES = ("done", "running", "pending", "held", "failed", "stopped", "lost", "unknown", "new")
@@ -19,7 +20,10 @@ _FAULT = {"FAILED", "TIMEOUT", "OUT_OF_MEMORY", "DEADLINE", "COMPLETED"}
 
 @dataclass(frozen=True)
 class ShardStatus:
-    """Where a shard stands. `cause` is a line for people: why it failed, what it waits for."""
+    """Where a shard stands. `cause` is a line for people: why it failed, what it waits for.
+
+    `log` is the path of what its job wrote to stderr; `last_line` says, of a job that ended badly, what stands there.
+    """
 
     shard: str
     state: str
@@ -27,6 +31,24 @@ class ShardStatus:
     job: str = ""
     cause: str = ""
     marker: Marker | None = None
+    log: str = ""
+    last_line: str = ""
+
+    @property
+    def requeues(self) -> int:
+        """How often the scheduler has put the shard back: its marker counts when it starts again, this at once."""
+        m = self.marker
+        if m is None:
+            return 0
+        waits = self.state in ("pending", "held") and m.state in ("waiting", "running", "stopped")
+        leaves = self.state == "running" and m.state == "stopped" and m.cause == REQUEUED
+        return m.requeues + (self.kind == "slurm" and m.job == self.job and (waits or leaves))
+
+    @property
+    def why(self) -> str:
+        """The cause, with the last line of the log where only the scheduler knows one."""
+        own = self.marker is not None and self.cause == self.marker.cause
+        return self.cause if own or self.last_line in self.cause else f"{self.cause}: {self.last_line}"
 
 
 def shard_states(journal: Journal, shard_ids: Sequence[str], runs_root: Path) -> list[ShardStatus]:
@@ -47,7 +69,7 @@ def shard_states(journal: Journal, shard_ids: Sequence[str], runs_root: Path) ->
     except scheduler.SchedulerError as error:
         queued, unreachable = None, str(error)
     found = [
-        _local(shard, markers[shard], runs_root, shard in waiting)
+        _local(shard, markers[shard], runs_root, shard in waiting, shard in mine[shard].cancelled)
         if shard in mine and mine[shard].kind == "local" and not _is_done(markers[shard])
         else _first_look(journal, shard, mine.get(shard), markers[shard], queued, unreachable)
         for shard in shard_ids
@@ -57,7 +79,14 @@ def shard_states(journal: Journal, shard_ids: Sequence[str], runs_root: Path) ->
         accounts, silence = scheduler.history(open_jobs), "the accounting knows nothing of it"
     except scheduler.SchedulerError as error:  # or there is none at this site
         accounts, silence = {}, f"the accounting cannot be asked: {error}"
-    return [_with_account(status, accounts, silence) if status.state == "lost" else status for status in found]
+    known = [_with_account(status, accounts, silence) if status.state == "lost" else status for status in found]
+    return [_with_log(journal, status, mine.get(status.shard)) for status in known]
+
+
+def _with_log(journal: Journal, status: ShardStatus, submission: Submission | None) -> ShardStatus:
+    path = find_log(journal, status.shard, submission, status.job, status.marker)
+    last_line = last_error(path) if status.state in ("failed", "lost") else ""
+    return replace(status, log=path, last_line=last_line)
 
 
 def _job_name(journal: Journal, submission: Submission) -> str:
@@ -90,24 +119,36 @@ def _first_look(
             return ShardStatus(shard, "held" if held else "pending", "slurm", id, reason, marker)
         cause = marker.cause if marker and marker.state == "waiting" else ""
         return ShardStatus(shard, "running", "slurm", id, cause, marker)
-    if marker is not None and marker.job == job and marker.state in ("failed", "stopped"):
-        return ShardStatus(shard, marker.state, "slurm", job, marker.cause, marker)
+    own = marker if marker is not None and marker.job == job else None  # of this job, not of one before
+    if shard in submission.cancelled and (own is None or own.state != "failed"):
+        return ShardStatus(shard, "stopped", "slurm", job, _cancelled(own), marker)
+    if own is not None and own.state in ("failed", "stopped"):
+        return ShardStatus(shard, own.state, "slurm", job, own.cause, marker)
     cause = "" if job else "its submitter ended before the scheduler had answered"
     return ShardStatus(shard, "lost", "slurm", job, cause, marker)
 
 
-def _local(shard: str, marker: Marker | None, runs_root: Path, submitter_lives: bool) -> ShardStatus:
+def _cancelled(marker: Marker | None) -> str:
+    if marker is None or marker.state == "new":
+        return "cancelled before it was started"
+    return "cancelled: saved" if marker.state == "stopped" else "cancelled"
+
+
+def _local(shard: str, marker: Marker | None, runs: Path, submitter_lives: bool, cancelled: bool) -> ShardStatus:
     if marker is None or marker.state == "new":
         if submitter_lives:
             return ShardStatus(shard, "pending", "local", "", "waits for a core")
+        if cancelled:
+            return ShardStatus(shard, "stopped", "local", "", _cancelled(None))
         return ShardStatus(shard, "lost", "local", "", "was not started")
     if marker.state in ("failed", "stopped"):
         return ShardStatus(shard, marker.state, "local", marker.job, marker.cause, marker)
-    if lease.alive(runs_root, marker.holder):
+    if lease.alive(runs, marker.holder):
         return ShardStatus(shard, "running", "local", marker.job, marker.cause, marker)
     if submitter_lives and marker.state == "waiting":  # it waits for the runs that another process holds
         return ShardStatus(shard, "pending", "local", marker.job, marker.cause, marker)
-    return ShardStatus(shard, "lost", "local", marker.job, "its process is gone", marker)
+    state, cause = ("stopped", _cancelled(marker)) if cancelled else ("lost", "its process is gone")
+    return ShardStatus(shard, state, "local", marker.job, cause, marker)
 
 
 def _with_account(status: ShardStatus, accounts: dict[str, tuple[str, str, str]], silence: str) -> ShardStatus:

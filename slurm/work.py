@@ -16,6 +16,8 @@ from typing import Any
 
 from slurm.assignment import Assignment
 from slurm.journal import Journal, Marker
+from slurm.log import job_log
+from slurm.progress import Progress, say
 from study.config import run_key
 from study.device import keep_memory
 from study.storage import lease
@@ -49,19 +51,19 @@ class Work:
             requeues = before.requeues + max(0, requeues - (before.restarts if before.job == job_name() else 0))
         self.marker = Marker(
             job.shard, job=job_name(), restarts=restart_count(), requeues=requeues, host=socket.gethostname(),
-            runs=len(job.runs), history=before.past() if before else [],
+            runs=len(job.runs), log=job_log(), history=before.past() if before else [],
         )  # fmt: skip
+        self.progress = Progress(job, self.marker)
         self.lease: lease.Lease | None = None
         self._begin = self._marked = time.monotonic()
-        self._checked = self._first_epoch = 0.0
-        self._epochs = 0
-        self._trained = 0
+        self._checked = 0.0
 
     def follow(self) -> str:
         """Run the shard on a thread and wait for it, while signals are served."""
         thread = threading.Thread(target=self._run, daemon=True)
         try:
             self._mark("waiting")
+            self.progress.introduce()
             if self.job.device == "cpu":
                 keep_memory()
             thread.start()
@@ -144,6 +146,7 @@ class Work:
         ) as held:
             self.lease, self.marker.holder = held, held.id
             self.marker.cause = ""
+            self.progress.count()  # who held the runs before may have trained some
             self._mark("running")
             report = run_shard(
                 job.runs, job.measures, runs_root=job.runs_root, device=job.device, guard=held.check,
@@ -179,15 +182,7 @@ class Work:
         return self.stop
 
     def _progress(self, event: dict[str, Any]) -> None:
-        if event["kind"] == "epoch":
-            if self._first_epoch:
-                self._epochs += event["running"]
-            else:  # the rate is of the epochs that end after this one
-                self._first_epoch = time.monotonic()
-            self.marker.epoch = max(self.marker.epoch, event["epoch"])
-            self.marker.runs_done = self._trained + event["of"] - event["running"]
-        elif event["kind"] == "trained":
-            self._trained += event["n"]
+        self.progress(event)
         if time.monotonic() - self._marked >= MARK_SECONDS:
             self._mark("running")
 
@@ -197,7 +192,12 @@ class Work:
         from study.tracking.mirror import mirror
 
         job = self.job
-        done = mirror(job.runs, job.measures, job.runs_root, job.study, job.wandb, job.results_root, seams=job.seams)
+        origin = {"job": self.marker.job, "shard": job.shard, "host": self.marker.host}
+        origin |= {"log": str(self.journal.logs(self.marker.log))} if self.marker.log else {}
+        done = mirror(
+            job.runs, job.measures, job.runs_root, job.study, job.wandb, job.results_root, seams=job.seams,
+            varies=job.varies, origin=origin,
+        )  # fmt: skip
         for problem in done.problems:
             print(problem, flush=True)
 
@@ -206,8 +206,8 @@ class Work:
         self._marked = time.monotonic()
         self.marker.state = state
         self.marker.seconds = self._marked - self._begin
-        if self._first_epoch:
-            self.marker.epochs_per_second = self._epochs / max(self._marked - self._first_epoch, 1e-3)
+        if state in ("done", "stopped"):
+            say(f"{state}: {self.marker.cause or f'{self.marker.seconds:.0f} s'}")
         try:
             self.journal.mark(self.marker)
         except OSError as error:

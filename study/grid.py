@@ -161,7 +161,7 @@ def _seeds(value: Any) -> list[Any]:
         return list(range(value))
     if isinstance(value, list) and value:
         return value
-    raise ConfigError("seeds", value, "allowed: how many (0, 1, ...), or a list of seeds")
+    raise ConfigError("seeds", value, "allowed: how many, at least 1 (3 is 0, 1, 2), or a list of seeds")
 
 
 def shards(study: Study) -> list[Shard]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from study.config import FIELDS, SEAMS, STACKED, RunConfig, checked_value
@@ -60,3 +60,22 @@ def is_whole(column: str) -> bool:
         known = [e.options[option] for e in SEAMS[name].entries().values() if option in e.options]
         return bool(known) and all(isinstance(o.default, int) for o in known)
     return name in FIELDS and FIELDS[name].type == "int"
+
+
+def differing(configs: Sequence[RunConfig]) -> list[str]:
+    """The columns in which these runs differ, the seed last."""
+    seams = changed_seams(configs)
+    columns = [hyperparameters(config, seams) for config in configs]
+    names = dict.fromkeys(name for one in columns for name in one)
+    found = [name for name in names if len({one.get(name) for one in columns}) > 1]
+    return sorted(found, key=lambda name: name == "seed")
+
+
+def described(config: RunConfig, names: Collection[str]) -> str:
+    """These columns of a run in words: `lr=0.1 hidden=64-64 seed=0`."""
+    columns = hyperparameters(config)
+    return " ".join(f"{name}={_word(columns[name])}" for name in names if name in columns)
+
+
+def _word(value: Any) -> str:
+    return "-".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -13,18 +13,22 @@ from study.config import RunConfig, run_key
 from study.data.dataset import DATASETS
 from study.grid import Shard, Study, shards
 from study.names import Label
-from study.state import run_state
+from study.state import missing, run_state
 from study.storage.atomic import read_json
 from study.storage.paths import RunPaths
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Shards with something to do, reduced to those runs; counts of runs by state; seconds of one core, or None."""
+    """Shards with something to do, reduced to those runs; counts of runs by state; seconds of one core, or None.
+
+    `unmeasured`: what is to be measured of runs that are trained already, `counts["trained"]` of the partial ones.
+    """
 
     study: Study
     n_shards: int
     counts: Counter[str]
+    unmeasured: tuple[str, ...]
     to_do: tuple[Shard, ...]
     seconds: float | None
     rate_source: str
@@ -47,6 +51,7 @@ def make(study: Study, runs_root: str | Path, *, skip_published: bool = False) -
 
         published = published_keys(study)
     counts: Counter[str] = Counter()
+    unmeasured: set[str] = set()
     to_do: list[Shard] = []
     measured: list[float] = []
     for shard in (pieces := shards(study)):
@@ -60,6 +65,9 @@ def make(study: Study, runs_root: str | Path, *, skip_published: bool = False) -
                 measured.append(_seconds(paths))
             if state != "done" and not skipped:
                 left.append(config)
+                if paths.outcome.exists():
+                    counts["trained"] += 1
+                    unmeasured |= missing(paths, config, study.measures)
         if left:
             to_do.append(Shard(shard.id, tuple(left)))
     _check_networks(config for shard in to_do for config in shard.runs)
@@ -67,7 +75,8 @@ def make(study: Study, runs_root: str | Path, *, skip_published: bool = False) -
     rate, source = study.seconds_per_run, "the config's seconds_per_run"
     if measured:
         rate, source = sum(measured) / len(measured), f"{len(measured)} finished runs here"
-    return Plan(study, len(pieces), counts, tuple(to_do), None if rate is None else n_left * rate, source)
+    labels = tuple(label for label in study.measures if label in unmeasured)
+    return Plan(study, len(pieces), counts, labels, tuple(to_do), None if rate is None else n_left * rate, source)
 
 
 def _check_networks(configs: Iterable[RunConfig]) -> None:
@@ -109,7 +118,12 @@ def show(plan: Plan, n_workers: int = 1) -> None:
     print(f"  runs      {len(study.runs)} in {plan.n_shards} shard{'s' * (plan.n_shards != 1)}")
     print(f"  done      {counts['done']}{published}")
     to_do = f"{plan.n_to_do} in {len(plan.to_do)} shard{'s' * (len(plan.to_do) != 1)}"
-    print(f"  to do     {to_do} ({counts['partial']} started)")
+    trained = f", {counts['trained']} trained" if counts["trained"] else ""
+    print(f"  to do     {to_do} ({counts['partial'] - counts['trained']} started{trained})")
+    if plan.unmeasured:
+        n = len(plan.unmeasured)
+        few = ", ".join(plan.unmeasured[:3]) + f" and {n - 3} more" * (n > 3)
+        print(f"  to take   {n} measure{'s' * (n != 1)} of trained networks: {few}")
     print(f"  estimate  {estimate(plan, n_workers)}")
     labels = [Label.parse(label) for label in study.measures]
     transforms = list(dict.fromkeys(label.transform for label in labels if label.transform))

@@ -27,6 +27,12 @@ def run_state(paths: RunPaths, config: RunConfig, measures: Sequence[str]) -> St
     return "done"
 
 
+def missing(paths: RunPaths, config: RunConfig, measures: Sequence[str]) -> set[str]:
+    """The measures that a trained run still lacks, at one stop at least."""
+    stops = [paths.stop(stop) for stop in config.stops]
+    return {label for label in measures if not all(stop.measure(label).exists() for stop in stops)}
+
+
 def claim(config: RunConfig, paths: RunPaths, guard: Callable[[], None]) -> None:
     """Write config.json, or check the one that is there field by field. Raises ValueError where it is another one.
 

@@ -1,4 +1,4 @@
-"""What all command lines share: `| head` ends them quietly, any encoding will do, an unusable folder is one line."""
+"""What command lines share: `| head` ends them quietly, any encoding will do, the launcher works from any folder."""
 
 import os
 import subprocess
@@ -42,3 +42,13 @@ def test_a_results_folder_that_cannot_be_used_is_one_line(tmp_path: Path, capsys
     error = capsys.readouterr().err
     assert error.startswith(f"error: {tmp_path / 'results'}") and error.count("\n") == 1
     assert "allowed is a folder" in error
+
+
+def test_the_launcher_works_from_any_folder(tmp_path: Path) -> None:
+    (tmp_path / "slurm.py").write_text("raise SystemExit('the current folder was imported')\n")
+    (tmp_path / "sweep").symlink_to(ROOT / "slurm/sweep")
+    line = [str(tmp_path / "sweep"), "status", "configs/digits_mlp.yaml", "--cluster", "local"]
+    environment = {**os.environ, "STUDY_RESULTS": str(tmp_path), "STUDY_RUNS": "runs"}
+    done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1 and "digits_mlp: 0 of 108 runs trained" in done.stdout, done.stderr
+    assert f"results {tmp_path}/digits_mlp, runs {tmp_path}/runs" in done.stdout

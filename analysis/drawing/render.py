@@ -22,7 +22,7 @@ from analysis.drawing import style
 from analysis.vocabulary import column_words, measure_words, target_words
 
 TABLE_FILES, FIGURE_FILES = (".csv", ".md", ".tex"), (".pdf", ".png")
-_DECIMALS = {"networks_needed": 0, "se": 3, "p_permutation": 4, "q_bh": 4}
+_DECIMALS = {"networks_needed": 0, "se": 3, "p_permutation": 3, "p_least": 3, "q_bh": 3, "q_bh_after": 3}
 _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
           "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
           "<": r"\textless{}", ">": r"\textgreater{}",

@@ -14,9 +14,8 @@ from analysis.manuscript.number import Number, Numbers, Words
 from analysis.statistics.coefficients import RESAMPLES, Coefficients
 from analysis.statistics.correlation import correlate_each
 from analysis.statistics.differences import difference as bounds_of
-from analysis.statistics.differences import paired
+from analysis.statistics.differences import p_of_no_difference, paired
 from analysis.statistics.permutation import permutation, settings
-from analysis.statistics.resample import p_of_zero
 
 
 def value(of: str | Networks, table: str, column: str, measure: str | None = None, **where: object) -> Number | Words:
@@ -69,7 +68,7 @@ def p_of_difference(
 ) -> float:  # fmt: skip
     """p of no `difference`, which is below .05 where its interval leaves zero out."""
     a, b = _paired(of, first, second, column, stop, target)
-    return p_of_zero(lambda level: bounds_of(a, b, column, level))
+    return p_of_no_difference(a, b, column)
 
 
 def _paired(

@@ -78,7 +78,7 @@ def coefficients(
     a, b, there = complete(x, y)
     whole = over if isinstance(over, Design) else unrelated(np.arange(len(there)) if over is None else over)
     of_runs = whole.where(there)
-    drawn = of_runs.resampling()
+    drawn = of_runs.resampling
     parts = (a, b, of_runs.configuration, drawn.unit, drawn.cells, np.array([resamples, seed]))
     digest = hashlib.blake2b(b"".join(p.tobytes() for p in parts), digest_size=16).digest()
     return _coefficients(_Question(digest, a, b, of_runs.configuration, drawn, resamples, seed))

@@ -16,7 +16,8 @@ How often these intervals hold the truth: coverage.py simulates it on the design
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -52,13 +53,19 @@ class Design:
 
     configuration: Ints
     axes: tuple[Axis, ...]
+    _parts: dict[bytes, Design] = field(default_factory=dict, repr=False, compare=False)
 
     def where(self, there: NDArray[np.bool_]) -> Design:
-        """The design of some of the runs: of those, an axis may have fewer levels."""
+        """The design of some of the runs: of those, an axis may have fewer levels. Kept: many measures ask for it."""
         if there.all():
             return self
-        return _design(self.configuration[there], {axis.name: axis.level[there] for axis in self.axes})
+        asked = there.tobytes()
+        if asked not in self._parts:
+            levels = {axis.name: axis.level[there] for axis in self.axes}
+            self._parts[asked] = _design(self.configuration[there], levels)
+        return self._parts[asked]
 
+    @cached_property
     def resampling(self) -> Resampling:
         """What is drawn: the levels of every axis that has enough of them."""
         drawn = tuple(axis for axis in self.axes if axis.is_drawn)

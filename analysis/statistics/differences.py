@@ -71,6 +71,11 @@ def difference(a: Coefficients, b: Coefficients, name: str, level: float = 0.95)
     return Interval(2 * half.low, 2 * half.high, half.reason)
 
 
+def p_of_no_difference(a: Coefficients, b: Coefficients, name: str) -> float:
+    """p of no difference of two that are `paired`: below .05 where the 95% interval leaves zero out."""
+    return p_of_zero(lambda level: difference(a, b, name, level))
+
+
 def networks_needed(se: float, n: int, difference: float = 0.1, power: float = 0.8, level: float = 0.05) -> float:
     """How many networks make a difference detectable (two-sided), when n of the same kind have standard error `se`."""
     if not (np.isfinite(se) and se > 0):
@@ -83,7 +88,7 @@ def _difference(a: Coefficients, b: Coefficients, level: float, detect: float) -
     delta = a.point["tau_b"] - b.point["tau_b"]
     bounds, se = difference(a, b, "tau_b", level), _standard_error(a, b)
     row |= {"delta_tau_b": delta, "delta_tau_b.low": bounds.low, "delta_tau_b.high": bounds.high}
-    row["q_bh"] = p_of_zero(lambda at: difference(a, b, "tau_b", at))
+    row["q_bh"] = p_of_no_difference(a, b, "tau_b")
     return row | {"se": se, "networks_needed": networks_needed(se, a.n, detect), "note": bounds.reason}
 
 

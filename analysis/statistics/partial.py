@@ -129,7 +129,7 @@ def _of_ranks(columns: list[Floats], grid: Design, resamples: int, seed: int) ->
     ranks = np.stack([stats.rankdata(c) for c in columns])
     ranks = (ranks - ranks.mean(axis=1, keepdims=True)) / ranks.shape[1]
     pairs = [(i, j) for i in range(len(ranks)) for j in range(i + 1)]
-    drawn = grid.resampling()
+    drawn = grid.resampling
     products = [np.ones(ranks.shape[1]), *ranks, *(ranks[i] * ranks[j] for i, j in pairs)]
     sums: Floats = np.stack([np.bincount(drawn.unit, weights=p) for p in products])  # of each unit
 

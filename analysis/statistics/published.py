@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,9 +18,8 @@ import pandas as pd
 
 from analysis.statistics.coefficients import RESAMPLES, Coefficients
 from analysis.statistics.correlation import correlate_each
-from analysis.statistics.differences import difference, paired
+from analysis.statistics.differences import difference, p_of_no_difference, paired
 from analysis.statistics.multiple import benjamini_hochberg
-from analysis.statistics.resample import p_of_zero
 from analysis.statistics.weighted import WITH_INTERVAL
 
 WIDEST = 0.6  # an interval that holds both a weak (.3) and a nearly perfect (.9) correlation tells nothing; ours
@@ -127,7 +125,7 @@ def _above(claim: Claim, kept: pd.DataFrame, target: str, resamples: int) -> str
     bounds = {m: difference(*two, name) for m, two in known.items()}
     if all(np.isnan(b.low) for b in bounds.values()):
         return f"no interval{partly}"
-    q = benjamini_hochberg([p_of_zero(partial(difference, *two, name)) for two in known.values()])
+    q = benjamini_hochberg([p_of_no_difference(*two, name) for two in known.values()])
     ahead = [m for m, q_m in zip(known, q, strict=True) if bounds[m].high < 0 and q_m < 0.05]
     level = [m for m in known if m not in ahead and not bounds[m].low > 0]
     if not ahead and not level:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import sparse, stats
 
 from analysis.statistics.coefficients import scaled
 from analysis.statistics.design import NONE, Design
@@ -16,22 +14,6 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 _ROUNDING = 1e-13  # of a block's largest value: what differs from the block's mean by less is that mean
 _HEAVY = 1e-6  # of a sum of squares: a unit without which no more is left has nearly all of it; ours
-
-
-@dataclass(frozen=True)
-class _Sums:
-    """Of each share, the runs of one unit in one block: n, a, b, aa, bb, ab (6, shares); its unit, its block."""
-
-    each: Floats
-    unit: Ints
-    block: Ints
-
-    def of_blocks(self, weights: Floats) -> Floats:
-        """The sums of each block under weights on shares (shares, B): (6, blocks, B)."""
-        order = np.argsort(self.block, kind="stable")
-        first = np.flatnonzero(np.diff(self.block[order], prepend=-1))
-        weighted = self.each[:, order, None] * weights[order]
-        return np.asarray(np.add.reduceat(weighted, first, axis=1))
 
 
 def within_blocks(x: Floats, y: Floats, block: Ints, of_ranks: bool = False) -> float:
@@ -59,21 +41,35 @@ def interval_within(
     if not resamples or not np.isfinite(value):
         return Interval(np.nan, np.nan)
     there = ~(np.isnan(x) | np.isnan(y))
-    drawn, (a, b), of_block = design.where(there).resampling(), (x[there], y[there]), block[there]
+    drawn, (a, b), of_block = design.where(there).resampling, (x[there], y[there]), block[there]
     if not drawn.axes:
         return Interval(np.nan, np.nan, NONE)
-    sums = _sums(a, b, of_block, drawn.unit)
-    chunks = [sums.of_blocks(w[sums.unit].astype(np.float64)) for w in drawn.chunks(resamples, seed)]
-    replicates = np.concatenate([_r(_about_mean(whole).sum(axis=1)) for whole in chunks])
+    sums = _Sums(a, b, of_block, drawn.unit)
+    replicates = np.concatenate([sums.r(weights) for weights in drawn.chunks(resamples, seed)])
     return interval(value, replicates, _leave_one_out(a, b, of_block, drawn.unit) if drawn.is_single else None, level)
 
 
-def _sums(a: Floats, b: Floats, block: Ints, unit: Ints) -> _Sums:
-    of_block = np.unique(block, return_inverse=True)[1].reshape(-1)
-    left = [_centred(v, of_block) for v in (a, b)]
-    shares, share = np.unique(np.stack([unit, of_block]), axis=1, return_inverse=True)
-    products = (np.ones(len(a)), *left, left[0] ** 2, left[1] ** 2, left[0] * left[1])
-    return _Sums(np.stack([np.bincount(share.reshape(-1), weights=w) for w in products]), shares[0], shares[1])
+class _Sums:
+    """n, a, b, aa, bb, ab of each block under weights on units: a sparse matrix (6 blocks, units)."""
+
+    def __init__(self, a: Floats, b: Floats, block: Ints, unit: Ints) -> None:
+        of_block = np.unique(block, return_inverse=True)[1].reshape(-1)
+        left = [_centred(v, of_block) for v in (a, b)]
+        products = (np.ones(len(a)), *left, left[0] ** 2, left[1] ** 2, left[0] * left[1])
+        self.n_blocks = int(of_block.max()) + 1
+        places = [(of_block + k * self.n_blocks, unit) for k in range(len(products))]
+        rows, columns = (np.concatenate(each) for each in zip(*places, strict=True))
+        shape = (len(products) * self.n_blocks, int(unit.max()) + 1)
+        self.matrix = sparse.csr_array((np.concatenate(products), (rows, columns)), shape=shape)
+
+    def about_mean(self, weights: NDArray[np.floating]) -> Floats:
+        """Sums of aa, bb, ab about the blocks' means under weights (units, B): (3, B)."""
+        whole = np.asarray(self.matrix @ weights.astype(np.float64))
+        return np.asarray(_about_mean(whole.reshape(6, self.n_blocks, -1)).sum(axis=1))
+
+    def r(self, weights: NDArray[np.floating]) -> Floats:
+        """r within blocks under weights on units (units, B): (B,)."""
+        return _r(self.about_mean(weights))
 
 
 def _leave_one_out(a: Floats, b: Floats, block: Ints, unit: Ints) -> Floats:
@@ -82,11 +78,8 @@ def _leave_one_out(a: Floats, b: Floats, block: Ints, unit: Ints) -> Floats:
     A block's sums without a unit are the block's less the unit's share; a unit that has nearly all of a sum is left out
     in full.
     """
-    sums = _sums(a, b, block, unit)
-    every = range(int(unit.max()) + 1)
-    weights = np.stack([sums.unit != u for u in every], axis=1).astype(np.float64)
-    rest = _about_mean(sums.of_blocks(weights)).sum(axis=1)
-    total = _about_mean(sums.of_blocks(np.ones((len(sums.unit), 1)))).sum(axis=1)
+    sums, n_units = _Sums(a, b, block, unit), int(unit.max()) + 1
+    rest, total = sums.about_mean(1 - np.eye(n_units)), sums.about_mean(np.ones((n_units, 1)))
     found = _r(rest)
     for heavy in np.flatnonzero((rest[:2] < _HEAVY * total[:2]).any(axis=0)):  # the difference has no digits left
         found[heavy] = within_blocks(a[unit != heavy], b[unit != heavy], block[unit != heavy])

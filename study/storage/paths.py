@@ -107,6 +107,11 @@ def results_folder(study: str, root: str | Path | None = None) -> Path:
     return results_root(root) / study
 
 
+def sent_file(study: str) -> Path:
+    """The note of where a study was sent: in $STUDY_RESULTS, else in results/ of this checkout, whatever was asked."""
+    return Path(os.environ.get("STUDY_RESULTS") or CHECKOUT / "results") / study / "sent.json"
+
+
 def records_file(study: str, root: str | Path | None = None) -> Path:
     """The fresh records of a study."""
     return results_folder(study, root) / "records.csv"

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from study.tracking.offline import session, write_run
 from study.tracking.outbox import Outbox
-from study.tracking.server import PROJECT, require_server
+from study.tracking.server import entity as own_entity
+from study.tracking.server import project as own_project
+from study.tracking.server import require_server
 from study.tracking.upload import UploadReport, recover, upload
 from study.tracking.wandb_run import WandbRun
 
@@ -22,15 +24,17 @@ def deliver(
     rate: float,
     parallel: int = 4,
     entity: str | None = None,
-    project: str = PROJECT,
+    project: str | None = None,
     progress: Callable[[int, int], None] = lambda sent, total: None,
 ) -> UploadReport:
     """Upload those of `runs` that are written under `results` and not on the server; each row arrives once.
 
     wandb's `sync` appends to the curve of a run that the server knows, so what a killed upload (or one from elsewhere)
     has brought there is asked for first, and only the rest is sent. `progress` is told runs sent and runs in all.
+    Without an entity or a project those of the user's environment hold.
     Raises TrackingError where no server answers, wandb.Error where it answers with a refusal.
     """
+    entity, project = entity or own_entity(), project or own_project()
     report, outbox = UploadReport(), Outbox(results)
     total = len(outbox.waiting({run.id for run in runs}))
     for _ in range(ATTEMPTS if total else 0):

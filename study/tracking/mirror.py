@@ -8,12 +8,14 @@ behind, which `python -m analysis.wandb_upload` picks up later.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from study.config import RunConfig
-from study.hyperparameter import changed_seams
+from study.hyperparameter import changed_seams, differing
 from study.storage.paths import results_folder
 from study.tracking.delivery import deliver
 from study.tracking.offline import Mirrored, write_offline
@@ -33,10 +35,13 @@ def mirror(
     results_root: str | Path | None = None,
     rate: float = FREE_RATE,
     seams: Collection[str] = (),
+    varies: Collection[str] = (),
+    origin: Mapping[str, Any] = MappingProxyType({}),
 ) -> Mirrored:
     """Show every finished run in wandb, once; a run that has new measures since is updated under the same id.
 
-    A seam that some of these runs change is shown of each, as are `seams`, those of the study where `runs` are a part.
+    A seam that some of these runs change is shown of each, and what varies between them makes their names; `seams` and
+    `varies` are those of the study where `runs` are a part. `origin` is what is known of the job, for wandb's config.
     Raises TrackingError for a mode that is not allowed and nothing else: every other problem is a line in the report.
     Cost on two cores: 1 s to start, then 15 ms a run and 0.25 ms an epoch; next to nothing for a run that is there.
     Mode `online` adds the upload, at `rate` API requests a minute: 6.7 s a run at 50.
@@ -51,7 +56,8 @@ def mirror(
     done = Mirrored()
     try:
         results = results_folder(study_name, results_root)
-        finished, problems = finished_runs(runs, measures, runs_root, study_name, changed_seams(runs).union(seams))
+        changed, own = changed_seams(runs).union(seams), varies or differing(runs)
+        finished, problems = finished_runs(runs, measures, runs_root, study_name, changed, own, origin)
         done = write_offline(finished, results)
         problems += done.problems
         if mode == "online":

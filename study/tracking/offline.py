@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from study.tracking.outbox import Outbox
-from study.tracking.server import PROJECT
+from study.tracking.server import entity, project
 from study.tracking.wandb_run import WandbRun
 
 
@@ -51,14 +51,16 @@ def write_run(run: WandbRun, outbox: Outbox, first_row: int = 0) -> str:
     """One offline wandb run, with its curve from `first_row` on; the name of its folder."""
     import wandb
 
-    config = dict(run.config)
+    config = {**run.config, **run.origin}
     shown = wandb.init(
-        project=PROJECT, id=run.id, name=config["key"], group=config["study"], config=config, dir=outbox.results,
-        job_type=f"{config['dataset']}-{config['model']}", mode="offline", reinit="create_new", settings=_lean(),
+        project=project(), entity=entity(), id=run.id, name=run.name, group=config["study"], config=config,
+        job_type=f"{config['dataset']}-{config['model']}", dir=outbox.results, mode="offline", reinit="create_new",
+        tags=[config["study"], config["dataset"], config["model"]], settings=_lean(),
     )  # fmt: skip
     try:
         # Curves are drawn over the epoch: wandb's own step belongs to the transport.
-        shown.define_metric("epoch", summary="none")
+        for axis in ("epoch", "step"):  # no panels of their own
+            shown.define_metric(axis, summary="none", hidden=True)
         shown.define_metric("*", step_metric="epoch", summary="none")
         for step, row in enumerate(run.rows or []):
             if step >= first_row:

@@ -44,6 +44,11 @@ class Outbox:
             return False
         return mark.sent or self.data(mark).exists()
 
+    def is_sent(self, id: str, digest: Mapping[str, str]) -> bool:
+        """Whether this very content is on the server."""
+        mark = self.mark(id)
+        return mark is not None and mark.sent and self.is_current(id, digest)
+
     def put(self, id: str, folder: str, digest: Mapping[str, str]) -> None:
         """Note that a run has been written, and is to be sent."""
         write_json(self._file(id), asdict(Mark(id, folder, dict(digest), sent=False)))

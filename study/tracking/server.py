@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import urllib.error
 import urllib.request
 
@@ -10,6 +11,16 @@ from study.tracking.wandb_run import TrackingError
 
 MODES = ("offline", "online", "off")
 PROJECT = "relative-flatness-study"
+
+
+def project() -> str:
+    """The project that runs are shown in: $WANDB_PROJECT, else the study's own."""
+    return os.environ.get("WANDB_PROJECT") or PROJECT
+
+
+def entity() -> str | None:
+    """The user or team that it belongs to: $WANDB_ENTITY, else the account's own (None)."""
+    return os.environ.get("WANDB_ENTITY") or None
 
 
 def check(mode: str) -> None:

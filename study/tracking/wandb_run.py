@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from study.config import RunConfig, run_key
+from study.config import FIELDS, RunConfig, run_key
 from study.names import Stop, wandb_name
+from study.storage.atomic import read_json
 from study.storage.paths import RunPaths
 
+# Text in wandb's config whatever it looks like: `hidden` is 64 of one run and 64-64 of another.
+_TEXT = {name for name, field in FIELDS.items() if "tuple" in str(field.type)} | {
+    f"prov.{name}" for name in ("commit", "torch", "device", "mode", "measured")
+}
 Row = Mapping[str, str]  # of the records: one run and stop, cells as text
 
 
@@ -23,12 +29,18 @@ class TrackingError(ValueError):
 
 @dataclass(frozen=True)
 class WandbRun:
-    """One run as wandb shall show it: `rows` one an epoch (None: not known here); all values numbers, text or None."""
+    """One run as wandb shall show it: `rows` one an epoch (None: not known here); all values numbers, text or None.
+
+    `name` is for people: what varies in the study, as this run has it. `origin` is where it was computed and how long
+    it took, in wandb's config too. Neither makes it another run.
+    """
 
     id: str
+    name: str
     config: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]] | None
     summary: Mapping[str, Any]
+    origin: Mapping[str, Any]
 
     def digest(self) -> dict[str, str]:
         """Hashes of the curve and of the rest: whether what was written is still what the files say."""
@@ -38,8 +50,14 @@ class WandbRun:
         return {k: hashlib.sha256(json.dumps(v, sort_keys=True).encode()).hexdigest()[:16] for k, v in parts.items()}
 
 
-def wandb_run(study: str, stops: Sequence[Row], epochs: Sequence[Mapping[str, Any]] | None) -> WandbRun:
-    """A run from its records, one row a stop, and its epochs.
+def wandb_run(
+    study: str,
+    stops: Sequence[Row],
+    epochs: Sequence[Mapping[str, Any]] | None,
+    varies: Collection[str] = (),
+    origin: Mapping[str, Any] = MappingProxyType({}),
+) -> WandbRun:
+    """A run from its records, one row a stop, and its epochs; `varies` are the hyperparameters that its name shows.
 
     Hyperparameters and provenance become the config, all else that has a value the summary: the last stop's columns
     under their own names, an earlier stop's prefixed, e.g. `at__loss_0__1__gap__loss`; `column_name` leads back.
@@ -61,11 +79,33 @@ def wandb_run(study: str, stops: Sequence[Row], epochs: Sequence[Mapping[str, An
     }
     return WandbRun(
         id=f"{study}-{last['key']}",
-        config=identity
-        | {wandb_name(n): text if n.startswith("prov.") else _value(text) for n, text in fields.items()},
-        rows=None if epochs is None else [{wandb_name(name): v for name, v in row.items()} for row in epochs],
+        name=" ".join(f"{n}={last[f'hp.{n}']}" for n in varies if last.get(f"hp.{n}")) or last["key"],
+        config=identity | {wandb_name(n): text if n in _TEXT else _value(text) for n, text in fields.items()},
+        rows=None if epochs is None else _curve(epochs, stops),
         summary={wandb_name(name): _value(text) for name, text in results.items()},
+        origin=origin,
     )
+
+
+def _curve(epochs: Sequence[Mapping[str, Any]], stops: Sequence[Row]) -> list[dict[str, Any]]:
+    """The epochs, with the test loss and error of a stop at the first epoch end that is not before it."""
+    rows: list[dict[str, Any]] = [{wandb_name(name): value for name, value in row.items()} for row in epochs]
+    for stop in stops:
+        if stop.get("train.step") and stop.get("test.loss"):
+            at = next((row for row in rows if row["step"] >= int(stop["train.step"])), None)
+            if at is not None:
+                at |= {"test_loss": float(stop["test.loss"]), "test_error": float(stop["test.error"])}
+    return rows
+
+
+def varying(rows: Iterable[Row]) -> list[str]:
+    """The hyperparameters in which runs differ, by their records; the seed last. `differing` says it of configs."""
+    columns: dict[str, set[str]] = {}
+    for row in rows:
+        for name, text in row.items():
+            if name.startswith("hp."):
+                columns.setdefault(name.removeprefix("hp."), set()).add(text)
+    return sorted((name for name, texts in columns.items() if len(texts) > 1), key=lambda name: name == "seed")
 
 
 def read_epochs(paths: RunPaths) -> list[dict[str, Any]] | None:
@@ -75,9 +115,15 @@ def read_epochs(paths: RunPaths) -> list[dict[str, Any]] | None:
     return [json.loads(line) for line in paths.epochs.read_text().splitlines()]
 
 
+def read_origin(paths: RunPaths) -> dict[str, Any]:
+    """How long a run trained; nothing where its files are not here."""
+    return {"training_seconds": read_json(paths.outcome)["seconds"]} if paths.outcome.exists() else {}
+
+
 def finished_runs(
-    runs: Sequence[RunConfig], measures: Sequence[str], runs_root: str | Path, study: str, seams: Collection[str] = ()
-) -> tuple[list[WandbRun], list[str]]:
+    runs: Sequence[RunConfig], measures: Sequence[str], runs_root: str | Path, study: str,
+    seams: Collection[str] = (), varies: Collection[str] = (), origin: Mapping[str, Any] = MappingProxyType({}),
+) -> tuple[list[WandbRun], list[str]]:  # fmt: skip
     """The runs that are done, and a line for each whose files cannot be read; `seams` as for `run_rows`."""
     from study.records import run_rows
 
@@ -85,7 +131,8 @@ def finished_runs(
     for config in runs:
         try:
             if rows := run_rows(config, runs_root, measures, seams):
-                finished.append(wandb_run(study, rows, read_epochs(RunPaths(Path(runs_root), run_key(config)))))
+                paths = RunPaths(Path(runs_root), run_key(config))
+                finished.append(wandb_run(study, rows, read_epochs(paths), varies, {**origin, **read_origin(paths)}))
         except (OSError, ValueError, KeyError) as error:
             problems.append(f"wandb: run {run_key(config)} not mirrored: {type(error).__name__}: {error}")
     return finished, problems

@@ -113,7 +113,7 @@ def test_where_no_axis_has_three_levels_there_is_no_interval_and_it_says_so(reco
 def test_zipped_hyperparameters_are_one_axis_and_an_axis_of_two_levels_stays(records):
     records["hp.twice"] = 2 * records["hp.lr"]
     part = records[records["hp.init_gain"] < 2].reset_index(drop=True)
-    assert sorted(design(part).resampling().names) == ["hp.batch_size", "hp.lr+hp.twice"]
+    assert sorted(design(part).resampling.names) == ["hp.batch_size", "hp.lr+hp.twice"]
 
 
 def test_a_nested_axis_is_drawn_within_its_parent():
@@ -124,14 +124,14 @@ def test_a_nested_axis_is_drawn_within_its_parent():
     found = design(frame)
     optimizer, rate, size = found.axes
     assert rate.stratum.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2] and not optimizer.stratum.any()
-    drawn = found.resampling()
+    drawn = found.resampling
     weights = np.concatenate(list(drawn.chunks(300, 0)), axis=1)
     of_rates = drawn_levels(rate.stratum, 1, 300, 0)
     assert (of_rates.reshape(3, 3, 300).sum(axis=1) == 3).all()
     of_optimizer, of_size = (drawn_levels(axis.stratum, place, 300, 0) for place, axis in ((0, optimizer), (2, size)))
     for unit, (o, r, z) in enumerate(drawn.cells.T):
         assert (weights[unit] == of_optimizer[o] * of_rates[r] * of_size[z]).all()
-    two = design(frame[frame["hp.optimizer"] < "c"].reset_index(drop=True)).resampling()
+    two = design(frame[frame["hp.optimizer"] < "c"].reset_index(drop=True)).resampling
     assert two.names == ("hp.lr", "hp.size")  # two optimizers stay; their rates are drawn in each
     assert (drawn_levels(two.axes[0].stratum, 0, 50, 0).reshape(2, 3, 50).sum(axis=1) == 3).all()
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
-from analysis.columns import at_stop, axes, configurations, measures
+from analysis.columns import at_stop, axes, measures
 from analysis.drawing.groups import groups
 from analysis.drawing.style import CYCLE
 from analysis.exclude import exclude
@@ -17,6 +17,7 @@ from analysis.figures import last_layer_stops as beside
 from analysis.selection import trained, transforms, with_last_layer
 from analysis.statistics.coefficients import coefficients, tau
 from analysis.statistics.correlation import correlate
+from analysis.statistics.design import design
 from analysis.statistics.partial import partial as partial_rank
 from analysis.statistics.partial import partial_tau
 from analysis.stopwise import first_target
@@ -72,9 +73,9 @@ def test_the_last_layer_is_correlated_as_trained_reparameterized_and_with_others
     every = last_layer.build(lenet, 200)
     table = first_target(every).set_index(["stop", "measure"])
     row = table.loc[("loss_0.01", "hessian_trace.fc3")]
-    gap, group = kept["gap.loss"], configurations(kept)
-    before = coefficients(kept["measure.hessian_trace.fc3"], gap, group, 200)
-    after = coefficients(kept["measure.hessian_trace@layerwise_1.fc3"], gap, group, 200)
+    gap, grid = kept["gap.loss"], design(kept)
+    before = coefficients(kept["measure.hessian_trace.fc3"], gap, grid, 200)
+    after = coefficients(kept["measure.hessian_trace@layerwise_1.fc3"], gap, grid, 200)
     assert row["pearson"] == pytest.approx(before.point["pearson"]) and row["tau_b.low"] == before.interval("tau_b").low
     assert row["pearson_after"] == pytest.approx(after.point["pearson"]) and abs(row["pearson_after"]) < row["pearson"]
     held = [kept["train.loss"]]

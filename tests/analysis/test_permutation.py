@@ -134,7 +134,7 @@ def test_the_interval_within_a_setting_is_of_weighted_deviations_from_weighted_m
     row = permutation(records, labels=["hessian_trace"], blocks=[block], permutations=0, resamples=40).iloc[0]
     there = records["measure.hessian_trace"].notna()
     kept = records[there].reset_index(drop=True)
-    drawn = design(kept).resampling()
+    drawn = design(kept).resampling
     replicates = []
     for weights in np.concatenate(list(drawn.chunks(40, 0)), axis=1).T:
         rows = kept.loc[np.repeat(kept.index, weights[drawn.unit].astype(int))]

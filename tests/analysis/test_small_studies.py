@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from analysis import items
 from analysis.drawing import render
+from analysis.figures import scatter
 from analysis.load import Source
 from analysis.make import build
 from analysis.studies.reader import read_shown
@@ -96,6 +97,7 @@ def test_values_far_from_one_have_every_coefficient(records):
         for one in (correlation, permutation, settings):
             both = [one.build(frame[KEPT], resamples=5).drop(columns="measure") for frame in (near, far)]
             pd.testing.assert_frame_equal(*both, rtol=1e-9)
+        assert len(scatter.build(far[KEPT]).axes[0].lines) == 3, "two rugs and the line"
 
 
 def test_values_that_differ_by_rounding_alone_have_no_pearson(records):

@@ -9,6 +9,7 @@ import pytest
 from analysis.load import read_records
 from analysis.wandb_upload import main, read_back
 from study.records import run_rows, write_table
+from study.storage.sent import Sent, remember
 from study.tracking.mirror import mirror
 from study.tracking.outbox import Outbox
 from study.tracking.server import PROJECT
@@ -34,13 +35,53 @@ def command(results: Path, *more: str) -> int:
     return main(["toy", "--results", str(results), "--runs", str(results.parent / "runs"), "--rate", "6000", *more])
 
 
-def test_the_plan_comes_first_and_costs_no_request(
+def test_the_plan_comes_first_costs_no_request_and_writes_nothing(
     server: WandbServer, results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    before = sorted(results.rglob("*"))
     assert main(["toy", "--results", str(results), "--runs", "nowhere", "--dry-run"]) == 0
     line = capsys.readouterr().out.strip()
-    assert line == "toy: 4 runs, 0 uploaded before, 4 to upload: about 0.4 min (5 requests a run, 50 a minute)"
-    assert server.requests == []
+    assert line == (
+        f"toy: 4 runs of {results}/toy/records.csv, 0 uploaded before, 4 to upload: about 0.4 min"
+        " (5 requests a run, 50 a minute)"
+    )
+    assert server.requests == [] and sorted(results.rglob("*")) == before
+
+
+def test_published_records_are_uploaded_only_when_asked_for(
+    server: WandbServer, results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    published = tmp_path / "published"
+    published.mkdir()
+    (results / "toy/records.csv").rename(published / "toy.csv")
+    monkeypatch.setenv("STUDY_RECORDS", str(published))
+    for more in ([], ["--dry-run"]):
+        assert command(results, *more) == 2
+        line = capsys.readouterr().err
+        assert f"{results}/toy/records.csv: is not there" in line
+        assert f"--committed for the 4 published runs of {published}/toy.csv" in line
+    assert command(results, "--dry-run", "--committed") == 0
+    assert f"4 runs of published, {published}/toy.csv, 0 uploaded before" in capsys.readouterr().out
+    assert server.requests == [] and list((results / "toy").iterdir()) == []
+
+
+def test_the_folders_are_those_that_the_study_was_sent_to(
+    server: WandbServer, results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STUDY_RESULTS", str(results.parent / "elsewhere"))
+    remember("toy", Sent("mine", str(results.parent / "runs"), str(results)))
+    assert main(["toy", "--dry-run"]) == 0
+    assert f"4 runs of {results}/toy/records.csv" in capsys.readouterr().out
+
+
+def test_project_and_entity_of_the_environment_hold(
+    server: WandbServer, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_PROJECT", "mine")
+    monkeypatch.setenv("WANDB_ENTITY", "team")
+    assert command(results) == 0
+    assert {run.project for run in server.runs.values()} == {"mine"}
 
 
 def test_the_command_uploads_once_and_updates_later(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,14 @@ seeds: 2
 measures: [weight_norm_squared, train_loss]
 shard_size: 2
 """
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Where studies were sent is remembered here, not in the checkout."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("STUDY_RESULTS", str(tmp_path_factory.mktemp("results")))
+        yield
 
 
 @pytest.fixture

@@ -20,9 +20,11 @@ import pytest
 import study.run
 from slurm.job import ShardJob
 from slurm.journal import Journal, Marker
+from study.config import run_key
 from study.grid import load_study, shards
 from study.run import ShardReport
 from study.storage.lease import LeaseLost
+from study.storage.paths import RunPaths
 
 
 @pytest.fixture
@@ -71,6 +73,25 @@ def test_a_job_does_its_shard_and_again_does_nothing(job: ShardJob) -> None:
     assert marker(job).state == "done" and marker(job).runs_done == 2
     assert job() == "done"
     assert {p: p.stat().st_mtime_ns for p in first} == first
+
+
+def test_what_was_trained_before_counts_from_the_start(job: ShardJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = RunPaths(Path(job.runs_root), run_key(job.runs[0])).outcome
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+    seen: list[tuple[int, int]] = []
+
+    def half(progress: Callable[[dict[str, Any]], None], **_: Any) -> ShardReport:
+        seen.append((marker(job).runs_done, marker(job).runs_before))
+        monkeypatch.setattr("slurm.work.MARK_SECONDS", 0.0)
+        progress({"kind": "epoch", "running": 1, "of": 1, "epoch": 1})
+        seen.append((marker(job).runs_done, marker(job).runs_now))
+        progress({"kind": "epoch", "running": 0, "of": 1, "epoch": 0})
+        seen.append((marker(job).runs_done, marker(job).runs_now))
+        return ShardReport()
+
+    instead(monkeypatch, half)
+    assert job() == "done" and seen == [(1, 1), (1, 0), (2, 1)]
 
 
 def test_sigterm_saves_frees_the_lease_and_is_no_success(job: ShardJob, monkeypatch: pytest.MonkeyPatch) -> None:

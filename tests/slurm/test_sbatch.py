@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from slurm import scheduler, submit
-from slurm.journal import Journal
-from slurm.submit import Options
+from slurm.cluster import CLUSTERS
+from slurm.journal import Journal, Marker
+from slurm.request import Options
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -23,13 +24,32 @@ def written(fake_slurm: Path, tmp_path: Path) -> str:
     return re.sub(r"(STUDY_COMMIT=)\S+", r"\1COMMIT", text)
 
 
+def here(cluster: str, tmp_path: Path) -> str:
+    """A cluster's yaml whose file systems are folders of the test."""
+    text = (CLUSTERS / f"{cluster}.yaml").read_text().replace(" /shared", f" {tmp_path}/shared")
+    for folder in re.findall(r"(\S+/shared/\S+)", text):
+        Path(folder).parent.mkdir(parents=True, exist_ok=True)
+        (Path(folder).mkdir if folder.endswith("datasets") else Path(folder).touch)()
+        Path(folder).chmod(0o755)
+    file = tmp_path / f"{cluster}.yaml"
+    file.write_text(text.replace("/scratch", f"{tmp_path}/scratch"))
+    return str(file)
+
+
 @pytest.mark.parametrize("cluster", ["site", "testbed"])
 def test_sbatch_file_is_the_golden_one(
-    cluster: str, tiny: Path, fake_slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    cluster: str, tiny: Path, fake_slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     monkeypatch.setenv("STUDY_DATA", "/data")
     runs, results = tmp_path / "runs", tmp_path / "results"
-    assert submit.submit(Options(tiny, cluster, runs, results, allow_dirty=True)) == 0
+    file = here(cluster, tmp_path)
+    assert submit.submit(Options(tiny, file, runs, results, allow_dirty=True, dry_run=True)) == 0
+    shown = capsys.readouterr().out
+    assert submit.submit(Options(tiny, file, runs, results, allow_dirty=True)) == 0
+    sent = re.search(r"#!.*", (fake_slurm / "sbatch.script").read_text(), re.DOTALL)
+    unnamed = [re.sub(r"0001-[0-9a-f]{6}|\.code/\S+", "", text) for text in (shown, sent[0] if sent else "no script")]
+    assert unnamed[1].strip() in unnamed[0], "the dry run shows it"
     text = written(fake_slurm, tmp_path)
     golden = GOLDEN / f"{cluster}.sh"
     if os.environ.get("UPDATE_GOLDEN"):
@@ -91,10 +111,51 @@ def test_back_off_gives_up_after_a_minute_and_at_once_on_a_refusal(monkeypatch: 
     assert waited == []
 
 
-def test_a_refused_submission_is_one_line(tiny: Path, fake_slurm: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("message", "field"),
+    [
+        ("invalid partition specified: main", "partition: 'main'"),
+        ("Batch job submission failed: Invalid generic resource (gres) specification", "gpus: 1"),
+        ("Batch job submission failed: Requested time limit is invalid (missing or exceeds some limit)", "minutes: 10"),
+        ("Batch job submission failed: Requested node configuration is not available", "gpus: 1, cpus: 1, memory_gb"),
+        ("Batch job submission failed: the moon is full", ""),
+    ],
+)
+def test_a_refused_submission_is_one_line_and_leaves_nothing(
+    message: str, field: str, tiny: Path, fake_slurm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from slurm.__main__ import main
 
-    (fake_slurm / "sbatch.fail").write_text("sbatch: error: invalid partition specified: main\n")
+    (fake_slurm / "sbatch.fail").write_text(f"sbatch: error: {message}\n")
     assert main(["submit", str(tiny), "--cluster", "testbed", "--allow-dirty"]) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1 and lines[0].startswith("error: ") and "invalid partition" in lines[0]
+    assert len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0]
+    assert f"slurm/clusters/testbed.yaml: {field}" in lines[0]
+    assert Journal("tiny").submissions() == [] and not list(Journal("tiny").folder.glob("logs/*"))
+    assert main(["status", str(tiny)]) == 1
+    assert "shards    6: 6 new" in (shown := capsys.readouterr().out) and "0 sent again" in shown
+
+
+def test_a_refused_retry_leaves_the_failures_as_they_were(
+    tiny: Path, fake_slurm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from slurm.__main__ import main
+
+    assert submit.submit(Options(tiny, "testbed", allow_dirty=True)) == 0
+    journal = Journal("tiny")
+    (first,) = journal.submissions()
+    failed = Marker(first.shards[0], "failed", job="7_0", cause="ValueError: no")
+    journal.mark(failed)
+    (fake_slurm / "sbatch.fail").write_text("sbatch: error: invalid partition specified: main\n")
+    assert main(["retry", str(tiny), "--cluster", "testbed", "--allow-dirty"]) == 2
+    assert journal.marker(first.shards[0]) == failed and journal.submissions() == [first]
+
+
+def test_a_submission_that_may_have_been_heard_is_kept(
+    tiny: Path, fake_slurm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    (fake_slurm / "sbatch.fail").write_text(7 * "sbatch: error: Socket timed out on send/recv operation\n")
+    with pytest.raises(scheduler.SchedulerError, match="timed out"):
+        submit.submit(Options(tiny, "testbed", allow_dirty=True))
+    assert len(Journal("tiny").submissions()) == 1

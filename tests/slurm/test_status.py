@@ -15,8 +15,8 @@ import pytest
 from slurm import scheduler
 from slurm.__main__ import main
 from slurm.cluster import FIELDS as CLUSTER_FIELDS
-from slurm.journal import MARKER_BYTES, Journal, Marker, Submission
-from slurm.overview import duration
+from slurm.journal import MARKER_BYTES, REQUEUED, Journal, Marker, Submission
+from slurm.screen import duration
 from slurm.status import count, shard_states
 from study.storage import lease
 
@@ -95,6 +95,54 @@ def test_a_marker_counts_only_for_the_job_that_left_it(journal: Journal, fake_sl
     assert count(shard_states(journal, SHARDS, tmp_path)) == {"done": 1, "failed": 1, "stopped": 1, "lost": 3}
 
 
+@pytest.mark.parametrize(
+    ("queue", "said", "job", "expected"),
+    [
+        ("PENDING", Marker("", "stopped", requeues=0, cause=REQUEUED), "7_0", 1),
+        ("PENDING", Marker("", "running", requeues=2), "7_0", 3),  # its node was lost
+        ("RUNNING", Marker("", "stopped", requeues=0, cause=REQUEUED), "7_0", 1),  # its python is about to start
+        ("RUNNING", Marker("", "running", requeues=1), "7_0", 1),
+        ("PENDING", Marker("", "new", requeues=1), "3_0", 1),  # sent again, and not started yet
+        ("PENDING", Marker("", "stopped", requeues=1, cause=REQUEUED), "3_0", 1),
+    ],
+)
+def test_a_requeue_counts_while_the_job_waits(
+    queue: str, said: Marker, job: str, expected: int, journal: Journal, fake_slurm: Path, tmp_path: Path
+) -> None:
+    journal.mark(replace(said, shard=SHARDS[0], job=job))
+    (fake_slurm / "squeue.out").write_text(f"{NAME}|7_0|{queue}|(Priority)\n")
+    assert shard_states(journal, SHARDS, tmp_path)[0].requeues == expected
+
+
+def test_what_its_user_has_cancelled_is_neither_lost_nor_failed(
+    journal: Journal, fake_slurm: Path, tmp_path: Path
+) -> None:
+    (fake_slurm / "sacct.out").write_text("".join(f"7_{k}|CANCELLED by 0|0:0|\n" for k in range(6)))
+    journal.mark(Marker(SHARDS[0], "stopped", job="7_0", cause="SIGTERM: saved; cancelled, or preempted"))
+    journal.mark(Marker(SHARDS[1], "running", job="7_1"))
+    journal.mark(Marker(SHARDS[2], "failed", job="7_2", cause="ValueError: no"))
+    journal.mark(Marker(SHARDS[3], "stopped", job="3_3", cause="of an older job"))
+    journal.cancel(SHARDS[:4])
+    assert states(journal, tmp_path) == [
+        ("stopped", "cancelled: saved"),
+        ("stopped", "cancelled"),
+        ("failed", "ValueError: no"),
+        ("stopped", "cancelled before it was started"),
+        ("lost", "SLURM says CANCELLED"),  # somebody else's doing
+        ("lost", "SLURM says CANCELLED"),
+    ]
+    journal.reopen(SHARDS[:2])
+    journal.write(Submission("0002-def", "testbed", "slurm", "c0ffee", tuple(SHARDS[:2]), "8"))
+    again = journal.marker(SHARDS[1])
+    assert again is not None and again.state == "new" and again.history == ["job 7_1 start 1: running: cancelled"]
+
+
+def test_a_submission_that_an_earlier_version_cancelled_is_read(journal: Journal) -> None:
+    file = journal.folder / "submissions/0001-abc.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "cancelled": True}))
+    assert journal.submissions()[0].cancelled == tuple(SHARDS) and journal.cancelled("0001-abc") == set(SHARDS)
+
+
 def test_a_queue_that_cannot_be_asked_makes_nothing_lost(
     journal: Journal, fake_slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,8 +207,9 @@ def test_a_local_submitter_counts_while_it_lives_and_nobody_cancelled_it(fake_sl
         assert states(journal, tmp_path)[1] == ("lost", "was not started"), "this machine was started anew since"
         who.write_text(here)
         assert states(journal, tmp_path)[1] == waits
-        journal.write(replace(first, holder=held.id, cancelled=True))
-        assert states(journal, tmp_path)[1] == ("lost", "was not started")
+        journal.write(replace(first, id="0003-c", holder=held.id, cancelled=tuple(SHARDS)))
+        journal.write(replace(first, holder=held.id, cancelled=tuple(SHARDS)))
+        assert states(journal, tmp_path)[1] == ("stopped", "cancelled before it was started")
 
 
 def test_a_marker_keeps_its_size_so_that_a_full_disk_can_take_it(journal: Journal) -> None:
@@ -179,12 +228,12 @@ def test_status_of_a_thousand_ended_jobs_takes_under_two_seconds(
     tmp_path: Path, fake_slurm: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from slurm.launch import find_place
-    from slurm.submit import _keep_plan
+    from slurm.request import keep_plan
 
     study = tmp_path / "thousand.yaml"
     study.write_text("fixed: {dataset: digits}\nseeds: 20000\nmeasures: [train_loss]\nshard_size: 20\n")
     place = find_place(study, "local", tmp_path / "runs", tmp_path / "results")
-    _keep_plan(place)
+    keep_plan(place)
     ids = list(json.loads((place.journal.folder / "plan.json").read_text())["shards"])
     place.journal.write(Submission("0001-abc", "testbed", "slurm", "c0ffee", tuple(ids), "7"))
     for k, shard in enumerate(ids[:990]):

@@ -10,7 +10,7 @@ import pytest
 from slurm.__main__ import main
 from slurm.journal import Journal, Marker
 from slurm.launch import INLINE, find_place
-from slurm.submit import _environment
+from slurm.request import environment
 from study.grid import load_study, shards
 from study.storage.paths import published_file, records_file
 
@@ -137,6 +137,43 @@ def test_a_dry_run_writes_nothing(tiny: Path, fake_slurm: Path, tmp_path: Path) 
     assert not (tmp_path / "results").exists() and not (fake_slurm / "sbatch.calls").exists()
 
 
+def test_a_dry_run_says_what_a_job_asks_for_and_how_to_get_an_estimate(
+    tiny: Path, fake_slurm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["submit", str(tiny), *SEND, "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "  each job  partition main, 1 GPU, 1 CPU, 0.9 GB, 10 minutes, then requeued\n" in shown
+    assert "  cost      unknown, at most 1.00 GPU-hours until a requeue" in shown
+    assert f"python -m slurm submit {tiny} --cluster testbed --where seed=0" in shown
+    assert "#SBATCH --partition=main\n" in shown and "#SBATCH --time=10\n" in shown and "--array=0-5%4" in shown
+    tiny.write_text(tiny.read_text() + "seconds_per_run: 600\n")
+    assert main(["submit", str(tiny), *SEND, "--dry-run"]) == 0
+    assert "  cost      2.00 GPU-hours, by the config's seconds_per_run" in capsys.readouterr().out
+
+
+def test_a_filter_chooses_what_is_sent_shown_and_cancelled(
+    tiny: Path, fake_slurm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = {s.id for s in shards(load_study(tiny)) if any(run.batch_size == 30 for run in s.runs)}
+    where = ["--where", "batch_size=30"]
+    assert len(ids) == 2 and main(["submit", str(tiny), *SEND, *where]) == 0
+    assert "2 jobs to send" in capsys.readouterr().out
+    (submission,) = Journal("tiny").submissions()
+    assert set(submission.shards) == ids
+    assert main(["submit", str(tiny), *SEND]) == 0 and sent()[1] == 6, "two are gone without a word"
+    second = Journal("tiny").submissions()[1]
+    lines = [f"tiny.{second.id}|7_{k}|PENDING|(Priority)\n" for k in range(6)]
+    (fake_slurm / "squeue.out").write_text("".join(lines))
+    capsys.readouterr()
+    assert main(["status", str(tiny), *where]) == 1
+    assert "shards    2: 2 pending" in (shown := capsys.readouterr().out) and "0 of 4 runs trained" in shown
+    assert main(["cancel", str(tiny), "--key", min(ids)[:6]]) == 0
+    assert (fake_slurm / "scancel.calls").read_text().split() == [second.task(min(ids))]
+    assert Journal("tiny").submissions()[1].cancelled == (min(ids),)
+    assert main(["retry", str(tiny), *SEND, "--where", "lr=0.3"]) == 2
+    assert "--where" in capsys.readouterr().err
+
+
 def test_deleted_measures_are_computed_again_and_nothing_else(tiny: Path, tmp_path: Path) -> None:
     assert main(["submit", str(tiny), "--cluster", "inline", "--wandb", "off"]) == 0
     files = {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").glob("??/**/*") if p.is_file()}
@@ -154,11 +191,18 @@ def test_a_measure_that_is_added_is_sent_once(tiny: Path, fake_slurm: Path, caps
     capsys.readouterr()
     assert main(["status", str(tiny)]) == 1
     assert "shards    6: 6 new" in (shown := capsys.readouterr().out) and "asks for more" in shown
+    assert "12 of 12 runs trained" in shown
     assert main(["submit", str(tiny), *SEND]) == 0
     id = Journal("tiny").submissions()[-1].id
     (fake_slurm / "squeue.out").write_text("".join(f"tiny.{id}|7_{k}|PENDING|(Priority)\n" for k in range(6)))
     assert main(["submit", str(tiny), *SEND]) == 0, "their markers say done, but of the study as it was"
     assert sent() == [6, 6]
+    tiny.write_text(tiny.read_text().replace("seeds: 2", "seeds: 3"))
+    assert main(["submit", str(tiny), "--cluster", "local", "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "  to do     18 in 9 shards (0 started, 12 trained)\n" in shown
+    assert "  to take   1 measure of trained networks: inverse_margin\n" in shown
+    tiny.write_text(tiny.read_text().replace("seeds: 3", "seeds: 2"))
     assert main(["status", str(tiny)]) == 1
     assert "6: 6 pending" in capsys.readouterr().out
 
@@ -180,10 +224,50 @@ def test_folders_come_from_the_command_line_then_the_cluster_then_the_environmen
     assert find_place(tiny, str(cluster), tmp_path / "asked", None).runs == tmp_path / "asked"
 
 
+def test_a_study_remembers_where_it_was_sent(
+    tiny: Path, fake_slurm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = tmp_path / "far.yaml"
+    cluster.write_text(f"kind: slurm\nruns: {tmp_path}/far/runs\nresults: {tmp_path}/far/results\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["retry", str(tiny), "--allow-dirty"]) == 2
+    assert "--cluster: tiny was not sent yet, allowed: inline, local" in capsys.readouterr().err
+    assert main(["submit", str(tiny), "--cluster", "far.yaml", "--allow-dirty", "--wandb", "off", "--dry-run"]) == 0
+    assert find_place(tiny, None, None, None).cluster.name == "local", "nothing was sent"
+    assert main(["submit", str(tiny), "--cluster", "far.yaml", "--allow-dirty", "--wandb", "off"]) == 0
+    folders = f"folders   results {tmp_path}/far/results/tiny, runs {tmp_path}/far/runs"
+    assert folders in capsys.readouterr().out
+    id = Journal("tiny", tmp_path / "far/results").submissions()[0].id
+    (fake_slurm / "squeue.out").write_text("".join(f"tiny.{id}|7_{k}|PENDING|(Priority)\n" for k in range(6)))
+    monkeypatch.chdir("/")
+    assert main(["status", str(tiny)]) == 1
+    assert "6: 6 pending" in (shown := capsys.readouterr().out) and folders in shown
+    assert main(["retry", str(tiny), "--allow-dirty"]) == 0
+    assert "pending   6 shards left alone" in capsys.readouterr().out
+    assert main(["status", str(tiny), "--cluster", "local"]) == 1
+    shown = capsys.readouterr().out
+    assert f"nothing sent yet; sent to {cluster}, results in {tmp_path}/far/results: leave" in shown
+    assert f"folders   results {tmp_path}/results/tiny, runs {tmp_path}/runs" in shown
+    assert main(["cancel", str(tiny)]) == 0
+    assert "6 jobs cancelled" in (shown := capsys.readouterr().out) and f"{tmp_path}/far/results/tiny" in shown
+
+
+def test_online_needs_a_key_before_anything_is_sent(
+    tiny: Path, fake_slurm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    assert main(["submit", str(tiny), "--cluster", "testbed", "--allow-dirty", "--wandb", "online"]) == 2
+    assert "wandb: online: no API key" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists() and not (fake_slurm / "sbatch.calls").exists()
+
+
 def test_jobs_find_the_data_wherever_they_start(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from slurm.snapshot import Code
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STUDY_DATA", "images")
-    found = _environment(find_place(tiny, "local", None, None), Code(tmp_path / "code", "c0ffee"))
+    found = environment(find_place(tiny, "local", None, None), Code(tmp_path / "code", "c0ffee"))
     assert found["STUDY_DATA"] == str(tmp_path / "images") and found["STUDY_COMMIT"] == "c0ffee"

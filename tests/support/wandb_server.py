@@ -35,6 +35,7 @@ class ServerRun:
     group: str | None = None
     job_type: str | None = None
     display_name: str | None = None
+    tags: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     history: dict[int, dict[str, Any]] = field(default_factory=dict)  # line number -> row
@@ -154,6 +155,7 @@ class WandbServer:
         run.project = v.get("project") or run.project
         run.group, run.job_type = v.get("groupName") or run.group, v.get("jobType") or run.job_type
         run.display_name = v.get("displayName") or run.display_name
+        run.tags = v.get("tags") or run.tags
         run.config |= {name: item["value"] for name, item in json.loads(v.get("config") or "{}").items()}
         bucket = {
             "id": f"id-{run.name}", "name": run.name, "displayName": run.display_name, "description": "",

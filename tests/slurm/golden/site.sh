@@ -28,9 +28,9 @@ export PYTHONSAFEPATH=1
 export PYTHONPATH=/TMP/results/.code/COMMIT
 export STUDY_COMMIT=COMMIT
 export OMP_NUM_THREADS=1
-export STUDY_DATA=/shared/datasets
+export STUDY_DATA=/TMP/shared/datasets
 unset WANDB_SERVICE
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output /TMP/results/tiny/jobs/logs/0001-ID/%A_%a_%t_log.out --error /TMP/results/tiny/jobs/logs/0001-ID/%A_%a_%t_log.err --cpus-per-task=2 /shared/me/relative-flatness-study/.venv/bin/python -u -m submitit.core._submit /TMP/results/tiny/jobs/logs/0001-ID
+srun --unbuffered --output /TMP/results/tiny/jobs/logs/0001-ID/%A_%a_%t_log.out --error /TMP/results/tiny/jobs/logs/0001-ID/%A_%a_%t_log.err --cpus-per-task=2 /TMP/shared/me/relative-flatness-study/.venv/bin/python -u -m submitit.core._submit /TMP/results/tiny/jobs/logs/0001-ID

@@ -197,6 +197,36 @@ def test_each_stop_has_its_names_and_the_lowest_loss_the_plain_ones() -> None:
     assert replace(run, rows=[]).digest()["rest"] == run.digest()["rest"]
 
 
+def test_a_run_can_be_told_from_the_others_in_a_list_and_leads_to_its_job(server: WandbServer, tmp_path: Path) -> None:
+    runs = make_runs(tmp_path / "runs", 4, 6, stops=("epoch_3", "loss_0.01"))
+    origin = {"job": "7_0", "log": "/results/x.err"}
+    arguments = (MEASURES, tmp_path / "runs", STUDY, "online", tmp_path / "results", 6000)
+    assert mirror(runs, *arguments, origin=origin).problems == ()
+    names = {server.runs[f"{STUDY}-{run_key(config)}"].display_name for config in runs}
+    assert names == {"lr=0.01 seed=0", "lr=0.01 seed=1", "lr=0.01 seed=2", "lr=0.02 seed=0"}
+    first = server.runs[f"{STUDY}-{run_key(runs[0])}"]
+    assert first.tags == [STUDY, "digits", "mlp"]
+    assert first.config["job"] == "7_0" and first.config["log"] == "/results/x.err"
+    assert first.config["training_seconds"] == 1.0
+    tested = [row["epoch"] for row in first.rows if "test_loss" in row and "test_error" in row]
+    assert tested == [6], "both stops were met at the last epoch's end"
+    hidden = [m for m in first.config["_wandb"]["m"] if m.get("1") in ("epoch", "step") and 2 in m.get("6", [])]
+    assert len(hidden) == 2, first.config["_wandb"]["m"]
+    assert mirror(runs[:1], *arguments, varies=["lr"], origin={"job": "8"}).written == 0, "it is the same run"
+
+
+def test_a_curve_has_the_test_loss_where_a_stop_was_met() -> None:
+    epochs = [{"epoch": e, "step": 10 * e, "train_loss": 1.0} for e in (1, 2, 3)]
+    rows = [
+        {"key": "k", "stop": stop, "hp.dataset": "digits", "hp.model": "mlp", "hp.hidden": "64", "train.step": step}
+        | {"test.loss": loss, "test.error": "0.5"}
+        for stop, step, loss in (("loss_0.1", "15", "0.25"), ("loss_0.01", "30", ""))
+    ]
+    run = wandb_run(STUDY, rows, epochs, ["hidden"])
+    assert run.rows is not None and [row.get("test_loss") for row in run.rows] == [None, 0.25, None]
+    assert run.config["hidden"] == "64" and run.name == "hidden=64", "text, as 64-64 is"
+
+
 word = st.from_regex(r"[a-z]+(_[a-z0-9]+)*", fullmatch=True)
 
 

@@ -1,0 +1,71 @@
+"""What a command line asks to be sent, and what each job of it gets: assignment, environment, mirror."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from slurm.cluster import device_of
+from slurm.filter import EVERYTHING, Filter
+from slurm.job import ShardJob
+from slurm.launch import Place, digest
+from slurm.snapshot import Code
+from study.config import run_key
+from study.grid import Shard, shards
+from study.hyperparameter import changed_seams, differing
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for."""
+
+    config: Path
+    cluster: str | None  # None: where the study was sent last
+    runs: Path | None = None
+    results: Path | None = None
+    device: str = ""
+    wandb: str = "offline"
+    allow_dirty: bool = False
+    skip_published: bool = False
+    dry_run: bool = False
+    wait: bool = True
+    retry: bool = False
+    chosen: Filter = EVERYTHING
+
+
+def assign(place: Place, options: Options, shard: Shard) -> ShardJob:
+    """What is pickled for a shard."""
+    mirrors = place.cluster.kind == "slurm" or options.wandb == "online"  # else once at the end, which costs less
+    return ShardJob(
+        place.study.name, shard.id, shard.runs, place.study.measures, str(place.runs), str(place.results),
+        options.device or device_of(place.cluster), options.wandb if mirrors else "off",
+        0.8 * place.cluster.signal_seconds if place.cluster.kind == "slurm" else 3600.0,
+        tuple(sorted(changed_seams(place.study.runs))), tuple(differing(place.study.runs)),
+    )  # fmt: skip
+
+
+def mirror(place: Place, options: Options) -> None:
+    """Show what is done in wandb, where the jobs do not."""
+    if place.cluster.kind != "local" or options.wandb == "off":
+        return
+    from study.tracking import mirror as tracking
+
+    study = place.study
+    done = tracking.mirror(study.runs, study.measures, place.runs, study.name, options.wandb, place.results)
+    for problem in done.problems:
+        print(problem, file=sys.stderr)
+
+
+def environment(place: Place, code: Code) -> dict[str, str]:
+    """Variables of every job of a submission: its code, one thread, the data."""
+    data = place.cluster.data or os.environ.get("STUDY_DATA", "")
+    found = {**code.environment(), "OMP_NUM_THREADS": "1"}
+    return {**found, "STUDY_DATA": str(Path(data).expanduser().resolve())} if data else found
+
+
+def keep_plan(place: Place) -> None:
+    """Keep which runs each shard has, for `status`."""
+    pieces = {shard.id: [run_key(c) for c in shard.runs] for shard in shards(place.study)}
+    place.journal.write_plan(digest(place.study.path), pieces)

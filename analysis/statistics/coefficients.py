@@ -156,7 +156,7 @@ def complete(x: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats, NDArray[np.boo
 def scaled(x: Floats) -> Floats:
     """A vector (n,) times a power of two, so that squares neither overflow nor vanish; no digit changes."""
     largest = float(np.abs(x).max(initial=0.0))
-    return np.ldexp(x, -int(np.frexp(largest)[1])) if 0 < largest < np.inf else x
+    return np.asarray(np.ldexp(x, -int(np.frexp(largest)[1]))) if 0 < largest < np.inf else x
 
 
 def _why_undefined(x: Floats, y: Floats) -> str:

@@ -103,7 +103,7 @@ LEDGER = "hp.lr,seed,is.converged,gen.gap,complexity.sharp.l2\n0.1,0,True,0.5,2.
         (LEDGER, ("0.2,0", "0.1,0"), "lines 2 and 3: hp.lr 0.1, seed 0: given twice; one row a setting and seed"),
         (LEDGER, ("sharp.l2", "sharp(l2"), r"complexity.sharp\(l2: label: 'sharp\(l2'"),
         (LEDGER, ("hp.lr,seed", "hp.lr,stop"), "columns: stop: records have it; a ledger has hp"),
-        (LEDGER, ("gen.gap", "gen.gap,complexity.sharp_l2"), "both would be measure.sharp_l2; one column of a name"),
+        (LEDGER, ("hp.lr,seed", "complexity.sharp_l2,hp.lr"), "both would be measure.sharp_l2; one column of a name"),
         (LEDGER, ("hp.lr", "train.converged"), "columns: no hp.<hyperparameter>"),
     ],
 )

@@ -83,7 +83,7 @@ def test_every_item_of_a_ledger_of_24_axes_is_made_or_says_what_it_needs():
 def test_a_sign_error_of_nothing_says_why():
     note = sign_error.build(small(3, 2).records).attrs["note"]
     assert "No environment is used at loss_0.1: it has 4 pairs of seeds at most; 4 seeds" in note
-    surely = small(3, 2).records.assign(**{"n.test": 10})
+    surely = small(3, 2).records.assign(**{"n.test": 1})
     enough = pd.concat([surely, surely.assign(**{"hp.seed": surely["hp.seed"] + 2})], ignore_index=True)
     assert "the test set orders the gaps of too few pairs surely" in sign_error.build(enough).attrs["note"]
     orders = enough.assign(**{"n.test": 10**6, "gap.error": enough["hp.lr"] * 9})
@@ -94,8 +94,8 @@ def test_values_far_from_one_have_every_coefficient(records):
     near = records.assign(**{"measure.m": records["measure.relative_flatness"] - 2})
     for power in (700, -700):
         far = near.assign(**{"measure.m": near["measure.m"] * 2.0**power})
-        for one in (correlation, permutation, settings):
-            both = [one.build(frame[KEPT], resamples=5).drop(columns="measure") for frame in (near, far)]
+        for one, draws in ((correlation, {}), (permutation, {"permutations": 20}), (settings, {})):
+            both = [one.build(frame[KEPT], resamples=5, **draws).drop(columns="measure") for frame in (near, far)]
             pd.testing.assert_frame_equal(*both, rtol=1e-9)
         assert len(scatter.build(far[KEPT]).axes[0].lines) == 3, "two rugs and the line"
 
@@ -104,5 +104,5 @@ def test_values_that_differ_by_rounding_alone_have_no_pearson(records):
     records["measure.m"] = 1.0 + np.arange(len(records)) % 2 * 2.3e-16
     table = correlation.build(records[KEPT], resamples=5)
     assert table["pearson"].isna().all() and table["tau_b"].notna().all()
-    assert (table["note"] == "Pearson NaN: the values differ by rounding alone").all()
+    assert table["note"].str.contains("Pearson NaN: the values differ by rounding alone").all()
     assert settings.build(records[KEPT], resamples=5)["pearson_without"].isna().all()

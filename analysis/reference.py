@@ -1,4 +1,4 @@
-"""What the code knows of analysis/README.md: tables, figures, statistics and exclusion rules.
+"""What the code knows of analysis/README.md: tables, figures, statistics, exclusion rules, and what was simulated.
 
 `python -m analysis reference` writes it there; a test holds the committed text to what would be written.
 """
@@ -9,6 +9,7 @@ import ast
 from pathlib import Path
 
 import analysis
+from analysis import simulated
 from analysis.exclude import DEFAULT, RULES
 from analysis.items import parts
 from study.reference.markdown import Blocks, escaped, fill, table
@@ -59,4 +60,5 @@ BLOCKS: Blocks = {
     "figures": lambda: _items("figure"),
     "statistics": _statistics,
     "rules": _rules,
+    "coverage": simulated.sentence,
 }

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis import simulated
 from analysis.columns import configurations, layers
 from analysis.load import InputError
 from analysis.manuscript import networks as of_study
@@ -121,6 +122,18 @@ def benchmark(case: str, peer: str, column: str = "time_ratio") -> Number:
     for name, wanted in (("case", case), ("peer", peer)):
         found = found[found[name] == allowed(wanted, found[name].unique(), name)]
     return Number(float(found.iloc[0][allowed(column, found.columns)]))
+
+
+def coverage() -> pd.DataFrame:
+    """The committed table of simulated coverage: a row a design and correlation."""
+    return simulated.coverage()
+
+
+def covered(column: str) -> Numbers:
+    """A column of that table's file, such as tau_b or bca: shares of simulated studies by design and r."""
+    found = pd.DataFrame(simulated.measured()["rows"])
+    shares = found[allowed(column, found.columns[2:])]
+    return Numbers({f"{d}, r {r:g}": Number(x) for d, r, x in zip(found["design"], found["r"], shares, strict=True)})
 
 
 def _plain(v: Any) -> Any:

@@ -26,6 +26,8 @@ from analysis.manuscript.coefficient import (
 from analysis.manuscript.facts import (
     benchmark,
     count,
+    coverage,
+    covered,
     extreme,
     layers_of,
     less,
@@ -138,6 +140,6 @@ WORDS = {
         value, across, coefficient, difference, at_stops, layers_at_stop, layers_by_stop, decided, only, without,
         extreme, less, parts, numbers, count, recorded, setting, settings, span, table, headline, grid, side, order,
         agreement, which, stops_where, claim, layers_of, stops_of, measure_words, target_words, title, main_stop,
-        published, published_claims, within_setting, minutes, provenance, benchmark,
+        published, published_claims, within_setting, minutes, provenance, benchmark, coverage, covered,
     )
 }  # fmt: skip

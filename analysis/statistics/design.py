@@ -10,7 +10,8 @@ counts the product of how often its levels were drawn. Missing cells are absent.
 axis alone is drawn, its levels are resampled as unrelated configurations are (see resample); where none is, there is no
 interval for new levels.
 
-How often these intervals hold the truth: coverage.py simulates it on the designs of the published studies.
+How often these intervals hold the truth is simulated on the designs of the published studies: `make bench-coverage`,
+its table in the paper's appendix (tests/benchmarks/coverage.py).
 """
 
 from __future__ import annotations

@@ -87,6 +87,10 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except (FileExistsError, NotADirectoryError, PermissionError, IsADirectoryError) as error:
+        allowed = "allowed is a folder, or a file in one, that can be read and written (--results, --out)"
+        print(f"error: {error.filename}: {error.strerror}: {allowed}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -6,22 +6,28 @@ A *records frame* has one row a run and stop and the columns `key`, `stop`, `hp.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
 from analysis.columns import LEDGER, SEED, measures
+from analysis.csv_file import CsvFile, InputError, one_name, read_csv_file
 from study.names import label_of
 from study.storage.paths import CONFIGS, published_file, records_file
 from study.study_file import StudyFileError, read_study_file
 
 EXTRA = ("timings", "curves", "slices")  # files that may stand beside the records
 _TEXT = ("key", "stop", "train.status", "prov.commit", "prov.torch", "prov.device", "prov.mode")
-
-
-class InputError(ValueError):
-    """What a user gave cannot be read; the message is one line: place: field: value: what is allowed."""
+_NUMBERS = ("measure.", "complexity.", "gap.", "test.", "gen.", "n.", "reparameterized.")
+_COUNTED = ("train.loss", "train.error", "train.epoch", "train.step")
+_RENAMED = {"is.converged": "train.converged", "seed": SEED}
+_OPTIONAL = {  # what a file beside the records must have
+    "timings": ("key", "stop", "item", "seconds"),
+    "curves": ("key", "epoch", "train.loss"),
+    "slices": ("key", "transform", "normalization", "alpha", "loss"),
+}
 
 
 @dataclass(frozen=True)
@@ -57,22 +63,10 @@ class Source:
 def read_records(path: Path) -> pd.DataFrame:
     """Read a records file, sorted by key and stop; numbers as float64 or int64, an empty cell as NaN.
 
-    Raises InputError, naming the file and the column, when it is missing, unreadable or not of the records' shape.
+    Raises InputError, naming the file, the line and the column, when it is missing, unreadable or not of the records'
+    shape.
     """
-    frame = _read_csv(path)
-    missing = [column for column in ("key", "stop") if column not in frame.columns]
-    if missing:
-        raise InputError(
-            f"{path}: columns: {', '.join(missing)} missing: records need key, stop, hp.*, gap.*, measure.*"
-        )
-    if not measures(frame):
-        raise InputError(f"{path}: columns: no measure.<label>: records need at least one")
-    twice = frame.duplicated(["key", "stop"])
-    if twice.any():
-        row = frame.iloc[int(twice.to_numpy().argmax())]
-        raise InputError(f"{path}: key: {row['key']} at {row['stop']}: given twice; one row a run and stop is allowed")
-    _check_numbers(frame, path)
-    return frame.sort_values(["key", "stop"], kind="stable", ignore_index=True)
+    return _records(read_csv_file(path))
 
 
 def read_ledger(path: Path) -> pd.DataFrame:
@@ -81,26 +75,50 @@ def read_ledger(path: Path) -> pd.DataFrame:
     `complexity.X` becomes `measure.X` (dots inside X become underscores, since a dot separates a layer), `seed` becomes
     `hp.seed`, `is.converged` becomes `train.converged`; the key is the row's number and the stop is `ledger`.
     """
-    frame = _read_csv(path)
-    if "gen.gap" not in frame.columns:
+    return _ledger(read_csv_file(path))
+
+
+def _records(file: CsvFile) -> pd.DataFrame:
+    missing = [column for column in ("key", "stop") if column not in file.header]
+    if missing:
         raise InputError(
-            f"{path}: columns: gen.gap missing: a ledger has hp.*, complexity.*, gen.gap, is.converged, seed"
+            f"{file.path}: columns: {', '.join(missing)} missing: records need key, stop, hp.*, gap.*, measure.*"
         )
-    named = [c for c in frame.columns if c.startswith("complexity.")]
-    names = {c: "measure." + c.removeprefix("complexity.").replace(".", "_") for c in named}
-    if not names:
-        raise InputError(f"{path}: columns: no complexity.<measure>: a ledger needs at least one")
-    if not any(c.startswith("hp.") for c in frame.columns):
-        raise InputError(f"{path}: columns: no hp.<hyperparameter>: a ledger needs at least one")
-    names["is.converged"] = "train.converged"
-    if SEED not in frame.columns:
-        names["seed"] = SEED
-    frame = frame.rename(columns=names)
-    if "train.converged" in frame.columns:
-        frame["train.converged"] = _truth(frame["train.converged"], path)
+    _need(file, "measure.", "measure.<label>", "records need")
+    _need(file, "hp.", "hp.<hyperparameter>", "records need")
+    _check_labels(file, {c: c for c in file.header})
+    for column in ("key", "stop"):
+        if "" in (cells := file.column(column)):
+            file.refuse(cells.index(""), column, f"a {column} is needed")
+    file.once(["key", "stop"], "one row a run and stop is allowed")
+    frame = file.frame(_is_number, _TEXT, ("train.converged",))
+    if not measures(frame):
+        raise InputError(f"{file.path}: columns: no measure.<label>: records need at least one")
+    return frame.sort_values(["key", "stop"], kind="stable", ignore_index=True)
+
+
+def _ledger(file: CsvFile) -> pd.DataFrame:
+    shape = "a ledger has hp.*, complexity.*, gen.gap, is.converged, seed"
+    if "gen.gap" not in file.header:
+        raise InputError(f"{file.path}: columns: gen.gap missing: {shape}")
+    _need(file, "complexity.", "complexity.<measure>", "a ledger needs")
+    _need(file, "hp.", "hp.<hyperparameter>", "a ledger needs")
+    if taken := [c for c in file.header if c in ("key", "stop")]:
+        raise InputError(f"{file.path}: columns: {', '.join(taken)}: records have it; {shape}")
+    names = {c: "measure." + c.removeprefix("complexity.").replace(".", "_") if _is_measure(c) else c
+             for c in file.header}  # fmt: skip
+    names |= {c: name for c, name in _RENAMED.items() if c in names and not (c == "seed" and SEED in names)}
+    one_name(file.path, names)
+    _check_labels(file, names)
+    seed = next((c for c in (SEED, "seed") if c in file.header), None)
+    given = [c for c in file.header if c.startswith("hp.") and c != SEED]
+    if seed:
+        file.once([*given, seed], "one row a setting and seed is allowed")
+    else:
+        file.once(file.header, "without a column seed, a row that differs in something is allowed")
+    frame = file.frame(_is_number, _TEXT, ("is.converged", "train.converged")).rename(columns=names)
     frame.insert(0, "key", [f"row{i:06d}" for i in range(len(frame))])
     frame.insert(1, "stop", LEDGER)
-    _check_numbers(frame, path)
     return frame
 
 
@@ -125,57 +143,42 @@ def load_study(study: str, results: Path | None = None, committed: bool = False)
 def load_ledger(path: Path) -> Source:
     """Read a ledger, or a records file, as a study named after the file. Raises InputError when it is neither."""
     name = path.stem
-    try:
-        frame = read_ledger(path)
-    except InputError as not_ledger:
+    file = read_csv_file(path)
+    is_records = {"key", "stop"} <= set(file.header) and not any(map(_is_measure, file.header))
+    return Source(name, name.replace("_", " "), _records(file) if is_records else _ledger(file), path)
+
+
+def _is_number(column: str) -> bool:
+    return column.startswith(_NUMBERS) or column in _COUNTED
+
+
+def _is_measure(column: str) -> bool:
+    return column.startswith("complexity.")
+
+
+def _need(file: CsvFile, prefix: str, column: str, who: str) -> None:
+    if not any(c.startswith(prefix) for c in file.header):
+        raise InputError(f"{file.path}: columns: no {column}: {who} at least one")
+
+
+def _check_labels(file: CsvFile, names: Mapping[str, str]) -> None:
+    """Refuse a measure that the grammar of labels has no place for; columns of the file and what they become."""
+    for column, name in names.items():
         try:
-            frame = read_records(path)
-        except InputError:
-            raise not_ledger from None
-    return Source(name, name.replace("_", " "), frame, path)
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise InputError(f"{path}: file: not found: allowed is a CSV file that exists")
-    try:
-        frame = pd.read_csv(path, dtype=dict.fromkeys(_TEXT, "str"), low_memory=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{path}: content: {reason}: allowed is a CSV table with a header") from None
-    if len(frame) == 0:
-        raise InputError(f"{path}: rows: 0: at least one is needed")
-    return frame
-
-
-def _check_numbers(frame: pd.DataFrame, path: Path) -> None:
-    for column in frame.columns:
-        try:
-            label_of(column)
+            label_of(name)
         except ValueError as error:
-            raise InputError(f"{path}: {column}: {error}") from None
-        if column.startswith(("measure.", "gap.", "test.", "gen.")) and not pd.api.types.is_numeric_dtype(
-            frame[column]
-        ):
-            text = frame[column].astype(str)
-            bad = text[pd.to_numeric(frame[column], errors="coerce").isna() & frame[column].notna()]
-            raise InputError(f"{path}: {column}: {bad.iloc[0]}: a number or an empty cell is allowed")
-
-
-def _truth(column: pd.Series, path: Path) -> pd.Series:
-    words = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
-    text = column.astype(str).str.strip().str.lower()
-    unknown = text[~text.isin(list(words))]
-    if len(unknown):
-        raise InputError(f"{path}: is.converged: {unknown.iloc[0]}: allowed are True and False")
-    return text.map(words).astype(bool)
+            raise InputError(f"{file.path}: {column}: {error}") from None
 
 
 def _optional(records: Path, kind: str, committed: bool) -> pd.DataFrame:
     path = records.with_name(f"{records.stem}.{kind}.csv" if committed else f"{kind}.csv")
     if not path.is_file() or not path.read_bytes().strip():
         return pd.DataFrame()
-    return pd.read_csv(path, dtype={"key": "str"})
+    file, needed = read_csv_file(path), _OPTIONAL[kind]
+    if missing := [c for c in needed if c not in file.header]:
+        raise InputError(f"{path}: columns: {', '.join(missing)} missing: {kind} have {', '.join(needed)}")
+    numbers = ("seconds", "epoch", "alpha", "loss", *_COUNTED)
+    return file.frame(lambda c: c in numbers, ("key", "stop", "item", "transform", "normalization"))
 
 
 def _named(study: str) -> tuple[str, str, Path | None]:

@@ -25,6 +25,7 @@ from analysis.manuscript.appendix import ROWS, excerpt
 from analysis.selection import trained
 from analysis.studies.reader import read_shown
 from analysis.vocabulary import hyperparameter_words, measure_words, target_axis
+from study.display import to_the_end
 from study.names import wandb_name
 from study.storage.atomic import read_json, write_json
 from study.storage.paths import results_folder
@@ -214,4 +215,4 @@ def _run(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(to_the_end(main))

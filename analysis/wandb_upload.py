@@ -24,6 +24,7 @@ import pandas as pd
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from analysis.load import InputError, Source, load_study, read_records
+from study.display import to_the_end
 from study.records import write_table
 from study.storage.paths import RunPaths, records_file, results_folder, runs_folder
 from study.storage.rows import Row, read_table
@@ -86,6 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return _run(options)
+    except BrokenPipeError:
+        raise
     except (InputError, TrackingError, ValueError, OSError) as error:
         print("error: " + " ".join(str(error).split()), file=sys.stderr)
         return 2
@@ -176,4 +179,4 @@ def _alone(results: Path) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(to_the_end(main))

@@ -5,7 +5,9 @@ Uses rich where it is installed.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -14,9 +16,21 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+_SPELLED = {
+    "τ": "tau", "ψ": "psi", "Ψ": "Psi", "ρ": "rho", "κ": "kappa", "λ": "lambda", "−": "-", "×": "x", "∞": "inf",
+    "²": "^2", "–": "-", "…": "...", "≥": ">=", "≤": "<=",
+}  # fmt: skip
+
 
 def to_the_end(main: Callable[[], int]) -> int:
-    """The exit status of a command line; 141 without a word where the reader of its output has left (`| head`)."""
+    """The exit status of a command line; 141 without a word where the reader of its output has left (`| head`).
+
+    Signs that the terminal's encoding has not got are spelled out (τ as tau), or become a question mark.
+    """
+    codecs.register_error("spelled", _spelled)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="spelled")
     try:
         try:
             return main()
@@ -25,6 +39,13 @@ def to_the_end(main: Callable[[], int]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+
+
+def _spelled(error: UnicodeError) -> tuple[str, int]:
+    """What is written in place of the first character that cannot be encoded, and where to go on."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return _SPELLED.get(error.object[error.start], "?"), error.start + 1
 
 
 class Display:

@@ -1,4 +1,4 @@
-"""What command lines share: `| head` ends them without a word; the launcher works from any folder."""
+"""What command lines share: `| head` ends them quietly, any encoding will do, the launcher works from any folder."""
 
 import os
 import subprocess
@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from analysis.__main__ import main as analyse
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,6 +24,24 @@ def test_a_reader_that_has_left_ends_a_command_quietly(command: str, tmp_path: P
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_an_encoding_without_greek_letters_gets_their_names(encoding: str) -> None:
+    command = [sys.executable, "-c", "from study.display import to_the_end; to_the_end(lambda: print('τ_b −1 × ☃'))"]
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    out = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True).stdout.decode(encoding)
+    assert out == f"tau_b -1 {'x' if encoding == 'ascii' else '×'} ?\n"
+
+
+def test_a_results_folder_that_cannot_be_used_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "results").write_text("a file")
+    ledger = tmp_path / "mine.csv"
+    ledger.write_text("hp.lr,gen.gap,complexity.m\n0.1,0.5,1\n0.2,0.6,2\n")
+    assert analyse(["figure", str(ledger), "forest", "--results", str(tmp_path / "results")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {tmp_path / 'results'}") and error.count("\n") == 1
+    assert "allowed is a folder" in error
 
 
 def test_the_launcher_works_from_any_folder(tmp_path: Path) -> None:

@@ -29,12 +29,14 @@ def build(frame: pd.DataFrame) -> Figure:
         index="measure", columns="axis", values="psi", dropna=False
     )
     table = table.loc[names, [*across, "all"]]
+    is_room = len(names) <= 25 and len(across) <= 15
+    width = min(max(style.COLUMN, 1.7 + 0.3 * len(across)), style.PAGE)
     with style.paper_style():
-        figure = Figure(figsize=(style.COLUMN, 0.9 + 0.2 * len(names)))
+        figure = Figure(figsize=(width, 0.9 + 0.2 * len(names)))
         panel = figure.subplots()
         panel.set_facecolor("#dddddd")
         sns.heatmap(
-            table.astype(float), ax=panel, vmin=-1, vmax=1, cmap="RdBu_r", annot=len(names) <= 25, fmt=".2f",
+            table.astype(float), ax=panel, vmin=-1, vmax=1, cmap="RdBu_r", annot=is_room, fmt=".2f",
             annot_kws={"fontsize": 6}, linewidths=0.5, cbar_kws={"label": r"$\psi$", "shrink": 0.8},
             mask=np.isnan(table.astype(float)),
         )  # fmt: skip

@@ -16,7 +16,7 @@ from analysis.drawing.ticks import linear, logarithmic
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.selection import trained
-from analysis.statistics.coefficients import coefficients
+from analysis.statistics.coefficients import coefficients, scaled
 from analysis.vocabulary import measure_words, target_axis
 
 TITLE = (
@@ -75,10 +75,11 @@ def _panel(axes: Axes, frame: pd.DataFrame, label: str, target: str) -> None:
     ):
         axes.plot(a, b, mark, alpha=0.5, markersize=4, transform=where, **many)
     at = np.log(x) if spread else x
-    if np.ptp(at) > 1e-12 * max(1.0, float(np.abs(at).max())):
-        slope, offset = np.polyfit((at - at.mean()) / at.std(), y, 1)
+    place = scaled(at)
+    if np.ptp(place) > 1e-12 * np.abs(place).max():
+        slope, offset = np.polyfit((place - place.mean()) / place.std(), y, 1)
         ends = np.array([at.min(), at.max()])
-        line = slope * (ends - at.mean()) / at.std() + offset
+        line = slope * (np.array([place.min(), place.max()]) - place.mean()) / place.std() + offset
         axes.plot(np.exp(ends) if spread else ends, line, color="black", linewidth=0.8)
     c = coefficients(x, y, resamples=0).point
     axes.set_title(rf"$\tau_b$ {c['tau_b']:.2f}   $r$ {c['pearson']:.2f}   n={len(x)}", fontsize=7)

@@ -133,7 +133,10 @@ def _coefficients(asked: _Question) -> Coefficients:
         )
     sums = WeightedSums(x, y, drawn.unit if drawn.axes else group)
     point = {name: float(v[0]) for name, v in sums.all_rows().items()}
-    found = Coefficients(len(x), n_groups, point, note=_why_undefined(x, y), resampled=drawn.names)
+    note = _why_undefined(x, y)
+    if np.isnan(point["pearson"]) and not note:
+        note = "Pearson NaN: the values differ by rounding alone"
+    found = Coefficients(len(x), n_groups, point, note=note, resampled=drawn.names)
     if not asked.resamples or not drawn.axes:
         return found if drawn.axes else replace(found, without=NONE)
     if drawn.is_single:
@@ -148,6 +151,12 @@ def complete(x: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats, NDArray[np.boo
         raise ValueError(f"x and y: {a.shape} and {b.shape}: two vectors of one length are allowed")
     there = ~(np.isnan(a) | np.isnan(b))
     return a[there], b[there], there
+
+
+def scaled(x: Floats) -> Floats:
+    """A vector (n,) times a power of two, so that squares neither overflow nor vanish; no digit changes."""
+    largest = float(np.abs(x).max(initial=0.0))
+    return np.asarray(np.ldexp(x, -int(np.frexp(largest)[1]))) if 0 < largest < np.inf else x
 
 
 def _why_undefined(x: Floats, y: Floats) -> str:

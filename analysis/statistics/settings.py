@@ -9,9 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.columns import axes, axis_columns, check_frame, codes, measures, values
-from analysis.statistics.coefficients import RESAMPLES, complete
+from analysis.statistics.coefficients import RESAMPLES, complete, scaled
 from analysis.statistics.correlation import correlate_each
 
+_ROUNDING = 1e-14  # of the largest value: a smaller spread is none, as in every coefficient
 LIMIT = 2000  # networks above which the many intervals would cost more than they tell; ours
 _SETTINGS = 12  # of one axis; a longer axis is a continuum
 
@@ -59,7 +60,7 @@ def _rows(
 
 
 def _pearson(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    a, b, _ = complete(x, y)
-    if len(a) < 2 or not np.isfinite([a, b]).all() or np.ptp(a) == 0 or np.ptp(b) == 0:
+    a, b = map(scaled, complete(x, y)[:2])
+    if len(a) < 2 or not np.isfinite([a, b]).all() or min(a.std(), b.std()) <= _ROUNDING:
         return float("nan")
     return float(np.corrcoef(a, b)[0, 1])

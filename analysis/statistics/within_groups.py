@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse, stats
 
+from analysis.statistics.coefficients import scaled
 from analysis.statistics.design import NONE, Design
 from analysis.statistics.resample import Interval, interval
 
@@ -87,6 +88,7 @@ def _leave_one_out(a: Floats, b: Floats, block: Ints, unit: Ints) -> Floats:
 
 def _centred(v: Floats, block: Ints) -> Floats:
     """A vector less its mean of each block, of unit length; what is rounding of a block's values is 0."""
+    v = scaled(v)
     rest = v - (np.bincount(block, weights=v) / np.bincount(block))[block]
     largest = np.zeros(int(block.max(initial=-1)) + 1)
     np.maximum.at(largest, block, np.abs(v))

@@ -6,6 +6,7 @@ import pandas as pd
 
 from analysis.columns import at_stop, stops
 from analysis.exclude import exclude
+from analysis.stopwise import lacking
 
 TITLE = "Runs used and left out"
 
@@ -17,6 +18,8 @@ def build(frame: pd.DataFrame) -> pd.DataFrame:
         part = exclude(at_stop(frame, stop))[1].table()
         part.insert(0, "stop", stop)
         parts.append(part)
+    if not parts:
+        return lacking(TITLE, "a network")
     table = pd.concat(parts, ignore_index=True)
     table.attrs |= {"title": TITLE, "note": "A run is counted under the first rule that means it."}
     return table

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
+from analysis.columns import LEDGER, configurations
 from analysis.selection import trained
 from analysis.statistics.sign_error import DEFAULT_N_TEST, MIN_SAMPLES, sign_error
 from analysis.stopwise import stopwise
@@ -22,11 +24,28 @@ METHOD = (
 def build(frame: pd.DataFrame) -> pd.DataFrame:
     """Columns: stop, target, measure, axis, environments, used, mean, p90, max, unweighted; against the error gap."""
 
+    unused: list[str] = []
+
     def one(kept: pd.DataFrame, target: str) -> pd.DataFrame:
         table = sign_error(kept, target, trained(kept))
+        if not table["used"].any():
+            unused.append(_why(kept))
         table["axis"] = ["all" if axis == "all" else axis_words(axis) for axis in table["axis"]]
         return table[table["environments"] > 0].reset_index(drop=True)
 
     method = METHOD.format(n=DEFAULT_N_TEST, least=MIN_SAMPLES)
     needs = "an error gap, and two configurations that differ in one hyperparameter"
-    return stopwise(frame, one, TITLE, method, wanted=("gap.error", "gen.gap"), needs=needs)
+    table = stopwise(frame, one, TITLE, method, wanted=("gap.error", "gen.gap"), needs=needs)
+    if not table.attrs.get("lacks"):
+        table.attrs["note"] = " ".join([table.attrs["note"], *dict.fromkeys(unused)])
+    return table
+
+
+def _why(kept: pd.DataFrame) -> str:
+    """Why no environment of a stop is used: too few seeds for as many pairs, or gaps that the test set cannot order."""
+    stop, most = kept["stop"].iloc[0], int(np.bincount(configurations(kept)).max())
+    at = "" if stop == LEDGER else f" at {stop}"
+    if most * most < MIN_SAMPLES:
+        pairs = f"{most * most} pair{'s' * (most > 1)} of seeds at most; {np.ceil(np.sqrt(MIN_SAMPLES)):.0f} seeds"
+        return f"No environment is used{at}: it has {pairs} in each configuration make enough."
+    return f"No environment is used{at}: the test set orders the gaps of too few pairs surely."

@@ -7,7 +7,7 @@ import pytest
 
 from analysis.columns import at_stop, axes, configurations, layers, main_stop, measures, stops, varying
 from analysis.exclude import DEFAULT, exclude, read_rule
-from analysis.load import InputError, load_study, read_ledger, read_records
+from analysis.load import InputError, load_ledger, load_study, read_ledger, read_records
 
 
 def test_records_survive_a_round_trip(records, tmp_path):
@@ -62,8 +62,8 @@ def test_ledger_becomes_records(make_ledger, tmp_path):
     [
         (lambda f: f.drop(columns="key"), "columns: key missing"),
         (lambda f: f.loc[:, ~f.columns.str.startswith("measure.")], "no measure"),
-        (lambda f: f.assign(**{"gap.loss": "high"}), "gap.loss: high: a number"),
-        (lambda f: f.assign(key="a"), "key: a at loss_0.01: given twice"),
+        (lambda f: f.assign(**{"gap.loss": "high"}), "line 2: gap.loss: high: a number or an empty cell is allowed"),
+        (lambda f: f.assign(key="a"), "lines 2 and 3: key a, stop loss_0.01: given twice"),
         (lambda f: f.iloc[:0], "rows: 0"),
     ],
 )
@@ -75,11 +75,83 @@ def test_wrong_records_are_named_in_one_line(records, tmp_path, change, message)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
+RECORDS = "key,stop,hp.lr,hp.seed,train.converged,gap.loss,measure.m\na,loss_1,0.1,0,True,1239.57,2.5\n"
+LEDGER = "hp.lr,seed,is.converged,gen.gap,complexity.sharp.l2\n0.1,0,True,0.5,2.5\n0.2,0,True,0.6,3.5\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "change", "message"),
+    [
+        (RECORDS, ("measure.m\n", "hp.lr\n"), "line 1: column 7: hp.lr: given twice, first as column 3"),
+        (RECORDS, (",measure.m\n", ", measure.m\n"), "line 1: column 7: ' measure.m': allowed is a name"),
+        (RECORDS, ("gap.loss", ""), "line 1: column 6: '': allowed is a name"),
+        (RECORDS, (",2.5\n", ""), "line 2: 6 cells: 7 are allowed"),
+        (RECORDS, (",2.5\n", ",2"), "line 2: measure.m: 2: the file ends inside this line"),
+        (RECORDS, (",2.5\n", ",2.5,\n"), "line 2: 8 cells: 7 are allowed"),
+        (RECORDS, ("True", "yes"), "line 2: train.converged: yes: allowed are True and False"),
+        (RECORDS, ("loss_1", ""), "line 2: stop: empty: a stop is needed"),
+        (RECORDS, ("a,loss_1", ",loss_1"), "line 2: key: empty: a key is needed"),
+        (RECORDS, ("2.5", "None"), "line 2: measure.m: None: a number or an empty cell is allowed"),
+        (RECORDS, ("2.5", "True"), "line 2: measure.m: True: a number"),
+        (RECORDS, ("hp.", "par."), "columns: no hp.<hyperparameter>: records need at least one"),
+        (RECORDS, ("0.1", '"0.1'), "content: unexpected end of data"),
+        (RECORDS, ("0.1", "\xff"), "content: .* codec can't decode"),
+        (LEDGER, ("3.5", "abc"), "line 3: complexity.sharp.l2: abc: a number or an empty cell is allowed"),
+        (LEDGER, ("0.6,3.5", ",x"), "line 3: complexity.sharp.l2: x: a number"),
+        (LEDGER, ("0.6", "high"), "line 3: gen.gap: high: a number"),
+        (LEDGER, ("0.2,0,True", "0.2,0,maybe"), "line 3: is.converged: maybe: allowed are True and False"),
+        (LEDGER, ("0.2,0", "0.1,0"), "lines 2 and 3: hp.lr 0.1, seed 0: given twice; one row a setting and seed"),
+        (LEDGER, ("sharp.l2", "sharp(l2"), r"complexity.sharp\(l2: label: 'sharp\(l2'"),
+        (LEDGER, ("hp.lr,seed", "hp.lr,stop"), "columns: stop: records have it; a ledger has hp"),
+        (LEDGER, ("hp.lr,seed", "complexity.sharp_l2,hp.lr"), "both would be measure.sharp_l2; one column of a name"),
+        (LEDGER, ("hp.lr", "train.converged"), "columns: no hp.<hyperparameter>"),
+    ],
+)
+def test_what_cannot_be_meant_is_named_by_its_line_and_column(content, change, message, tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_bytes(content.replace(*change).encode("latin-1"))
+    with pytest.raises(InputError, match=message) as error:
+        load_ledger(path)
+    assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
+
+
+def test_levels_stay_apart_and_missing_numbers_are_missing(tmp_path):
+    path = tmp_path / "mine.csv"
+    levels = ("None", "NA", "null", "", "nan", "none")
+    rows = "".join(f"{level},{seed},True,,NA\n" for level in levels for seed in (0, 1))
+    path.write_text("hp.augmentation,seed,is.converged,gen.gap,complexity.m\r\n" + rows)
+    frame = read_ledger(path)
+    assert np.bincount(configurations(frame)).tolist() == [2] * len(levels)
+    assert frame["gen.gap"].isna().all() and frame["measure.m"].isna().all()
+
+
+def test_rows_of_a_ledger_without_seeds_may_share_a_setting_but_not_everything(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("hp.lr,gen.gap,complexity.m\n0.1,0.5,1\n0.1,0.6,1\n")
+    assert len(read_ledger(path)) == 2
+    path.write_text("hp.lr,gen.gap,complexity.m\n0.1,0.5,1\n0.2,0.5,1\n0.1,0.5,1\n")
+    with pytest.raises(InputError, match=r"lines 2 and 4: hp.lr 0.1, gen.gap 0.5, complexity.m 1: given twice"):
+        read_ledger(path)
+
+
+def test_a_file_beside_the_records_is_read_as_strictly(records, tmp_path):
+    (tmp_path / "toy").mkdir()
+    records.to_csv(tmp_path / "toy" / "records.csv", index=False)
+    path = tmp_path / "toy" / "timings.csv"
+    for content, message in (
+        ("key,stop,item,seconds\na,,train,long\n", "timings.csv: line 2: seconds: long: a number"),
+        ("key,stop,item\na,,train\n", "timings.csv: columns: seconds missing: timings have key, stop, item, seconds"),
+    ):
+        path.write_text(content)
+        with pytest.raises(InputError, match=message):
+            load_study("toy", tmp_path)
+
+
 def test_an_empty_records_file_is_named(tmp_path):
     (tmp_path / "toy").mkdir()
     for name in ("records.csv", "timings.csv"):
         (tmp_path / "toy" / name).write_text("\n")
-    with pytest.raises(InputError, match=r"records.csv: content: No columns"):
+    with pytest.raises(InputError, match=r"records.csv: content: no columns"):
         load_study("toy", tmp_path)
 
 

@@ -21,7 +21,8 @@ STUDY = (
     ("comparison", "records", "reference", "run"), ("publish", "tracking"), ("plan", "replace"), ("__main__",),
 )  # fmt: skip
 ANALYSIS = (
-    ("columns",), ("exclude", "load", "simulated", "vocabulary"), ("statistics",), ("selection", "stopwise"),
+    ("columns", "csv_file"), ("exclude", "load", "simulated", "vocabulary"), ("statistics",),
+    ("selection", "stopwise"),
     ("drawing",), ("figures", "tables"), ("cache", "items"), ("studies",), ("make", "reference", "verify"),
     ("manuscript", "page"), ("commands", "wandb_report", "wandb_upload"), ("__main__",),
 )  # fmt: skip

@@ -1,0 +1,108 @@
+"""Every table and figure of the first small studies, and of a ledger of many axes, is made or says what it needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from analysis import items
+from analysis.drawing import render
+from analysis.figures import scatter
+from analysis.load import Source
+from analysis.make import build
+from analysis.studies.reader import read_shown
+from analysis.tables import correlation, permutation, settings, sign_error
+
+EVERY = [(kind, name) for kind in items.KINDS for name in items.names(kind)]
+
+KEPT = ["key", "stop", "hp.lr", "hp.batch_size", "hp.seed", "gap.loss", "measure.m"]
+
+
+def small(n_configurations: int, n_seeds: int) -> Source:
+    """Configurations on one axis, two stops, a measure of two layers that was taken again, and one of the network."""
+    r = np.random.default_rng(0)
+    rows = [
+        {
+            "key": f"{place}{seed}", "stop": stop, "hp.dataset": "digits", "hp.model": "mlp", "hp.lr": lr,
+            "hp.seed": seed, "train.status": "finished", "train.converged": True, "train.loss": r.random(),
+            **{c: r.random() for c in ("test.error", "gap.loss", "gap.error")},
+            **{f"measure.hessian_trace{at}{layer}": r.random() + 1
+               for at in ("", "@layerwise_1", "@factor_20") for layer in ("", ".fc1", ".fc2")},
+            "measure.distance_from_init": r.random(),
+        }
+        for place, lr in enumerate((0.01, 0.03, 0.1)[:n_configurations])
+        for seed in range(n_seeds) for stop in ("loss_0.1", "loss_0.01")
+    ]  # fmt: skip
+    records = pd.DataFrame(rows) if rows else small(1, 1).records.iloc[:0]
+    keys = records["key"].unique()
+    timings = pd.DataFrame({"key": keys, "stop": "", "item": "train", "seconds": 1.0})
+    curves = pd.DataFrame([{"key": k, "epoch": e, "train.loss": 2.0 / e} for k in keys for e in (1, 2)])
+    return Source("toy", "A toy", records, Path("toy.csv"), timings=timings, curves=curves)
+
+
+def many_axes(n_axes: int = 24) -> Source:
+    """A ledger: a start, and two steps from it along each axis."""
+    r = np.random.default_rng(0)
+    settings = [np.zeros(n_axes), *(step * row for row in np.eye(n_axes) for step in (1.0, 2.0))]
+    frame = pd.DataFrame(settings, columns=[f"hp.option_{at}" for at in range(n_axes)])
+    frame = frame.assign(**{"hp.seed": 0, "gen.gap": r.random(len(frame)), "stop": "ledger", "measure.m": 1.0})
+    frame["measure.m"], frame["key"] = r.random(len(frame)), [f"row{at}" for at in range(len(frame))]
+    return Source("mine", "Mine", frame, Path("mine.csv"))
+
+
+def check(source: Source, kind: str, name: str) -> None:
+    made = build(kind, name, source, read_shown("toy"), draws=5)
+    if isinstance(made, pd.DataFrame):
+        assert len(made) and render.to_text(made) and render.to_latex(made)
+    else:
+        assert isinstance(made, Figure) or made, "a figure, or what it needs"
+
+
+@pytest.mark.parametrize("n_seeds", [1, 2])
+@pytest.mark.parametrize("n_configurations", [0, 1, 2, 3])
+def test_every_item_of_a_small_study_is_made_or_says_what_it_needs(n_configurations, n_seeds):
+    source = small(n_configurations, n_seeds)
+    for kind, name in EVERY:
+        check(source, kind, name)
+
+
+def test_every_item_of_a_ledger_of_24_axes_is_made_or_says_what_it_needs():
+    source = many_axes()
+    for kind, name in EVERY:
+        check(source, kind, name)
+    heat_map = build("figure", "granulated", source)
+    assert isinstance(heat_map, Figure)
+    render.settle(heat_map)
+    assert len(heat_map.axes[0].get_xticklabels()) == 25
+
+
+def test_a_sign_error_of_nothing_says_why():
+    note = sign_error.build(small(3, 2).records).attrs["note"]
+    assert "No environment is used at loss_0.1: it has 4 pairs of seeds at most; 4 seeds" in note
+    surely = small(3, 2).records.assign(**{"n.test": 1})
+    enough = pd.concat([surely, surely.assign(**{"hp.seed": surely["hp.seed"] + 2})], ignore_index=True)
+    assert "the test set orders the gaps of too few pairs surely" in sign_error.build(enough).attrs["note"]
+    orders = enough.assign(**{"n.test": 10**6, "gap.error": enough["hp.lr"] * 9})
+    assert "No environment" not in sign_error.build(orders).attrs["note"]
+
+
+def test_values_far_from_one_have_every_coefficient(records):
+    near = records.assign(**{"measure.m": records["measure.relative_flatness"] - 2})
+    for power in (700, -700):
+        far = near.assign(**{"measure.m": near["measure.m"] * 2.0**power})
+        for one, draws in ((correlation, {}), (permutation, {"permutations": 20}), (settings, {})):
+            both = [one.build(frame[KEPT], resamples=5, **draws).drop(columns="measure") for frame in (near, far)]
+            pd.testing.assert_frame_equal(*both, rtol=1e-9)
+        assert len(scatter.build(far[KEPT]).axes[0].lines) == 3, "two rugs and the line"
+
+
+def test_values_that_differ_by_rounding_alone_have_no_pearson(records):
+    records["measure.m"] = 1.0 + np.arange(len(records)) % 2 * 2.3e-16
+    table = correlation.build(records[KEPT], resamples=5)
+    assert table["pearson"].isna().all() and table["tau_b"].notna().all()
+    assert table["note"].str.contains("Pearson NaN: the values differ by rounding alone").all()
+    assert settings.build(records[KEPT], resamples=5)["pearson_without"].isna().all()

@@ -52,9 +52,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for names, part in table.groupby(["study", "item", "rules", "published"], sort=False, dropna=False):
-        found = [
-            next((end for end, begin in _VERDICTS.items() if v.startswith(begin)), "none") for v in part["verdict"]
-        ]
+        found = [_kind(verdict) for verdict in part["verdict"]]
         low, high = part["ours"].min(), part["ours"].max()
         ours = "n/a" if pd.isna(low) else f"{low:.2f} to {high:.2f}".replace("-", "−")
         row = dict(zip(("study", "item", "rules", "published"), names, strict=True)) | {"ours": ours}

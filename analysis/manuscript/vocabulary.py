@@ -46,6 +46,7 @@ from analysis.manuscript.layer_table import decided, layers_at_stop, layers_by_s
 from analysis.manuscript.networks import Networks, allowed
 from analysis.manuscript.number import Number, Numbers, Words, grid
 from analysis.manuscript.wording import in_words, side_of_zero
+from analysis.statistics.published import Claim, verdict
 from analysis.studies.reader import read_shown, studies_with_files
 
 
@@ -80,10 +81,14 @@ def order(x: Number) -> Words:
 
 
 def agreement(x: Number, published: Number | float) -> Words:
-    """A published number beside ours: agrees where it lies in our interval, else ours is lower, or higher."""
-    if x.low <= float(published) <= x.high:
-        return Words("agrees")
-    return Words("ours is lower" if x < float(published) else "ours is higher")
+    """What `verify` says of a published number beside ours: agrees, ours is lower, ours is higher, uninformative."""
+    claim = Claim("", "", "pearson", float(published))
+    return Words(verdict(claim, float(x), x.low, x.high).split(":")[0])
+
+
+def holds(x: Number, number: Number | float) -> bool:
+    """Whether a number lies in our interval, be it ever so wide."""
+    return x.low <= float(number) <= x.high
 
 
 def which(xs: Numbers, what: str) -> Words:
@@ -139,7 +144,7 @@ WORDS = {
     for word in (
         value, across, coefficient, difference, at_stops, layers_at_stop, layers_by_stop, decided, only, without,
         extreme, less, parts, numbers, count, recorded, setting, settings, span, table, headline, grid, side, order,
-        agreement, which, stops_where, claim, layers_of, stops_of, measure_words, target_words, title, main_stop,
+        agreement, holds, which, stops_where, claim, layers_of, stops_of, measure_words, target_words, title, main_stop,
         published, published_claims, within_setting, minutes, provenance, benchmark, coverage, covered,
     )
 }  # fmt: skip

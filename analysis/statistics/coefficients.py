@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.statistics.design import NONE, Design, Resampling, unrelated
-from analysis.statistics.resample import Interval, interval
+from analysis.statistics.resample import FEW, Interval, interval, p_of_zero
 from analysis.statistics.weighted import WITH_INTERVAL, WeightedSums
 
 Floats = NDArray[np.float64]
@@ -46,6 +46,16 @@ class Coefficients:
     note: str = ""
     resampled: tuple[str, ...] = ()
     without: str = "no resamples were asked"
+
+    def p_of_zero(self, name: str) -> float:
+        """p of a coefficient of zero, below .05 where the 95% interval leaves zero out (see resample.p_of_zero)."""
+        return p_of_zero(lambda level: self.interval(name, level), self.draws)
+
+    @property
+    def draws(self) -> int:
+        """How many resamples an interval is read from; 0 where it is the jackknife's, or there is none."""
+        count = len(next(iter(self.replicates.values()), ()))
+        return count if len(next(iter(self.jackknife.values()), range(FEW))) >= FEW else 0
 
     def interval(self, name: str, level: float = 0.95) -> Interval:
         """Interval of one coefficient (see resample.interval); NaN bounds with a reason where there is none."""
@@ -79,8 +89,10 @@ def coefficients(
     whole = over if isinstance(over, Design) else unrelated(np.arange(len(there)) if over is None else over)
     of_runs = whole.where(there)
     drawn = of_runs.resampling
-    parts = (a, b, of_runs.configuration, drawn.unit, drawn.cells, np.array([resamples, seed]))
-    digest = hashlib.blake2b(b"".join(p.tobytes() for p in parts), digest_size=16).digest()
+    # Its own bytes, of all that the draws depend on: two designs of the same cells may be nested otherwise.
+    parts = [a, b, of_runs.configuration, drawn.unit, drawn.cells, *(axis.stratum for axis in drawn.axes)]
+    shapes = repr(([p.shape for p in parts], drawn.names, resamples, seed)).encode()
+    digest = hashlib.blake2b(b"".join([shapes, *(p.tobytes() for p in parts)]), digest_size=16).digest()
     return _coefficients(_Question(digest, a, b, of_runs.configuration, drawn, resamples, seed))
 
 
@@ -128,9 +140,8 @@ def _coefficients(asked: _Question) -> Coefficients:
     n_groups = int(group.max(initial=-1)) + 1
     if len(x) < 2:
         undefined = dict.fromkeys(WITH_INTERVAL, np.nan)
-        return Coefficients(
-            len(x), n_groups, undefined, note=f"undefined: {len(x)} run{'s' * (len(x) != 1)} with a value"
-        )
+        why = f"undefined: {len(x)} run{'s' * (len(x) != 1)} with a value"
+        return Coefficients(len(x), n_groups, undefined, note=why, without=why)
     sums = WeightedSums(x, y, drawn.unit if drawn.axes else group)
     point = {name: float(v[0]) for name, v in sums.all_rows().items()}
     note = _why_undefined(x, y)

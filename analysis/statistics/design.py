@@ -7,8 +7,8 @@ Networks of a grid are not independent, nor are its configurations: those that s
 levels of each axis that has three or more are drawn with replacement, independently of the other axes, and a network
 counts the product of how often its levels were drawn. Missing cells are absent. An axis that is nested in others
 (learning rates of an optimizer) is drawn within each of their settings; an axis of two levels stays as it is. Where one
-axis alone is drawn, its levels are resampled as unrelated configurations are (see resample); where none is, there is no
-interval for new levels.
+axis alone is drawn, and is nested in none, its levels are resampled as unrelated configurations are (see resample).
+Where none is drawn, or more than one resample in twenty has no value, there is no interval for new levels.
 
 How often these intervals hold the truth is simulated on the designs of the published studies: `make bench-coverage`,
 its table in the paper's appendix (tests/benchmarks/coverage.py).
@@ -30,7 +30,7 @@ from analysis.statistics.resample import multiplicities
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 LEAST = 3  # levels of an axis that is drawn: of two, half of all resamples would hold one alone; ours
-NONE = "no axis has three levels"  # why there is no interval for new levels
+NONE = "no axis has three levels in one setting"  # why there is no interval for new levels
 _CHUNK = 250  # resamples at a time, to bound memory; ours
 
 
@@ -87,8 +87,8 @@ class Resampling:
 
     @property
     def is_single(self) -> bool:
-        """Whether units are the levels of one axis, which can be left out one at a time."""
-        return len(self.axes) == 1
+        """Whether units are the levels of one axis, nested in none, which can be left out one at a time."""
+        return len(self.axes) == 1 and not self.axes[0].stratum.any()
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from analysis.columns import check_frame, measures, values
 from analysis.statistics.coefficients import RESAMPLES, Coefficients, coefficients
 from analysis.statistics.design import design
 from analysis.statistics.multiple import benjamini_hochberg
-from analysis.statistics.resample import FEW, Interval, interval, p_of_zero
+from analysis.statistics.resample import FEW, Interval, interval, monte_carlo_error, p_of_zero
 
 
 def differences(
@@ -71,9 +71,13 @@ def difference(a: Coefficients, b: Coefficients, name: str, level: float = 0.95)
     return Interval(2 * half.low, 2 * half.high, half.reason)
 
 
-def p_of_no_difference(a: Coefficients, b: Coefficients, name: str) -> float:
-    """p of no difference of two that are `paired`: below .05 where the 95% interval leaves zero out."""
-    return p_of_zero(lambda level: difference(a, b, name, level))
+def p_of_no_difference(a: Coefficients, b: Coefficients, name: str, cautious: bool = False) -> float:
+    """p of no difference of two that are `paired`: below .05 where the 95% interval leaves zero out.
+
+    `cautious`: with two standard errors of the resamples more, so that another seed would say the same.
+    """
+    p = p_of_zero(lambda level: difference(a, b, name, level), a.draws)
+    return min(1.0, p + 2 * monte_carlo_error(p, a.draws)) if cautious else p
 
 
 def networks_needed(se: float, n: int, difference: float = 0.1, power: float = 0.8, level: float = 0.05) -> float:

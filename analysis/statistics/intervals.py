@@ -11,7 +11,6 @@ coefficient might have been with other learning rates, inits, batch sizes of the
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -28,7 +27,6 @@ from analysis.statistics.coefficients import (
 )
 from analysis.statistics.design import design, unrelated
 from analysis.statistics.multiple import benjamini_hochberg
-from analysis.statistics.resample import p_of_zero
 
 Ints = NDArray[np.int64]
 _SHOWN = ("tau_b", "pearson")
@@ -105,5 +103,5 @@ def _row(grid: Coefficients, levels: Coefficients, level: float) -> dict[str, ob
             if bounds.reason and np.isfinite(c.point[name]) and grid.replicates:
                 reasons.append(f"no interval of {name} for {words}: {bounds.reason}")
         row[f"{name}_holds_0"] = " / ".join(holds)
-        row[f"{name}_q"] = p_of_zero(partial(levels.interval, name))
+        row[f"{name}_q"] = levels.p_of_zero(name)
     return row | {"note": "; ".join(reasons)}

@@ -98,7 +98,8 @@ def permutation(
         bounds = interval_within(x[name], gap, block, grid, resamples, seed)
         rest = [within_blocks(x[name], gap, block, of_ranks) for of_ranks in (False, True)]
         reason = f"no interval for pearson: {bounds.reason}" if bounds.reason and np.isfinite(rest[0]) else ""
-        rows.append((name, n, rest[0], bounds.low, bounds.high, rest[1], p_value, least, note or reason))
+        known = least if np.isfinite(p_value) else np.nan
+        rows.append((name, n, rest[0], bounds.low, bounds.high, rest[1], p_value, known, note or reason))
     columns = ["measure", "n", "pearson", "pearson.low", "pearson.high", "spearman", "p_permutation", "p_least", "note"]
     table = pd.DataFrame(rows, columns=columns)
     table.insert(8, "q_bh", benjamini_hochberg(table["p_permutation"]))

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from analysis.columns import configurations
+from analysis.statistics import coefficients as module
 from analysis.statistics.coefficients import Coefficients, coefficients
 from analysis.statistics.design import design, drawn_levels
 from analysis.statistics.differences import difference, paired
@@ -105,9 +106,9 @@ def test_where_no_axis_has_three_levels_there_is_no_interval_and_it_says_so(reco
     part = records[kept].reset_index(drop=True)
     (row,) = intervals(part, labels=["hessian_trace"], resamples=50).to_dict("records")
     assert row["drawn"] == "" and np.isnan(row["tau_b_levels.low"]) and np.isfinite(row["tau_b.low"])
-    assert row["tau_b_holds_0"].endswith("n/a") and "no axis has three levels" in row["note"]
+    assert row["tau_b_holds_0"].endswith("n/a") and "no axis has three levels in one setting" in row["note"]
     a, b = paired(part, "gap.loss", "hessian_trace", "kappa_2019", resamples=50)
-    assert difference(a, b, "tau_b").reason == "no axis has three levels"
+    assert difference(a, b, "tau_b").reason == "no axis has three levels in one setting"
 
 
 def test_zipped_hyperparameters_are_one_axis_and_an_axis_of_two_levels_stays(records):
@@ -134,6 +135,22 @@ def test_a_nested_axis_is_drawn_within_its_parent():
     two = design(frame[frame["hp.optimizer"] < "c"].reset_index(drop=True)).resampling
     assert two.names == ("hp.lr", "hp.size")  # two optimizers stay; their rates are drawn in each
     assert (drawn_levels(two.axes[0].stratum, 0, 50, 0).reshape(2, 3, 50).sum(axis=1) == 3).all()
+    one = design(frame[(frame["hp.optimizer"] < "c") & (frame["hp.size"] == 1)].reset_index(drop=True)).resampling
+    assert one.names == ("hp.lr",) and not one.is_single
+    drawn = np.concatenate(list(one.chunks(50, 0)), axis=1)
+    assert (drawn.reshape(2, 3, 50).sum(axis=1) == 3).all()  # alone, too, within each optimizer
+
+
+def test_an_answer_is_kept_for_its_own_design_alone():
+    """Six rates, nested in two optimizers or in none, crossed with three inits: the same cells, other draws."""
+    cells = [(o, f"{o}{rate}", init, s) for o in "ab" for rate in range(3) for init in range(3) for s in range(2)]
+    frame = pd.DataFrame(cells, columns=["hp.optimizer", "hp.lr", "hp.init", "hp.seed"])
+    x, y = np.random.default_rng(0).normal(size=(2, len(frame)))
+    nested, flat = design(frame), design(frame.drop(columns="hp.optimizer"))
+    found = [coefficients(x, y, grid, 100).replicates["tau_b"] for grid in (nested, flat)]
+    module._coefficients.cache_clear()
+    again = [coefficients(x, y, grid, 100).replicates["tau_b"] for grid in (flat, nested)][::-1]
+    assert not np.array_equal(*found) and all(map(np.array_equal, found, again))
 
 
 def test_two_measures_are_drawn_together_and_their_difference_has_an_interval(records):

@@ -115,7 +115,8 @@ def test_ledger_writes_every_table_under_the_stem(make_ledger, tmp_path, capsys)
     assert main(["ledger", str(path), "--results", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out.strip().endswith("report.html")
     written = {path.name for path in (tmp_path / "out" / "mine" / "tables").iterdir()}
-    lacking = {"published", "cost", "layers", "last_layer", "last_layer_stops", "reparameterization", "sweep"}
+    lacking = {"published", "cost", "layers", "last_layer", "last_layer_stops", "layer_differences"}
+    lacking |= {"reparameterization", "sweep"}
     made = set(items.names("table")) - lacking - {"partial"}
     assert written == {name + suffix for name in made for suffix in (".csv", ".md", ".tex")}
     table = pd.read_csv(tmp_path / "out" / "mine" / "tables" / "correlation.csv")

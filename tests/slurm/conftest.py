@@ -21,9 +21,9 @@ shard_size: 2
 """
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="package")
 def _own_memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Where studies were sent is remembered here, not in the checkout."""
+    """Where studies were sent is remembered here, not in the checkout; not beyond these tests."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("STUDY_RESULTS", str(tmp_path_factory.mktemp("results")))
         yield

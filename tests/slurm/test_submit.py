@@ -255,10 +255,13 @@ def test_a_study_remembers_where_it_was_sent(
 def test_online_needs_a_key_before_anything_is_sent(
     tiny: Path, fake_slurm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from wandb.sdk.lib import wbauth
+
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    wbauth.unauthenticate_session()  # of an earlier test
     assert main(["submit", str(tiny), "--cluster", "testbed", "--allow-dirty", "--wandb", "online"]) == 2
     assert "wandb: online: no API key" in capsys.readouterr().err
     assert not (tmp_path / "results").exists() and not (fake_slurm / "sbatch.calls").exists()

@@ -51,7 +51,9 @@ def statistics(frame: pd.DataFrame, resamples: int) -> dict[str, Callable[[], An
     """Each statistic by name; later ones reuse the coefficients of earlier ones, as a study's tables do."""
     target = "gen.gap"
     return {
-        "tau-b, tau-a, Pearson with intervals, weighted tau, Spearman": lambda: correlate(frame, target, resamples=resamples),
+        "tau-b, tau-a, Pearson with intervals, weighted tau, Spearman": lambda: correlate(
+            frame, target, resamples=resamples
+        ),
         "paired differences and power": lambda: differences(frame, target, resamples=resamples),
         "partial tau given loss, norm, both": lambda: partial(frame, target, resamples=resamples),
         "pooled and coupled, by data set": lambda: by_scope(frame, target, resamples=resamples),

@@ -128,12 +128,23 @@ def _convert(name: str, value: Any) -> Any:
             return float(value)  # PyYAML reads 1e-3 as a string
         except ValueError:
             pass
+    if name == "stops" and isinstance(value, list | tuple):
+        return tuple(map(_stop, value))
     if kind.startswith("tuple") and isinstance(value, list | tuple):
-        inner = int if "int" in kind else str
-        if all(isinstance(v, inner) and not isinstance(v, bool) for v in value):
-            return tuple(value)
+        for v in value:
+            if not isinstance(v, int) or isinstance(v, bool):
+                raise ConfigError(name, v, f"is a {type(v).__name__}, {_RULES[name][1]}")
+        return tuple(value)
     wanted = {"str": "a name", "int": "an integer", "float": "a number"}.get(kind, "a list")
     raise ConfigError(name, value, f"is a {type(value).__name__}, allowed: {wanted}")
+
+
+def _stop(value: Any) -> str:
+    """A stop as it is written in keys, folders and records, however a person wrote it."""
+    try:
+        return Stop.parse(value).canonical
+    except (TypeError, ValueError):
+        raise ConfigError("stops", value, STOP_ALLOWED) from None
 
 
 def _is_whole(value: Any) -> bool:
@@ -178,8 +189,6 @@ def _check_together(config: RunConfig) -> None:
     if len(spec.shape) < MODELS[config.model].min_dimensions:
         raise ConfigError("model", config.model, f"needs images with channels; {config.dataset} has shape {spec.shape}")
     for stop in map(Stop.read, config.stops):
-        if stop.value <= 0:
-            raise ConfigError("stops", stop.text, STOP_ALLOWED)
         if stop.kind == "epoch" and stop.value > config.max_epochs:
             raise ConfigError("stops", stop.text, f"allowed: at most max_epochs = {config.max_epochs}")
 

@@ -60,7 +60,7 @@ def test_round_trip() -> None:
         ({"model": "lenet5"}, ("model", "'lenet5'", "channels")),
         ({"hidden": 64}, ("hidden", "64", "a list")),
         ({"hidden": [64, 0]}, ("hidden", "[64, 0]", "positive")),
-        ({"hidden": ["64"]}, ("hidden", "['64']", "a list")),
+        ({"hidden": ["64"]}, ("hidden", "'64'", "a list of positive widths")),
         ({"stops": []}, ("stops", "[]", "at least one")),
         ({"stops": ["loss<0.1"]}, ("stops", "'loss<0.1'", "loss_0.01")),
         ({"stops": ["loss_0"]}, ("stops", "'loss_0'", "loss_0.01")),

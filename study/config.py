@@ -28,6 +28,7 @@ from study.seams.update import UPDATES
 
 _PLAIN, _CONSTANT, _DENSE, _NONE = Choice("plain"), Choice("constant"), Choice("dense"), Choice("none")
 _SGD = Choice("sgd")
+_MLP = Choice("mlp")
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class RunConfig:
     dataset: str = "digits"  # what is learned; the test set is always whole
     n_train: int = 0  # 0: the whole training split; else its first n images
     label_noise: float = 0.0  # fraction of training labels replaced by another class, drawn from the run's seed
-    model: str = "mlp"  # the network
+    model: Choice = _MLP  # the network, a name or a name with options
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers; only `mlp` reads it
     # initial weights, by torch.nn.init, with biases of 0; `default` is PyTorch's own for weights and biases,
     # `uniform_0.1` is U(-0.1, 0.1), `normal_0.1` has a standard deviation of 0.1
@@ -70,6 +71,7 @@ class RunConfig:
 
 SEAMS: dict[str, Registry[Any]] = {
     "optimizer": OPTIMIZERS,
+    "model": MODELS,
     "objective": OBJECTIVES,
     "update": UPDATES,
     "schedule": SCHEDULES,
@@ -112,7 +114,6 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "dataset": _one_of(DATASETS),
     "n_train": _number(lambda v: v >= 0, "allowed: 0 (all) or a number of training images"),
     "label_noise": _number(lambda v: 0 <= v < 1, "allowed: 0 <= label_noise < 1"),
-    "model": _one_of(MODELS),
     "hidden": (lambda v: len(v) > 0 and all(n > 0 for n in v), "allowed: a list of positive widths"),
     "init": _one_of(INITS),
     "init_gain": _number(lambda v: v > 0, "allowed: a number > 0"),
@@ -147,12 +148,23 @@ def _convert(name: str, value: Any) -> Any:
             return float(value)  # PyYAML reads 1e-3 as a string
         except ValueError:
             pass
+    if name == "stops" and isinstance(value, list | tuple):
+        return tuple(map(_stop, value))
     if kind.startswith("tuple") and isinstance(value, list | tuple):
-        inner = int if "int" in kind else str
-        if all(isinstance(v, inner) and not isinstance(v, bool) for v in value):
-            return tuple(value)
+        for v in value:
+            if not isinstance(v, int) or isinstance(v, bool):
+                raise ConfigError(name, v, f"is a {type(v).__name__}, {_RULES[name][1]}")
+        return tuple(value)
     wanted = {"str": "a name", "int": "an integer", "float": "a number"}.get(kind, "a list")
     raise ConfigError(name, value, f"is a {type(value).__name__}, allowed: {wanted}")
+
+
+def _stop(value: Any) -> str:
+    """A stop as it is written in keys, folders and records, however a person wrote it."""
+    try:
+        return Stop.parse(value).canonical
+    except (TypeError, ValueError):
+        raise ConfigError("stops", value, STOP_ALLOWED) from None
 
 
 def _is_whole(value: Any) -> bool:
@@ -200,11 +212,10 @@ def _check_together(config: RunConfig) -> None:
         registry.check(getattr(config, field), run)
     if config.growth != _NONE and config.mask != _DENSE:
         raise ConfigError("growth", config.growth.name, f"allowed with mask {config.mask.name}: none")
-    if len(spec.shape) < MODELS[config.model].min_dimensions:
-        raise ConfigError("model", config.model, f"needs images with channels; {config.dataset} has shape {spec.shape}")
+    if len(spec.shape) < MODELS[config.model.name].min_dimensions:
+        text = f"needs images with channels; {config.dataset} has shape {spec.shape}"
+        raise ConfigError("model", config.model.name, text)
     for stop in map(Stop.read, config.stops):
-        if stop.value <= 0:
-            raise ConfigError("stops", stop.text, STOP_ALLOWED)
         if stop.kind == "epoch" and stop.value > config.max_epochs:
             raise ConfigError("stops", stop.text, f"allowed: at most max_epochs = {config.max_epochs}")
 

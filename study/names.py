@@ -8,6 +8,7 @@ column   measure.<label>                                     measure.relative_fl
 from __future__ import annotations
 
 import functools
+import math
 import re
 from dataclasses import dataclass, replace
 
@@ -88,9 +89,15 @@ class Stop:
     def parse(cls, text: str) -> Stop:
         """A stop of a study. Raises ValueError for anything but loss_<number > 0> and epoch_<integer > 0>."""
         stop = cls.read(text)
-        if stop.value <= 0:
+        if not 0 < stop.value < math.inf:
             raise ValueError(f"stops: {text!r}: {STOP_ALLOWED}")
         return stop
+
+    @property
+    def canonical(self) -> str:
+        """The one way to write it: loss_0.10 and loss_1e-1 are loss_0.1, and epoch_03 is epoch_3."""
+        value = repr(self.value).removesuffix(".0").replace("e+", "e") if self.kind == "loss" else str(int(self.value))
+        return f"{self.kind}_{value}" if self.kind else self.text
 
     @property
     def rank(self) -> float:

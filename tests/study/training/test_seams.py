@@ -18,7 +18,6 @@ from study.data.dataset import DATASETS, Tensors
 from study.data.extra import EXTRAS
 from study.loss import LOSSES
 from study.models.init import INITS
-from study.models.registry import MODELS
 from study.seeds import generator_for
 from study.storage.atomic import read_tensors
 from study.storage.paths import RunPaths
@@ -28,7 +27,7 @@ from tests.reference import training as twins
 from tests.support.entries import ENTRIES, all_registered, registered
 
 REGISTRIES: dict[str, Registry[Any]] = {
-    **SEAMS, "dataset": DATASETS, "model": MODELS, "init": INITS, "loss": LOSSES,
+    **SEAMS, "dataset": DATASETS, "init": INITS, "loss": LOSSES,
 }  # fmt: skip
 BASE = {"hidden": (8, 6), "lr": 0.05, "momentum": 0.5, "batch_size": 7, "max_epochs": 3, "stops": ("epoch_3",)}
 
@@ -92,10 +91,13 @@ CASES: dict[str, dict[str, Case]] = {
     "mask": {"dense": Case(), "random": Case({"mask": {"random": {"sparsity": 0.3}}}, None)},
     "growth": {"none": Case(), "doubled": Case({"growth": {"doubled": {"epoch": 1}}}, None)},
     "extra": {"none": Case(), "flipped": Case({"extra": {"flipped": {"n": 5}}})},
-    "dataset": {name: Case({"dataset": name}) for name in ("digits", "mnist", "fashion_mnist", "cifar10")},
+    "dataset": {
+        name: Case({"dataset": name}) for name in ("digits", "digits_images", "mnist", "fashion_mnist", "cifar10")
+    },
     "model": {
         "mlp": Case(IMAGES),
         "lenet5": Case({**IMAGES, "model": "lenet5"}),
+        "nin": Case({**IMAGES, "model": {"nin": {"depth": 2, "width": 4}}}),
         "batch_norm": Case(NORMED),
         "norm_dropout": Case({"model": "norm_dropout"}, None),
     },

@@ -106,6 +106,9 @@ class Display:
         text = "measuring"
         if event["kind"] == "epoch":
             text = f"epoch {event['epoch']}, {event['running']} of {event['of']} networks"
+        elif event["kind"] == "note":
+            print(event["text"], file=sys.stderr, flush=True)
+            return
         elif event["kind"] == "trained":
             self.trained += event["n"]
         else:

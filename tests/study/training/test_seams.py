@@ -22,6 +22,7 @@ from study.seeds import generator_for
 from study.storage.atomic import read_tensors
 from study.storage.paths import RunPaths
 from study.training.population import Population
+from study.training.saved import load
 from study.training.start import build_model, training_labels
 from tests.support.entries import ENTRIES, all_registered, registered
 
@@ -237,7 +238,8 @@ def test_what_an_update_keeps_is_saved_and_stacked(tmp_path: Path) -> None:
     for epochs in (1, 2):
         population = Population(configs, paths, tensors(configs[0]), "cpu", "stacked", lambda: None)
         population.train(should_stop=lambda: True, on_epoch=lambda runs: None, save_every_seconds=1e9)
-        kept = [read_tensors(p.state)["optimizer"] for p in paths]
+        found = load(paths, print)
+        kept = [found[p.key].state.optimizer for p in paths]
         assert all(k["seen"]["fc1.bias"].item() == 5 * epochs for k in kept)
         assert kept[0].keys() == {"momentum", "average", "seen"}
     assert not torch.equal(kept[0]["average"]["fc1.weight"], kept[1]["average"]["fc1.weight"])
@@ -283,6 +285,6 @@ def test_growth_keeps_the_function_and_ends_at_the_widths_of_the_config(tmp_path
     again = Population([config], [paths], tensors(config), "cpu", "stacked", lambda: None)
     assert again.state.parameters["fc1.weight"].shape == (1, 8, 64)
     ((loss, _),) = again._check([0])
-    assert loss == pytest.approx(read_tensors(paths.state)["last_loss"], rel=1e-12)
+    assert loss == pytest.approx(load([paths], print)[paths.key].progress["last_loss"], rel=1e-12)
     again.train(should_stop=lambda: False, on_epoch=lambda runs: None, save_every_seconds=1e9)
     build_model(config).load_state_dict(read_tensors(paths.stop("epoch_4").weights))

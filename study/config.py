@@ -27,6 +27,7 @@ from study.seams.schedule import SCHEDULES
 from study.seams.update import UPDATES
 
 _PLAIN, _CONSTANT, _DENSE, _NONE = Choice("plain"), Choice("constant"), Choice("dense"), Choice("none")
+_MLP = Choice("mlp")
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class RunConfig:
     dataset: str = "digits"  # what is learned; the test set is always whole
     n_train: int = 0  # 0: the whole training split; else its first n images
     label_noise: float = 0.0  # fraction of training labels replaced by another class, drawn from the run's seed
-    model: str = "mlp"  # the network
+    model: Choice = _MLP  # the network, a name or a name with options
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers; only `mlp` reads it
     # initial weights, by torch.nn.init, with biases of 0; `default` is PyTorch's own for weights and biases,
     # `uniform_0.1` is U(-0.1, 0.1), `normal_0.1` has a standard deviation of 0.1
@@ -67,6 +68,7 @@ class RunConfig:
 
 
 SEAMS: dict[str, Registry[Any]] = {
+    "model": MODELS,
     "objective": OBJECTIVES,
     "update": UPDATES,
     "schedule": SCHEDULES,
@@ -93,7 +95,6 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "dataset": _one_of(DATASETS),
     "n_train": _number(lambda v: v >= 0, "allowed: 0 (all) or a number of training images"),
     "label_noise": _number(lambda v: 0 <= v < 1, "allowed: 0 <= label_noise < 1"),
-    "model": _one_of(MODELS),
     "hidden": (lambda v: len(v) > 0 and all(n > 0 for n in v), "allowed: a list of positive widths"),
     "init": _one_of(INITS),
     "init_gain": _number(lambda v: v > 0, "allowed: a number > 0"),
@@ -175,8 +176,9 @@ def _check_together(config: RunConfig) -> None:
         raise ConfigError("update", config.update.name, f"keeps {', '.join(both)}, {allowed}")
     if config.growth != _NONE and config.mask != _DENSE:
         raise ConfigError("growth", config.growth.name, f"allowed with mask {config.mask.name}: none")
-    if len(spec.shape) < MODELS[config.model].min_dimensions:
-        raise ConfigError("model", config.model, f"needs images with channels; {config.dataset} has shape {spec.shape}")
+    if len(spec.shape) < MODELS[config.model.name].min_dimensions:
+        text = f"needs images with channels; {config.dataset} has shape {spec.shape}"
+        raise ConfigError("model", config.model.name, text)
     for stop in map(Stop.read, config.stops):
         if stop.value <= 0:
             raise ConfigError("stops", stop.text, STOP_ALLOWED)

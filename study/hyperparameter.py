@@ -7,6 +7,8 @@ from typing import Any
 
 from study.config import FIELDS, SEAMS, STACKED, RunConfig, checked_value
 
+NAMED = ("model",)  # choices whose name is a column of every row, as it was when they had no options
+
 
 def changed_seams(configs: Iterable[RunConfig]) -> set[str]:
     """The seams that some of these runs choose otherwise than by default."""
@@ -14,13 +16,19 @@ def changed_seams(configs: Iterable[RunConfig]) -> set[str]:
 
 
 def hyperparameters(config: RunConfig, seams: Collection[str] = ()) -> dict[str, Any]:
-    """The fields as flat columns for a row: a seam only where it is changed, with all its options, or in `seams`."""
+    """The fields as flat columns for a row: a seam only where it is changed, with all its options, or in `seams`.
+
+    Of NAMED the name stands in every row.
+    """
     columns: dict[str, Any] = {}
     for name, field in FIELDS.items():
         value = getattr(config, name)
         if name not in SEAMS:
             columns[name] = value
-        elif value != field.default or name in seams:
+            continue
+        if name in NAMED:
+            columns[name] = value.name
+        if value != field.default or name in seams:
             columns[name] = value.name
             columns |= {f"{name}.{option}": v for option, v in SEAMS[name].options(value).items()}
     return columns
@@ -29,10 +37,11 @@ def hyperparameters(config: RunConfig, seams: Collection[str] = ()) -> dict[str,
 def shard_shape(config: RunConfig) -> tuple[Any, ...]:
     """What runs must agree in to be trained as one stack: names, sizes, and the options that cannot be vectors."""
     plain = [getattr(config, name) for name in FIELDS if name not in STACKED and name not in SEAMS]
-    return (*plain, *(_shape_of(config, name) for name in SEAMS))
+    return (*plain, *(shape_of(config, name) for name in SEAMS))
 
 
-def _shape_of(config: RunConfig, seam: str) -> tuple[Any, ...]:
+def shape_of(config: RunConfig, seam: str) -> tuple[Any, ...]:
+    """What runs must agree in of one choice: its name and the options that cannot be vectors."""
     choice, registry = getattr(config, seam), SEAMS[seam]
     stacked = registry.stacked(choice)
     return (choice.name, *((k, v) for k, v in registry.options(choice).items() if k not in stacked))

@@ -12,6 +12,7 @@ from study.choice import Choice
 from study.config import RunConfig, run_key
 from study.data.dataset import DATASETS
 from study.grid import Shard, Study, shards
+from study.hyperparameter import shape_of
 from study.names import Label
 from study.state import missing, run_state
 from study.storage.atomic import read_json
@@ -85,7 +86,7 @@ def _check_networks(configs: Iterable[RunConfig]) -> None:
     for c in configs:
         n_train = (c.n_train or DATASETS[c.dataset].n_train) if c.extra == Choice("none") else None  # of images
         alone = n_train is not None and n_train % c.batch_size == 1
-        seen[(c.model, c.dataset, c.hidden, c.loss, c.batch_size == 1 or alone)] = c, n_train
+        seen[(shape_of(c, "model"), c.dataset, c.hidden, c.loss, c.batch_size == 1 or alone)] = c, n_train
     if not seen or importlib.util.find_spec("torch") is None:
         return
     from study.training.trainable import check_trainable

@@ -59,7 +59,10 @@ class Population:
         self.runs = [run for run, _ in entering]
         self.state = stack_states([state for _, state in entering], self.device)
         self.labels = torch.stack([training_labels(run.config, self.data.train_y) for run in self.runs])
-        self.stepper = Stepper(self.forward, [run.config for run in self.runs], self.device)
+        self.stepper = self._stepper()
+
+    def _stepper(self) -> Stepper:
+        return Stepper(self.forward, [run.config for run in self.runs], self.runs[0].hidden, self.device)
 
     def train(
         self, *, should_stop: Callable[[], bool], on_epoch: Callable[[Sequence[Any]], None], save_every_seconds: float
@@ -170,7 +173,7 @@ class Population:
             self.runs = [self.runs[i] for i in keep]
             if keep:
                 self.state, self.labels = self.state.select(keep), self.labels[keep]
-                self.stepper = Stepper(self.forward, [run.config for run in self.runs], self.device)
+                self.stepper = self._stepper()
 
     def _finish(self, i: int) -> None:
         run = self.runs[i]

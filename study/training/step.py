@@ -16,8 +16,10 @@ from study.seams.objective import OBJECTIVES, Evaluation
 from study.seams.optimizer import OPTIMIZERS, Stack, vectors
 from study.seams.schedule import SCHEDULES, Time
 from study.seams.update import UPDATES, Step
+from study.training.dropout import rates
 from study.training.forward import StackedForward
 from study.training.stack import State
+from study.training.start import build_model
 
 STEPPED = ("objective", "update", "schedule", "batch")  # the seams whose options a step reads
 
@@ -45,13 +47,23 @@ def start_optimizer(config: RunConfig, parameters: Stack) -> dict[str, Stack]:
     return OPTIMIZERS[config.optimizer].start(parameters) | buffers.start(parameters)
 
 
-class Stepper:
-    """Moves a stack by one batch. `configs` are those of its networks, in order; they share a shape."""
+def _dropout_rates(configs: Sequence[RunConfig], hidden: tuple[int, ...], device: str) -> Stack:
+    """Of each layer in each network, (networks,): a network is built for each set of a model's options."""
+    built = {config.model: config for config in configs}
+    networks = {chosen: build_model(config, hidden) for chosen, config in built.items()}
+    return rates([networks[config.model] for config in configs], device)
 
-    def __init__(self, forward: StackedForward, configs: Sequence[RunConfig], device: str) -> None:
+
+class Stepper:
+    """Moves a stack by one batch. `configs` are those of its networks, in order, of one shape, `hidden` its widths."""
+
+    def __init__(
+        self, forward: StackedForward, configs: Sequence[RunConfig], hidden: tuple[int, ...], device: str
+    ) -> None:
         config = configs[0]
         self.forward = forward
         self.coefficients = coefficients(configs, device)
+        self.rates = _dropout_rates(configs, hidden, device) if forward.dropouts else {}
         self.schedule, self.batch = SCHEDULES[config.schedule.name], BATCHES[config.batch.name]
         self.objective, self.update = OBJECTIVES[config.objective.name], UPDATES[config.update.name]
         self.optimizer = OPTIMIZERS[config.optimizer]
@@ -74,7 +86,7 @@ class Stepper:
 
     def _gradients(self, state: State, x: Tensor, labels: Tensor, noise: Noise, options: Any) -> Any:
         """The gradient of the objective on this batch as a function of the weights; 0 where no weight lives."""
-        masks, buffers = self.forward.masks(noise, x.shape[1]), state.buffers
+        masks, buffers = self.forward.masks(self.rates, noise, x.shape[1]), state.buffers
 
         def objective(evaluation: Evaluation) -> Tensor:
             return self.objective(evaluation, options)

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from study.config import SEAMS, ConfigError, RunConfig, config_from_dict, config_to_dict, run_key
+from study.hyperparameter import hyperparameters
 
 
 def test_frozen_keys() -> None:
@@ -17,6 +18,22 @@ def test_frozen_keys() -> None:
     assert run_key(mnist) == FROZEN_MNIST
 
 
+def test_a_model_without_options_is_its_name() -> None:
+    """As when it was a field of names: no key moves, and a row has no column more."""
+    assert config_from_dict({"model": {"mlp": {}}}) == config_from_dict({"model": "mlp"}) == RunConfig()
+    config = config_from_dict({"dataset": "mnist", "model": "lenet5"})
+    assert (
+        run_key(config) == run_key(config_from_dict({"dataset": "mnist", "model": {"lenet5": None}})) == FROZEN_LENET5
+    )
+    assert config_to_dict(config)["model"] == "lenet5"
+    for one in (config, RunConfig()):
+        assert hyperparameters(one)["model"] == one.model.name
+        assert not any(name.startswith("model.") for name in hyperparameters(one))
+    nin = config_from_dict({"dataset": "mnist", "model": {"nin": {"depth": 3}}})
+    assert {**hyperparameters(nin), "model": "nin", "model.depth": 3, "model.dropout": 0.0} == hyperparameters(nin)
+
+
+FROZEN_LENET5 = "b7934b86f602"
 FROZEN_DIGITS = "23f11760dd00"
 FROZEN_MNIST = "be272c5457c1"
 
@@ -56,7 +73,7 @@ def test_round_trip() -> None:
         ({"batch_size": 301}, ("batch_size", "301", "300")),
         ({"n_train": 301}, ("n_train", "301", "300")),
         ({"dataset": "imagenet"}, ("dataset", "'imagenet'", "digits")),
-        ({"model": "resnet"}, ("model", "'resnet'", "lenet5")),
+        ({"model": "alexnet"}, ("model", "'alexnet'", "lenet5")),
         ({"model": "lenet5"}, ("model", "'lenet5'", "channels")),
         ({"hidden": 64}, ("hidden", "64", "a list")),
         ({"hidden": [64, 0]}, ("hidden", "[64, 0]", "positive")),

@@ -70,7 +70,7 @@ def test_the_table_of_fields_says_what_is_accepted() -> None:
         (allowed,) = [row[3] for row in rows if row[0] == f"| `{name}`"]
         for value in allowed.split(", "):
             given = {"dataset": "mnist", name: value}
-            assert getattr(config_from_dict(given), name) == value
+            assert str(getattr(config_from_dict(given), name)) == value
     assert RunConfig().dataset in rows[0][3]
 
 

@@ -16,7 +16,6 @@ from study.data.dataset import DATASETS, Tensors
 from study.data.extra import EXTRAS
 from study.loss import LOSSES
 from study.models.init import INITS
-from study.models.registry import MODELS
 from study.seams.optimizer import OPTIMIZERS
 from study.seeds import generator_for
 from study.storage.atomic import read_tensors
@@ -27,7 +26,7 @@ from study.training.start import build_model, training_labels
 from tests.support.entries import ENTRIES, all_registered, registered
 
 REGISTRIES: dict[str, Registry[Any]] = {
-    **SEAMS, "dataset": DATASETS, "model": MODELS, "init": INITS, "loss": LOSSES, "optimizer": OPTIMIZERS,
+    **SEAMS, "dataset": DATASETS, "init": INITS, "loss": LOSSES, "optimizer": OPTIMIZERS,
 }  # fmt: skip
 BASE = {"hidden": (8, 6), "lr": 0.05, "momentum": 0.5, "batch_size": 7, "max_epochs": 3, "stops": ("epoch_3",)}
 Batches = Sequence[tuple[Tensor, Tensor, float]]  # inputs, labels and epochs done, step by step
@@ -130,6 +129,7 @@ CASES: dict[str, dict[str, Case]] = {
     "model": {
         "mlp": Case(IMAGES),
         "lenet5": Case({**IMAGES, "model": "lenet5"}),
+        "nin": Case({**IMAGES, "model": {"nin": {"depth": 2, "width": 4}}}),
         "batch_norm": Case({**IMAGES, "model": "batch_norm"}),
         "norm_dropout": Case({"model": "norm_dropout"}, None),
     },

@@ -10,6 +10,7 @@ import torch
 from torch.func import functional_call
 from torch.nn import functional
 
+from study.choice import Choice
 from study.config import SEAMS, RunConfig, run_key
 from study.data.dataset import load
 from study.run import run_shard
@@ -97,7 +98,7 @@ def test_update_rules_in_float64() -> None:
 
 @pytest.mark.parametrize("model", ["mlp", "lenet5"])
 def test_stacked_and_sequential_gradients_agree(model: str) -> None:
-    config = RunConfig(dataset="fashion_mnist", model=model, hidden=(9,))
+    config = RunConfig(dataset="fashion_mnist", model=Choice(model), hidden=(9,))
     networks = [build_model(replace(config, seed=s)) for s in range(3)]
     parameters = stack_tensors([{name: p.detach() for name, p in n.named_parameters()} for n in networks], "cpu")
     torch.manual_seed(1)
@@ -123,8 +124,8 @@ def test_stacked_and_sequential_gradients_agree(model: str) -> None:
 
 def test_mode_is_chosen_by_model_and_device() -> None:
     assert execution_mode(RunConfig(), "cpu") == "stacked"
-    assert execution_mode(RunConfig(dataset="mnist", model="lenet5"), "cpu") == "sequential"
-    assert execution_mode(RunConfig(dataset="mnist", model="lenet5"), "cuda") == "stacked"
+    assert execution_mode(RunConfig(dataset="mnist", model=Choice("lenet5")), "cpu") == "sequential"
+    assert execution_mode(RunConfig(dataset="mnist", model=Choice("lenet5")), "cuda") == "stacked"
 
 
 def test_bits_do_not_depend_on_companions(tmp_path: Path) -> None:

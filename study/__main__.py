@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from study.commands import COMMANDS, reference
+from study.commands import COMMANDS, reference, restore
 from study.display import to_the_end
 from study.grid import load_study
 from study.storage.paths import runs_folder
@@ -19,6 +19,7 @@ EPILOG = """examples:
   python -m study records configs/digits_mlp.yaml          runs/ -> results/digits_mlp/records.csv
   python -m study publish configs/digits_mlp.yaml          merge those into analysis/records/, to be committed
   python -m study publish configs/digits_mlp.yaml --replace --dry-run      what a study made anew would change
+  python -m study archive configs/digits_mlp.yaml digits_mlp.tar    its networks as one file; `restore` puts them back
   python -m slurm submit configs/digits_mlp.yaml --cluster local      the same on all cores, or on a cluster
 """
 
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("slice", "write results/<study>/slices.csv: the loss along a direction at the first finished network"),
         ("publish", "merge the records into analysis/records/<study>.csv"),
         ("keys", "print the key and the fields of every run"),
+        ("archive", "pack the trained networks into one file, of which any measure can be taken later"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("config", type=Path, help="the study's yaml, e.g. configs/digits_mlp.yaml")
@@ -44,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "--runs", type=Path, default=runs_folder(), help="folder of all runs (default: %(default)s)"
         )
         command.add_argument("--results", type=Path, default=None, help="folder of results (default: results)")
+        if name == "archive":
+            command.add_argument("target", type=Path, help="the archive to be written, e.g. digits_mlp.tar")
         if name in ("plan", "run"):
             command.add_argument("--skip-published", action="store_true", help="count published runs as done")
         if name == "publish":
@@ -65,12 +69,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 default="offline",
                 help="mirror to wandb (default: %(default)s)",
             )
+    text = "put the runs of an archive where they were, after all of it was checked"
+    command = commands.add_parser("restore", help=text, description=text)
+    command.add_argument("archive", type=Path, help="what `archive` wrote")
+    command.add_argument("--runs", type=Path, default=runs_folder(), help="folder of all runs (default: %(default)s)")
     text = "bring the generated parts of configs/README.md and study/measures/README.md up to date"
     commands.add_parser("reference", help=text, description=text)
     options = parser.parse_args(arguments)
     try:
         if options.command == "reference":
             return reference()
+        if options.command == "restore":
+            return restore(options.archive, options.runs)
         study = load_study(options.config)
         return int(COMMANDS[options.command](study, options) or 0)
     except BrokenPipeError:

@@ -27,6 +27,26 @@ def reference() -> int:
     return 0
 
 
+def restore(archive: Path, runs: Path) -> int:
+    """Put an archive's runs under `runs`; prints how many."""
+    from study.archive import restore
+
+    done = restore(archive, runs)
+    print(f"{runs}: {done.n_runs} runs of {done.study}, all checked; {done.n_written} files written")
+    return 0
+
+
+def _archive(study: Study, options: argparse.Namespace) -> int:
+    from study.archive import pack
+
+    done = pack(study, options.runs, options.target)
+    print(f"{options.target}: {done.n_runs} runs, {done.n_files} files, {done.n_bytes / 1e6:.1f} MB")
+    print(f"sha256 {done.sha256}")
+    if done.n_left:
+        print(f"{done.n_left} of {len(study.runs)} runs are not trained and not in it")
+    return 1 if done.n_left else 0
+
+
 def _plan(study: Study, options: argparse.Namespace) -> int:
     planning.show(planning.make(study, options.runs, skip_published=options.skip_published))
     return 0
@@ -156,4 +176,12 @@ def _slice(study: Study, options: argparse.Namespace) -> int:
     raise ValueError(f"{options.runs}: holds no finished run of {study.name}; allowed: run the study first")
 
 
-COMMANDS = {"slice": _slice, "plan": _plan, "run": _run, "records": _records, "publish": _publish, "keys": _keys}
+COMMANDS = {
+    "slice": _slice,
+    "plan": _plan,
+    "run": _run,
+    "records": _records,
+    "publish": _publish,
+    "keys": _keys,
+    "archive": _archive,
+}

@@ -95,6 +95,12 @@ def _check_networks(configs: Iterable[RunConfig]) -> None:
         check_trainable(config, n_train)
 
 
+def n_left(plan: Plan, runs_root: str | Path) -> int:
+    """How many runs of the plan are not done by now."""
+    runs = [(RunPaths(Path(runs_root), run_key(config)), config) for shard in plan.to_do for config in shard.runs]
+    return sum(run_state(paths, config, plan.study.measures) != "done" for paths, config in runs)
+
+
 def _seconds(paths: RunPaths) -> float:
     """Seconds that a finished run took: training, and all that was measured."""
     files = [paths.outcome, *sorted(paths.folder.glob("stops/*/*.json"))]

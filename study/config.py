@@ -207,6 +207,9 @@ def _check_together(config: RunConfig) -> None:
     if both := sorted({*own.like, *own.counters} & {*kept.like, *kept.counters}):
         allowed = f"allowed with {name}: buffers of other names than its own"
         raise ConfigError("update", config.update.name, f"keeps {', '.join(both)}, {allowed}")
+    run = {**vars(config), "shape": spec.shape}
+    for field, registry in SEAMS.items():
+        registry.check(getattr(config, field), run)
     if config.growth != _NONE and config.mask != _DENSE:
         raise ConfigError("growth", config.growth.name, f"allowed with mask {config.mask.name}: none")
     if len(spec.shape) < MODELS[config.model.name].min_dimensions:

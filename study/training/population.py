@@ -112,7 +112,7 @@ class Population:
         for step in range(1, n_steps + 1):
             batch = orders[:, (step - 1) * config.batch_size : step * config.batch_size]
             x, labels = self.data.train_x[batch], self.labels.gather(1, batch)
-            self.stepper.step(self.state, x, labels, noise, Time(done, last, (step - 1) / n_steps))
+            self.stepper.step(self.state, x, labels, noise, Time(done, last, (step - 1) / n_steps, n_steps))
             for run in runs:
                 run.step += 1
             if step in checks:

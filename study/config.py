@@ -52,7 +52,7 @@ class RunConfig:
     weight_decay: float = 0.0  # times the weights and biases, added to the gradient
     batch_size: int = 32  # training images a step; the last step of an epoch takes what is left
     loss: str = "cross_entropy"  # mean over images; `squared_error` sums (output - onehot)^2 over the outputs
-    stops: tuple[str, ...] = ("loss_0.01",)  # where it is measured: a training loss is first met, or an epoch ends
+    stops: tuple[str, ...] = ("loss_0.01",)  # where it is measured: a training loss or error is met, or an epoch ends
     max_epochs: int = 100  # where training ends if stops are not met
     checks_per_epoch: int = 1  # full training losses taken per epoch once the loss is within a factor 2 of a stop
     seed: int = 0  # of everything random in training; a study gives it in `seeds`
@@ -89,6 +89,7 @@ def _number(test: Callable[[Any], bool], text: str) -> tuple[Callable[[Any], boo
     return (lambda v: math.isfinite(v) and test(v)), text
 
 
+STOPS = "loss_<number>, error_<number> or epoch_<n>"
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "dataset": _one_of(DATASETS),
     "n_train": _number(lambda v: v >= 0, "allowed: 0 (all) or a number of training images"),
@@ -103,7 +104,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "weight_decay": _number(lambda v: v >= 0, "allowed: a number >= 0"),
     "batch_size": _number(lambda v: v > 0, "allowed: an integer > 0"),
     "loss": _one_of(LOSSES),
-    "stops": (lambda v: 0 < len(v) == len(set(v)), "allowed: at least one stop, each once, loss_<number> or epoch_<n>"),
+    "stops": (lambda v: 0 < len(v) == len(set(v)), "allowed: at least one stop, each once: " + STOPS),
     "max_epochs": _number(lambda v: v > 0, "allowed: an integer > 0"),
     "checks_per_epoch": _number(lambda v: v > 0, "allowed: an integer > 0"),
     "seed": _number(lambda v: 0 <= v < 2**31, "allowed: 0 <= seed < 2**31"),
@@ -178,7 +179,7 @@ def _check_together(config: RunConfig) -> None:
     if len(spec.shape) < MODELS[config.model].min_dimensions:
         raise ConfigError("model", config.model, f"needs images with channels; {config.dataset} has shape {spec.shape}")
     for stop in map(Stop.read, config.stops):
-        if stop.value <= 0:
+        if not stop.is_known:
             raise ConfigError("stops", stop.text, STOP_ALLOWED)
         if stop.kind == "epoch" and stop.value > config.max_epochs:
             raise ConfigError("stops", stop.text, f"allowed: at most max_epochs = {config.max_epochs}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from study.choice import Registry
@@ -29,16 +29,21 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Tensors:
-    """Inputs (n, *shape) float32 and labels (n,) int64, for training and test."""
+    """Inputs (n, *shape) float32 and labels (n,) int64, for training and test.
+
+    `n_own`: how many of the training set, the first ones, are the data set's own, the rest an extra set's; None: all.
+    """
 
     train_x: torch.Tensor
     train_y: torch.Tensor
     test_x: torch.Tensor
     test_y: torch.Tensor
+    n_own: int | None = None
 
     def to(self, device: str | torch.device) -> Tensors:
         """The same on another device."""
-        return Tensors(*(t.to(device) for t in (self.train_x, self.train_y, self.test_x, self.test_y)))
+        moved = {name: getattr(self, name).to(device) for name in ("train_x", "train_y", "test_x", "test_y")}
+        return replace(self, **moved)
 
 
 DATASETS: Registry[Dataset] = Registry("dataset")

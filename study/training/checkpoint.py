@@ -49,6 +49,14 @@ class Run:
         missing = [Stop.parse(s) for s in self.config.stops if s not in self.reached]
         return [(s.value, s.text) for s in sorted(missing, key=lambda s: s.rank) if s.kind == kind]
 
+    def meets(self, loss: float, error: float, at_epoch_end: bool) -> list[str]:
+        """The open stops that a training loss and the error on the data set's own images meet now."""
+        met = [stop for target, stop in self.open_stops("loss") if loss <= target]
+        if at_epoch_end and math.isfinite(loss):
+            met += [stop for target, stop in self.open_stops("epoch") if self.epoch >= target]
+            met += [stop for target, stop in self.open_stops("error") if error <= target]
+        return met
+
     def near(self) -> bool:
         """Whether the next loss stop is close enough to look more often than at epoch ends."""
         stops = self.open_stops("loss")

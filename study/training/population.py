@@ -107,26 +107,29 @@ class Population:
         """Full training loss and error of some networks; a stop that is met now gets its snapshot."""
         if not which:
             return []
+        n, n_own = len(self.data.train_y), self.data.n_own
+        results = own = self._evaluated(which, n)
+        at_epoch_end = self.runs[0].step % self.n_steps == 0
+        if n_own not in (None, n) and at_epoch_end and any(self.runs[i].open_stops("error") for i in which):
+            own = self._evaluated(which, n_own)
+        for i, (loss, _), (_, error) in zip(which, results, own, strict=True):
+            run = self.runs[i]
+            run.last_loss = loss
+            for stop in run.meets(loss, error, at_epoch_end):
+                run.reached[stop] = {"epoch": run.epoch, "step": run.step, "train_loss": loss}
+                self._snapshot(i, stop)
+        return results
+
+    def _evaluated(self, which: Sequence[int], n: int | None) -> list[tuple[float, float]]:
+        """Loss and error of some networks on the first n training inputs."""
         parameters, buffers, labels = self.state.parameters, self.state.buffers, self.labels
         if len(which) < len(self.runs):
             parameters, buffers, labels = select(parameters, which), select(buffers, which), labels[list(which)]
         loss, error = mean_loss_and_error(
-            lambda x: self.forward.evaluate(parameters, buffers, x), self.data.train_x, labels, self.shape.loss
-        )
-        results = list(zip(loss.tolist(), error.tolist(), strict=True))
-        at_epoch_end = self.runs[0].step % self.n_steps == 0
-        for i, (value, _) in zip(which, results, strict=True):
-            run = self.runs[i]
-            run.last_loss = value
-            met = [stop for target, stop in run.open_stops("loss") if value <= target]
-            if at_epoch_end:
-                met += [
-                    stop for target, stop in run.open_stops("epoch") if run.epoch >= target and math.isfinite(value)
-                ]
-            for stop in met:
-                run.reached[stop] = {"epoch": run.epoch, "step": run.step, "train_loss": value}
-                self._snapshot(i, stop)
-        return results
+            lambda x: self.forward.evaluate(parameters, buffers, x), self.data.train_x[:n], labels[:, :n],
+            self.shape.loss,
+        )  # fmt: skip
+        return list(zip(loss.tolist(), error.tolist(), strict=True))
 
     def _snapshot(self, i: int, stop: str) -> None:
         self.guard()

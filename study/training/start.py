@@ -21,10 +21,11 @@ def training_data(config: RunConfig) -> Tensors:
 
     def more(k: int) -> tuple[Tensor, Tensor]:
         n = len(data.train_x)
-        larger = DATASETS[config.dataset].load(n + k)
-        return larger.train_x[n:], larger.train_y[n:]
+        longer = DATASETS[config.dataset].load(n + k)
+        return longer.train_x[n:], longer.train_y[n:]
 
-    return EXTRAS[config.extra.name](data, more, EXTRAS.options(config.extra))
+    larger = EXTRAS[config.extra.name](data, more, EXTRAS.options(config.extra))
+    return replace(larger, n_own=len(data.train_x))
 
 
 def training_labels(config: RunConfig, clean: Tensor) -> Tensor:

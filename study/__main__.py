@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (
         ("plan", "print runs, shards, done, to do and estimated minutes; run nothing"),
+        ("fetch", "download the data sets of its runs, once, and check them; run and submit do so too"),
         ("run", "train, evaluate and measure what is missing, here, shard after shard"),
         ("records", "write results/<study>/records.csv and timings.csv from the finished runs"),
         ("slice", "write results/<study>/slices.csv: the loss along a direction at the first finished network"),
@@ -90,7 +91,19 @@ def _plan(study: Study, options: argparse.Namespace) -> int:
     return 0
 
 
+def _fetch(study: Study, options: argparse.Namespace) -> None:
+    from study.data.fetch import fetch
+    from study.storage.paths import data_folder
+
+    names = fetch(config.dataset for config in study.runs)
+    for name in names:
+        print(f"{name:<9} is in {data_folder().resolve()}")
+    if not names:
+        print("nothing to download: its data sets are made here or come with a package")
+
+
 def _run(study: Study, options: argparse.Namespace) -> int:
+    from study.data.fetch import fetch
     from study.display import Display
     from study.run import run_shard
     from study.storage import lease
@@ -100,6 +113,7 @@ def _run(study: Study, options: argparse.Namespace) -> int:
     check(options.wandb)
     plan = planning.make(study, options.runs, skip_published=options.skip_published)
     planning.show(plan)
+    fetch(config.dataset for shard in plan.to_do for config in shard.runs)
     interrupted, failed = False, []
     with Display(plan.n_to_do) as display:
         for shard in plan.to_do:
@@ -192,7 +206,10 @@ def _slice(study: Study, options: argparse.Namespace) -> int:
     raise ValueError(f"{options.runs}: holds no finished run of {study.name}; allowed: run the study first")
 
 
-_COMMANDS = {"slice": _slice, "plan": _plan, "run": _run, "records": _records, "publish": _publish, "keys": _keys}
+_COMMANDS = {
+    "plan": _plan, "fetch": _fetch, "run": _run, "records": _records, "slice": _slice, "publish": _publish,
+    "keys": _keys,
+}  # fmt: skip
 
 if __name__ == "__main__":
     sys.exit(to_the_end(main))

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class Dataset:
     """What is known about a data set before it is loaded; `shape` is that of one input.
 
-    `load` takes the number of training inputs to load, the first ones.
+    `load` takes the number of training inputs to load, the first ones. `downloaded`: it reads files that are fetched
+    before anything is trained.
     """
 
     n_train: int
@@ -25,6 +26,7 @@ class Dataset:
     n_classes: int
     shape: tuple[int, ...]
     load: Callable[[int], Tensors]
+    downloaded: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,12 @@ Loader = Callable[[int], Tensors]
 
 
 def dataset(
-    name: str, *, n_train: int, n_test: int, n_classes: int, shape: tuple[int, ...]
+    name: str, *, n_train: int, n_test: int, n_classes: int, shape: tuple[int, ...], downloaded: bool = False
 ) -> Callable[[Loader], Loader]:
     """Register a data set by its loader, which imports torch itself: names are checked without it."""
 
     def register(load: Loader) -> Loader:
-        DATASETS.add(name, Dataset(n_train, n_test, n_classes, shape, load))
+        DATASETS.add(name, Dataset(n_train, n_test, n_classes, shape, load, downloaded))
         return load
 
     return register

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+from study.data import fetch
 from study.data.dataset import Tensors, dataset
 from study.storage.paths import data_folder
 
 
-@dataset("mnist", n_train=60_000, n_test=10_000, n_classes=10, shape=(1, 28, 28))
+@dataset("mnist", n_train=60_000, n_test=10_000, n_classes=10, shape=(1, 28, 28), downloaded=True)
 def mnist(n_train: int) -> Tensors:
     """LeCun's 28x28 handwritten digits."""
     return from_torchvision("MNIST", n_train)
 
 
-@dataset("fashion_mnist", n_train=60_000, n_test=10_000, n_classes=10, shape=(1, 28, 28))
+@dataset("fashion_mnist", n_train=60_000, n_test=10_000, n_classes=10, shape=(1, 28, 28), downloaded=True)
 def fashion_mnist(n_train: int) -> Tensors:
     """Zalando's 28x28 articles of clothing."""
     return from_torchvision("FashionMNIST", n_train)
 
 
-@dataset("cifar10", n_train=50_000, n_test=10_000, n_classes=10, shape=(3, 32, 32))
+@dataset("cifar10", n_train=50_000, n_test=10_000, n_classes=10, shape=(3, 32, 32), downloaded=True)
 def cifar10(n_train: int) -> Tensors:
     """Krizhevsky's 32x32 colour images."""
     return from_torchvision("CIFAR10", n_train)
@@ -31,21 +32,9 @@ def from_torchvision(name: str, n_train: int) -> Tensors:
     import numpy as np
     import torch
 
-    from study.data.vision import torchvision
-
-    root = data_folder()
-    dataset = getattr(torchvision().datasets, name)
     parts: list[Any] = []
     for train in (True, False):
-        try:
-            part = dataset(root=root, train=train, download=False)
-        except RuntimeError:
-            try:
-                part = dataset(root=root, train=train, download=True)
-            except Exception as error:  # whatever stops a download: no network, no space, a server's answer
-                reason = " ".join(str(error).split())[:200]
-                allowed = "a torchvision root that has it, or a network to download it"
-                raise ValueError(f"STUDY_DATA: {str(root)!r}: holds no {name} ({reason}); allowed: {allowed}") from None
+        part = fetch.part(name, data_folder(), train=train)
         images = torch.from_numpy(np.asarray(part.data))
         images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
         labels = torch.as_tensor(part.targets, dtype=torch.int64)

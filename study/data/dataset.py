@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from study.choice import Registry
+from study.data.pixels import decoded
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +32,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Tensors:
-    """Inputs (n, *shape) float32 and labels (n,) int64, for training and test.
+    """Inputs (n, *shape), float32 or the bytes of images, and labels (n,) int64, for training and test.
 
     `n_own`: how many of the training set, the first ones, are the data set's own, the rest an extra set's; None: all.
     """
@@ -46,6 +47,10 @@ class Tensors:
         """The same on another device."""
         moved = {name: getattr(self, name).to(device) for name in ("train_x", "train_y", "test_x", "test_y")}
         return replace(self, **moved)
+
+    def decoded(self) -> Tensors:
+        """The same with floats in the place of bytes."""
+        return replace(self, train_x=decoded(self.train_x), test_x=decoded(self.test_x))
 
 
 DATASETS: Registry[Dataset] = Registry("dataset")
@@ -66,6 +71,6 @@ def dataset(
 
 @functools.lru_cache(maxsize=1)
 def load(dataset: str, n_train: int = 0) -> Tensors:
-    """The data set with its first `n_train` training inputs (0: all); the test set is always whole."""
+    """The data set with its first `n_train` training inputs (0: all), as floats; the test set is always whole."""
     known = DATASETS[dataset]
-    return known.load(n_train or known.n_train)
+    return known.load(n_train or known.n_train).decoded()

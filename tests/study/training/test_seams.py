@@ -125,7 +125,19 @@ CASES: dict[str, dict[str, Case]] = {
     "mask": {"dense": Case(), "random": Case({"mask": {"random": {"sparsity": 0.3}}}, None)},
     "growth": {"none": Case(), "doubled": Case({"growth": {"doubled": {"epoch": 1}}}, None)},
     "extra": {"none": Case(), "flipped": Case({"extra": {"flipped": {"n": 5}}})},
-    "dataset": {name: Case({"dataset": name}) for name in ("digits", "mnist", "fashion_mnist", "cifar10")},
+    "dataset": {
+        name: Case({"dataset": name})
+        for name in (
+            "digits",
+            "mnist",
+            "fashion_mnist",
+            "kmnist",
+            "emnist_balanced",
+            "cifar10",
+            "cifar100",
+            "svhn",
+        )
+    },
     "model": {
         "mlp": Case(IMAGES),
         "lenet5": Case({**IMAGES, "model": "lenet5"}),

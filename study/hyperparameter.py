@@ -5,23 +5,32 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from study.config import FIELDS, SEAMS, STACKED, RunConfig, checked_value
+from study.config import FIELDS, FIRST, SEAMS, STACKED, RunConfig, checked_value
 
 
 def changed_seams(configs: Iterable[RunConfig]) -> set[str]:
-    """The seams that some of these runs choose otherwise than by default."""
-    return {name for config in configs for name in SEAMS if getattr(config, name) != FIELDS[name].default}
+    """The fields that some of these runs show as changed: later ones, and first ones by an option."""
+    return {name for config in configs for name in FIELDS if _changed(config, name)}
+
+
+def _changed(config: RunConfig, name: str) -> bool:
+    value = getattr(config, name)
+    if name in FIRST:  # its name, or number, is shown in any case
+        return name in SEAMS and bool(value.options)
+    return bool(value != FIELDS[name].default)
 
 
 def hyperparameters(config: RunConfig, seams: Collection[str] = ()) -> dict[str, Any]:
-    """The fields as flat columns for a row: a seam only where it is changed, with all its options, or in `seams`."""
+    """The fields as flat columns for a row: later ones only where they are changed, or in `seams`.
+
+    A choice has all its options beside it where it is changed; one of the first fields is by an option of it.
+    """
     columns: dict[str, Any] = {}
-    for name, field in FIELDS.items():
-        value = getattr(config, name)
-        if name not in SEAMS:
-            columns[name] = value
-        elif value != field.default or name in seams:
-            columns[name] = value.name
+    for name in FIELDS:
+        value, shown = getattr(config, name), name in seams or _changed(config, name)
+        if shown or name in FIRST:
+            columns[name] = value.name if name in SEAMS else value
+        if shown and name in SEAMS:
             columns |= {f"{name}.{option}": v for option, v in SEAMS[name].options(value).items()}
     return columns
 

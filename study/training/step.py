@@ -19,15 +19,12 @@ from study.seams.update import UPDATES, Step
 from study.training.forward import StackedForward
 from study.training.stack import State
 
-STEPPED = ("objective", "update", "schedule", "batch")  # the seams whose options a step reads
+STEPPED = ("optimizer", "objective", "update", "schedule", "batch")  # the seams whose options a step reads
 
 
 def coefficients(configs: Sequence[RunConfig], device: str | torch.device) -> dict[str, dict[str, Any]]:
     """Of a stack: what may differ between its networks as vectors (networks,), the rest as it is; see schedule.py."""
-    names = ("lr", "momentum", "weight_decay")
-    result: dict[str, dict[str, Any]] = {
-        "optimizer": dict(vectors({name: [getattr(c, name) for c in configs] for name in names}, device))
-    }
+    result: dict[str, dict[str, Any]] = {}
     for seam in STEPPED:
         registry = SEAMS[seam]
         options = [registry.options(getattr(c, seam)) for c in configs]
@@ -36,13 +33,16 @@ def coefficients(configs: Sequence[RunConfig], device: str | torch.device) -> di
             name: torch.tensor([o[name] for o in options], device=device) if name in stacked else value
             for name, value in options[0].items()
         }
+    plain = {name: [getattr(c, name) for c in configs] for name in ("momentum", "weight_decay")}
+    rates = {"lr": [c.lr * c.lr_factor for c in configs]}
+    result["optimizer"] |= vectors({**rates, **plain}, device)
     return result
 
 
 def start_optimizer(config: RunConfig, parameters: Stack) -> dict[str, Stack]:
     """The buffers of the optimizer and of the update around it before the first step, for a stack."""
     buffers = UPDATES[config.update.name].buffers
-    return OPTIMIZERS[config.optimizer].start(parameters) | buffers.start(parameters)
+    return OPTIMIZERS[config.optimizer.name].start(parameters) | buffers.start(parameters)
 
 
 class Stepper:
@@ -54,7 +54,7 @@ class Stepper:
         self.coefficients = coefficients(configs, device)
         self.schedule, self.batch = SCHEDULES[config.schedule.name], BATCHES[config.batch.name]
         self.objective, self.update = OBJECTIVES[config.objective.name], UPDATES[config.update.name]
-        self.optimizer = OPTIMIZERS[config.optimizer]
+        self.optimizer = OPTIMIZERS[config.optimizer.name]
         self.slots = (*self.optimizer.like, *self.optimizer.counters)
 
     def step(self, state: State, x: Tensor, labels: Tensor, noise: Noise, time: Time) -> None:

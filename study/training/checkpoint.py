@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from study.config import RunConfig
 from study.data.dataset import Tensors
+from study.data.pixels import decoded
 from study.names import Stop
 from study.provenance import provenance
 from study.seams.growth import GROWTHS
@@ -82,7 +83,7 @@ def load_or_start(config: RunConfig, paths: RunPaths, data: Tensors, guard: Guar
     model = build_model(config, run.hidden)
 
     def own_data() -> tuple[Tensor, Tensor]:
-        return data.train_x.cpu(), training_labels(config, data.train_y).cpu()
+        return decoded(data.train_x).cpu(), training_labels(config, data.train_y).cpu()
 
     options, generator = MASKS.options(config.mask), generator_for(config.seed, "mask")
     mask = MASKS[config.mask.name](model, own_data, options, generator)

@@ -11,6 +11,7 @@ import torch
 
 from study.config import RunConfig
 from study.data.dataset import Tensors
+from study.data.pixels import decoded
 from study.loss import mean_loss_and_error
 from study.seams.noise import Noise
 from study.seams.schedule import Time
@@ -49,7 +50,7 @@ class Population:
         entering = [pair for pair in self.waiting if pair[0].hidden == hidden]
         self.waiting = [pair for pair in self.waiting if pair[0].hidden != hidden]
         template = build_model(self.shape, hidden)
-        self.forward = StackedForward(template, self.shape.loss, self.mode, self.data.train_x[0])
+        self.forward = StackedForward(template, self.shape.loss, self.mode, decoded(self.data.train_x[0]))
         self.runs = [run for run, _ in entering]
         self.state = stack_states([state for _, state in entering], self.device)
         self.labels = torch.stack([training_labels(run.config, self.data.train_y) for run in self.runs])
@@ -90,7 +91,7 @@ class Population:
         checks = {n_steps * k // config.checks_per_epoch for k in range(1, config.checks_per_epoch)} - {0, n_steps}
         for step in range(1, n_steps + 1):
             batch = orders[:, (step - 1) * config.batch_size : step * config.batch_size]
-            x, labels = self.data.train_x[batch], self.labels.gather(1, batch)
+            x, labels = decoded(self.data.train_x[batch]), self.labels.gather(1, batch)
             self.stepper.step(self.state, x, labels, noise, Time(done, last, (step - 1) / n_steps))
             for run in runs:
                 run.step += 1
@@ -126,7 +127,7 @@ class Population:
         if len(which) < len(self.runs):
             parameters, buffers, labels = select(parameters, which), select(buffers, which), labels[list(which)]
         loss, error = mean_loss_and_error(
-            lambda x: self.forward.evaluate(parameters, buffers, x), self.data.train_x[:n], labels[:, :n],
+            lambda x: self.forward.evaluate(parameters, buffers, decoded(x)), self.data.train_x[:n], labels[:, :n],
             self.shape.loss,
         )  # fmt: skip
         return list(zip(loss.tolist(), error.tolist(), strict=True))

@@ -12,8 +12,10 @@ from torch.nn import functional
 
 from study.choice import Choice, Registry, number
 from study.config import SEAMS, RunConfig, config_from_dict, run_key
-from study.data.dataset import DATASETS, Tensors
+from study.data.dataset import DATASETS, Tensors, known
 from study.data.extra import EXTRAS
+from study.data.subset import SUBSETS
+from study.data.target import groups, relabelled
 from study.loss import LOSSES
 from study.models.init import INITS
 from study.models.registry import MODELS
@@ -53,6 +55,8 @@ def torch_optimizer(config: RunConfig, model: nn.Module) -> torch.optim.Optimize
 def loss_of(config: RunConfig, logits: Tensor, labels: Tensor) -> Tensor:
     if config.loss == "cross_entropy":
         return functional.cross_entropy(logits, labels)
+    if config.loss == "binary_cross_entropy":
+        return functional.binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits))
     return functional.mse_loss(logits, functional.one_hot(labels, 10).to(logits), reduction="sum") / len(labels)
 
 
@@ -170,7 +174,14 @@ CASES: dict[str, dict[str, Case]] = {
         name: Case({"init": name, "init_gain": 1.5})
         for name in ("default", "xavier_normal", "kaiming_uniform", "uniform_0.1", "normal_0.1")
     },
-    "loss": {"cross_entropy": Case(), "squared_error": Case({"loss": "squared_error"})},
+    "loss": {
+        "cross_entropy": Case(),
+        "squared_error": Case({"loss": "squared_error"}),
+        "binary_cross_entropy": Case({"loss": "binary_cross_entropy", "target": "binary"}),
+    },
+    "subset": {"first": Case(), "balanced": Case({"subset": {"balanced": {"seed": 1}}, "n_train": 23})},
+    "target": {"classes": Case(), "binary": Case({"target": {"binary": {"positive": "1-4-7"}}})},
+    "labels": {"given": Case(), "uniform": Case({"labels": {"uniform": {"fraction": 0.4}}})},
     "optimizer": {
         "sgd": Case({"weight_decay": 0.1, "lr_factor": 0.7}),
         "sgd/decoupled": Case({"weight_decay": 0.1, "optimizer": {"sgd": {"decay": "decoupled"}}}, decayed_apart),
@@ -202,8 +213,10 @@ def test_every_entry_has_a_case() -> None:
 
 def tensors(config: RunConfig) -> Tensors:
     """Random inputs of the data set's shape, and what the config adds to them."""
-    generator, shape = torch.Generator().manual_seed(1), DATASETS[config.dataset].shape
+    generator, shape = torch.Generator().manual_seed(1), known(config.dataset).shape
     x, y = torch.rand(31, *shape, generator=generator), torch.randint(10, (31,), generator=generator)
+    order = SUBSETS[config.subset.name](y, SUBSETS.options(config.subset))[: config.n_train or 31]
+    x, y = x[order], relabelled(y[order], groups(config.target, 10))
     return EXTRAS[config.extra.name](Tensors(x, y, x, y), lambda k: (x[:k], y[:k]), EXTRAS.options(config.extra))
 
 

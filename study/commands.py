@@ -56,7 +56,7 @@ def _fetch(study: Study, options: argparse.Namespace) -> None:
     from study.data.fetch import fetch
     from study.storage.paths import data_folder
 
-    names = fetch(config.dataset for config in study.runs)
+    names = fetch(config.dataset.name for config in study.runs)
     for name in names:
         print(f"{name:<9} is in {data_folder().resolve()}")
     if not names:
@@ -74,7 +74,7 @@ def _run(study: Study, options: argparse.Namespace) -> int:
     check(options.wandb)
     plan = planning.make(study, options.runs, skip_published=options.skip_published)
     planning.show(plan)
-    fetch(config.dataset for shard in plan.to_do for config in shard.runs)
+    fetch(config.dataset.name for shard in plan.to_do for config in shard.runs)
     with Display(plan.n_to_do, options.minutes) as display:
         ended, failed = _train(plan, options, display)
     if failed:

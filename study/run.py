@@ -55,7 +55,7 @@ def run_shard(
         report = ShardReport()
         pending = [(c, RunPaths(Path(runs_root), run_key(c))) for c in runs]
         untrained = [(c, p) for c, p in pending if not p.outcome.exists()]
-        data = training_data(runs[0])
+        data = training_data(runs[0], as_bytes=device != "cpu")
         if untrained:
             check_trainable(runs[0], len(data.train_y))
         for c, paths in pending:

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from study.choice import Choice, Registry, number
 from study.config import SEAMS, RunConfig, config_from_dict, run_key
-from study.data.dataset import DATASETS, Tensors
+from study.data.dataset import DATASETS, Tensors, known
 from study.data.extra import EXTRAS
+from study.data.subset import SUBSETS
+from study.data.target import groups, relabelled
 from study.loss import LOSSES
 from study.models.init import INITS
 from study.seeds import generator_for
@@ -93,7 +95,18 @@ CASES: dict[str, dict[str, Case]] = {
     "growth": {"none": Case(), "doubled": Case({"growth": {"doubled": {"epoch": 1}}}, None)},
     "extra": {"none": Case(), "flipped": Case({"extra": {"flipped": {"n": 5}}})},
     "dataset": {
-        name: Case({"dataset": name}) for name in ("digits", "digits_images", "mnist", "fashion_mnist", "cifar10")
+        name: Case({"dataset": name})
+        for name in (
+            "digits",
+            "digits_images",
+            "mnist",
+            "fashion_mnist",
+            "kmnist",
+            "emnist_balanced",
+            "cifar10",
+            "cifar100",
+            "svhn",
+        )
     },
     "model": {
         "mlp": Case(IMAGES),
@@ -106,7 +119,14 @@ CASES: dict[str, dict[str, Case]] = {
         name: Case({"init": name, "init_gain": 1.5})
         for name in ("default", "xavier_normal", "kaiming_uniform", "uniform_0.1", "normal_0.1")
     },
-    "loss": {"cross_entropy": Case(), "squared_error": Case({"loss": "squared_error"})},
+    "loss": {
+        "cross_entropy": Case(),
+        "squared_error": Case({"loss": "squared_error"}),
+        "binary_cross_entropy": Case({"loss": "binary_cross_entropy", "target": "binary"}),
+    },
+    "subset": {"first": Case(), "balanced": Case({"subset": {"balanced": {"seed": 1}}, "n_train": 23})},
+    "target": {"classes": Case(), "binary": Case({"target": {"binary": {"positive": "1-4-7"}}})},
+    "labels": {"given": Case(), "uniform": Case({"labels": {"uniform": {"fraction": 0.4}}})},
     "optimizer": {
         "sgd": Case({"weight_decay": 0.1, "lr_factor": 0.7}),
         "sgd/decoupled": Case({"weight_decay": 0.1, "optimizer": {"sgd": {"decay": "decoupled"}}}, twins.decayed_apart),
@@ -139,8 +159,10 @@ def test_every_entry_has_a_case() -> None:
 
 def tensors(config: RunConfig) -> Tensors:
     """Random inputs of the data set's shape, and what the config adds to them."""
-    generator, shape = torch.Generator().manual_seed(1), DATASETS[config.dataset].shape
+    generator, shape = torch.Generator().manual_seed(1), known(config.dataset).shape
     x, y = torch.rand(31, *shape, generator=generator), torch.randint(10, (31,), generator=generator)
+    order = SUBSETS[config.subset.name](y, SUBSETS.options(config.subset))[: config.n_train or 31]
+    x, y = x[order], relabelled(y[order], groups(config.target, 10))
     return EXTRAS[config.extra.name](Tensors(x, y, x, y), lambda k: (x[:k], y[:k]), EXTRAS.options(config.extra))
 
 

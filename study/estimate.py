@@ -15,7 +15,7 @@ from study.storage.atomic import read_json
 from study.storage.paths import RunPaths, published_file
 from study.storage.rows import read_table
 
-MOST_RUNS = 200  # read for an estimate: more would not change it
+MOST_RUNS = 100  # ours; read for an estimate, which more would not change
 
 
 @dataclass(frozen=True)
@@ -57,44 +57,53 @@ def costs_of(
     `lacking`: the measures that a trained run lacks, an entry a stop, or None for a run that is to be trained; `done`
     and `trained` are runs whose files tell. First theirs are asked, then the study's yaml, then what is published.
     """
-    here, published = of_runs(done, trained), of_published(study) if lacking else Timings()
-    runs = [
-        (here.run, here.source), (study.seconds_per_run, "the config's seconds_per_run"),
-        (published.run, published.source),
-    ]  # fmt: skip
-    run, source = next(((seconds, whose) for seconds, whose in runs if seconds is not None), (None, ""))
-    known: dict[tuple[str, ...], tuple[float | None, str]] = {}
-    for labels in {labels for stops in lacking.values() for labels in stops or ()}:
-        asked = [(timings.of_measures(labels), timings.source) for timings in (here, published)]
-        known[labels] = next((one for one in asked if one[0] is not None), (None, ""))
+    if not lacking:
+        return {}, ""
+    here, published = of_runs(done, trained), of_published(study)
+    config = Timings(study.seconds_per_run, {}, "the config's seconds_per_run")
+    run = _first((timings.run, timings.source) for timings in (here, config, published))
+    taken = {
+        labels: _first((timings.of_measures(labels), timings.source) for timings in (here, published))
+        for labels in dict.fromkeys(labels for stops in lacking.values() for labels in stops or ())
+    }
     costs: dict[str, float | None] = {}
     for key, stops in lacking.items():
-        each = [run] if stops is None else [known[labels][0] for labels in stops]
+        each = [run[0]] if stops is None else [taken[labels][0] for labels in stops]
         costs[key] = None if None in each else sum(seconds for seconds in each if seconds is not None)
-    training, unknown = None in lacking.values(), [labels for labels, (seconds, _) in known.items() if seconds is None]
-    if training and run is None:
+    training = None in lacking.values()
+    if training and run[0] is None:
         return costs, "the first run is finished (or seconds_per_run is set)"
-    if unknown:
-        new = [m for m in study.measures if any(m in labels for labels in unknown) and m not in here.measures]
+    if unknown := {label for labels, (seconds, _) in taken.items() if seconds is None for label in labels}:
+        new = [label for label in study.measures if label in unknown - here.measures.keys()]
         return costs, f"{few(new)} {'is' if len(new) == 1 else 'are'} taken of a network: its time is recorded"
-    return costs, " and ".join(dict.fromkeys([source] * training + [whose for _, whose in known.values()]))
+    return costs, " and ".join(dict.fromkeys([run[1]] * training + [source for _, source in taken.values()]))
+
+
+def _first(known: Iterable[tuple[float | None, str]]) -> tuple[float | None, str]:
+    """The first that is known, and its source."""
+    return next((one for one in known if one[0] is not None), (None, ""))
 
 
 def of_runs(done: Sequence[RunPaths], trained: Sequence[RunPaths] = ()) -> Timings:
     """What the files of runs say, of MOST_RUNS of each at most: of those that are done, the time of a whole run too."""
     runs, measures = [], defaultdict(list)
-    read = [*done[:MOST_RUNS], *trained[:MOST_RUNS]]
-    for at, paths in enumerate(read):
+    finished, others = _some(done), _some(trained)
+    for paths in [*finished, *others]:
         total = float(read_json(paths.outcome).get("seconds", 0.0))
         for file in sorted(paths.folder.glob("stops/*/*.json")):
             seconds = float(read_json(file).get("seconds", 0.0))
             measures[file.stem].append(seconds)
             total += seconds
-        if at < len(done[:MOST_RUNS]):
-            runs.append(total)
+        runs.append(total)
     found = {label: fmean(seconds) for label, seconds in measures.items()}
-    n, kind = (len(runs), "finished") if runs else (len(read), "trained")
-    return Timings(fmean(runs) if runs else None, found, f"{n} {kind} run{'s' * (n != 1)} here")
+    n, kind = (len(finished), "finished") if finished else (len(others), "trained")
+    whole = fmean(runs[:n]) if finished else None
+    return Timings(whole, found, f"{n} {kind} run{'s' * (n != 1)} here")
+
+
+def _some(runs: Sequence[RunPaths]) -> Sequence[RunPaths]:
+    """MOST_RUNS of them at most, from all over the grid: they stand shape by shape."""
+    return runs[:: -(-len(runs) // MOST_RUNS) or 1]
 
 
 def of_published(study: Study) -> Timings:

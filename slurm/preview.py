@@ -44,14 +44,13 @@ def _show_cost(place: Place, wanted: plan.Plan, to_send: Sequence[Shard]) -> Non
     gpus = f"{cluster.gpus} GPU{f' {cluster.gpu_type}' * bool(cluster.gpu_type)}, " if cluster.gpus else ""
     size = f"{gpus}{cluster.cpus} CPU{'s' * (cluster.cpus > 1)}, {cluster.memory_gb:g} GB, {cluster.minutes} minutes"
     print(f"  each job  {f'partition {cluster.partition}, ' * bool(cluster.partition)}{size}, then requeued")
-    if wanted.seconds is not None and wanted.n_to_do:
-        hours = wanted.seconds / 3600 * sum(len(s.runs) for s in to_send) / wanted.n_to_do
-        print(f"  cost      {hours:.2f} {unit}-hours, by {wanted.rate_source}")
+    if (seconds := wanted.seconds_of(to_send)) is not None:
+        print(f"  cost      {seconds / 3600:.2f} {unit}-hours, by {wanted.said}")
     else:
         most = n * cluster.minutes / 60
         seed = min(config.seed for shard in to_send for config in shard.runs)
-        print(f"  cost      unknown, at most {most:.2f} {unit}-hours until a requeue; finished runs give an estimate:")
-        print(f"            {place.command('submit')} --where seed={seed}, or seconds_per_run in the study's yaml")
+        print(f"  cost      at most {most:.2f} {unit}-hours until a requeue, unknown until {wanted.said}:")
+        print(f"            {place.command('submit')} --where seed={seed}")
 
 
 def show_script(place: Place, to_send: Sequence[Shard]) -> None:

@@ -82,7 +82,7 @@ def fetch_data(place: Place, to_send: Sequence[Shard]) -> None:
     from study.data.fetch import fetch
 
     with _variables(_data(place)):
-        fetch(config.dataset for shard in to_send for config in shard.runs)
+        fetch(config.dataset.name for shard in to_send for config in shard.runs)
 
 
 @contextmanager

@@ -16,8 +16,7 @@ from slurm.request import Options, assign, environment, fetch_data, keep_plan, m
 from slurm.status import IN_FLIGHT, ShardStatus, shard_states
 from slurm.visible import check_visible
 from study import plan
-from study.config import RunConfig
-from study.data.dataset import DATASETS
+from study.config import RunConfig, n_images
 from study.grid import Shard
 from study.storage import lease
 from study.storage.sent import recall
@@ -93,7 +92,7 @@ def _turn(shard: Shard) -> tuple[int, int]:
     """
 
     def steps(config: RunConfig) -> int:
-        return -(-(config.n_train or DATASETS[config.dataset].n_train) // config.batch_size) * config.max_epochs
+        return -(-n_images(config) // config.batch_size) * config.max_epochs
 
     return min(config.seed for config in shard.runs), -max(map(steps, shard.runs))
 

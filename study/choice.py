@@ -170,7 +170,9 @@ class Registry(Mapping[str, T]):
 
 def converted_to(kind: type, value: Any) -> Value | None:
     """A value as str, int or float; None where it is none (PyYAML reads 1e-3 as a string; 2.0 is an integer)."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if isinstance(value, bool):  # YAML's yes and no, where they are words
+        return ("no", "yes")[value] if kind is str else None
+    if not isinstance(value, str | int | float):
         return None
     if kind is str:
         return value if isinstance(value, str) else None

@@ -16,7 +16,6 @@ from study.config import (
     SEAMS,
     ConfigError,
     RunConfig,
-    checked_value,
     config_from_dict,
     run_key,
 )
@@ -186,7 +185,7 @@ def _listed(values: list[Any]) -> list[Any]:
     seeds: list[Any] = []
     for value in values:
         try:
-            seeds.append(checked_value("seed", value))
+            seeds.append(checked("seed", value))
         except ConfigError:
             raise ConfigError("seeds", value, "allowed in the list: integers, 0 <= seed < 2**31") from None
         if seeds.count(seeds[-1]) > 1:

@@ -12,10 +12,9 @@ SIZES = ("depth", "width")  # of `hidden` where its layers are of one width; a y
 
 
 def changed_seams(configs: Iterable[RunConfig]) -> set[str]:
-    """The fields that some of these runs show as changed; SIZES where depth or width is an axis.
+    """The fields that some of these runs show as changed: later ones, and first ones by an option.
 
-    Those are later fields, and first ones by an option. An axis it is where `hidden` differs and all layers of a run
-    are of one width.
+    SIZES among them where depth or width is an axis: `hidden` differs, and all layers of a run are of one width.
     """
     configs = list(configs)
     hidden = {config.hidden for config in configs}
@@ -46,10 +45,10 @@ def hyperparameters(config: RunConfig, seams: Collection[str] = ()) -> dict[str,
         value, shown = getattr(config, name), name in seams or _changed(config, name)
         if shown or name in FIRST:
             columns[name] = value.name if name in SEAMS else value
-        if shown and name in SEAMS:
-            columns |= {f"{name}.{option}": v for option, v in SEAMS[name].options(value).items()}
         if name == "hidden":
             columns |= {part: n for part, n in size(value).items() if part in seams}
+        if shown and name in SEAMS:
+            columns |= {f"{name}.{option}": v for option, v in SEAMS[name].options(value).items()}
     return columns
 
 

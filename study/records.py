@@ -85,15 +85,19 @@ def _row(
     at = reached or outcome["end"]
     evaluation = {} if diverged else read_json(files.evaluation)
     train, test = evaluation.get("train", {}), evaluation.get("test", {})
+    parts = {"train": train, "test": test}
+    if config.n_validation:
+        parts["validation"] = evaluation.get("validation", {})
     cells: dict[str, Any] = {"key": paths.key, "stop": stop}
     cells |= {f"hp.{name}": value for name, value in hyperparameters(config, seams).items() if name != "stops"}
     cells |= {"train.status": outcome["status"], "train.converged": reached is not None and not diverged}
     cells |= {"train.epoch": at["epoch"], "train.step": at["step"]}
-    for part, values in (("train", train), ("test", test)):
+    for part, values in parts.items():
         cells |= {f"{part}.loss": values.get("loss"), f"{part}.error": values.get("error")}
     for name in ("loss", "error"):
         cells[f"gap.{name}"] = test[name] - train[name] if evaluation else None
-    cells |= {"n.train": train.get("n"), "n.test": test.get("n"), "n.parameters": outcome["n_parameters"]}
+    cells |= {f"n.{part}": values.get("n") for part, values in parts.items()}
+    cells |= {"n.parameters": outcome["n_parameters"]}
     commits, differences = set(), {}
     for label in measures:
         stored = {"value": None} if diverged else read_json(files.measure(label))

@@ -41,6 +41,8 @@ def loss_of(config: RunConfig) -> Loss:
         logits = model(x)
         if config.loss == "cross_entropy":
             return functional.cross_entropy(logits, y)
+        if config.loss == "binary_cross_entropy":
+            return functional.binary_cross_entropy_with_logits(logits[:, 0], y.to(logits))
         return functional.mse_loss(logits, functional.one_hot(y, 10).to(logits), reduction="sum") / len(y)
 
     return loss

@@ -14,14 +14,17 @@ from torch import Tensor, nn
 
 from study.choice import Choice, Registry, number
 from study.config import SEAMS, RunConfig, config_from_dict, run_key
-from study.data.dataset import DATASETS, Tensors
+from study.data.dataset import DATASETS, Tensors, known
 from study.data.extra import EXTRAS
+from study.data.subset import SUBSETS
+from study.data.target import groups, relabelled
 from study.loss import LOSSES
 from study.models.init import INITS
 from study.seeds import generator_for
 from study.storage.atomic import read_tensors
 from study.storage.paths import RunPaths
 from study.training.population import Population
+from study.training.saved import load
 from study.training.start import build_model, training_labels
 from tests.reference import training as twins
 from tests.support.entries import ENTRIES, all_registered, registered
@@ -92,7 +95,18 @@ CASES: dict[str, dict[str, Case]] = {
     "growth": {"none": Case(), "doubled": Case({"growth": {"doubled": {"epoch": 1}}}, None)},
     "extra": {"none": Case(), "flipped": Case({"extra": {"flipped": {"n": 5}}})},
     "dataset": {
-        name: Case({"dataset": name}) for name in ("digits", "digits_images", "mnist", "fashion_mnist", "cifar10")
+        name: Case({"dataset": name})
+        for name in (
+            "digits",
+            "digits_images",
+            "mnist",
+            "fashion_mnist",
+            "kmnist",
+            "emnist_balanced",
+            "cifar10",
+            "cifar100",
+            "svhn",
+        )
     },
     "model": {
         "mlp": Case(IMAGES),
@@ -105,7 +119,14 @@ CASES: dict[str, dict[str, Case]] = {
         name: Case({"init": name, "init_gain": 1.5})
         for name in ("default", "xavier_normal", "kaiming_uniform", "uniform_0.1", "normal_0.1")
     },
-    "loss": {"cross_entropy": Case(), "squared_error": Case({"loss": "squared_error"})},
+    "loss": {
+        "cross_entropy": Case(),
+        "squared_error": Case({"loss": "squared_error"}),
+        "binary_cross_entropy": Case({"loss": "binary_cross_entropy", "target": "binary"}),
+    },
+    "subset": {"first": Case(), "balanced": Case({"subset": {"balanced": {"seed": 1}}, "n_train": 23})},
+    "target": {"classes": Case(), "binary": Case({"target": {"binary": {"positive": "1-4-7"}}})},
+    "labels": {"given": Case(), "uniform": Case({"labels": {"uniform": {"fraction": 0.4}}})},
     "optimizer": {
         "sgd": Case({"weight_decay": 0.1, "lr_factor": 0.7}),
         "sgd/decoupled": Case({"weight_decay": 0.1, "optimizer": {"sgd": {"decay": "decoupled"}}}, twins.decayed_apart),
@@ -138,8 +159,10 @@ def test_every_entry_has_a_case() -> None:
 
 def tensors(config: RunConfig) -> Tensors:
     """Random inputs of the data set's shape, and what the config adds to them."""
-    generator, shape = torch.Generator().manual_seed(1), DATASETS[config.dataset].shape
+    generator, shape = torch.Generator().manual_seed(1), known(config.dataset).shape
     x, y = torch.rand(31, *shape, generator=generator), torch.randint(10, (31,), generator=generator)
+    order = SUBSETS[config.subset.name](y, SUBSETS.options(config.subset))[: config.n_train or 31]
+    x, y = x[order], relabelled(y[order], groups(config.target, 10))
     return EXTRAS[config.extra.name](Tensors(x, y, x, y), lambda k: (x[:k], y[:k]), EXTRAS.options(config.extra))
 
 
@@ -236,7 +259,8 @@ def test_what_an_update_keeps_is_saved_and_stacked(tmp_path: Path) -> None:
     for epochs in (1, 2):
         population = Population(configs, paths, tensors(configs[0]), "cpu", "stacked", lambda: None)
         population.train(should_stop=lambda: True, on_epoch=lambda runs: None, save_every_seconds=1e9)
-        kept = [read_tensors(p.state)["optimizer"] for p in paths]
+        found = load(paths, print)
+        kept = [found[p.key].state.optimizer for p in paths]
         assert all(k["seen"]["fc1.bias"].item() == 5 * epochs for k in kept)
         assert kept[0].keys() == {"momentum", "average", "seen"}
     assert not torch.equal(kept[0]["average"]["fc1.weight"], kept[1]["average"]["fc1.weight"])
@@ -282,6 +306,6 @@ def test_growth_keeps_the_function_and_ends_at_the_widths_of_the_config(tmp_path
     again = Population([config], [paths], tensors(config), "cpu", "stacked", lambda: None)
     assert again.state.parameters["fc1.weight"].shape == (1, 8, 64)
     ((loss, _),) = again._check([0])
-    assert loss == pytest.approx(read_tensors(paths.state)["last_loss"], rel=1e-12)
+    assert loss == pytest.approx(load([paths], print)[paths.key].progress["last_loss"], rel=1e-12)
     again.train(should_stop=lambda: False, on_epoch=lambda runs: None, save_every_seconds=1e9)
     build_model(config).load_state_dict(read_tensors(paths.stop("epoch_4").weights))

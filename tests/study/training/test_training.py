@@ -21,6 +21,8 @@ from study.seeds import generator_for
 from study.storage.atomic import read_tensors, write_tensors
 from study.storage.paths import RunPaths
 from study.training.forward import StackedForward
+from study.training.saved import forget
+from study.training.saved import load as load_saved
 from study.training.stack import execution_mode, stack_tensors
 from study.training.start import build_model, training_labels
 
@@ -181,11 +183,11 @@ def test_asked_to_stop_it_saves_and_goes_on(tmp_path: Path) -> None:
     report = run_shard([config], [], runs_root=tmp_path / "cut", should_stop=lambda: next(calls, True))
     paths = RunPaths(tmp_path / "cut", run_key(config))
     assert report.interrupted
-    assert read_tensors(paths.state)["epoch"] == 2
+    assert load_saved([paths], print)[paths.key].progress["epoch"] == 2
     assert not paths.outcome.exists()
     report = run_shard([config], [], runs_root=tmp_path / "cut")
     assert report.trained == [run_key(config)]
-    assert not paths.state.exists()
+    assert not list((tmp_path / "cut").rglob("population*")) and not list((tmp_path / "cut").glob(".pop*/*/*"))
     assert equal(final_weights(tmp_path / "whole", config), final_weights(tmp_path / "cut", config))
 
 
@@ -235,9 +237,13 @@ def test_a_folder_of_before_the_seams_goes_on(tmp_path: Path) -> None:
     paths = RunPaths(tmp_path / "old", run_key(config))
     stored = json.loads(paths.config.read_text())
     paths.config.write_text(json.dumps({name: v for name, v in stored.items() if name in FIRST}))
-    state = read_tensors(paths.state)
-    write_tensors(paths.state, {k: v for k, v in state.items() if k not in ("buffers", "mask", "hidden")})
+    saved = load_saved([paths], print)[paths.key]
+    forget([paths])
+    progress = {name: value for name, value in saved.progress.items() if name != "hidden"}
+    groups = {name: getattr(saved.state, name) for name in ("parameters", "optimizer")}
+    write_tensors(paths.old_state, {**progress, **groups})
     assert run_shard([config], [], runs_root=tmp_path / "old").trained == [run_key(config)]
+    assert not paths.old_state.exists()
     assert equal(final_weights(tmp_path / "whole", config), final_weights(tmp_path / "old", config))
 
 

@@ -12,8 +12,9 @@ from study.choice import Choice
 from study.config import RunConfig, run_key
 from study.data.dataset import DATASETS
 from study.grid import Shard, Study, shards
+from study.measures import Own
 from study.names import Label
-from study.state import missing, run_state
+from study.state import missing, outdated, run_state
 from study.storage.atomic import read_json
 from study.storage.paths import RunPaths
 
@@ -23,12 +24,14 @@ class Plan:
     """Shards with something to do, reduced to those runs; counts of runs by state; seconds of one core, or None.
 
     `unmeasured`: what is to be measured of runs that are trained already, `counts["trained"]` of the partial ones.
+    `changed`: what of it was measured before, by a person's own code as it was then.
     """
 
     study: Study
     n_shards: int
     counts: Counter[str]
     unmeasured: tuple[str, ...]
+    changed: tuple[str, ...]
     to_do: tuple[Shard, ...]
     seconds: float | None
     rate_source: str
@@ -52,6 +55,7 @@ def make(study: Study, runs_root: str | Path, *, skip_published: bool = False) -
         published = published_keys(study)
     counts: Counter[str] = Counter()
     unmeasured: set[str] = set()
+    changed: set[str] = set()
     to_do: list[Shard] = []
     measured: list[float] = []
     for shard in (pieces := shards(study)):
@@ -68,15 +72,19 @@ def make(study: Study, runs_root: str | Path, *, skip_published: bool = False) -
                 if paths.outcome.exists():
                     counts["trained"] += 1
                     unmeasured |= missing(paths, config, study.measures)
+                    changed |= outdated(paths, config, study.measures)
         if left:
             to_do.append(Shard(shard.id, tuple(left)))
     _check_networks(config for shard in to_do for config in shard.runs)
+    if to_do:
+        _check_own(study.measures)
     n_left = counts["new"] + counts["partial"]
     rate, source = study.seconds_per_run, "the config's seconds_per_run"
     if measured:
         rate, source = sum(measured) / len(measured), f"{len(measured)} finished runs here"
-    labels = tuple(label for label in study.measures if label in unmeasured)
-    return Plan(study, len(pieces), counts, labels, tuple(to_do), None if rate is None else n_left * rate, source)
+    lacking, again = (tuple(label for label in study.measures if label in them) for them in (unmeasured, changed))
+    seconds = None if rate is None else n_left * rate
+    return Plan(study, len(pieces), counts, lacking, again, tuple(to_do), seconds, source)
 
 
 def _check_networks(configs: Iterable[RunConfig]) -> None:
@@ -92,6 +100,13 @@ def _check_networks(configs: Iterable[RunConfig]) -> None:
 
     for config, n_train in seen.values():
         check_trainable(config, n_train)
+
+
+def _check_own(measures: Iterable[str]) -> None:
+    """Refuse a measure from a person's own file whose code does not run; not asked where torch is missing."""
+    for label in measures:
+        if isinstance(label, Own) and importlib.util.find_spec("torch") is not None:
+            label.function()
 
 
 def _seconds(paths: RunPaths) -> float:
@@ -124,6 +139,8 @@ def show(plan: Plan, n_workers: int = 1) -> None:
         n = len(plan.unmeasured)
         few = ", ".join(plan.unmeasured[:3]) + f" and {n - 3} more" * (n > 3)
         print(f"  to take   {n} measure{'s' * (n != 1)} of trained networks: {few}")
+    if plan.changed:
+        print(f"  again     {', '.join(plan.changed)}: the code has changed since")
     print(f"  estimate  {estimate(plan, n_workers)}")
     labels = [Label.parse(label) for label in study.measures]
     transforms = list(dict.fromkeys(label.transform for label in labels if label.transform))

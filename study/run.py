@@ -9,6 +9,7 @@ from typing import Any
 
 from study.config import RunConfig, run_key
 from study.device import reproducible
+from study.measures import Own
 from study.measuring import Measuring
 from study.state import claim
 from study.storage.paths import RunPaths
@@ -56,6 +57,9 @@ def run_shard(
         data = training_data(runs[0])
         if untrained:
             check_trainable(runs[0], len(data.train_y))
+        for label in measures:
+            if isinstance(label, Own):
+                label.function()
         for c, paths in pending:
             claim(c, paths, guard)
         data = data.to(device)

@@ -102,10 +102,11 @@ class Registry(Mapping[str, T]):
     def add(
         self, name: str, content: T, options: Mapping[str, Option] | None = None, *, described_by: object = None
     ) -> None:
-        """Register an entry; a docstring's first line says what it is. Raises ValueError for a name that is taken."""
+        """Register an entry; words, or a docstring's first line, say what it is. Raises ValueError: a name is taken."""
         if name in self._entries:
             raise ValueError(f"{self.field}: {name!r}: is registered twice")
-        meaning = (inspect.getdoc(described_by) or "").partition("\n")[0]
+        text = described_by if isinstance(described_by, str) else inspect.getdoc(described_by) or ""
+        meaning = text.partition("\n")[0]
         self._entries[name] = Entry(content, dict(options or {}), meaning)
 
     def entries(self) -> Mapping[str, Entry[T]]:

@@ -27,6 +27,8 @@ from study.seams.schedule import SCHEDULES
 from study.seams.update import UPDATES
 
 _PLAIN, _CONSTANT, _DENSE, _NONE = Choice("plain"), Choice("constant"), Choice("dense"), Choice("none")
+_MLP = Choice("mlp")
+_SGD = Choice("sgd")
 
 
 @dataclass(frozen=True)
@@ -40,22 +42,23 @@ class RunConfig:
     dataset: str = "digits"  # what is learned; the test set is always whole
     n_train: int = 0  # 0: the whole training split; else its first n images
     label_noise: float = 0.0  # fraction of training labels replaced by another class, drawn from the run's seed
-    model: str = "mlp"  # the network
+    model: Choice = _MLP  # the network, a name or a name with options
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers; only `mlp` reads it
     # initial weights, by torch.nn.init, with biases of 0; `default` is PyTorch's own for weights and biases,
     # `uniform_0.1` is U(-0.1, 0.1), `normal_0.1` has a standard deviation of 0.1
     init: str = "default"
     init_gain: float = 1.0  # factor on the initial weights (not on biases)
-    optimizer: str = "sgd"  # torch.optim.SGD, or Adam with betas 0.9 and 0.999
-    lr: float = 0.1  # learning rate, constant
-    momentum: float = 0.0  # of SGD, without dampening
-    weight_decay: float = 0.0  # times the weights and biases, added to the gradient
+    optimizer: Choice = _SGD  # how a gradient moves weights, as torch.optim has it
+    lr: float = 0.1  # learning rate
+    momentum: float = 0.0  # of the optimizers that have one, without dampening
+    weight_decay: float = 0.0  # times the weights and biases, added to the gradient, or decoupled from it
     batch_size: int = 32  # training images a step; the last step of an epoch takes what is left
     loss: str = "cross_entropy"  # mean over images; `squared_error` sums (output - onehot)^2 over the outputs
     stops: tuple[str, ...] = ("loss_0.01",)  # where it is measured: a training loss is first met, or an epoch ends
     max_epochs: int = 100  # where training ends if stops are not met
     checks_per_epoch: int = 1  # full training losses taken per epoch once the loss is within a factor 2 of a stop
     seed: int = 0  # of everything random in training; a study gives it in `seeds`
+    lr_factor: float = 1.0  # times `lr`: one axis of a grid where each optimizer has a learning rate of its own
     # The seams of training, each a name, or a name with options.
     objective: Choice = _PLAIN  # what training lowers; measures and stops use `loss`
     update: Choice = _PLAIN  # how weights move, around the optimizer
@@ -67,6 +70,8 @@ class RunConfig:
 
 
 SEAMS: dict[str, Registry[Any]] = {
+    "model": MODELS,
+    "optimizer": OPTIMIZERS,
     "objective": OBJECTIVES,
     "update": UPDATES,
     "schedule": SCHEDULES,
@@ -76,9 +81,25 @@ SEAMS: dict[str, Registry[Any]] = {
     "extra": EXTRAS,
 }
 FIELDS = {field.name: field for field in dataclasses.fields(RunConfig)}
+# What every config.json and every row has; a field that came later may be missing in an older one.
+FIRST = (
+    "dataset", "n_train", "label_noise", "model", "hidden", "init", "init_gain", "optimizer", "lr", "momentum",
+    "weight_decay", "batch_size", "loss", "stops", "max_epochs", "checks_per_epoch", "seed",
+)  # fmt: skip
 
 # What may differ between the networks of one stack; the rest, and the names of the seams, is the shape of a shard.
-STACKED = ("lr", "momentum", "weight_decay", "seed", "init", "init_gain", "label_noise", "stops", "max_epochs")
+STACKED = (
+    "lr",
+    "lr_factor",
+    "momentum",
+    "weight_decay",
+    "seed",
+    "init",
+    "init_gain",
+    "label_noise",
+    "stops",
+    "max_epochs",
+)
 
 
 def _one_of(names: Any) -> tuple[Callable[[Any], bool], str]:
@@ -93,12 +114,11 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "dataset": _one_of(DATASETS),
     "n_train": _number(lambda v: v >= 0, "allowed: 0 (all) or a number of training images"),
     "label_noise": _number(lambda v: 0 <= v < 1, "allowed: 0 <= label_noise < 1"),
-    "model": _one_of(MODELS),
     "hidden": (lambda v: len(v) > 0 and all(n > 0 for n in v), "allowed: a list of positive widths"),
     "init": _one_of(INITS),
     "init_gain": _number(lambda v: v > 0, "allowed: a number > 0"),
-    "optimizer": _one_of(OPTIMIZERS),
     "lr": _number(lambda v: v > 0, "allowed: a number > 0"),
+    "lr_factor": _number(lambda v: v > 0, "allowed: a number > 0"),
     "momentum": _number(lambda v: 0 <= v < 1, "allowed: 0 <= momentum < 1"),
     "weight_decay": _number(lambda v: v >= 0, "allowed: a number >= 0"),
     "batch_size": _number(lambda v: v > 0, "allowed: an integer > 0"),
@@ -178,16 +198,20 @@ def _check_together(config: RunConfig) -> None:
     n_train = config.n_train or spec.n_train
     if config.batch_size > n_train:
         raise ConfigError("batch_size", config.batch_size, f"allowed: at most the {n_train} training images")
-    if config.momentum and not OPTIMIZERS[config.optimizer].reads_momentum:
-        raise ConfigError("momentum", config.momentum, f"allowed with {config.optimizer}: 0 (it does not read it)")
-    own, kept = OPTIMIZERS[config.optimizer], UPDATES[config.update.name].buffers
+    name = config.optimizer.name
+    own, kept = OPTIMIZERS[name], UPDATES[config.update.name].buffers
+    if config.momentum and own.momentum == "none":
+        raise ConfigError("momentum", config.momentum, f"allowed with {name}: 0 (it does not read it)")
+    if not config.momentum and own.momentum == "needed":
+        raise ConfigError("momentum", config.momentum, f"allowed with {name}: 0 < momentum < 1")
     if both := sorted({*own.like, *own.counters} & {*kept.like, *kept.counters}):
-        allowed = f"allowed with {config.optimizer}: buffers of other names than its own"
+        allowed = f"allowed with {name}: buffers of other names than its own"
         raise ConfigError("update", config.update.name, f"keeps {', '.join(both)}, {allowed}")
     if config.growth != _NONE and config.mask != _DENSE:
         raise ConfigError("growth", config.growth.name, f"allowed with mask {config.mask.name}: none")
-    if len(spec.shape) < MODELS[config.model].min_dimensions:
-        raise ConfigError("model", config.model, f"needs images with channels; {config.dataset} has shape {spec.shape}")
+    if len(spec.shape) < MODELS[config.model.name].min_dimensions:
+        text = f"needs images with channels; {config.dataset} has shape {spec.shape}"
+        raise ConfigError("model", config.model.name, text)
     for stop in map(Stop.read, config.stops):
         if stop.kind == "epoch" and stop.value > config.max_epochs:
             raise ConfigError("stops", stop.text, f"allowed: at most max_epochs = {config.max_epochs}")
@@ -207,8 +231,8 @@ def _json(name: str, value: Any) -> Any:
 
 
 def completed(found: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of an older config.json, with the seams, which came later, and their options at their defaults."""
-    values = {**{name: FIELDS[name].default for name in SEAMS}, **found}
+    """The content of an older config.json, with what came later, fields and options, at its defaults."""
+    values = {**{name: field.default for name, field in FIELDS.items() if name not in FIRST}, **found}
     return {name: _json(name, SEAMS[name].choose(v)) if name in SEAMS else v for name, v in values.items()}
 
 

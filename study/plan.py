@@ -12,6 +12,7 @@ from study.choice import Choice
 from study.config import RunConfig, run_key
 from study.data.dataset import DATASETS
 from study.grid import Shard, Study, shards
+from study.hyperparameter import shape_of
 from study.measures import Own
 from study.names import Label
 from study.state import missing, outdated, run_state
@@ -93,7 +94,7 @@ def _check_networks(configs: Iterable[RunConfig]) -> None:
     for c in configs:
         n_train = (c.n_train or DATASETS[c.dataset].n_train) if c.extra == Choice("none") else None  # of images
         alone = n_train is not None and n_train % c.batch_size == 1
-        seen[(c.model, c.dataset, c.hidden, c.loss, c.batch_size == 1 or alone)] = c, n_train
+        seen[(shape_of(c, "model"), c.dataset, c.hidden, c.loss, c.batch_size == 1 or alone)] = c, n_train
     if not seen or importlib.util.find_spec("torch") is None:
         return
     from study.training.trainable import check_trainable
@@ -107,6 +108,12 @@ def _check_own(measures: Iterable[str]) -> None:
     for label in measures:
         if isinstance(label, Own) and importlib.util.find_spec("torch") is not None:
             label.function()
+
+
+def n_left(plan: Plan, runs_root: str | Path) -> int:
+    """How many runs of the plan are not done by now."""
+    runs = [(RunPaths(Path(runs_root), run_key(config)), config) for shard in plan.to_do for config in shard.runs]
+    return sum(run_state(paths, config, plan.study.measures) != "done" for paths, config in runs)
 
 
 def _seconds(paths: RunPaths) -> float:

@@ -60,11 +60,12 @@ def test_older_config_files_mean_the_defaults() -> None:
 
 @pytest.mark.parametrize("gone", ["n_train", "seed", "checks_per_epoch"])
 def test_a_config_file_that_lacks_an_old_field_is_another_run_s(gone: str, tmp_path: Path) -> None:
-    """All that an older file may lack are seams: one that was cut or edited would pass for a run at the defaults."""
+    """An older file may lack what came later: any other that was cut or edited would pass for a run at the defaults."""
     config, paths = RunConfig(), RunPaths(tmp_path, run_key(RunConfig()))
     claim(config, paths, lambda: None)
     stored = json.loads(paths.config.read_text())
-    paths.config.write_text(json.dumps({k: v for k, v in stored.items() if k not in ("mask", "growth")}))
+    later = ("mask", "growth", "lr_factor")
+    paths.config.write_text(json.dumps({k: v for k, v in stored.items() if k not in later}))
     claim(config, paths, lambda: None)
     paths.config.write_text(json.dumps({k: v for k, v in stored.items() if k != gone}))
     with pytest.raises(ValueError, match=rf"config\.json: {gone}: is missing, allowed: the study's "):
@@ -85,6 +86,18 @@ def test_columns_only_where_a_seam_is_changed() -> None:
     assert (found["objective"], found["objective.strength"]) == ("norm_penalty", 0.5)
     assert "update" not in found
     assert hyperparameters(RunConfig(), {"objective"})["objective"] == "plain"
+
+
+def test_an_optimizer_is_named_in_every_row_and_its_options_where_one_is_changed() -> None:
+    """The field is one of the first: its column was there before it was a choice."""
+    for name in ("sgd", "adam"):
+        config = config_from_dict({"optimizer": name})
+        found = hyperparameters(config)
+        assert found["optimizer"] == name and not [column for column in found if column.startswith("optimizer.")]
+        assert completed({**config_to_dict(config), "optimizer": name}) == config_to_dict(config)
+    found = hyperparameters(config_from_dict({"optimizer": {"adam": {"beta2": 0.9}}, "lr_factor": 0.5}))
+    assert (found["optimizer.beta1"], found["optimizer.beta2"], found["lr_factor"]) == (0.9, 0.9, 0.5)
+    assert run_key(config_from_dict({"optimizer": "adam"})) == "093a6d640329", "the key of before it was a choice"
 
 
 def test_a_fresh_row_has_the_published_columns() -> None:

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from slurm.filter import Filter
 from study.__main__ import main
 from study.config import ConfigError, run_key
 from study.grid import load_study, shards
+from study.hyperparameter import changed_seams, described, differing, hyperparameters, is_whole, matches
 
 GOOD = """
 fixed: {momentum: 0.9}
@@ -49,6 +51,35 @@ def test_exclude(tmp_path: Path) -> None:
     assert not any(c.init_gain == 2 and c.batch_size == 30 for c in study.runs)
 
 
+SIZED = """
+grid: {depth: [1, 2], width: [3, 4.0]}
+exclude: [{depth: 2, width: 4}]
+measures: [train_loss]
+"""
+
+
+def test_depth_and_width_are_axes_that_end_in_hidden(tmp_path: Path) -> None:
+    """The keys are those of the widths written out, the columns depth and width, also of a run shown alone."""
+    study = load_study(write(tmp_path, SIZED))
+    assert [run.hidden for run in study.runs] == [(3,), (4,), (3, 3)]
+    written = "grid: {hidden: [[3], [4], [3, 3]]}\nmeasures: [train_loss]\n"
+    assert study.runs == load_study(write(tmp_path, written, "written.yaml")).runs
+    seams = changed_seams(study.runs)
+    columns = [hyperparameters(run, seams) for run in study.runs]
+    assert [(c["depth"], c["width"]) for c in columns] == [(1, 3), (1, 4), (2, 3)]
+    assert differing(study.runs) == ["depth", "width"]
+    assert described(study.runs[2], differing(study.runs)) == "depth=2 width=3"
+    assert is_whole("depth") and is_whole("width")
+    assert Filter(where=["depth=1", "width=4"]).shards(study) == {shards(study)[1].id}
+
+
+@pytest.mark.parametrize("hidden", ["[[3], [3, 4]]", "[[3, 4]]"])
+def test_layers_of_several_widths_have_no_width(hidden: str, tmp_path: Path) -> None:
+    study = load_study(write(tmp_path, f"grid: {{hidden: {hidden}}}\nmeasures: [train_loss]\n"))
+    assert not {"depth", "width"} & hyperparameters(study.runs[0], changed_seams(study.runs)).keys()
+    assert not matches(study.runs[-1], {"width": 3})
+
+
 def test_the_committed_studies_load() -> None:
     for path in sorted(Path("configs").glob("*.yaml")):
         study = load_study(path)
@@ -88,6 +119,17 @@ MISTAKES = {
     "key twice": ("seeds: 1\nseeds: 2\nmeasures: [train_loss]\n", ("seeds", "given twice")),
     "unknown section": ("gird: {}\nmeasures: [train_loss]\n", ("gird", "unknown section", "grid")),
     "unknown field": ("grid: {learning: [1]}\nmeasures: [train_loss]\n", ("grid.learning", "unknown field")),
+    "depth alone": ("grid: {depth: [1]}\nmeasures: [train_loss]\n", ("depth", "1", "width")),
+    "no depth": ("grid: {depth: [0], width: [3]}\nmeasures: [train_loss]\n", ("depth", "0", "an integer > 0")),
+    "half a width": ("fixed: {depth: 1, width: 2.5}\nmeasures: [train_loss]\n", ("width", "2.5", "an integer > 0")),
+    "hidden twice": (
+        "fixed: {hidden: [3]}\ngrid: {depth: [1], width: [3]}\nmeasures: [train_loss]\n",
+        ("hidden", "depth", "once"),
+    ),
+    "another's depth": (
+        "fixed: {dataset: mnist, model: nin, depth: 2, width: 8}\nmeasures: [train_loss]\n",
+        ("depth", "nin", "model.nin.depth, model.nin.width"),
+    ),
     "seed in grid": ("grid: {seed: [1]}\nmeasures: [train_loss]\n", ("grid.seed", "seeds")),
     "scalar axis": ("grid: {lr: 0.1}\nmeasures: [train_loss]\n", ("grid.lr", "0.1", "a list")),
     "empty axis": ("grid: {lr: []}\nmeasures: [train_loss]\n", ("grid.lr", "[]", "at least one")),

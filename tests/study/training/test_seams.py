@@ -16,17 +16,16 @@ from study.data.dataset import DATASETS, Tensors
 from study.data.extra import EXTRAS
 from study.loss import LOSSES
 from study.models.init import INITS
-from study.models.registry import MODELS
-from study.seams.optimizer import OPTIMIZERS
 from study.seeds import generator_for
 from study.storage.atomic import read_tensors
 from study.storage.paths import RunPaths
 from study.training.population import Population
+from study.training.saved import load
 from study.training.start import build_model, training_labels
 from tests.support.entries import ENTRIES, all_registered, registered
 
 REGISTRIES: dict[str, Registry[Any]] = {
-    **SEAMS, "dataset": DATASETS, "model": MODELS, "init": INITS, "loss": LOSSES, "optimizer": OPTIMIZERS,
+    **SEAMS, "dataset": DATASETS, "init": INITS, "loss": LOSSES,
 }  # fmt: skip
 BASE = {"hidden": (8, 6), "lr": 0.05, "momentum": 0.5, "batch_size": 7, "max_epochs": 3, "stops": ("epoch_3",)}
 Batches = Sequence[tuple[Tensor, Tensor, float]]  # inputs, labels and epochs done, step by step
@@ -34,11 +33,21 @@ Twin = Callable[[RunConfig, nn.Module, Batches], None]
 
 
 def torch_optimizer(config: RunConfig, model: nn.Module) -> torch.optim.Optimizer:
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(model.parameters(), config.lr, config.momentum, weight_decay=config.weight_decay)
-    return {"adam": torch.optim.Adam}[config.optimizer](
-        model.parameters(), lr=config.lr, weight_decay=config.weight_decay
-    )
+    """As a user would write it."""
+    own, parameters = dict(config.optimizer.options), model.parameters()
+    common = {"lr": config.lr * config.lr_factor, "weight_decay": config.weight_decay}
+    betas = {"betas": (own.get("beta1", 0.9), own.get("beta2", 0.999)), "eps": own.get("eps", 1e-8)}
+    match config.optimizer.name:
+        case "sgd" | "nesterov" as name:
+            return torch.optim.SGD(parameters, momentum=config.momentum, nesterov=name == "nesterov", **common)
+        case "adam":
+            return torch.optim.Adam(parameters, **betas, **common)
+        case "adamw":
+            return torch.optim.AdamW(parameters, **betas, **common)
+        case "rmsprop":
+            own = {"alpha": own.get("alpha", 0.99), "eps": own.get("eps", 1e-8)}
+            return torch.optim.RMSprop(parameters, momentum=config.momentum, **own, **common)
+    raise AssertionError(config.optimizer.name)
 
 
 def loss_of(config: RunConfig, logits: Tensor, labels: Tensor) -> Tensor:
@@ -57,6 +66,18 @@ def plain(config: RunConfig, model: nn.Module, batches: Batches) -> None:
     for x, y, _ in batches:
         optimizer.zero_grad()
         loss_of(config, model(x), y).backward()
+        optimizer.step()
+
+
+def decayed_apart(config: RunConfig, model: nn.Module, batches: Batches) -> None:
+    """Weights shrink before each step of an optimizer without weight decay, as in torch.optim.AdamW."""
+    optimizer = torch_optimizer(replace(config, weight_decay=0.0), model.train())
+    for x, y, _ in batches:
+        optimizer.zero_grad()
+        loss_of(config, model(x), y).backward()
+        with torch.no_grad():
+            for w in model.parameters():
+                w.mul_(1 - config.lr * config.weight_decay)
         optimizer.step()
 
 
@@ -109,6 +130,7 @@ class Case:
 
 
 IMAGES = {"dataset": "mnist"}
+ADAPTIVE = {"momentum": 0.0, "weight_decay": 0.1}
 CASES: dict[str, dict[str, Case]] = {
     "objective": {
         "plain": Case(),
@@ -125,10 +147,13 @@ CASES: dict[str, dict[str, Case]] = {
     "mask": {"dense": Case(), "random": Case({"mask": {"random": {"sparsity": 0.3}}}, None)},
     "growth": {"none": Case(), "doubled": Case({"growth": {"doubled": {"epoch": 1}}}, None)},
     "extra": {"none": Case(), "flipped": Case({"extra": {"flipped": {"n": 5}}})},
-    "dataset": {name: Case({"dataset": name}) for name in ("digits", "mnist", "fashion_mnist", "cifar10")},
+    "dataset": {
+        name: Case({"dataset": name}) for name in ("digits", "digits_images", "mnist", "fashion_mnist", "cifar10")
+    },
     "model": {
         "mlp": Case(IMAGES),
         "lenet5": Case({**IMAGES, "model": "lenet5"}),
+        "nin": Case({**IMAGES, "model": {"nin": {"depth": 2, "width": 4}}}),
         "batch_norm": Case({**IMAGES, "model": "batch_norm"}),
         "norm_dropout": Case({"model": "norm_dropout"}, None),
     },
@@ -137,7 +162,14 @@ CASES: dict[str, dict[str, Case]] = {
         for name in ("default", "xavier_normal", "kaiming_uniform", "uniform_0.1", "normal_0.1")
     },
     "loss": {"cross_entropy": Case(), "squared_error": Case({"loss": "squared_error"})},
-    "optimizer": {"sgd": Case(), "adam": Case({"optimizer": "adam", "momentum": 0.0, "weight_decay": 0.1})},
+    "optimizer": {
+        "sgd": Case({"weight_decay": 0.1, "lr_factor": 0.7}),
+        "sgd/decoupled": Case({"weight_decay": 0.1, "optimizer": {"sgd": {"decay": "decoupled"}}}, decayed_apart),
+        "nesterov": Case({"optimizer": "nesterov", "weight_decay": 0.1}),
+        "adam": Case({**ADAPTIVE, "optimizer": {"adam": {"beta1": 0.5, "beta2": 0.6, "eps": 1e-4}}}),
+        "adamw": Case({**ADAPTIVE, "optimizer": {"adamw": {"beta1": 0.5, "beta2": 0.6, "eps": 1e-4}}}),
+        "rmsprop": Case({**ADAPTIVE, "momentum": 0.5, "optimizer": {"rmsprop": {"alpha": 0.5, "eps": 1e-4}}}),
+    },
 }
 OURS = {**ENTRIES, "model": {"batch_norm": (), "norm_dropout": ()}}
 
@@ -155,7 +187,8 @@ def in_float64() -> Iterator[None]:
 def test_every_entry_has_a_case() -> None:
     """To add an entry, add its case: how it shows, and the plain loop that it must equal."""
     for name, registry in REGISTRIES.items():
-        assert CASES[name].keys() == set(registry), f"{name}: CASES has not the entries of its registry"
+        cases = {case.partition("/")[0] for case in CASES[name]}  # what follows a slash is a variant of an entry
+        assert cases == set(registry), f"{name}: CASES has not the entries of its registry"
 
 
 def tensors(config: RunConfig) -> Tensors:
@@ -237,7 +270,8 @@ def test_what_an_update_keeps_is_saved_and_stacked(tmp_path: Path) -> None:
     for epochs in (1, 2):
         population = Population(configs, paths, tensors(configs[0]), "cpu", "stacked", lambda: None)
         population.train(should_stop=lambda: True, on_epoch=lambda runs: None, save_every_seconds=1e9)
-        kept = [read_tensors(p.state)["optimizer"] for p in paths]
+        found = load(paths, print)
+        kept = [found[p.key].state.optimizer for p in paths]
         assert all(k["seen"]["fc1.bias"].item() == 5 * epochs for k in kept)
         assert kept[0].keys() == {"momentum", "average", "seen"}
     assert not torch.equal(kept[0]["average"]["fc1.weight"], kept[1]["average"]["fc1.weight"])
@@ -283,6 +317,6 @@ def test_growth_keeps_the_function_and_ends_at_the_widths_of_the_config(tmp_path
     again = Population([config], [paths], tensors(config), "cpu", "stacked", lambda: None)
     assert again.state.parameters["fc1.weight"].shape == (1, 8, 64)
     ((loss, _),) = again._check([0])
-    assert loss == pytest.approx(read_tensors(paths.state)["last_loss"], rel=1e-12)
+    assert loss == pytest.approx(load([paths], print)[paths.key].progress["last_loss"], rel=1e-12)
     again.train(should_stop=lambda: False, on_epoch=lambda runs: None, save_every_seconds=1e9)
     build_model(config).load_state_dict(read_tensors(paths.stop("epoch_4").weights))

@@ -36,7 +36,7 @@ class Cluster:
     cpus: int = 1  # a job; a shard trains with one thread, more than 2 are wasted
     memory_gb: float = 4.0
     minutes: int = 60  # time limit of a job; it is checkpointed and requeued when reached
-    array_parallelism: int = 256  # jobs of one array at once; what is sent again is another array
+    array_parallelism: int = 256  # jobs of the study at once, over all its arrays
     max_array_size: int = 0  # 0: ask `scontrol show config`
     max_requeues: int = 20  # requeues for reaching the time limit; preemptions count too where minutes < 50
     signal_seconds: int = 90  # before the time limit, how long a job has at least to end its epoch and save

@@ -14,6 +14,7 @@ from slurm.launch import INLINE, Place, find_place, remember_place
 from slurm.parallelism import after, divide, in_flight
 from slurm.refusal import explain
 from slurm.request import Options, assign, environment, keep_plan, mirror
+from slurm.several import bundled
 from slurm.status import IN_FLIGHT, ShardStatus, shard_states
 from slurm.visible import check_visible
 from study import plan
@@ -100,7 +101,7 @@ def _turn(shard: Shard) -> tuple[int, int]:
 
 def _release(kept: Sequence[ShardStatus]) -> bool:
     """Let jobs start that the scheduler holds. False where it refuses, which some sites do but to administrators."""
-    held = [state.job for state in kept if state.state == "held"]
+    held = list(dict.fromkeys(state.job for state in kept if state.state == "held"))
     try:
         scheduler.release(held)
     except scheduler.SchedulerError as error:
@@ -118,9 +119,12 @@ def _send(place: Place, options: Options, to_send: Sequence[Shard], arrays: Mapp
     scheduler.check()
     code = snapshot.take(place.results, allow_dirty=options.allow_dirty)
     keep_plan(place)
-    size = preview.array_size(place.cluster)
+    size = preview.array_size(place.cluster) * place.cluster.shards_per_job
     pieces = [to_send[start : start + size] for start in range(0, len(to_send), size)]
-    clusters, before = divide(place.cluster, arrays, [len(piece) for piece in pieces]), list(arrays)
+    clusters, before = (
+        divide(place.cluster, arrays, [preview.n_jobs(place.cluster, piece) for piece in pieces]),
+        list(arrays),
+    )
     for piece, cluster in zip(pieces, clusters, strict=True):
         before.append(_send_array(place, options, piece, code, after(cluster, before, len(arrays) + len(pieces))))
     print(f"next      {place.command('watch')}")
@@ -130,10 +134,11 @@ def _send(place: Place, options: Options, to_send: Sequence[Shard], arrays: Mapp
 def _send_array(place: Place, options: Options, piece: Sequence[Shard], code: snapshot.Code, cluster: Cluster) -> str:
     """One sbatch; the array's id. Raises Refused, one line, and then nothing was sent."""
     id = place.journal.new_id()
-    record = Submission(id, cluster.name, "slurm", code.commit, tuple(s.id for s in piece))
+    n = cluster.shards_per_job
+    record = Submission(id, cluster.name, "slurm", code.commit, tuple(s.id for s in piece), shards_per_job=n)
     before = place.journal.reopen(record.shards)
     place.journal.write(record)
-    jobs, variables = [assign(place, options, s) for s in piece], environment(place, code)
+    jobs, variables = bundled([assign(place, options, s) for s in piece], n), environment(place, code)
     try:
         sent = scheduler.send(cluster, f"{place.study.name}.{id}", jobs, place.journal.logs(id), variables)
     except scheduler.Refused as error:
@@ -141,7 +146,8 @@ def _send_array(place: Place, options: Options, piece: Sequence[Shard], code: sn
         raise scheduler.Refused(explain(str(error), cluster, find_cluster(place.cluster_name))) from None
     place.journal.write(replace(record, job=sent))
     remember_place(place)
-    print(f"sent      job {sent}: {len(piece)} shards, code {code.commit}, logs {place.journal.logs(id)}")
+    what = f"{len(piece)} shards" + f" in {len(jobs)} jobs" * (n > 1)
+    print(f"sent      job {sent}: {what}, code {code.commit}, logs {place.journal.logs(id)}")
     return sent
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
 from slurm import scheduler
 from slurm.cluster import Cluster
-from slurm.launch import INLINE, Place
+from slurm.launch import Place, n_workers
 from slurm.request import environment
 from slurm.snapshot import Code
 from slurm.status import ShardStatus
@@ -71,15 +70,6 @@ def show_script(place: Place, to_send: Sequence[Shard]) -> None:
         print(f"  script    not without SLURM: {error}")
         return
     print(f"\n{scheduler.script(place.cluster, name, n, place.journal.logs(name.rpartition('.')[2]), variables)}")
-
-
-def n_workers(cluster: Cluster) -> int:
-    """How many shards a cluster runs at a time."""
-    if cluster is INLINE:
-        return 1
-    if cluster.kind == "slurm":
-        return cluster.array_parallelism * cluster.shards_per_job
-    return cluster.processes or len(os.sched_getaffinity(0))
 
 
 def n_jobs(cluster: Cluster, to_send: Sequence[Shard]) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from slurm.cluster import device_of
 from slurm.filter import EVERYTHING, Filter
 from slurm.job import ShardJob
-from slurm.launch import Place, digest
+from slurm.launch import Place, digest, n_workers
 from slurm.snapshot import Code
 from study.config import run_key
 from study.grid import Shard, shards
@@ -43,7 +43,15 @@ def assign(place: Place, options: Options, shard: Shard) -> ShardJob:
         options.device or device_of(place.cluster), options.wandb if mirrors else "off",
         0.8 * place.cluster.signal_seconds if place.cluster.kind == "slurm" else 3600.0,
         tuple(sorted(changed_seams(place.study.runs))), tuple(differing(place.study.runs)),
+        _live_rate(place) if options.wandb == "online" else 0.0,
     )  # fmt: skip
+
+
+def _live_rate(place: Place) -> float:
+    """A job's share of the requests that a free account may make."""
+    from study.tracking.mirror import FREE_RATE
+
+    return FREE_RATE / min(n_workers(place.cluster), len(shards(place.study)))
 
 
 def mirror(place: Place, options: Options) -> None:

@@ -7,12 +7,16 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from study import plan as planning
 from study.config import run_key
 from study.display import to_the_end
 from study.grid import Study, load_study, shards
 from study.storage.paths import runs_folder
+
+if TYPE_CHECKING:
+    from study.tracking.live import Live
 
 EPILOG = """examples:
   python -m study plan configs/digits_mlp.yaml             what would run, what is done, how long it takes
@@ -101,6 +105,7 @@ def _run(study: Study, options: argparse.Namespace) -> int:
     plan = planning.make(study, options.runs, skip_published=options.skip_published)
     planning.show(plan)
     interrupted, failed = False, []
+    live = _live(study, options) if options.wandb == "online" and plan.to_do else None
     with Display(plan.n_to_do) as display:
         for shard in plan.to_do:
             keys = [run_key(config) for config in shard.runs]
@@ -115,6 +120,8 @@ def _run(study: Study, options: argparse.Namespace) -> int:
                 break
     if failed:
         print(f"{len(failed)} values recorded as missing, the reason beside each; the first: {failed[0]}")
+    if live is not None:
+        live.wait()
     mirrored = mirror(study.runs, study.measures, options.runs, study.name, options.wandb, options.results)
     for problem in mirrored.problems:
         print(f"wandb: {problem}", file=sys.stderr)
@@ -122,6 +129,17 @@ def _run(study: Study, options: argparse.Namespace) -> int:
         print("stopped at a checkpoint; the same command goes on from here")
         return 1
     return _records(study, options)
+
+
+def _live(study: Study, options: argparse.Namespace) -> Live:
+    """wandb shows the runs while they train."""
+    from study.hyperparameter import changed_seams, differing
+    from study.tracking.live import Live, Watched
+    from study.tracking.mirror import FREE_RATE
+
+    of_study = tuple(changed_seams(study.runs)), tuple(differing(study.runs))
+    places = options.runs, study.name, options.results
+    return Live(Watched(study.runs, study.measures, *places, FREE_RATE, *of_study))
 
 
 def _records(study: Study, options: argparse.Namespace) -> int:

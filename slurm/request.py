@@ -27,6 +27,7 @@ class Options:
     results: Path | None = None
     device: str = ""
     wandb: str = "offline"
+    test_curve: bool = False
     allow_dirty: bool = False
     skip_published: bool = False
     dry_run: bool = False
@@ -43,7 +44,7 @@ def assign(place: Place, options: Options, shard: Shard) -> ShardJob:
         options.device or device_of(place.cluster), options.wandb if mirrors else "off",
         0.8 * place.cluster.signal_seconds if place.cluster.kind == "slurm" else 3600.0,
         tuple(sorted(changed_seams(place.study.runs))), tuple(differing(place.study.runs)),
-        _live_rate(place) if options.wandb == "online" else 0.0,
+        _live_rate(place) if options.wandb == "online" else 0.0, options.test_curve,
     )  # fmt: skip
 
 

@@ -154,7 +154,7 @@ class Work:
             self._mark("running")
             report = run_shard(
                 job.runs, job.measures, runs_root=job.runs_root, device=job.device, guard=held.check,
-                should_stop=self._should_stop, progress=self._progress,
+                should_stop=self._should_stop, progress=self._progress, test_curve=job.test_curve,
             )  # fmt: skip
             for line in report.failed:
                 print(f"measure recorded as missing: {line}", flush=True)

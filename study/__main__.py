@@ -60,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.add_argument("--dry-run", action="store_true", help="with --replace: show it, write nothing")
         if name == "run":
             command.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+            command.add_argument("--test-curve", action="store_true", help="test loss and error of every epoch, too")
             command.add_argument(
                 "--wandb",
                 choices=("online", "offline", "off"),
@@ -112,7 +113,7 @@ def _run(study: Study, options: argparse.Namespace) -> int:
             with lease.acquire(options.runs, keys, f"study run {os.getpid()}", on_wait=display.waiting) as held:
                 report = run_shard(
                     shard.runs, study.measures, runs_root=options.runs, device=options.device, guard=held.check,
-                    should_stop=display.stop_requested, progress=display,
+                    should_stop=display.stop_requested, progress=display, test_curve=options.test_curve,
                 )  # fmt: skip
             failed += report.failed
             interrupted = report.interrupted

@@ -35,14 +35,16 @@ def run_shard(
     guard: Callable[[], None] = lambda: None,
     should_stop: Callable[[], bool] = lambda: False,
     progress: Callable[[dict[str, Any]], None] = lambda event: None,
+    test_curve: bool = False,
 ) -> ShardReport:
     """Train, evaluate and measure what of these runs is not done yet.
 
     `guard` is called before each write and raises where this process may no longer write (its lease is lost);
     `should_stop` is asked at epoch ends and between measures; `progress` is told {"kind": "epoch" | "trained" |
-    "measured", ...}. One thread is used on a CPU, so that bits do not depend on the number of cores: run shards side by
-    side instead. Raises ValueError for a network that cannot be trained, before anything is written, and where a run's
-    folder holds another config; RuntimeError without the device.
+    "measured", ...}; with `test_curve` the test set is evaluated at each epoch's end, for the curve alone. One thread
+    is used on a CPU, so that bits do not depend on the number of cores: run shards side by side instead. Raises
+    ValueError for a network that cannot be trained, before anything is written, and where a run's folder holds another
+    config; RuntimeError without the device.
     """
     with reproducible(device):
         from study.training.population import Population
@@ -62,7 +64,7 @@ def run_shard(
         measuring = Measuring(measures, data, device, guard, failed=report.failed)
         mode = execution_mode(runs[0], device)
         for chunk in filter(None, [untrained] if mode == "stacked" else [[one] for one in untrained]):
-            population = Population([c for c, _ in chunk], [p for _, p in chunk], data, device, mode, guard)
+            population = Population([c for c, _ in chunk], [p for _, p in chunk], data, device, mode, guard, test_curve)
             n_chunk = len(chunk)
 
             def on_epoch(running: Sequence[Any], n_chunk: int = n_chunk) -> None:

@@ -271,6 +271,8 @@ def test_a_curve_has_the_test_loss_where_a_stop_was_met() -> None:
     ]
     run = wandb_run(STUDY, rows, epochs, ["hidden"])
     assert run.rows is not None and [row.get("test_loss") for row in run.rows] == [None, 0.25, None]
+    whole = wandb_run(STUDY, rows, [{**row, "test_loss": 9.0, "test_error": 0.9} for row in epochs])
+    assert [row["test_loss"] for row in whole.rows or []] == [9.0] * 3, "that of each epoch, where it is known"
     assert run.config["hidden"] == "64" and run.name == "hidden=64", "text, as 64-64 is"
 
 

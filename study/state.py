@@ -33,10 +33,11 @@ def taken(stop: StopPaths, label: str) -> bool:
     return file.exists() and (not isinstance(label, Own) or read_json(file).get("code") == label.code)
 
 
-def missing(paths: RunPaths, config: RunConfig, measures: Sequence[str]) -> set[str]:
-    """The measures that a trained run still lacks, at one stop at least."""
+def missing(paths: RunPaths, config: RunConfig, measures: Sequence[str]) -> list[tuple[str, ...]]:
+    """The measures that a trained run still lacks: an entry a stop that lacks one, in the order of `measures`."""
     stops = [paths.stop(stop) for stop in config.stops]
-    return {label for label in measures if not all(taken(stop, label) for stop in stops)}
+    lacking = [tuple(label for label in measures if not taken(stop, label)) for stop in stops]
+    return [labels for labels in lacking if labels]
 
 
 def outdated(paths: RunPaths, config: RunConfig, measures: Sequence[str]) -> set[str]:

@@ -36,8 +36,9 @@ def values(frame: pd.DataFrame, column: str) -> NDArray[np.float64]:
 
 
 def hyperparameters(frame: pd.DataFrame) -> list[str]:
-    """Return the hp.* columns but the seed, in column order."""
-    return [c for c in frame.columns if c.startswith("hp.") and c != SEED]
+    """Return the hp.* columns but the seed, in column order; not the widths that depth and width stand for."""
+    left_out = {SEED, "hp.hidden"} if {"hp.depth", "hp.width"} <= set(frame.columns) else {SEED}
+    return [c for c in frame.columns if c.startswith("hp.") and c not in left_out]
 
 
 def varying(frame: pd.DataFrame) -> list[str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,9 +63,40 @@ def mirror(place: Place, options: Options) -> None:
 
 def environment(place: Place, code: Code) -> dict[str, str]:
     """Variables of every job of a submission: its code, one thread, the data."""
+    return {**code.environment(), "OMP_NUM_THREADS": "1", **_data(place)}
+
+
+def _data(place: Place) -> dict[str, str]:
     data = place.cluster.data or os.environ.get("STUDY_DATA", "")
-    found = {**code.environment(), "OMP_NUM_THREADS": "1"}
-    return {**found, "STUDY_DATA": str(Path(data).expanduser().resolve())} if data else found
+    return {"STUDY_DATA": str(Path(data).expanduser().resolve())} if data else {}
+
+
+def fetch_data(place: Place, to_send: Sequence[Shard]) -> None:
+    """Have the data sets of these shards in the folder that jobs read, before they start.
+
+    Where this machine has no torch, and for what it cannot know, the first job does it while the others wait. Raises
+    ValueError, one line, for data that is not there and cannot be downloaded, or is not whole.
+    """
+    if importlib.util.find_spec("torch") is None:
+        return
+    from study.data.fetch import fetch
+
+    with _variables(_data(place)):
+        fetch(config.dataset.name for shard in to_send for config in shard.runs)
+
+
+@contextmanager
+def _variables(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def keep_plan(place: Place) -> None:

@@ -12,7 +12,7 @@ from slurm.here import detach, me, run_here
 from slurm.journal import Submission
 from slurm.launch import INLINE, Place, find_place, remember_place
 from slurm.refusal import explain
-from slurm.request import Options, assign, environment, keep_plan, mirror
+from slurm.request import Options, assign, environment, fetch_data, keep_plan, mirror
 from slurm.status import IN_FLIGHT, ShardStatus, shard_states
 from slurm.visible import check_visible
 from study import plan
@@ -43,6 +43,7 @@ def submit(options: Options) -> int:
         wanted = plan.make(study, runs, skip_published=options.skip_published)
         to_send, kept = _choose(place, options, wanted)
         preview.show(place, wanted, to_send, kept)
+        fetch_data(place, to_send)
         if cluster.kind == "slurm":
             refused = options.retry and not _release(kept)
             return _send(place, options, to_send) or int(refused)

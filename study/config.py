@@ -30,7 +30,7 @@ from study.seams.schedule import SCHEDULES
 from study.seams.update import UPDATES
 
 _PLAIN, _CONSTANT, _DENSE, _NONE = Choice("plain"), Choice("constant"), Choice("dense"), Choice("none")
-_SGD, _DIGITS = Choice("sgd"), Choice("digits")
+_SGD, _MLP, _DIGITS = Choice("sgd"), Choice("mlp"), Choice("digits")
 _FIRST, _CLASSES, _GIVEN = Choice("first"), Choice("classes"), Choice("given")
 
 
@@ -45,7 +45,7 @@ class RunConfig:
     dataset: Choice = _DIGITS  # what is learned; the test set is always whole
     n_train: int = 0  # 0: the whole training split, but what is held out; else n images of it, by `subset`
     label_noise: float = 0.0  # fraction of training labels replaced by another class, drawn from the run's seed
-    model: str = "mlp"  # the network
+    model: Choice = _MLP  # the network, a name or a name with options
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers; only `mlp` reads it
     # initial weights, by torch.nn.init, with biases of 0; `default` is PyTorch's own for weights and biases,
     # `uniform_0.1` is U(-0.1, 0.1), `normal_0.1` has a standard deviation of 0.1
@@ -84,6 +84,7 @@ class RunConfig:
 
 SEAMS: dict[str, Registry[Any]] = {
     "dataset": DATASETS,
+    "model": MODELS,
     "optimizer": OPTIMIZERS,
     "objective": OBJECTIVES,
     "update": UPDATES,
@@ -130,7 +131,6 @@ STOPS = "loss_<number>, error_<number> or epoch_<n>"
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "n_train": _number(lambda v: v >= 0, "allowed: 0 (all) or a number of training images"),
     "label_noise": _number(lambda v: 0 <= v < 1, "allowed: 0 <= label_noise < 1"),
-    "model": _one_of(MODELS),
     "hidden": (lambda v: len(v) > 0 and all(n > 0 for n in v), "allowed: a list of positive widths"),
     "init": _one_of(INITS),
     "init_gain": _number(lambda v: v > 0, "allowed: a number > 0"),
@@ -166,12 +166,23 @@ def _convert(name: str, value: Any) -> Any:
             return float(value)  # PyYAML reads 1e-3 as a string
         except ValueError:
             pass
+    if name == "stops" and isinstance(value, list | tuple):
+        return tuple(map(_stop, value))
     if kind.startswith("tuple") and isinstance(value, list | tuple):
-        inner = int if "int" in kind else str
-        if all(isinstance(v, inner) and not isinstance(v, bool) for v in value):
-            return tuple(value)
+        for v in value:
+            if not isinstance(v, int) or isinstance(v, bool):
+                raise ConfigError(name, v, f"is a {type(v).__name__}, {_RULES[name][1]}")
+        return tuple(value)
     wanted = {"str": "a name", "int": "an integer", "float": "a number"}.get(kind, "a list")
     raise ConfigError(name, value, f"is a {type(value).__name__}, allowed: {wanted}")
+
+
+def _stop(value: Any) -> str:
+    """A stop as it is written in keys, folders and records, however a person wrote it."""
+    try:
+        return Stop.parse(value).canonical
+    except (TypeError, ValueError):
+        raise ConfigError("stops", value, STOP_ALLOWED) from None
 
 
 def _is_whole(value: Any) -> bool:
@@ -245,13 +256,15 @@ def _check_together(config: RunConfig) -> None:
     if both := sorted({*own.like, *own.counters} & {*kept.like, *kept.counters}):
         allowed = f"allowed with {name}: buffers of other names than its own"
         raise ConfigError("update", config.update.name, f"keeps {', '.join(both)}, {allowed}")
+    run = {**vars(config), "shape": spec.shape}
+    for field, registry in SEAMS.items():
+        registry.check(getattr(config, field), run)
     if config.growth != _NONE and config.mask != _DENSE:
         raise ConfigError("growth", config.growth.name, f"allowed with mask {config.mask.name}: none")
-    if len(spec.shape) < MODELS[config.model].min_dimensions:
-        raise ConfigError("model", config.model, f"needs images with channels; {config.dataset} has shape {spec.shape}")
+    if len(spec.shape) < MODELS[config.model.name].min_dimensions:
+        text = f"needs images with channels; {config.dataset} has shape {spec.shape}"
+        raise ConfigError("model", config.model.name, text)
     for stop in map(Stop.read, config.stops):
-        if not stop.is_known:
-            raise ConfigError("stops", stop.text, STOP_ALLOWED)
         if stop.kind == "epoch" and stop.value > config.max_epochs:
             raise ConfigError("stops", stop.text, f"allowed: at most max_epochs = {config.max_epochs}")
 

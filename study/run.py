@@ -38,14 +38,16 @@ def run_shard(
 ) -> ShardReport:
     """Train, evaluate and measure what of these runs is not done yet.
 
-    `guard` is called before each write and raises where this process may no longer write (its lease is lost);
-    `should_stop` is asked at epoch ends and between measures; `progress` is told {"kind": "epoch" | "trained" |
-    "measured", ...}. One thread is used on a CPU, so that bits do not depend on the number of cores: run shards side by
-    side instead. Raises ValueError for a network that cannot be trained, before anything is written, and where a run's
-    folder holds another config; RuntimeError without the device.
+    `guard` is called before each write, on another thread too, and raises where this process may no longer write (its
+    lease is lost); `should_stop` is asked at epoch ends and between measures; `progress` is told {"kind": "epoch" |
+    "trained" | "measured" | "note", ...}. One thread computes on a CPU, so that bits do not depend on the number of
+    cores: run shards side by side instead. Nothing is being written any more when it returns or raises. Raises
+    ValueError for a network that cannot be trained, before anything is written, and where a run's folder holds another
+    config; RuntimeError without the device.
     """
     with reproducible(device):
         from study.training.population import Population
+        from study.training.saved import forget
         from study.training.stack import execution_mode
         from study.training.start import training_data
         from study.training.trainable import check_trainable
@@ -58,11 +60,17 @@ def run_shard(
             check_trainable(runs[0], len(data.train_y))
         for c, paths in pending:
             claim(c, paths, guard)
+        forget(paths for _, paths in pending if paths.outcome.exists())  # what a kill after the end left
         data = data.to(device)
+
+        def tell(line: str) -> None:
+            progress({"kind": "note", "text": line})
+
         measuring = Measuring(measures, data, device, guard, failed=report.failed)
         mode = execution_mode(runs[0], device)
         for chunk in filter(None, [untrained] if mode == "stacked" else [[one] for one in untrained]):
-            population = Population([c for c, _ in chunk], [p for _, p in chunk], data, device, mode, guard)
+            configs, paths_of = [c for c, _ in chunk], [p for _, p in chunk]
+            population = Population(configs, paths_of, data, device, mode, guard, tell)
             n_chunk = len(chunk)
 
             def on_epoch(running: Sequence[Any], n_chunk: int = n_chunk) -> None:

@@ -18,9 +18,11 @@ from study.seams.schedule import Time
 from study.seeds import generator_for
 from study.storage.atomic import write_tensors
 from study.storage.paths import RunPaths
-from study.training import checkpoint
+from study.training import checkpoint, saved
+from study.training.background import Background
 from study.training.checkpoint import Run
 from study.training.forward import StackedForward
+from study.training.saved import Group
 from study.training.stack import State, member, select, stack_states
 from study.training.start import build_model, training_labels
 from study.training.step import Stepper
@@ -34,12 +36,16 @@ class Population:
 
     def __init__(
         self, configs: Sequence[RunConfig], paths: Sequence[RunPaths], data: Tensors, device: str, mode: str,
-        guard: Callable[[], None],
+        guard: Callable[[], None], tell: saved.Tell = lambda line: None,
     ) -> None:  # fmt: skip
         self.data, self.device, self.mode, self.guard = data, device, mode, guard
         self.shape = configs[0]
         self.n_steps = math.ceil(len(data.train_y) / self.shape.batch_size)
-        started = [checkpoint.load_or_start(c, p, data, guard) for c, p in zip(configs, paths, strict=True)]
+        self.file, self.background = saved.PopulationFile(paths), Background()
+        found = saved.load(paths, tell)
+        started = [
+            checkpoint.resume_or_start(c, p, data, found.get(p.key), guard) for c, p in zip(configs, paths, strict=True)
+        ]
         self.runs: list[Run] = []
         self.waiting: list[tuple[Run, State]] = started
         self._enter()
@@ -54,13 +60,27 @@ class Population:
         self.runs = [run for run, _ in entering]
         self.state = stack_states([state for _, state in entering], self.device)
         self.labels = torch.stack([training_labels(run.config, self.data.train_y) for run in self.runs])
-        self.stepper = Stepper(self.forward, [run.config for run in self.runs], self.device)
+        self.stepper = self._stepper()
+
+    def _stepper(self) -> Stepper:
+        return Stepper(self.forward, [run.config for run in self.runs], self.runs[0].hidden, self.device)
 
     def train(
         self, *, should_stop: Callable[[], bool], on_epoch: Callable[[Sequence[Any]], None], save_every_seconds: float
     ) -> bool:
         """Train every network to its end. False if `should_stop` asked to leave first; all state is then on disk."""
-        saved = time.monotonic()
+        try:
+            ended = self._train(should_stop, on_epoch, save_every_seconds)
+        except BaseException:
+            self.background.join()  # whoever catches it may let others write
+            raise
+        self.background.wait()
+        return ended
+
+    def _train(
+        self, should_stop: Callable[[], bool], on_epoch: Callable[[Sequence[Any]], None], save_every_seconds: float
+    ) -> bool:
+        saved_at = time.monotonic()
         while self.runs:
             begin = time.perf_counter()
             self._epoch()
@@ -68,9 +88,10 @@ class Population:
                 run.seconds += (time.perf_counter() - begin) / len(self.runs)
             leaving = should_stop()
             self._retire()
-            if self.runs and (leaving or time.monotonic() - saved >= save_every_seconds):
+            due = time.monotonic() - saved_at >= save_every_seconds and not self.background.busy
+            if (self.runs or self.waiting) and (leaving or due):
                 self.save()
-                saved = time.monotonic()
+                saved_at = time.monotonic()
             on_epoch(self.runs)
             if not self.runs and self.waiting and not leaving:
                 self._enter()
@@ -92,7 +113,7 @@ class Population:
         for step in range(1, n_steps + 1):
             batch = orders[:, (step - 1) * config.batch_size : step * config.batch_size]
             x, labels = decoded(self.data.train_x[batch]), self.labels.gather(1, batch)
-            self.stepper.step(self.state, x, labels, noise, Time(done, last, (step - 1) / n_steps))
+            self.stepper.step(self.state, x, labels, noise, Time(done, last, (step - 1) / n_steps, n_steps))
             for run in runs:
                 run.step += 1
             if step in checks:
@@ -149,19 +170,18 @@ class Population:
             if run.status:
                 self._finish(i)
             elif run.widths() != run.hidden:
-                state = checkpoint.grown(run, self.state.member(i))
-                checkpoint.save(run, state, self.guard)
-                self.waiting.append((run, state))
+                self.waiting.append((run, checkpoint.grown(run, self.state.member(i))))
             else:
                 keep.append(i)
         if len(keep) < len(self.runs):
             self.runs = [self.runs[i] for i in keep]
             if keep:
                 self.state, self.labels = self.state.select(keep), self.labels[keep]
-                self.stepper = Stepper(self.forward, [run.config for run in self.runs], self.device)
+                self.stepper = self._stepper()
 
     def _finish(self, i: int) -> None:
         run = self.runs[i]
+        self.background.wait()  # it may be writing this run's curve
         if run.status == "not_converged":  # a stop that was missed is recorded with the weights of the end
             for stop in run.config.stops:
                 if stop not in run.reached:
@@ -170,6 +190,19 @@ class Population:
         checkpoint.finish(run, n_parameters, self.device, self.mode, self.guard)
 
     def save(self) -> None:
-        """Write every network's state, from which training goes on to the same bits."""
-        for i, run in enumerate(self.runs):
-            checkpoint.save(run, self.state.member(i), self.guard)
+        """Copy every network's state, and write it beside the training: from there it goes on to the same bits."""
+        runs, guard = [*self.runs, *(run for run, _ in self.waiting)], self.guard
+        groups = [Group([run.paths.key], [run.progress()], stack_states([s], "cpu")) for run, s in self.waiting]
+        if self.runs:
+            keys, progress = [run.paths.key for run in self.runs], [run.progress() for run in self.runs]
+            groups.append(Group(keys, progress, self.state.copied()))
+        curves = [(run.paths, run.epoch, run.rows) for run in runs]
+        for run in runs:
+            run.rows = []
+
+        def write() -> None:
+            for paths, epoch, rows in curves:
+                checkpoint.append_rows(paths, epoch, rows, guard)
+            self.file.write(groups, guard)
+
+        self.background.start(write)

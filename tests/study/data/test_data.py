@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from study.choice import Choice
 from study.config import RunConfig
 from study.data.dataset import DATASETS, load
 from study.loss import evaluate, mean_loss_and_error
@@ -88,7 +89,7 @@ def test_evaluation_uses_the_labels_of_the_run() -> None:
 
 @pytest.mark.parametrize("init", sorted(INITS))
 def test_initial_weights(init: str) -> None:
-    config = RunConfig(dataset="mnist", model="lenet5", init=init, seed=3)
+    config = RunConfig(dataset="mnist", model=Choice("lenet5"), init=init, seed=3)
     rng = torch.get_rng_state()
     state = build_model(config).state_dict()
     assert torch.equal(rng, torch.get_rng_state())

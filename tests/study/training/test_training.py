@@ -21,6 +21,8 @@ from study.seeds import generator_for
 from study.storage.atomic import read_tensors, write_tensors
 from study.storage.paths import RunPaths
 from study.training.forward import StackedForward
+from study.training.saved import forget
+from study.training.saved import load as load_saved
 from study.training.stack import execution_mode, stack_tensors
 from study.training.start import build_model, training_labels
 
@@ -98,7 +100,7 @@ def test_update_rules_in_float64() -> None:
 
 @pytest.mark.parametrize("model", ["mlp", "lenet5"])
 def test_stacked_and_sequential_gradients_agree(model: str) -> None:
-    config = RunConfig(dataset="fashion_mnist", model=model, hidden=(9,))
+    config = RunConfig(dataset="fashion_mnist", model=Choice(model), hidden=(9,))
     networks = [build_model(replace(config, seed=s)) for s in range(3)]
     parameters = stack_tensors([{name: p.detach() for name, p in n.named_parameters()} for n in networks], "cpu")
     torch.manual_seed(1)
@@ -124,8 +126,8 @@ def test_stacked_and_sequential_gradients_agree(model: str) -> None:
 
 def test_mode_is_chosen_by_model_and_device() -> None:
     assert execution_mode(RunConfig(), "cpu") == "stacked"
-    assert execution_mode(RunConfig(dataset="mnist", model="lenet5"), "cpu") == "sequential"
-    assert execution_mode(RunConfig(dataset="mnist", model="lenet5"), "cuda") == "stacked"
+    assert execution_mode(RunConfig(dataset="mnist", model=Choice("lenet5")), "cpu") == "sequential"
+    assert execution_mode(RunConfig(dataset="mnist", model=Choice("lenet5")), "cuda") == "stacked"
 
 
 def test_bits_do_not_depend_on_companions(tmp_path: Path) -> None:
@@ -181,11 +183,11 @@ def test_asked_to_stop_it_saves_and_goes_on(tmp_path: Path) -> None:
     report = run_shard([config], [], runs_root=tmp_path / "cut", should_stop=lambda: next(calls, True))
     paths = RunPaths(tmp_path / "cut", run_key(config))
     assert report.interrupted
-    assert read_tensors(paths.state)["epoch"] == 2
+    assert load_saved([paths], print)[paths.key].progress["epoch"] == 2
     assert not paths.outcome.exists()
     report = run_shard([config], [], runs_root=tmp_path / "cut")
     assert report.trained == [run_key(config)]
-    assert not paths.state.exists()
+    assert not list((tmp_path / "cut").rglob("population*")) and not list((tmp_path / "cut").glob(".pop*/*/*"))
     assert equal(final_weights(tmp_path / "whole", config), final_weights(tmp_path / "cut", config))
 
 
@@ -235,9 +237,13 @@ def test_a_folder_of_before_the_seams_goes_on(tmp_path: Path) -> None:
     paths = RunPaths(tmp_path / "old", run_key(config))
     stored = json.loads(paths.config.read_text())
     paths.config.write_text(json.dumps({name: v for name, v in stored.items() if name in FIRST}))
-    state = read_tensors(paths.state)
-    write_tensors(paths.state, {k: v for k, v in state.items() if k not in ("buffers", "mask", "hidden")})
+    saved = load_saved([paths], print)[paths.key]
+    forget([paths])
+    progress = {name: value for name, value in saved.progress.items() if name != "hidden"}
+    groups = {name: getattr(saved.state, name) for name in ("parameters", "optimizer")}
+    write_tensors(paths.old_state, {**progress, **groups})
     assert run_shard([config], [], runs_root=tmp_path / "old").trained == [run_key(config)]
+    assert not paths.old_state.exists()
     assert equal(final_weights(tmp_path / "whole", config), final_weights(tmp_path / "old", config))
 
 

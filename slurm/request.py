@@ -13,7 +13,7 @@ from pathlib import Path
 from slurm.cluster import device_of
 from slurm.filter import EVERYTHING, Filter
 from slurm.job import ShardJob
-from slurm.launch import Place, digest
+from slurm.launch import Place, digest, n_workers
 from slurm.snapshot import Code
 from study.config import run_key
 from study.grid import Shard, shards
@@ -30,6 +30,7 @@ class Options:
     results: Path | None = None
     device: str = ""
     wandb: str = "offline"
+    test_curve: bool = False
     allow_dirty: bool = False
     skip_published: bool = False
     dry_run: bool = False
@@ -46,7 +47,15 @@ def assign(place: Place, options: Options, shard: Shard) -> ShardJob:
         options.device or device_of(place.cluster), options.wandb if mirrors else "off",
         0.8 * place.cluster.signal_seconds if place.cluster.kind == "slurm" else 3600.0,
         tuple(sorted(changed_seams(place.study.runs))), tuple(differing(place.study.runs)),
+        _live_rate(place) if options.wandb == "online" else 0.0, options.test_curve,
     )  # fmt: skip
+
+
+def _live_rate(place: Place) -> float:
+    """A job's share of the requests that a free account may make."""
+    from study.tracking.mirror import FREE_RATE
+
+    return FREE_RATE / min(n_workers(place.cluster), len(shards(place.study)))
 
 
 def mirror(place: Place, options: Options) -> None:

@@ -64,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 help="end after this time, saved, with exit status 0; wandb is left to the last such call",
             )  # fmt: skip
             command.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+            command.add_argument("--test-curve", action="store_true", help="test loss and error of every epoch, too")
             command.add_argument(
                 "--wandb",
                 choices=("online", "offline", "off"),

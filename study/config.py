@@ -30,7 +30,7 @@ from study.seams.schedule import SCHEDULES
 from study.seams.update import UPDATES
 
 _PLAIN, _CONSTANT, _DENSE, _NONE = Choice("plain"), Choice("constant"), Choice("dense"), Choice("none")
-_SGD, _MLP, _DIGITS = Choice("sgd"), Choice("mlp"), Choice("digits")
+_SGD, _DIGITS, _MLP = Choice("sgd"), Choice("digits"), Choice("mlp")
 _FIRST, _CLASSES, _GIVEN = Choice("first"), Choice("classes"), Choice("given")
 
 
@@ -265,6 +265,8 @@ def _check_together(config: RunConfig) -> None:
         text = f"needs images with channels; {config.dataset} has shape {spec.shape}"
         raise ConfigError("model", config.model.name, text)
     for stop in map(Stop.read, config.stops):
+        if not stop.is_known:
+            raise ConfigError("stops", stop.text, STOP_ALLOWED)
         if stop.kind == "epoch" and stop.value > config.max_epochs:
             raise ConfigError("stops", stop.text, f"allowed: at most max_epochs = {config.max_epochs}")
 

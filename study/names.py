@@ -97,15 +97,17 @@ class Stop:
         return stop
 
     @property
+    def canonical(self) -> str:
+        """The one way to write it: loss_0.10 and loss_1e-1 are loss_0.1, and epoch_03 is epoch_3."""
+        if self.kind == "epoch":
+            return f"epoch_{int(self.value)}"
+        value = repr(self.value).removesuffix(".0").replace("e+", "e")
+        return f"{self.kind}_{value}" if self.kind else self.text
+
+    @property
     def is_known(self) -> bool:
         """Whether training can meet it."""
         return 0 <= self.value < 1 if self.kind == "error" else 0 < self.value < math.inf
-
-    @property
-    def canonical(self) -> str:
-        """The one way to write it: loss_0.10 and loss_1e-1 are loss_0.1, and epoch_03 is epoch_3."""
-        value = str(int(self.value)) if self.kind == "epoch" else repr(self.value).removesuffix(".0").replace("e+", "e")
-        return f"{self.kind}_{value}" if self.kind else self.text
 
     @property
     def rank(self) -> float:

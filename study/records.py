@@ -16,6 +16,8 @@ from study.storage.atomic import read_json
 from study.storage.paths import RunPaths, StopPaths, curves_file, records_file, timings_file
 from study.storage.rows import Row, write_rows
 
+TRAINING = "training"  # in place of a status, of a run that has none yet
+
 
 def collect(study: Study, runs_root: str | Path, results_root: str | Path | None = None) -> tuple[Path, int]:
     """Write results/<study>/{records,timings,curves}.csv from the runs that are done; the path and how many are not.
@@ -62,6 +64,16 @@ def run_rows(
     return [_row(config, paths, stop, outcome, labels, seams) for stop in config.stops]
 
 
+def started_rows(config: RunConfig, seams: Collection[str] = ()) -> list[Row]:
+    """The rows of a run that still trains, one a stop: its hyperparameters, and that it does."""
+    cells = {f"hp.{name}": _text(value) for name, value in _shown(config, seams).items()}
+    return [{"key": run_key(config), "stop": stop, **cells, "train.status": TRAINING} for stop in config.stops]
+
+
+def _shown(config: RunConfig, seams: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in hyperparameters(config, seams).items() if name != "stops"}
+
+
 def _text(value: Any) -> str:
     """A cell: floats with repr, so that they read back to the same bits; None (not finite, missing) as empty."""
     if value is None:
@@ -89,7 +101,7 @@ def _row(
     if config.n_validation:
         parts["validation"] = evaluation.get("validation", {})
     cells: dict[str, Any] = {"key": paths.key, "stop": stop}
-    cells |= {f"hp.{name}": value for name, value in hyperparameters(config, seams).items() if name != "stops"}
+    cells |= {f"hp.{name}": value for name, value in _shown(config, seams).items()}
     cells |= {"train.status": outcome["status"], "train.converged": reached is not None and not diverged}
     cells |= {"train.epoch": at["epoch"], "train.step": at["step"]}
     for part, values in parts.items():

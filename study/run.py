@@ -35,13 +35,15 @@ def run_shard(
     guard: Callable[[], None] = lambda: None,
     should_stop: Callable[[], bool] = lambda: False,
     progress: Callable[[dict[str, Any]], None] = lambda event: None,
+    test_curve: bool = False,
 ) -> ShardReport:
     """Train, evaluate and measure what of these runs is not done yet.
 
     `guard` is called before each write, on another thread too, and raises where this process may no longer write (its
     lease is lost); `should_stop` is asked at epoch ends and between measures; `progress` is told {"kind": "epoch" |
-    "trained" | "measured" | "note", ...}. One thread computes on a CPU, so that bits do not depend on the number of
-    cores: run shards side by side instead. Nothing is being written any more when it returns or raises. Raises
+    "trained" | "measured" | "note", ...}; with `test_curve` the test set is evaluated at each epoch's end, for the
+    curve alone. One thread computes on a CPU, so that bits do not depend on the number of cores: run shards side by
+    side instead. Nothing is being written any more when it returns or raises. Raises
     ValueError for a network that cannot be trained, before anything is written, and where a run's folder holds another
     config; RuntimeError without the device.
     """
@@ -70,7 +72,7 @@ def run_shard(
         mode = execution_mode(runs[0], device)
         for chunk in filter(None, [untrained] if mode == "stacked" else [[one] for one in untrained]):
             configs, paths_of = [c for c, _ in chunk], [p for _, p in chunk]
-            population = Population(configs, paths_of, data, device, mode, guard, tell)
+            population = Population(configs, paths_of, data, device, mode, guard, tell, test_curve)
             n_chunk = len(chunk)
 
             def on_epoch(running: Sequence[Any], n_chunk: int = n_chunk) -> None:

@@ -31,13 +31,15 @@ from study.training.step import Stepper
 class Population:
     """Networks under training, those of one size as a stack; `train` runs to the end, and may be killed at any instant.
 
-    `runs` are the networks of the stack, in order, `state` their tensors; `waiting` those of other sizes.
+    `runs` are the networks of the stack, in order, `state` their tensors; `waiting` those of other sizes. With
+    `test_curve` a row of the curve has the test loss and error too, which change nothing else.
     """
 
     def __init__(
         self, configs: Sequence[RunConfig], paths: Sequence[RunPaths], data: Tensors, device: str, mode: str,
-        guard: Callable[[], None], tell: saved.Tell = lambda line: None,
+        guard: Callable[[], None], tell: saved.Tell = lambda line: None, test_curve: bool = False,
     ) -> None:  # fmt: skip
+        self.test_curve = test_curve
         self.data, self.device, self.mode, self.guard = data, device, mode, guard
         self.shape = configs[0]
         self.n_steps = math.ceil(len(data.train_y) / self.shape.batch_size)
@@ -86,6 +88,8 @@ class Population:
             self._epoch()
             for run in self.runs:
                 run.seconds += (time.perf_counter() - begin) / len(self.runs)
+            if self.test_curve:
+                self._test()
             leaving = should_stop()
             self._retire()
             due = time.monotonic() - saved_at >= save_every_seconds and not self.background.busy
@@ -152,6 +156,16 @@ class Population:
             self.shape.loss,
         )  # fmt: skip
         return list(zip(loss.tolist(), error.tolist(), strict=True))
+
+    def _test(self) -> None:
+        """Put the test loss and error beside those of the epoch that has ended."""
+        parameters, buffers, labels = self.state.parameters, self.state.buffers, self.data.test_y
+        loss, error = mean_loss_and_error(
+            lambda x: self.forward.evaluate(parameters, buffers, x), self.data.test_x,
+            labels.expand(len(self.runs), len(labels)), self.shape.loss,
+        )  # fmt: skip
+        for run, value, wrong in zip(self.runs, loss.tolist(), error.tolist(), strict=True):
+            run.rows[-1] |= {"test_loss": value if math.isfinite(value) else None, "test_error": wrong}
 
     def _snapshot(self, i: int, stop: str) -> None:
         self.guard()

@@ -144,7 +144,7 @@ def test_a_dry_run_says_what_a_job_asks_for_and_how_to_get_an_estimate(
     assert main(["submit", str(tiny), *SEND, "--dry-run"]) == 0
     shown = capsys.readouterr().out
     assert "  each job  partition main, 1 GPU, 1 CPU, 0.9 GB, 10 minutes, then requeued\n" in shown
-    assert "  cost      unknown, at most 1.00 GPU-hours until a requeue" in shown
+    assert "  cost      at most 1.00 GPU-hours until a requeue, unknown until the first run is finished" in shown
     assert f"python -m slurm submit {tiny} --cluster testbed --where seed=0" in shown
     assert "#SBATCH --partition=main\n" in shown and "#SBATCH --time=10\n" in shown and "--array=0-5%4" in shown
     tiny.write_text(tiny.read_text() + "seconds_per_run: 600\n")
@@ -201,8 +201,8 @@ def test_a_measure_that_is_added_is_sent_once(tiny: Path, fake_slurm: Path, caps
     tiny.write_text(tiny.read_text().replace("seeds: 2", "seeds: 3"))
     assert main(["submit", str(tiny), "--cluster", "local", "--dry-run"]) == 0
     shown = capsys.readouterr().out
-    assert "  to do     18 in 9 shards (0 started, 12 trained)\n" in shown
-    assert "  to take   1 measure of trained networks: inverse_margin\n" in shown
+    said = "18 in 9 shards: 6 to train (0 started), 12 trained; 1 measure to take: inverse_margin"
+    assert f"  to do     {said}\n" in shown
     tiny.write_text(tiny.read_text().replace("seeds: 3", "seeds: 2"))
     assert main(["status", str(tiny)]) == 1
     assert "6: 6 pending" in capsys.readouterr().out

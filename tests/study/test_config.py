@@ -46,7 +46,7 @@ def test_key_ignores_spelling() -> None:
 
 
 def test_every_plain_field_moves_the_key() -> None:
-    other = RunConfig(dataset=Choice("mnist"), n_train=100, label_noise=0.1, model=Choice("lenet5"), hidden=(5,),
+    other = RunConfig(dataset="mnist", n_train=100, label_noise=0.1, model=Choice("lenet5"), hidden=(5,),
                       init="xavier_normal", init_gain=2.0, optimizer=Choice("adam"), lr=0.2, momentum=0.5,
                       weight_decay=0.1, batch_size=7, loss="squared_error", stops=("epoch_1",), max_epochs=3,
                       checks_per_epoch=2, seed=1, lr_factor=0.5, n_validation=5)  # fmt: skip

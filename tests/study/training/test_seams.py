@@ -107,7 +107,8 @@ class Case:
     twin: Twin | None = plain
 
 
-IMAGES = {"dataset": "mnist"}
+IMAGES, SMALL = {"dataset": "mnist"}, {"dataset": "digits_images"}
+STEPS_50 = {"max_epochs": 10, "stops": ("epoch_10",)}
 CASES: dict[str, dict[str, Case]] = {
     "objective": {
         "plain": Case(),
@@ -128,9 +129,16 @@ CASES: dict[str, dict[str, Case]] = {
         name: Case({"dataset": name}) for name in ("digits", "digits_images", "mnist", "fashion_mnist", "cifar10")
     },
     "model": {
-        "mlp": Case(IMAGES),
-        "lenet5": Case({**IMAGES, "model": "lenet5"}),
-        "nin": Case({**IMAGES, "model": {"nin": {"depth": 2, "width": 4}}}),
+        "mlp": Case({**STEPS_50, **SMALL, "model": {"mlp": {"activation": "gelu"}}}),
+        "lenet5": Case({**STEPS_50, **IMAGES, "model": "lenet5"}),
+        "nin": Case({**STEPS_50, **SMALL, "model": {"nin": {"depth": 2, "width": 4}}}),
+        "vgg": Case({**STEPS_50, **SMALL, "model": {"vgg": {"depth": 2, "width": 3}}}),
+        "resnet": Case({**STEPS_50, **SMALL, "model": {"resnet": {"depth": 8, "width": 2}}}),
+        # Batch-norm of one pixel of seven images would make rounding grow by 1e10 in its 18 layers.
+        "resnet18": Case(
+            {**SMALL, "model": {"resnet18": {"width": 2}}, "batch_size": 16, "max_epochs": 25, "stops": ("epoch_25",)}
+        ),
+        "vit": Case({**STEPS_50, **SMALL, "model": {"vit": {"depth": 1, "heads": 2, "width": 8}}}),
         "batch_norm": Case({**IMAGES, "model": "batch_norm"}),
         "norm_dropout": Case({"model": "norm_dropout"}, None),
     },
@@ -172,7 +180,7 @@ def trained(configs: Sequence[RunConfig], mode: str, folder: Path) -> list[dict[
     paths = [RunPaths(folder, run_key(config)) for config in configs]
     population = Population(configs, paths, tensors(configs[0]), "cpu", mode, lambda: None)
     assert population.train(should_stop=lambda: False, on_epoch=lambda runs: None, save_every_seconds=1e9)
-    return [read_tensors(p.stop("epoch_3").weights) for p in paths]
+    return [read_tensors(p.stop(configs[0].stops[-1]).weights) for p in paths]
 
 
 def by_twin(config: RunConfig, twin: Twin) -> dict[str, Tensor]:
@@ -212,6 +220,8 @@ def test_in_a_stack_as_alone_as_by_hand(seam: str, name: str, tmp_path: Path) ->
     ]  # fmt: skip
     together = trained(configs, "stacked", tmp_path / "all")
     for i, config in enumerate(configs):
+        if seam == "model" and i != 1:  # 50 steps, of which one network is enough
+            continue
         for mode in ("stacked", "sequential"):
             (alone,) = trained([config], mode, tmp_path / f"{mode}{i}")
             assert_equal(together[i], alone)

@@ -177,8 +177,20 @@ def _seeds(value: Any) -> list[Any]:
     if isinstance(value, int) and value > 0:
         return list(range(value))
     if isinstance(value, list) and value:
-        return value
+        return _listed(value)
     raise ConfigError("seeds", value, "allowed: how many, at least 1 (3 is 0, 1, 2), or a list of seeds")
+
+
+def _listed(values: list[Any]) -> list[Any]:
+    seeds: list[Any] = []
+    for value in values:
+        try:
+            seeds.append(checked("seed", value))
+        except ConfigError:
+            raise ConfigError("seeds", value, "allowed in the list: integers, 0 <= seed < 2**31") from None
+        if seeds.count(seeds[-1]) > 1:
+            raise ConfigError("seeds", value, "is given twice, allowed: each seed once")
+    return seeds
 
 
 def shards(study: Study) -> list[Shard]:

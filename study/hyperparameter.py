@@ -6,20 +6,27 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from study.choice import ConfigError, converted_to
-from study.config import FIELDS, SEAMS, STACKED, RunConfig, checked_value
+from study.config import FIELDS, FIRST, SEAMS, STACKED, RunConfig, checked_value
 
 SIZES = ("depth", "width")  # of `hidden` where its layers are of one width; a yaml may give them in its place
-NAMED = ("model",)  # choices whose name is a column of every row, as it was when they had no options
 
 
 def changed_seams(configs: Iterable[RunConfig]) -> set[str]:
-    """The seams that some of these runs choose otherwise than by default; SIZES where depth or width is an axis.
+    """The fields that some of these runs show as changed: later ones, and first ones by an option.
 
-    It is where `hidden` differs and all layers of a run are of one width.
+    SIZES among them where depth or width is an axis: `hidden` differs, and all layers of a run are of one width.
     """
+    configs = list(configs)
     hidden = {config.hidden for config in configs}
     sizes = set(SIZES) if len(hidden) > 1 and all(len(set(widths)) == 1 for widths in hidden) else set()
-    return sizes | {name for config in configs for name in SEAMS if getattr(config, name) != FIELDS[name].default}
+    return sizes | {name for config in configs for name in FIELDS if _changed(config, name)}
+
+
+def _changed(config: RunConfig, name: str) -> bool:
+    value = getattr(config, name)
+    if name in FIRST:  # its name, or number, is shown in any case
+        return name in SEAMS and bool(value.options)
+    return bool(value != FIELDS[name].default)
 
 
 def size(hidden: tuple[int, ...]) -> dict[str, int]:
@@ -28,22 +35,19 @@ def size(hidden: tuple[int, ...]) -> dict[str, int]:
 
 
 def hyperparameters(config: RunConfig, seams: Collection[str] = ()) -> dict[str, Any]:
-    """The fields as flat columns for a row: a seam only where it is changed, with all its options, or in `seams`.
+    """The fields as flat columns for a row: later ones only where they are changed, or in `seams`.
 
-    Of NAMED the name stands in every row. Depth and width stand beside `hidden` if they are in `seams`.
+    A choice has all its options beside it where it is changed; one of the first fields is by an option of it. Depth and
+    width stand beside `hidden` if they are in `seams`.
     """
     columns: dict[str, Any] = {}
-    for name, field in FIELDS.items():
-        value = getattr(config, name)
-        if name not in SEAMS:
-            columns[name] = value
-            if name == "hidden":
-                columns |= {part: n for part, n in size(value).items() if part in seams}
-            continue
-        if name in NAMED:
-            columns[name] = value.name
-        if value != field.default or name in seams:
-            columns[name] = value.name
+    for name in FIELDS:
+        value, shown = getattr(config, name), name in seams or _changed(config, name)
+        if shown or name in FIRST:
+            columns[name] = value.name if name in SEAMS else value
+        if name == "hidden":
+            columns |= {part: n for part, n in size(value).items() if part in seams}
+        if shown and name in SEAMS:
             columns |= {f"{name}.{option}": v for option, v in SEAMS[name].options(value).items()}
     return columns
 

@@ -5,6 +5,7 @@ How they are drawn is another matter: drawing/style.py. What no list here knows 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from numbers import Real
 
@@ -110,7 +111,7 @@ def ordered(labels: Iterable[str]) -> list[str]:
 def hyperparameter_words(column: str) -> str:
     """Words for an hp.* column, or for several changed together (hp.batch_size+hp.lr)."""
     parts = column.split("+")
-    return " & ".join(HYPERPARAMETERS.get(part, part.removeprefix("hp.").replace("_", " ")) for part in parts)
+    return " & ".join(HYPERPARAMETERS.get(part, re.sub("[._]", " ", part.removeprefix("hp."))) for part in parts)
 
 
 def level_words(value: object) -> str:

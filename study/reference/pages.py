@@ -12,7 +12,7 @@ import tokenize
 from pathlib import Path
 from typing import Any
 
-from study.choice import Entry
+from study.choice import Entry, Registry
 from study.config import FIELDS, SEAMS, STACKED, RunConfig, allowed_text
 from study.data.dataset import DATASETS, Dataset
 from study.grid import load_study
@@ -79,7 +79,7 @@ def _error(dataset: Dataset) -> str:
 
 def _models() -> str:
     rows = [
-        (f"`{name}`", e.meaning, "images with channels" if e.content.min_dimensions > 1 else "any", _options(e))
+        (f"`{name}`", e.meaning, "images with channels" if e.content.min_dimensions > 1 else "any", _options(MODELS, e))
         for name, e in MODELS.entries().items()
     ]
     return table(("model", "what it is", "inputs", "options"), rows)
@@ -89,12 +89,16 @@ def _seams() -> str:
     rows = []
     for field, registry in SEAMS.items():
         for name, entry in registry.entries().items() if registry is not MODELS else ():
-            rows.append((f"`{field}`", f"`{name}`", entry.meaning, _options(entry)))
+            rows.append((f"`{field}`", f"`{name}`", entry.meaning, _options(registry, entry)))
     return table(("field", "name", "what it is", "options"), rows)
 
 
-def _options(entry: Entry[Any]) -> str:
-    return "; ".join(f"`{name}` {known.default} ({_words(known.allowed)})" for name, known in entry.options.items())
+def _options(registry: Registry[Any], entry: Entry[Any]) -> str:
+    found = []
+    for name, option in entry.options.items():
+        mixed = ", mixed" if option.stacked and registry.vectors else ""
+        found.append(f"`{name}` {option.default} ({_words(option.allowed)}{mixed})")
+    return "; ".join(found)
 
 
 def _words(allowed: str) -> str:

@@ -43,7 +43,7 @@ class Case:
     twin: twins.Twin | None = twins.plain
 
 
-IMAGES = {"dataset": "mnist"}
+IMAGES, SMALL = {"dataset": "mnist"}, {"dataset": "digits_images"}
 NORMED = {**IMAGES, "model": "batch_norm"}
 ADAPTIVE = {"momentum": 0.0, "weight_decay": 0.1}
 BETAS = {"beta1": 0.5, "beta2": 0.6, "eps": 1e-3}  # a small eps would make rounding errors of dead weights a step
@@ -112,9 +112,14 @@ CASES: dict[str, dict[str, Case]] = {
         )
     },
     "model": {
-        "mlp": Case(IMAGES),
+        "mlp": Case({**SMALL, "model": {"mlp": {"activation": "gelu"}}}),
         "lenet5": Case({**IMAGES, "model": "lenet5"}),
-        "nin": Case({**IMAGES, "model": {"nin": {"depth": 2, "width": 4}}}),
+        "nin": Case({**SMALL, "model": {"nin": {"depth": 2, "width": 4}}}),
+        "vgg": Case({**SMALL, "model": {"vgg": {"depth": 2, "width": 3}}}),
+        "resnet": Case({**SMALL, "model": {"resnet": {"depth": 8, "width": 2}}}),
+        # Batch-norm of one pixel of seven images would make rounding grow by 1e10 in its 18 layers.
+        "resnet18": Case({**SMALL, "model": {"resnet18": {"width": 2}}, "batch_size": 16, "max_epochs": 25}),
+        "vit": Case({**SMALL, "model": {"vit": {"depth": 1, "heads": 2, "width": 8}}}),
         "batch_norm": Case(NORMED),
         "norm_dropout": Case({"model": "norm_dropout"}, None),
     },
@@ -139,7 +144,7 @@ CASES: dict[str, dict[str, Case]] = {
         "rmsprop": Case(RMSPROP),
     },
 }
-LONG = ("optimizer", "objective", "update", "schedule", "batch")  # these move weights: 50 steps
+LONG = ("model", "optimizer", "objective", "update", "schedule", "batch")  # these move weights: 50 steps
 OURS = {**ENTRIES, "model": {"batch_norm": (), "norm_dropout": ()}}
 
 
@@ -205,7 +210,7 @@ def moved(value: Any, factor: float) -> Any:
 
 def networks(seam: str, case: Case, factors: Sequence[float] = (1.0, 0.5, 1.5)) -> list[RunConfig]:
     """With other seeds, rates and options, over 50 steps or 15."""
-    n = 10 if seam in LONG else 3
+    n = case.changes.get("max_epochs", 10 if seam in LONG else 3)
     changes = [{k: moved(v, f) if k in SEAMS else v for k, v in case.changes.items()} for f in factors]
     return [
         config_from_dict({**BASE, **c, "max_epochs": n, "stops": [f"epoch_{n}"], "seed": seed,

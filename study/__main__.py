@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (
         ("plan", "print runs, shards, done, to do and estimated minutes; run nothing"),
+        ("fetch", "download the data sets of its runs, once, and check them; run and submit do so too"),
         ("run", "train, evaluate and measure what is missing, here, shard after shard"),
         ("records", "write results/<study>/records.csv and timings.csv from the finished runs"),
         ("slice", "write results/<study>/slices.csv: the loss along a direction at the first finished network"),
@@ -63,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 help="end after this time, saved, with exit status 0; wandb is left to the last such call",
             )  # fmt: skip
             command.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+            command.add_argument("--test-curve", action="store_true", help="test loss and error of every epoch, too")
             command.add_argument(
                 "--wandb",
                 choices=("online", "offline", "off"),

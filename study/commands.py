@@ -16,6 +16,7 @@ from study.grid import Study, shards
 if TYPE_CHECKING:
     from study.display import Display
     from study.plan import Plan
+    from study.tracking.live import Live
 
 
 def reference() -> int:
@@ -52,7 +53,19 @@ def _plan(study: Study, options: argparse.Namespace) -> int:
     return 0
 
 
+def _fetch(study: Study, options: argparse.Namespace) -> None:
+    from study.data.fetch import fetch
+    from study.storage.paths import data_folder
+
+    names = fetch(config.dataset.name for config in study.runs)
+    for name in names:
+        print(f"{name:<9} is in {data_folder().resolve()}")
+    if not names:
+        print("nothing to download: its data sets are made here or come with a package")
+
+
 def _run(study: Study, options: argparse.Namespace) -> int:
+    from study.data.fetch import fetch
     from study.display import Display
     from study.tracking.mirror import mirror
     from study.tracking.server import check
@@ -62,6 +75,8 @@ def _run(study: Study, options: argparse.Namespace) -> int:
     check(options.wandb)
     plan = planning.make(study, options.runs, skip_published=options.skip_published)
     planning.show(plan)
+    fetch(config.dataset.name for shard in plan.to_do for config in shard.runs)
+    live = _live(study, options) if options.wandb == "online" and plan.to_do else None
     with Display(plan.n_to_do, options.minutes) as display:
         ended, failed = _train(plan, options, display)
     if failed:
@@ -73,6 +88,8 @@ def _run(study: Study, options: argparse.Namespace) -> int:
             "the same command goes on from here"
         )
         return 0
+    if live is not None:
+        live.wait()
     mirrored = mirror(study.runs, study.measures, options.runs, study.name, options.wandb, options.results)
     for problem in mirrored.problems:
         print(f"wandb: {problem}", file=sys.stderr)
@@ -80,6 +97,17 @@ def _run(study: Study, options: argparse.Namespace) -> int:
         print("stopped at a checkpoint; the same command goes on from here")
         return 1
     return _records(study, options)
+
+
+def _live(study: Study, options: argparse.Namespace) -> Live:
+    """wandb shows the runs while they train."""
+    from study.hyperparameter import changed_seams, differing
+    from study.tracking.live import Live, Watched
+    from study.tracking.mirror import FREE_RATE
+
+    of_study = tuple(changed_seams(study.runs)), tuple(differing(study.runs))
+    places = options.runs, study.name, options.results
+    return Live(Watched(study.runs, study.measures, *places, FREE_RATE, *of_study))
 
 
 def _train(plan: Plan, options: argparse.Namespace, display: Display) -> tuple[bool, list[str]]:
@@ -100,7 +128,7 @@ def _train(plan: Plan, options: argparse.Namespace, display: Display) -> tuple[b
         with held:
             report = run_shard(
                 shard.runs, plan.study.measures, runs_root=options.runs, device=options.device, guard=held.check,
-                should_stop=display.stop_requested, progress=display,
+                should_stop=display.stop_requested, progress=display, test_curve=options.test_curve,
             )  # fmt: skip
         failed += report.failed
         if report.interrupted:
@@ -179,6 +207,7 @@ def _slice(study: Study, options: argparse.Namespace) -> int:
 COMMANDS = {
     "slice": _slice,
     "plan": _plan,
+    "fetch": _fetch,
     "run": _run,
     "records": _records,
     "publish": _publish,

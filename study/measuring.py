@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 from study.config import RunConfig
 from study.device import is_of_the_machine
 from study.provenance import commit
+from study.state import taken
 from study.storage.atomic import read_json, read_tensors, write_bytes, write_json
 from study.storage.paths import RunPaths, StopPaths
 
 if TYPE_CHECKING:
+    from study.data.dataset import Tensors
     from study.measures import MeasureContext
 
 
@@ -25,7 +28,7 @@ class Measuring:
     """
 
     measures: Sequence[str]
-    data: Any
+    data: Tensors
     device: str
     guard: Callable[[], None] = lambda: None
     n_taken: int = 0
@@ -49,9 +52,14 @@ class Measuring:
                     progress({"kind": "measured", "n": n, "key": paths.key, "stop": stop})
         return True
 
+    @functools.cached_property
+    def _floats(self) -> Tensors:
+        """The data with bytes decoded once for all runs of the shard."""
+        return self.data.decoded()
+
     def _stop(self, config: RunConfig, paths: RunPaths, stop: str) -> int:
         files = paths.stop(stop)
-        missing = [label for label in self.measures if not files.measure(label).exists()]
+        missing = [label for label in self.measures if not taken(files, label)]
         if not missing and files.evaluation.exists():
             return 0
         context = self._context(config, paths, files)
@@ -67,24 +75,30 @@ class Measuring:
 
         model = build_model(config).to(self.device).eval()
         model.load_state_dict(read_tensors(files.weights, self.device))
-        initial, labels = read_tensors(paths.init, self.device), training_labels(config, self.data.train_y)
-        return MeasureContext(model, initial, self.data.train_x, labels, config.loss, paths.key)
+        initial, labels = read_tensors(paths.init, self.device), training_labels(config, self._floats.train_y)
+        return MeasureContext(model, initial, self._floats.train_x, labels, config.loss, paths.key)
 
     def _evaluate(self, config: RunConfig, context: MeasureContext, files: StopPaths) -> None:
         from study.loss import evaluate
+        from study.training.start import with_own_labels
 
         begin = time.perf_counter()
-        result: dict[str, Any] = evaluate(context.model, self.data, context.labels, config.loss)
+        data = with_own_labels(config, self._floats)
+        result: dict[str, Any] = evaluate(context.model, data, context.labels, config.loss)
         self.guard()
         write_json(files.evaluation, {**result, "seconds": time.perf_counter() - begin})
 
     def _take(self, label: str, context: MeasureContext, files: StopPaths, where: str) -> None:
-        from study.measures import compute
+        from study.measures import Own, OwnMeasureError, compute
 
         begin = time.perf_counter()
         result: dict[str, Any] = {"label": label, "value": None, "layers": None}
+        if isinstance(label, Own):
+            result["code"] = label.code
         try:
             result = compute(label, context)
+        except OwnMeasureError:
+            raise  # it would be the same for every network
         except (ValueError, ArithmeticError, RuntimeError) as error:
             if is_of_the_machine(error):
                 raise
@@ -92,4 +106,6 @@ class Measuring:
             self.guard()
             write_bytes(files.error(label), f"{type(error).__name__}: {error}\n".encode())
         self.guard()
+        if result["value"] is not None:
+            files.error(label).unlink(missing_ok=True)  # of a person's code as it was before
         write_json(files.measure(label), {**result, "commit": commit(), "seconds": time.perf_counter() - begin})

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Attention(nn.Module):
-    """Self-attention of several heads, without dropout; written out, for the fused kernels have no second derivative."""
+    """Self-attention of several heads without dropout; written out: the fused kernels have no second derivative."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -17,9 +17,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (n, tokens, width) to the same shape."""
-        q, k, v = (
-            layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for layer in (self.query, self.key, self.value)
-        )
+        layers = (self.query, self.key, self.value)
+        q, k, v = (layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for layer in layers)
         weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
         result: Tensor = self.out((weights @ v).transpose(1, 2).flatten(2))
         return result
@@ -31,9 +30,8 @@ class EncoderBlock(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.norm1, self.attention = nn.LayerNorm(width), Attention(width, heads)
-        self.norm2, self.fc1, self.gelu, self.fc2 = (
-            nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
-        )  # fmt: skip
+        self.norm2, self.gelu = nn.LayerNorm(width), nn.GELU()
+        self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (n, tokens, width) to the same shape."""

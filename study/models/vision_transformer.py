@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 def vit(
     shape: tuple[int, ...], n_classes: int, hidden: tuple[int, ...], *, patch: int, depth: int, heads: int, width: int
 ) -> nn.Module:
-    """Vision transformer: `depth` encoder blocks of `heads` heads on tokens of `width` numbers, a token a `patch` squared.
+    """Vision transformer: tokens of `width` numbers, each `patch` x `patch` pixels; `depth` blocks of `heads` heads.
 
-    After Dosovitskiy et al. 2021 with fixed positions and the mean over tokens (Beyer et al. 2022); no dropout.
+    Behind attention a layer four times as wide. After Dosovitskiy et al. 2021, with fixed positions and the mean over
+    tokens (Beyer et al. 2022); no dropout.
     """
     if any(side % patch for side in shape[1:]):
         allowed = f"allowed: a divisor of both sides of {shape[1]} x {shape[2]} pixels"

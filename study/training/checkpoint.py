@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from study.config import RunConfig
 from study.data.dataset import Tensors
+from study.data.pixels import decoded
 from study.names import Stop
 from study.provenance import provenance
 from study.seams.growth import GROWTHS
@@ -51,6 +52,14 @@ class Run:
         missing = [Stop.parse(s) for s in self.config.stops if s not in self.reached]
         return [(s.value, s.text) for s in sorted(missing, key=lambda s: s.rank) if s.kind == kind]
 
+    def meets(self, loss: float, error: float, at_epoch_end: bool) -> list[str]:
+        """The open stops that a training loss and the error on the data set's own images meet now."""
+        met = [stop for target, stop in self.open_stops("loss") if loss <= target]
+        if at_epoch_end and math.isfinite(loss):
+            met += [stop for target, stop in self.open_stops("epoch") if self.epoch >= target]
+            met += [stop for target, stop in self.open_stops("error") if error <= target]
+        return met
+
     def near(self) -> bool:
         """Whether the next loss stop is close enough to look more often than at epoch ends."""
         stops = self.open_stops("loss")
@@ -85,7 +94,7 @@ def resume_or_start(
     model = build_model(config, run.hidden)
 
     def own_data() -> tuple[Tensor, Tensor]:
-        return data.train_x.cpu(), training_labels(config, data.train_y).cpu()
+        return decoded(data.train_x).cpu(), training_labels(config, data.train_y).cpu()
 
     options, generator = MASKS.options(config.mask), generator_for(config.seed, "mask")
     mask = MASKS[config.mask.name](model, own_data, options, generator)

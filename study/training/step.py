@@ -35,6 +35,8 @@ def coefficients(configs: Sequence[RunConfig], device: str | torch.device) -> di
             name: torch.tensor([o[name] for o in options], device=device) if name in stacked else value
             for name, value in options[0].items()
         }
+        if seam == "schedule":  # what is 0 everywhere is left out, as below: a constant rate takes no time
+            result[seam] = {n: v for n, v in result[seam].items() if n not in stacked or any(o[n] for o in options)}
     plain = {name: [getattr(c, name) for c in configs] for name in ("momentum", "weight_decay")}
     rates = {"lr": [c.lr * c.lr_factor for c in configs]}
     result["optimizer"] |= vectors({**rates, **plain}, device)
@@ -85,16 +87,20 @@ class Stepper:
             state.parameters[name].mul_(mask)
 
     def _gradients(self, state: State, x: Tensor, labels: Tensor, noise: Noise, options: Any) -> Any:
-        """The gradient of the objective on this batch as a function of the weights; 0 where no weight lives."""
-        masks, buffers = self.forward.masks(self.rates, noise, x.shape[1]), state.buffers
+        """The gradient of the objective on this batch as a function of the weights that live; 0 where none does."""
+        masks, buffers, mask = self.forward.masks(self.rates, noise, x.shape[1]), state.buffers, state.mask
 
         def objective(evaluation: Evaluation) -> Tensor:
             return self.objective(evaluation, options)
 
         def gradients(parameters: Stack) -> Stack:
             nonlocal buffers
-            found = self.forward.gradients(parameters, buffers, masks, x, labels, objective)
+            found = self.forward.gradients(_alive(parameters, mask), buffers, masks, x, labels, objective)
             buffers = {name: tensor.clone() for name, tensor in state.buffers.items()}  # the next calls leave no trace
-            return {n: g * state.mask[n] if n in state.mask else g for n, g in found.items()} if state.mask else found
+            return _alive(found, mask)
 
         return gradients
+
+
+def _alive(stack: Stack, mask: Stack) -> Stack:
+    return {n: t * mask[n] if n in mask else t for n, t in stack.items()} if mask else stack

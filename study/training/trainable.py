@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from study.config import ConfigError, RunConfig
-from study.data.dataset import DATASETS
+from study.data.dataset import known
 from study.seams.noise import Noise
 from study.seams.objective import Evaluation
 from study.training.checkpoint import fresh_state
@@ -24,7 +24,7 @@ def check_trainable(config: RunConfig, n_train: int | None) -> None:
     """
     try:
         model = build_model(config)
-        shape = DATASETS[config.dataset].shape
+        shape = known(config.dataset).shape
         example = torch.rand(shape, generator=torch.Generator().manual_seed(0))
         stack = [fresh_state(config, model, {})] * 2
         forward = StackedForward(model, config.loss, "stacked", example)

@@ -131,6 +131,20 @@ def test_whole_numbers_are_known_by_their_column() -> None:
         ({"growth": {"doubled": {"epoch": 1.5}}}, ("growth.doubled.epoch: 1.5", "an integer >= 0")),
         ({"update": {"averaged": {"kind": "max"}}}, ("update.averaged.kind: 'max'", "mean, sum")),
         ({"mask": "random", "growth": "doubled"}, ("growth: 'doubled'", "mask")),
+        (
+            {"schedule": {"constant": {"warmup": 100}}},
+            ("schedule.constant.warmup: 100.0", "less than max_epochs = 100"),
+        ),
+        ({"schedule": "step", "max_epochs": 30, "stops": ["epoch_1"]}, ("schedule.step.every: 30", "max_epochs = 30")),
+        ({"schedule": {"drops": {"at": "60-100"}}}, ("schedule.drops.at: '60-100'", "less than max_epochs = 100")),
+        ({"schedule": {"drops": {"at": "80-60"}}}, ("schedule.drops.at: '80-60'", "epochs that grow", "'60-80-90'")),
+        ({"schedule": {"drops": {"at": 60}}}, ("schedule.drops.at: 60", "in quotes")),
+        ({"schedule": {"cosine": {"of": "rho"}}}, ("schedule.cosine.of: 'rho'", "lr, momentum, weight_decay")),
+        ({"schedule": {"cosine": {"of": "beta1"}}, "optimizer": "rmsprop"}, ("of: 'beta1'", "alpha, eps, lr")),
+        ({"batch": "augment"}, ("batch: 'augment'", "needs images (channels, height, width)", "digits has (64,)")),
+        ({"dataset": "mnist", "batch": {"augment": {"crop": 28}}}, ("batch.augment.crop: 28", "less than", "28")),
+        ({"dataset": "mnist", "batch": {"augment": {"cutout": 40}}}, ("batch.augment.cutout: 40", "less than", "28")),
+        ({"update": "entropy_sgd", "batch": {"augment": {"flip": 1}}}, ("batch.augment.flip: 1", "0 <= number < 1")),
     ],
 )
 def test_wrong_choices(values: dict[str, object], words: tuple[str, ...]) -> None:

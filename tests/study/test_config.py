@@ -49,7 +49,7 @@ def test_every_plain_field_moves_the_key() -> None:
     other = RunConfig(dataset="mnist", n_train=100, label_noise=0.1, model=Choice("lenet5"), hidden=(5,),
                       init="xavier_normal", init_gain=2.0, optimizer=Choice("adam"), lr=0.2, momentum=0.5,
                       weight_decay=0.1, batch_size=7, loss="squared_error", stops=("epoch_1",), max_epochs=3,
-                      checks_per_epoch=2, seed=1, lr_factor=0.5)  # fmt: skip
+                      checks_per_epoch=2, seed=1, lr_factor=0.5, n_validation=5)  # fmt: skip
     keys = {run_key(RunConfig())}
     plain = [f for f in dataclasses.fields(RunConfig) if f.name in FIRST or f.name not in SEAMS]
     for field in plain:
@@ -79,7 +79,7 @@ def test_round_trip() -> None:
         ({"model": "lenet5"}, ("model", "'lenet5'", "channels")),
         ({"hidden": 64}, ("hidden", "64", "a list")),
         ({"hidden": [64, 0]}, ("hidden", "[64, 0]", "positive")),
-        ({"hidden": ["64"]}, ("hidden", "['64']", "a list")),
+        ({"hidden": ["64"]}, ("hidden", "'64'", "a list of positive widths")),
         ({"stops": []}, ("stops", "[]", "at least one")),
         ({"stops": ["loss<0.1"]}, ("stops", "'loss<0.1'", "loss_0.01")),
         ({"stops": ["loss_0"]}, ("stops", "'loss_0'", "loss_0.01")),

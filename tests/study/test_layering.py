@@ -18,7 +18,7 @@ STUDY = (
     ("choice", "curvature", "device", "display", "names", "provenance", "seeds", "storage"),
     ("data", "loss", "models", "transforms"), ("measures", "seams"), ("config",),
     ("hyperparameter", "state", "study_file", "training"), ("grid", "measuring", "slices"),
-    ("archive", "comparison", "records", "reference", "run"), ("publish", "tracking"), ("plan", "replace"),
+    ("archive", "comparison", "records", "reference", "run"), ("estimate", "publish", "tracking"), ("plan", "replace"),
     ("commands",), ("__main__",),
 )  # fmt: skip
 ANALYSIS = (

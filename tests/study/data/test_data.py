@@ -39,21 +39,6 @@ def test_images_are_what_their_entry_says(name: str, image_root: Path, monkeypat
     assert whole.train_y.unique().tolist() == list(range(spec.n_classes))
 
 
-def test_missing_images_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import study.data.dataset
-
-    study.data.dataset.load.cache_clear()
-    monkeypatch.setenv("STUDY_DATA", str(tmp_path))
-    from study.data.vision import torchvision
-
-    def refuse(self: object) -> None:
-        raise OSError("no network")
-
-    monkeypatch.setattr(torchvision().datasets.MNIST, "download", refuse)
-    with pytest.raises(ValueError, match=r"STUDY_DATA: '.*': holds no MNIST \(no network\); allowed:"):
-        load("mnist")
-
-
 def test_label_noise() -> None:
     clean = load("digits").train_y
     config = RunConfig(label_noise=0.2)

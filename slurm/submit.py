@@ -20,6 +20,7 @@ from study.config import RunConfig
 from study.data.dataset import DATASETS
 from study.grid import Shard
 from study.storage import lease
+from study.storage.folders import usable
 from study.storage.sent import recall
 from study.tracking.server import check
 
@@ -32,6 +33,8 @@ def submit(options: Options) -> int:
     wanted = plan.make(study, runs, skip_published=options.skip_published)
     if not wanted.to_do:
         preview.show(place, wanted, [], [])
+        if wanted.counts["done"] and not options.dry_run:
+            remember_place(place)  # nothing is sent, but here it is
         mirror(place, options)
         return 0
     if options.dry_run:
@@ -56,6 +59,9 @@ def _place(options: Options) -> Place:
     place = find_place(options.config, options.cluster, options.runs, options.results)
     if options.cluster is None and recall(place.study_name) is None:
         raise ClusterError(f"--cluster: {place.study_name} was not sent yet, allowed: {known_clusters()}")
+    if not options.dry_run:
+        usable("--runs", place.runs, write=True)
+        usable("--results", place.results, write=True)
     if place.cluster.kind == "slurm":
         check_visible(place.cluster, find_cluster(place.cluster_name))
     return place

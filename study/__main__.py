@@ -12,7 +12,7 @@ from study import plan as planning
 from study.config import run_key
 from study.display import to_the_end
 from study.grid import Study, load_study, shards
-from study.storage.paths import runs_folder
+from study.storage.folders import find_folders
 
 EPILOG = """examples:
   python -m study plan configs/digits_mlp.yaml             what would run, what is done, how long it takes
@@ -41,10 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("config", type=Path, help="the study's yaml, e.g. configs/digits_mlp.yaml")
-        command.add_argument(
-            "--runs", type=Path, default=runs_folder(), help="folder of all runs (default: %(default)s)"
-        )
-        command.add_argument("--results", type=Path, default=None, help="folder of results (default: results)")
+        if name != "keys":
+            command.add_argument("--runs", type=Path, help="folder of all runs (default: where it was sent, else runs)")
+            sent = "folder of results (default: where the study was sent, else results)"
+            command.add_argument("--results", type=Path, help=sent)
         if name in ("plan", "run"):
             command.add_argument("--skip-published", action="store_true", help="count published runs as done")
         if name == "publish":
@@ -69,6 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "reference":
             return _reference()
         study = load_study(options.config)
+        if options.command != "keys":
+            found = find_folders(study.name, options.runs, options.results)
+            options.runs, options.results, options.folders = found.runs, found.results, found.words(study.name)
         return int(_COMMANDS[options.command](study, options) or 0)
     except BrokenPipeError:
         raise
@@ -86,8 +89,13 @@ def _reference() -> int:
 
 
 def _plan(study: Study, options: argparse.Namespace) -> int:
-    planning.show(planning.make(study, options.runs, skip_published=options.skip_published))
+    _show(planning.make(study, options.runs, skip_published=options.skip_published), options)
     return 0
+
+
+def _show(plan: planning.Plan, options: argparse.Namespace) -> None:
+    planning.show(plan)
+    print(f"  folders   {options.folders}", flush=True)
 
 
 def _run(study: Study, options: argparse.Namespace) -> int:
@@ -99,7 +107,7 @@ def _run(study: Study, options: argparse.Namespace) -> int:
 
     check(options.wandb)
     plan = planning.make(study, options.runs, skip_published=options.skip_published)
-    planning.show(plan)
+    _show(plan, options)
     interrupted, failed = False, []
     with Display(plan.n_to_do) as display:
         for shard in plan.to_do:
@@ -128,9 +136,8 @@ def _records(study: Study, options: argparse.Namespace) -> int:
     from study.records import collect
 
     path, missing = collect(study, options.runs, options.results)
-    print(
-        f"{path}: {len(study.runs) - missing} of {len(study.runs)} runs" + (f", {missing} not done" if missing else "")
-    )
+    n, not_done = len(study.runs), f", {missing} not done" if missing else ""
+    print(f"{path}: {n - missing} of {n} runs{not_done} in {options.runs}")
     return 1 if missing else 0
 
 
@@ -143,7 +150,7 @@ def _publish(study: Study, options: argparse.Namespace) -> None:
     from study.publish import publish
 
     path, added = publish(study, options.results)
-    print(f"{path}: {added} rows added; review and commit it")
+    print(f"{path}: {added} rows added of {options.results / study.name}; review and commit it")
 
 
 def _replace(study: Study, options: argparse.Namespace) -> None:
@@ -151,7 +158,7 @@ def _replace(study: Study, options: argparse.Namespace) -> None:
     from study.replace import replacement
 
     new = replacement(study, options.results)
-    print(f"{new.records}: the whole study\n\n{text(new.comparison)}\n")
+    print(f"{new.records}: the whole study of {options.results / study.name}\n\n{text(new.comparison)}\n")
     if options.dry_run:
         print("nothing is written (--dry-run)")
         return
@@ -187,7 +194,7 @@ def _slice(study: Study, options: argparse.Namespace) -> int:
                 from study.slices import write_slices
 
                 write_slices(study.name, config, options.runs, options.results)
-            print(path)
+            print(f"{path}: of run {paths.key} in {options.runs}")
             return 0
     raise ValueError(f"{options.runs}: holds no finished run of {study.name}; allowed: run the study first")
 

@@ -33,9 +33,10 @@ def submit(options: Options) -> int:
     wanted = plan.make(study, runs, skip_published=options.skip_published)
     if not wanted.to_do:
         preview.show(place, wanted, [], [])
-        if wanted.counts["done"] and not options.dry_run:
-            remember_place(place)  # nothing is sent, but here it is
-        mirror(place, options)
+        if not options.dry_run:
+            mirror(place, options)
+            if wanted.counts["done"]:
+                remember_place(place)  # nothing is sent, but here it is
         return 0
     if options.dry_run:
         to_send, kept = _choose(place, options, wanted)

@@ -6,6 +6,7 @@ How they are drawn is another matter: drawing/style.py. What no list here knows 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from numbers import Real
 
 from study.names import Label
 from study.transforms.rescaling import given_factor
@@ -110,6 +111,13 @@ def hyperparameter_words(column: str) -> str:
     """Words for an hp.* column, or for several changed together (hp.batch_size+hp.lr)."""
     parts = column.split("+")
     return " & ".join(HYPERPARAMETERS.get(part, part.removeprefix("hp.").replace("_", " ")) for part in parts)
+
+
+def level_words(value: object) -> str:
+    """A level of a hyperparameter: a number short and with a minus sign, an empty cell as `none`."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return str(value)
+    return "none" if value != value else f"{float(value):.6g}".replace("-", "−")
 
 
 def target_words(column: str) -> str:

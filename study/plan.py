@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.choice import Choice
-from study.config import RunConfig, run_key
-from study.data.dataset import DATASETS
+from study.config import RunConfig, n_images, run_key
 from study.estimate import costs_of, few
 from study.grid import Shard, Study, shards
+from study.hyperparameter import shape_of
 from study.names import Label
 from study.state import State, missing, run_state
 from study.storage.paths import RunPaths
@@ -92,15 +92,21 @@ def _check_networks(configs: Iterable[RunConfig]) -> None:
     """Refuse a network that cannot be trained: each size of each model once, on random inputs; no data is loaded."""
     seen = {}
     for c in configs:
-        n_train = (c.n_train or DATASETS[c.dataset].n_train) if c.extra == Choice("none") else None  # of images
+        n_train = n_images(c) if c.extra == Choice("none") else None  # of images
         alone = n_train is not None and n_train % c.batch_size == 1
-        seen[(c.model, c.dataset, c.hidden, c.loss, c.batch_size == 1 or alone)] = c, n_train
+        seen[(shape_of(c, "model"), c.dataset, c.target, c.hidden, c.loss, c.batch_size == 1 or alone)] = c, n_train
     if not seen or importlib.util.find_spec("torch") is None:
         return
     from study.training.trainable import check_trainable
 
     for config, n_train in seen.values():
         check_trainable(config, n_train)
+
+
+def n_left(plan: Plan, runs_root: str | Path) -> int:
+    """How many runs of the plan are not done by now."""
+    runs = [(RunPaths(Path(runs_root), run_key(config)), config) for shard in plan.to_do for config in shard.runs]
+    return sum(run_state(paths, config, plan.study.measures) != "done" for paths, config in runs)
 
 
 def estimate(plan: Plan, n_workers: int = 1) -> str:

@@ -35,7 +35,8 @@ MAINS = {"study": study, "slurm": launch, "analysis": analyse, "wandb_report": r
 # About a study that is done, collected, and was sent to far/. CONFIG: its yaml; LEDGER: a ledger; PIECE: a new folder.
 COMMANDS = {
     "study plan CONFIG": 0, "study run CONFIG --wandb off": 0, "study records CONFIG": 0, "study slice CONFIG": 0,
-    "study publish CONFIG --dry-run": 2, "study keys CONFIG": 0,
+    "study publish CONFIG --dry-run": 2, "study keys CONFIG": 0, "study fetch CONFIG": 0,
+    "study archive CONFIG PIECE.tar": 0,
     "slurm submit CONFIG --cluster inline --runs far/runs --results far/results --wandb off": 0,
     "slurm submit CONFIG --cluster inline --runs far/runs --results far/results --dry-run": 0,
     "slurm status CONFIG": 0, "slurm status CONFIG --json": 0, "slurm watch CONFIG": 0, "slurm logs CONFIG": 1,
@@ -46,11 +47,17 @@ COMMANDS = {
 }  # fmt: skip
 # Refused as quickly as the others, but otherwise long, or hanging on the state of the checkout; tests of their own.
 LONG = [
-    "study publish CONFIG", "analysis report tiny", "analysis ledger LEDGER", "analysis make tiny", "wandb_report tiny",
+    "study publish CONFIG", "study restore LEDGER",
+    "analysis report tiny", "analysis ledger LEDGER", "analysis make tiny", "wandb_report tiny",
 ]  # fmt: skip
 # Of the checkout or of its published numbers alone: no study of one's own.
 WRITERS = {"study reference", "analysis reference", "analysis prose", "analysis paper", "analysis verify"}
-WITHOUT = {"analysis items", "study keys CONFIG", "analysis table LEDGER exclusions"}  # neither read nor write results
+WITHOUT = {
+    "analysis items",
+    "study keys CONFIG",
+    "study fetch CONFIG",
+    "analysis table LEDGER exclusions",
+}  # neither read nor write results
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +76,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def words(place: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Sequence[str]]:
+def words(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Sequence[str]]:
     """The words of a command, about that study."""
     monkeypatch.chdir(place)
     monkeypatch.setenv("STUDY_RESULTS", str(place / "near"))
     monkeypatch.setenv("STUDY_RUNS", str(place / "near/runs"))
     monkeypatch.setenv("STUDY_RECORDS", str(place / "published"))
-    names = {"CONFIG": str(place / "tiny.yaml"), "LEDGER": str(place / "mine.csv"), "PIECE": str(place / "piece")}
+    names = {"CONFIG": str(place / "tiny.yaml"), "LEDGER": str(place / "mine.csv"), "PIECE": str(tmp_path / "piece")}
 
     def of(command: str) -> list[str]:
         for name, path in names.items():
@@ -147,8 +154,8 @@ def test_a_folder_that_is_none_is_one_line_before_anything_is_done(
     command: str, words: Callable[[str], Sequence[str]], place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = sorted(place.rglob("*"))
-    is_out = "--out" in command
-    asked = words(command.replace("PIECE", "LEDGER") if is_out else f"{command} --results LEDGER/results")
+    option = "--runs" if "restore" in command else "--results"
+    asked = words(command.replace("PIECE", "LEDGER") if "--out" in command else f"{command} {option} LEDGER/folder")
     assert end(asked) == 2
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1 and said[0].startswith("error: ") and str(place / "mine.csv") in said[0], said

@@ -1,39 +1,50 @@
-"""Which networks share a setting, as a figure shows it: by colour of one axis, by marker of another."""
+"""Which networks share a setting, as a figure shows it: by colour and marker of one axis, or of two axes apart."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.figure import FigureBase
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from analysis.columns import axes, axis_columns, codes
 from analysis.drawing import style
-from analysis.vocabulary import hyperparameter_words
+from analysis.drawing.looks import Look
+from analysis.statistics.explained import explained
+from analysis.vocabulary import hyperparameter_words, level_words, target_words
 
 Floats = NDArray[np.float64]
+_LISTED = 5  # levels of an axis of many that a legend names
+_LIGHTEST = 0.85  # of the scale from dark to light: beyond, white paper does not carry it
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Of each run, by its key: its colour and marker; and what a legend says of them."""
+    """Of each run, by its key: its colour and marker; what a legend says of them, by axis; and what a caption says."""
 
-    look: Mapping[str, tuple[str, str]]
-    legend: tuple[Artist, ...]
+    look: Mapping[str, Look]
+    legend: Mapping[str, Sequence[Artist]]
+    caption: str = ""
 
-    def scatter(self, where: Axes, frame: pd.DataFrame, x: Floats, y: Floats) -> None:
+    def scatter(
+        self, where: Axes, frame: pd.DataFrame, x: Floats, y: Floats, size: float = 7, rasterized: bool = False
+    ) -> None:
         """Draw the rows of `frame` at which x and y (n,) are finite."""
         there = np.isfinite(x) & np.isfinite(y)
-        colour, marker = np.array([self.look[key] for key in frame["key"]]).reshape(-1, 2).T
-        for sign in np.unique(marker[there]):
-            at = there & (marker == sign)
-            where.scatter(x[at], y[at], s=7, marker=sign, color=list(colour[at]), alpha=0.65, linewidths=0)
+        looks = [self.look[key] for key in frame["key"]]
+        for sign in sorted({look.marker for look, shown in zip(looks, there, strict=True) if shown}, key=str):
+            at = [i for i in np.flatnonzero(there) if looks[i].marker == sign]
+            where.scatter(x[at], y[at], s=size, marker=sign, color=[looks[i].colour for i in at], alpha=0.65,
+                          linewidths=0, rasterized=rasterized)  # fmt: skip
 
 
 def groups(frame: pd.DataFrame) -> Groups | None:
@@ -45,29 +56,79 @@ def groups(frame: pd.DataFrame) -> Groups | None:
     grid = axes(frame)
     if len(grid) != 2:
         return None
-    columns = [axis_columns([axis]) for axis in grid]
-    marker, colour = (codes(frame, c) for c in columns)
+    marker, colour = (codes(frame, axis_columns([axis])) for axis in grid)
     if marker.max() >= len(style.MARKERS) or colour.max() >= len(style.CYCLE):
         return None
-    words: list[Artist] = []
-    for axis, names, level in zip(grid, columns, (marker, colour), strict=True):
-        words.append(Line2D([], [], linestyle="", label=f"{hyperparameter_words(axis)}:"))
-        for value in range(int(level.max()) + 1):
-            setting = ", ".join(str(frame.loc[level == value, name].iloc[0]) for name in names)
-            sign, shade = (style.MARKERS[value], style.GREY) if level is marker else ("o", style.CYCLE[value])
-            words.append(Line2D([], [], linestyle="", marker=sign, color=shade, markersize=4, label=setting))
-    looks = zip(np.array(style.CYCLE)[colour].tolist(), np.array(style.MARKERS)[marker].tolist(), strict=True)
-    return Groups(dict(zip(frame["key"], looks, strict=True)), tuple(words))
+    looks = [Look(style.CYCLE[c], style.MARKERS[m]) for c, m in zip(colour.tolist(), marker.tolist(), strict=True)]
+    by_marker = [_point(words, style.GREY, style.MARKERS[k]) for k, words in enumerate(_settings(frame, grid[0]))]
+    by_colour = [_point(words, style.CYCLE[k], "o") for k, words in enumerate(_settings(frame, grid[1]))]
+    legend = {hyperparameter_words(grid[0]): by_marker, hyperparameter_words(grid[1]): by_colour}
+    return Groups(dict(zip(frame["key"], looks, strict=True)), legend)
 
 
-def legend(figure: FigureBase, of: Groups | None) -> None:
+def by_main_axis(kept: pd.DataFrame, target: str, shown: pd.DataFrame | None = None) -> Groups | None:
+    """Groups of the axis whose levels explain most of the variance of the target's ranks; None without an axis.
+
+    Judged by the rows kept at one stop; `shown` are all that a figure shows, of any stop (default: those). Up to eight
+    levels have a marker, too. Levels that are numbers go from dark to light, as do more names than there are colours.
+    """
+    shares = explained(kept, target)
+    if not shares:
+        return None
+    frame = kept if shown is None else shown
+    axis, share = next(iter(shares.items()))
+    level, names = codes(frame, axis_columns([axis])), _settings(frame, axis)
+    is_number = pd.api.types.is_numeric_dtype(frame[axis_columns([axis])[0]])
+    if is_number or len(names) > len(style.CYCLE):
+        scale = mpl.colormaps["viridis"](np.linspace(0, _LIGHTEST, len(names)))
+        shades = [to_hex(shade) for shade in scale]
+    else:
+        shades = list(style.CYCLE[: len(names)])
+    signs = style.MARKERS[: len(names)] if len(names) <= len(style.MARKERS) else ("o",) * len(names)
+    listed = range(len(names))
+    if len(names) > len(style.MARKERS):
+        listed = np.linspace(0, len(names) - 1, _LISTED).round().astype(int).tolist()
+    points = [_point(names[k], shades[k], signs[k]) for k in listed]
+    words = hyperparameter_words(axis)
+    caption = (
+        f"a colour is a level of {words}, the axis whose levels explain most of the variance of the "
+        f"{target_words(target)}'s ranks ({max(share, 0):.0%}, R² adjusted for how many levels there are)"
+    )
+    looks = {key: Look(shades[k], signs[k]) for key, k in zip(frame["key"], level.tolist(), strict=True)}
+    return Groups(looks, {words: points}, caption)
+
+
+def alike(frame: pd.DataFrame, look: Look) -> Groups:
+    """No groups: every run looks the same, and no legend says so."""
+    return Groups(dict.fromkeys(frame["key"], look), {})
+
+
+def legend(figure: Figure, of: Groups | None) -> None:
     """Say below a figure what its colours and markers are, an axis a line; nothing without groups."""
-    if of is None:
+    if of is None or not of.legend:
         return
-    heads = [i for i, a in enumerate(of.legend) if str(a.get_label()).endswith(":")]
-    longest = max(np.diff([*heads, len(of.legend)]))
+    longest = max(map(len, of.legend.values()))
     # matplotlib fills columns first: padded to equal length, each axis is a line.
-    lines = [list(part) for part in np.split(np.array(of.legend, dtype=object), heads[1:])]
-    padded = [line + [Line2D([], [], linestyle="", label=" ")] * (longest - len(line)) for line in lines]
-    handles = [line[i] for i in range(longest) for line in padded]
-    figure.legend(handles=handles, loc="outside lower center", ncols=int(longest), fontsize=6.5, handletextpad=0.2)
+    lines = [
+        [_point(f"{axis}:", "none", ""), *points, *[_point(" ", "none", "")] * (longest - len(points))]
+        for axis, points in of.legend.items()
+    ]
+    handles, title = [line[i] for i in range(longest + 1) for line in lines], ""
+    columns = style.beside([str(handle.get_label()) for handle in handles], figure.get_figwidth())
+    if columns <= longest and len(lines) == 1:  # the axis above, its levels in several lines
+        title, handles = f"{next(iter(of.legend))}:", lines[0][1:]
+    else:
+        columns = longest + 1
+    figure.set_figheight(figure.get_figheight() + style.LINE * (math.ceil(len(handles) / columns) + bool(title)))
+    figure.legend(handles=handles, ncols=columns, title=title, loc="outside lower center", **style.LEGEND)
+
+
+def _point(words: str, colour: str, marker: str) -> Line2D:
+    return Line2D([], [], linestyle="", marker=marker, color=colour, markersize=4, label=words)
+
+
+def _settings(frame: pd.DataFrame, axis: str) -> list[str]:
+    """The settings of an axis in words, in the order of their codes."""
+    columns = axis_columns([axis])
+    first = np.unique(codes(frame, columns), return_index=True)[1]
+    return [", ".join(level_words(frame[c].iloc[at]) for c in columns) for at in first]

@@ -144,6 +144,11 @@ def write_table(table: pd.DataFrame, stem: Path) -> list[Path]:
     return written
 
 
+def caption(figure: Figure, title: str) -> str:
+    """What stands below or above a figure: its title, and what it says of itself, such as what its colours are."""
+    return "; ".join(filter(None, (title, str(figure.get_label()))))
+
+
 def settle(figure: Figure) -> Figure:
     """Lay the figure out once and for all: otherwise every file written of it would do it again."""
     with style.paper_style():

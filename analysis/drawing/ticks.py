@@ -13,16 +13,23 @@ _DIGIT = 0.64  # of the font's size is a digit wide, in the style's font
 _Ticks = tuple[bool, list[float]]  # whether plain numbers are short enough for them, and where they stand
 
 
-def logarithmic(axes: Axes) -> None:
+def logarithmic(axes: Axes, whole: bool = False) -> None:
     """A logarithmic x axis with a label a decade; where that is one label at most, plain numbers at finer steps.
+
+    `whole`: of what is counted, labels at whole numbers alone.
 
     Of those as many as stand side by side in the width that the axes have when they are drawn: four at most, or one.
     """
     axes.set_xscale("log")
-    _label(axes, _decades, math.log)
+    _label(axes, _whole if whole else _decades, math.log)
     low, high = axes.get_xlim()
     axes.xaxis.set_minor_locator(LogLocator(subs=range(1, 10) if high / low < 1e4 else (1,), numticks=30))
     axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def counts(axes: Axes) -> None:
+    """A linear x axis of what is counted: there is no half a network."""
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 
 def linear(axes: Axes) -> None:
@@ -73,6 +80,12 @@ def _decades(low: float, high: float) -> Iterator[_Ticks]:
         for stride in range(max(1, -(-len(every) // 4)), max(2, len(every))):
             yield plain and len(steps) > 1, every[::stride]
     yield plain, [float(at) for at in MaxNLocator(3).tick_values(low, high)]
+
+
+def _whole(low: float, high: float) -> Iterator[_Ticks]:
+    """Those of `_decades` that are whole numbers."""
+    for plain, ticks in _decades(low, high):
+        yield plain, [at for at in ticks if at == round(at)]
 
 
 def _rounds(low: float, high: float) -> Iterator[_Ticks]:

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from analysis.columns import at_stop, targets
 from analysis.drawing import style
+from analysis.drawing.looks import Looks, looks
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.selection import with_last_layer
@@ -24,29 +25,29 @@ def build(frame: pd.DataFrame) -> Figure:
     if len(kept) < 2 or not available:
         raise Lacking("two networks with a gap at the main stop")
     table = correlate(kept, available[0], with_last_layer(kept))
-    return draw(table, available[0])
+    return draw(table, available[0], looks(frame))
 
 
-def draw(table: pd.DataFrame, target: str) -> Figure:
+def draw(table: pd.DataFrame, target: str, every: Looks) -> Figure:
     """The plot of a correlation table's rows, top to bottom; a NaN coefficient is written as such."""
     with style.paper_style():
         figure = Figure(figsize=(style.COLUMN, 0.5 + 0.17 * len(table)))
         axes = figure.subplots()
-        axes.axvline(0, color="#999999", linewidth=0.6)
+        axes.axvline(0, **style.ZERO)
         for at, row in enumerate(table.to_dict("records")):
-            colour, marker = style.colour(str(row["measure"])), style.marker(str(row["measure"]))
+            look = every.of(str(row["measure"]))
             if np.isnan(row["tau_b"]):
-                axes.text(0, at, "undefined", va="center", ha="center", fontsize=6, color="#555555")
+                axes.text(0, at, "undefined", va="center", ha="center", fontsize=style.SMALL, color=style.GREY)
                 continue
             if not np.isnan(row["tau_b.low"]):
-                axes.plot([row["tau_b.low"], row["tau_b.high"]], [at, at], color=colour, linewidth=1.2)
-            axes.plot(row["tau_b"], at, marker, color=colour, markersize=4)
+                axes.plot([row["tau_b.low"], row["tau_b.high"]], [at, at], color=look.colour, linewidth=1.2)
+            axes.plot(row["tau_b"], at, marker=look.marker, color=look.colour, markersize=4)
         axes.set_yticks(range(len(table)), [measure_words(m) for m in table["measure"]])
         axes.set(ylim=(len(table) - 0.4, -0.6), xlim=(-1.02, 1.02), xticks=[-1, -0.5, 0, 0.5, 1])
         axes.set_xlabel(rf"Kendall $\tau_b$ with the {target_words(target)}")
         axes.tick_params(axis="y", length=0)
         right = axes.secondary_yaxis("right")
         right.set_yticks(range(len(table)), [f"n={n}" for n in table["n"]])
-        right.tick_params(length=0, labelsize=6, colors="#555555")
+        right.tick_params(length=0, colors=style.GREY)
         right.spines["right"].set_visible(False)
     return figure

@@ -17,6 +17,8 @@ from analysis.vocabulary import hyperparameter_words, measure_words
 
 TITLE = "Granulated rank correlation: agreement with the gap along each hyperparameter (ψ) and on average (Ψ)"
 
+_NARROW = 3  # hyperparameters that one column has room for; ours
+
 
 def build(frame: pd.DataFrame) -> Figure:
     """Measures down, hyperparameters across, Psi last; at the main stop, first target. A missing psi is left grey."""
@@ -29,15 +31,17 @@ def build(frame: pd.DataFrame) -> Figure:
         index="measure", columns="axis", values="psi", dropna=False
     )
     table = table.loc[names, [*across, "all"]]
+    words = table.map(style.two)
     is_room = len(names) <= 25 and len(across) <= 15
-    width = min(max(style.COLUMN, 1.7 + 0.3 * len(across)), style.PAGE)
+    width = style.COLUMN if len(across) <= _NARROW else style.PAGE
     with style.paper_style():
-        figure = Figure(figsize=(width, 0.9 + 0.2 * len(names)))
+        figure = Figure(figsize=(width, 1.2 + 0.2 * len(names)))
         panel = figure.subplots()
         panel.set_facecolor("#dddddd")
         sns.heatmap(
-            table.astype(float), ax=panel, vmin=-1, vmax=1, cmap="RdBu_r", annot=is_room, fmt=".2f",
-            annot_kws={"fontsize": 6}, linewidths=0.5, cbar_kws={"label": r"$\psi$", "shrink": 0.8},
+            table.astype(float), ax=panel, vmin=-1, vmax=1, cmap="RdBu_r", annot=words if is_room else None, fmt="",
+            annot_kws={"fontsize": style.SMALL}, linewidths=0.5,
+            cbar_kws={"label": r"$\psi$", "location": "bottom", "aspect": 30, "ticks": [-1, -0.5, 0, 0.5, 1]},
             mask=np.isnan(table.astype(float)),
         )  # fmt: skip
         panel.set_yticklabels([measure_words(m) for m in names], rotation=0)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from analysis.columns import at_stop, stops, targets
 from analysis.drawing import style
-from analysis.drawing.groups import groups, legend
+from analysis.drawing.groups import by_main_axis, groups, legend
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.figures.reparameterization import fill, row_height
@@ -30,17 +30,20 @@ def build(frame: pd.DataFrame, measures: Sequence[str] = ()) -> Figure:
     parts = [part for part in (_part(frame, stop, measures) for stop in last.values()) if part]
     if not parts:
         raise Lacking(NEEDS)
-    settings = groups(frame)
+    last_kept, _, target, _ = parts[-1]
+    settings = groups(frame) or by_main_axis(last_kept, target, frame)
     n_columns = max(len(pairs) for _, pairs, _, _ in parts)
-    height = 2 * row_height(n_columns) + (0.25 if len(parts) > 1 else 0) + (0.2 if settings else 0)
+    height = 2 * row_height(n_columns) + (0.25 if len(parts) > 1 else 0)
     with style.paper_style():
-        figure = Figure(figsize=(style.PAGE if n_columns > 2 else style.COLUMN, height * len(parts)))
+        width = style.PAGE if n_columns > 2 else style.COLUMN
+        figure = Figure(figsize=(width, height * len(parts)))
         places = figure.subfigures(len(parts), 1, squeeze=False)[:, 0]
         for place, (kept, pairs, target, stop) in zip(places, parts, strict=True):
-            fill(place, kept, pairs, target, settings)
+            fill(place, kept, pairs, target, settings, width)
             if len(parts) > 1:
-                place.suptitle(f"{Stop.read(stop).words}: {len(kept)} networks", fontsize=8, fontweight="bold")
+                place.suptitle(f"{Stop.read(stop).words}: {len(kept)} networks", fontweight="bold")
         legend(figure, settings)
+    figure.set_label(settings.caption if settings else "")
     return figure
 
 

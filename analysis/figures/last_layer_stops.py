@@ -17,7 +17,7 @@ from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.selection import few, last_layer, trained
 from analysis.statistics.coefficients import coefficients
-from analysis.vocabulary import measure_words, target_axis
+from analysis.vocabulary import target_axis
 
 TITLE = (
     "One measure of the last layer against the loss gap (top) and the error gap (bottom) at every stop, networks of "
@@ -36,7 +36,7 @@ def build(frame: pd.DataFrame, measures: Sequence[str] = ()) -> Figure:
     if not label or len(every) < 2 or settings is None or not set(_TARGETS) <= set(targets(frame)):
         raise Lacking(NEEDS)
     with style.paper_style():
-        figure = Figure(figsize=(style.PAGE, 2 * style.PAGE / max(len(every), 5) + 0.7))
+        figure = Figure(figsize=(style.PAGE, 2 * style.PAGE / max(len(every), 5) + 0.35))
         grid = figure.subplots(2, len(every), squeeze=False, sharex="col")
         for column, kept in enumerate(every):
             for row, target in enumerate(_TARGETS):
@@ -49,10 +49,10 @@ def build(frame: pd.DataFrame, measures: Sequence[str] = ()) -> Figure:
                 r = coefficients(x, y, resamples=0).point["pearson"]
                 words = kept["stop"].iloc[0].replace("_", " ")  # short, as in the table
                 axes.yaxis.set_major_locator(MaxNLocator(4))
-                axes.set_title(f"{words}\n$r = {r:.2f}$" if row == 0 else f"$r = {r:.2f}$", fontsize=7)
+                axes.set_title(f"{words}\n$r$ {style.two(r)}" if row == 0 else f"$r$ {style.two(r)}")
         for row, target in enumerate(_TARGETS):
             grid[row, 0].set_ylabel(target_axis(target).replace("generalization ", ""))
         for axes in grid[1]:
-            axes.set_xlabel(measure_words(label), fontsize=6.5)
+            axes.set_xlabel(style.panel_words(label, 0.75 * style.PAGE / len(every)))
         legend(figure, settings)
     return figure

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from analysis.columns import at_stop, layers, stops, targets
 from analysis.drawing import style
+from analysis.drawing.looks import Looks, looks
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.selection import few, trained
@@ -30,31 +31,30 @@ def build(frame: pd.DataFrame, measures: Sequence[str] = ()) -> Figure:
     if len(every) < 2 or not names or not available:
         raise Lacking(NEEDS)
     with style.paper_style():
-        figure = Figure(figsize=(style.PAGE, 2.1))
+        figure = Figure(figsize=(style.PAGE, 2.0))
         for axes, kept in zip(figure.subplots(1, len(every), sharey=True), every, strict=True):
-            _panel(axes, kept, names, available[0])
-            axes.set_title(kept["stop"].iloc[0].replace("_", " "), fontsize=7)
-        figure.axes[0].set_ylim(top=1.02)
+            _panel(axes, kept, names, available[0], looks(frame))
+            axes.set_title(kept["stop"].iloc[0].replace("_", " "))
+        style.coefficients(figure.axes[0])
         figure.axes[0].set(ylabel=f"$r$ with the {target_words(available[0])}")
-        handles, words = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, words, loc="outside lower center", ncols=len(names), handletextpad=0.4)
+        style.legend(figure, *figure.axes[0].get_legend_handles_labels())
     return figure
 
 
-def _panel(axes: Axes, kept: pd.DataFrame, names: Sequence[str], target: str) -> None:
+def _panel(axes: Axes, kept: pd.DataFrame, names: Sequence[str], target: str, every: Looks) -> None:
     order = list(dict.fromkeys(layer for m in names for layer in layers(kept, m)))
     places = np.array([*range(len(order)), len(order) + 0.6])  # the sum stands apart
-    axes.axhline(0, color="#999999", linewidth=0.6)
+    axes.axhline(0, **style.ZERO)
     axes.axvline(len(order) - 0.2, color="#cccccc", linewidth=0.6)
     for k, name in enumerate(names):
-        own = layers(kept, name)
+        own, look = layers(kept, name), every.of(name)
         table = correlate(kept, target, [*(f"{name}.{layer}" for layer in own), name])
         at = places[[*(order.index(layer) for layer in own), len(order)]] + 0.2 * (k - (len(names) - 1) / 2)
         low, high = table["pearson"] - table["pearson.low"], table["pearson.high"] - table["pearson"]
         bars = np.nan_to_num(np.stack([low, high]), nan=0.0)
         axes.errorbar(
-            at, table["pearson"], bars, color=style.colour(name), marker=style.marker(name), markersize=2.5,
+            at, table["pearson"], bars, color=look.colour, marker=look.marker, markersize=2.5,
             linestyle="", elinewidth=0.8, label=measure_words(name),
         )  # fmt: skip
-        axes.plot(at[:-1], table["pearson"].iloc[:-1], color=style.colour(name), linewidth=0.6)
-    axes.set_xticks(places, [*order, "sum"], rotation=90, fontsize=6)
+        axes.plot(at[:-1], table["pearson"].iloc[:-1], color=look.colour, linewidth=0.6)
+    axes.set_xticks(places, [*order, "sum"], rotation=90)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.collections import LineCollection
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from analysis.drawing import style
+from analysis.drawing.ticks import logarithmic
 from analysis.figures import Lacking
 
 TITLE = "Training loss of every network; the colour is its loss at the last epoch"
@@ -30,10 +32,13 @@ def build(frame: pd.DataFrame) -> Figure:
     with style.paper_style():
         figure = Figure(figsize=(style.COLUMN, 2.2))
         axes = figure.subplots()
-        last = np.log10([line[-1, 1] for line in lines])
-        axes.add_collection(
-            LineCollection(lines, array=last, cmap="viridis", linewidths=0.5, alpha=0.6, rasterized=len(lines) > 300)
-        )
-        axes.set(xscale="log", yscale="log", xlabel="epoch", ylabel="training loss (nats)")
+        last = np.array([line[-1, 1] for line in lines])
+        scale = LogNorm(last.min(), last.max() * (1 + 1e-9))  # of equal ends it has no middle
+        curves = LineCollection(lines, array=last, norm=scale, cmap="viridis", linewidths=0.5, alpha=0.6)
+        curves.set_rasterized(len(lines) > 300)
+        axes.add_collection(curves)
+        axes.set(yscale="log", xlabel="epoch", ylabel="training loss (nats)")
         axes.autoscale()
+        logarithmic(axes, whole=True)
+        figure.colorbar(curves, ax=axes, label="at the last epoch", alpha=1)
     return figure

@@ -35,19 +35,19 @@ def build(frame: pd.DataFrame, measures: Sequence[str] = ()) -> Figure:
         raise Lacking(NEEDS)
     rows = stopwise(frame, lambda kept, target: within_settings(kept, target, [label], 0), TITLE, "", every_target=True)
     with style.paper_style():
-        figure = Figure(figsize=(style.COLUMN, 1.55 * len(available) + 0.6))
+        figure = Figure(figsize=(style.COLUMN, 1.55 * len(available) + 0.3))
         grid = figure.subplots(len(available), 1, sharex=True, squeeze=False)[:, 0]
         for axes, target in zip(grid, available, strict=True):
             _panel(axes, rows[rows["target"] == target], stops(frame))
             axes.set_ylabel(f"$r$, {target_words(target)}")
-        grid[0].set_title(measure_words(label), fontsize=7)
-        figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, handletextpad=0.4)
+        grid[0].set_title(measure_words(label))
+        style.legend(figure, *grid[0].get_legend_handles_labels())
     return figure
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, order: list[str]) -> None:
     within = list(dict.fromkeys(rows["within"]))
-    axes.axhline(0, color="#999999", linewidth=0.6)
+    axes.axhline(0, **style.ZERO)
     for k, setting in enumerate(within):
         part = rows[rows["within"] == setting].set_index("stop").reindex(order)
         at = np.arange(len(order)) + 0.17 * (k - (len(within) - 1) / 2)
@@ -58,4 +58,4 @@ def _panel(axes: Axes, rows: pd.DataFrame, order: list[str]) -> None:
             markersize=3, linestyle="", elinewidth=0.8, label=words,
         )  # fmt: skip
     axes.set(ylim=(-1.05, 1.05), yticks=[-1, -0.5, 0, 0.5, 1])
-    axes.set_xticks(range(len(order)), [stop.replace("_", "\n") for stop in order], fontsize=6.5)
+    axes.set_xticks(range(len(order)), [stop.replace("_", "\n") for stop in order])

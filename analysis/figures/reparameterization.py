@@ -11,7 +11,8 @@ from matplotlib.figure import Figure, FigureBase
 
 from analysis.columns import at_stop, targets, values
 from analysis.drawing import style
-from analysis.drawing.groups import Groups
+from analysis.drawing.groups import Groups, alike, by_main_axis, legend
+from analysis.drawing.looks import looks
 from analysis.drawing.ticks import linear, logarithmic
 from analysis.exclude import exclude
 from analysis.figures import Lacking
@@ -37,9 +38,12 @@ def build(frame: pd.DataFrame, measures: Sequence[str] = ()) -> Figure:
 
 def draw(frame: pd.DataFrame, pairs: Mapping[str, str], target: str) -> Figure:
     """A column a pair of labels: the measure as trained above, the same reparameterized below."""
+    settings, width = by_main_axis(frame, target), style.PAGE if len(pairs) > 2 else style.COLUMN
     with style.paper_style():
-        figure = Figure(figsize=(style.PAGE if len(pairs) > 2 else style.COLUMN, 2 * row_height(len(pairs))))
-        fill(figure, frame, pairs, target)
+        figure = Figure(figsize=(width, 2 * row_height(len(pairs))))
+        fill(figure, frame, pairs, target, settings, width)
+        legend(figure, settings)
+    figure.set_label(settings.caption if settings else "")
     return figure
 
 
@@ -49,34 +53,32 @@ def row_height(n_columns: int) -> float:
 
 
 def fill(
-    figure: FigureBase, frame: pd.DataFrame, pairs: Mapping[str, str], target: str, settings: Groups | None = None
-) -> None:
-    """`draw` into a figure or a part of one; with `settings`, coloured by them instead of by measure."""
+    figure: FigureBase, frame: pd.DataFrame, pairs: Mapping[str, str], target: str, settings: Groups | None,
+    width: float,
+) -> None:  # fmt: skip
+    """`draw` into a figure or a part of one, so many inches wide; coloured by measure where there are no settings."""
+    every = looks(frame)
     grid = figure.subplots(2, len(pairs), squeeze=False, sharey=True)
     for column, (before, after) in enumerate(pairs.items()):
         for row, label in enumerate((before, after)):
-            _panel(grid[row, column], frame, label, target, settings)
-        grid[1, column].set_xlabel(style.panel_words(before))
+            _panel(grid[row, column], frame, label, target, settings or alike(frame, every.of(before)))
+        grid[1, column].set_xlabel(style.panel_words(before, width / len(pairs)))
     grid[0, 0].set_ylabel("as trained")
     grid[1, 0].set_ylabel("reparameterized")
-    figure.supylabel(target_axis(target), fontsize=8)
+    figure.supylabel(target_axis(target))
 
 
-def _panel(axes: Axes, frame: pd.DataFrame, label: str, target: str, settings: Groups | None) -> None:
-    colour, marker = style.colour(label), style.marker(label)
+def _panel(axes: Axes, frame: pd.DataFrame, label: str, target: str, shown: Groups) -> None:
     x, y = values(frame, f"measure.{label}"), values(frame, target)
     there = np.isfinite(x) & np.isfinite(y)
     if there.sum() < 2:
-        axes.set_title("no values", fontsize=7)
+        axes.set_title("no values")
         return
-    if settings:
-        settings.scatter(axes, frame, x, y)
+    shown.scatter(axes, frame, x, y)
     x, y = x[there], y[there]
-    if not settings:
-        axes.scatter(x, y, s=6, marker=marker, color=colour, alpha=0.65, linewidths=0)
     if x.min() > 0 and x.max() / x.min() > 30:
         logarithmic(axes)
     else:
         linear(axes)
     c = coefficients(x, y, resamples=0).point
-    axes.set_title(rf"$\tau_b$ {c['tau_b']:.2f}   $r$ {c['pearson']:.2f}", fontsize=7)
+    axes.set_title(rf"$\tau_b$ {style.two(c['tau_b'])}   $r$ {style.two(c['pearson'])}")

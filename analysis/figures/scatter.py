@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,12 +11,14 @@ from matplotlib.figure import Figure
 
 from analysis.columns import at_stop, targets, values
 from analysis.drawing import style
+from analysis.drawing.groups import Groups, alike, by_main_axis, legend
+from analysis.drawing.looks import looks
 from analysis.drawing.ticks import linear, logarithmic
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.selection import trained
 from analysis.statistics.coefficients import coefficients, scaled
-from analysis.vocabulary import measure_words, target_axis
+from analysis.vocabulary import target_axis
 
 TITLE = (
     "Each measure against the generalization gap; rugs show the margins, the line is least squares on the axes shown"
@@ -40,31 +41,33 @@ def panels(frame: pd.DataFrame, labels: list[str], target: str, across: int = _P
     """A grid, `across` panels wide, of the named measures (a layer as `label.layer`) against one target."""
     across = min(across, len(labels))
     down = math.ceil(len(labels) / across)
+    settings, every = by_main_axis(frame, target), looks(frame)
     with style.paper_style():
         width = style.PAGE if across > 2 else style.COLUMN
         figure = Figure(figsize=(width, down * width / across * 0.95))
         grid = figure.subplots(down, across, squeeze=False, sharey=True).ravel()
         for axes, label in zip(grid, labels, strict=False):
-            _panel(axes, frame, label, target)
+            _panel(axes, frame, label, target, settings or alike(frame, every.of(label)))
+            axes.set_xlabel(style.panel_words(label, width / across))
         for axes in grid[len(labels) :]:
             axes.set_visible(False)
-        figure.supylabel(target_axis(target), fontsize=8)
+        figure.supylabel(target_axis(target))
+        legend(figure, settings)
+    figure.set_label(settings.caption if settings else "")
     return figure
 
 
-def _panel(axes: Axes, frame: pd.DataFrame, label: str, target: str) -> None:
-    colour, marker = style.colour(label), style.marker(label)
+def _panel(axes: Axes, frame: pd.DataFrame, label: str, target: str, shown: Groups) -> None:
     x, y = values(frame, f"measure.{label}"), values(frame, target)
     there = np.isfinite(x) & np.isfinite(y)
-    x, y = x[there], y[there]
-    axes.set_xlabel(style.panel_words(label) if len(measure_words(label)) > 28 else measure_words(label))
-    if len(x) < 2:
-        axes.set_title("no values", fontsize=7)
+    if there.sum() < 2:
+        axes.set_title("no values")
         return
-    spread = x.max() / x.min() > 30 if x.min() > 0 else False
     # Thousands of vector markers make a file that no viewer opens quickly: those become a picture inside the PDF.
-    many: dict[str, Any] = {"rasterized": len(x) > _VECTOR, "color": colour}
-    axes.scatter(x, y, s=7, marker=marker, alpha=0.65, linewidths=0, **many)
+    many = bool(there.sum() > _VECTOR)
+    shown.scatter(axes, frame, x, y, rasterized=many)
+    x, y = x[there], y[there]
+    spread = x.max() / x.min() > 30 if x.min() > 0 else False
     if spread:
         logarithmic(axes)
     else:
@@ -73,7 +76,7 @@ def _panel(axes: Axes, frame: pd.DataFrame, label: str, target: str) -> None:
         ("|", x, np.zeros_like(x), axes.get_xaxis_transform()),
         ("_", np.zeros_like(y), y, axes.get_yaxis_transform()),
     ):
-        axes.plot(a, b, mark, alpha=0.5, markersize=4, transform=where, **many)
+        axes.plot(a, b, mark, color=style.GREY, alpha=0.5, markersize=4, transform=where, rasterized=many)
     at = np.log(x) if spread else x
     place = scaled(at)
     if np.ptp(place) > 1e-12 * np.abs(place).max():
@@ -82,4 +85,4 @@ def _panel(axes: Axes, frame: pd.DataFrame, label: str, target: str) -> None:
         line = slope * (np.array([place.min(), place.max()]) - place.mean()) / place.std() + offset
         axes.plot(np.exp(ends) if spread else ends, line, color="black", linewidth=0.8)
     c = coefficients(x, y, resamples=0).point
-    axes.set_title(rf"$\tau_b$ {c['tau_b']:.2f}   $r$ {c['pearson']:.2f}   n={len(x)}", fontsize=7)
+    axes.set_title(rf"$\tau_b$ {style.two(c['tau_b'])}   $r$ {style.two(c['pearson'])}   n={len(x)}")

@@ -25,7 +25,7 @@ def build(frame: pd.DataFrame) -> Figure:
     one = frame[frame["key"] == sorted(frame["key"].unique())[0]]
     kinds = sorted(one["normalization"].unique(), reverse=True)
     with style.paper_style():
-        figure = Figure(figsize=(style.COLUMN, 1.9))
+        figure = Figure(figsize=(style.COLUMN, 1.75))
         grid = figure.subplots(1, len(kinds), squeeze=False, sharey=True)[0]
         for axes, kind in zip(grid, kinds, strict=True):
             part = one[one["normalization"] == kind]
@@ -38,10 +38,10 @@ def build(frame: pd.DataFrame) -> Figure:
                     ordered["loss"],
                     color=style.CYCLE[k],
                     linestyle=dashes,
-                    label={"none": "as trained"}.get(transform, str(transform)),
+                    label="as trained" if transform == "none" else f"reparameterized ({transform})",
                 )
             axes.set(title=kind, xlabel=r"step $\alpha$")
         grid[0].set(ylabel="training loss (nats)", yscale="log")
         handles, names = grid[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=2)
+        style.legend(figure, handles, names)
     return figure

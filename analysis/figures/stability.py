@@ -7,6 +7,8 @@ from matplotlib.figure import Figure
 
 from analysis.columns import at_stop, configurations, targets
 from analysis.drawing import style
+from analysis.drawing.looks import looks
+from analysis.drawing.ticks import counts
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.selection import trained
@@ -27,21 +29,20 @@ def build(frame: pd.DataFrame) -> Figure:
     if not available or len(set(configurations(kept).tolist())) < LEAST:
         raise Lacking("a gap and eight configurations")
     table = stability(kept, available[0], trained(kept)[:_MEASURES])
+    every = looks(frame)
     with style.paper_style():
-        figure = Figure(figsize=(style.COLUMN, 2.4))
+        figure = Figure(figsize=(style.COLUMN, 2.1))
         axes = figure.subplots()
-        axes.axhline(0, color="#999999", linewidth=0.6)
+        axes.axhline(0, **style.ZERO)
         for name, line in table.groupby("measure", sort=False):
-            colour, marker = style.colour(str(name)), style.marker(str(name))
-            axes.fill_between(line["networks"], line["low"], line["high"], color=colour, alpha=0.12, linewidth=0)
+            look = every.of(str(name))
+            axes.fill_between(line["networks"], line["low"], line["high"], color=look.colour, alpha=0.12, linewidth=0)
             axes.plot(
-                line["networks"], line["median"], color=colour, marker=marker, markersize=3,
+                line["networks"], line["median"], color=look.colour, marker=look.marker, markersize=3,
                 label=measure_words(str(name)),
             )  # fmt: skip
-        axes.set(
-            xlabel="networks",
-            ylabel=rf"$\tau_b$ with the {target_words(available[0])}",
-            ylim=(-1.02, 1.02),
-        )
-        figure.legend(loc="outside lower center", ncols=2, handletextpad=0.4, columnspacing=1.0)
+        counts(axes)
+        axes.set(xlabel="networks", ylabel=rf"$\tau_b$ with the {target_words(available[0])}")
+        style.coefficients(axes)
+        style.legend(figure, *axes.get_legend_handles_labels())
     return figure

@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.columns import at_stop
-from analysis.drawing import style
+from analysis.drawing import coinciding, style
+from analysis.drawing.looks import looks
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.selection import transforms
@@ -16,7 +17,10 @@ from analysis.vocabulary import measure_words
 from study.names import Label
 from study.transforms.rescaling import given_factor
 
-TITLE = "Each measure after rescaling by a factor, over its value before (median over networks)"
+TITLE = (
+    "Each measure after rescaling by a factor, over its value before (median over networks); where lines coincide, "
+    "their dashes take turns and their markers stand side by side"
+)
 
 
 def build(frame: pd.DataFrame) -> Figure:
@@ -26,13 +30,11 @@ def build(frame: pd.DataFrame) -> Figure:
     if not lines:
         raise Lacking(NEEDS_FACTORS)
     with style.paper_style():
-        figure = Figure(figsize=(style.COLUMN, 2.4))
+        figure = Figure(figsize=(style.COLUMN, 2.1))
         axes = figure.subplots()
-        for name, line in lines.items():
-            colour, marker = style.colour(name), style.marker(name)
-            axes.plot(*line, color=colour, marker=marker, markersize=3, label=measure_words(name))
-        axes.set(xscale="log", yscale="log", xlabel="factor", ylabel="after / before")
-        figure.legend(loc="outside lower center", ncols=2, handletextpad=0.4, columnspacing=1.0)
+        handles = coinciding.draw(axes, lines, looks(frame))
+        axes.set(xlabel="factor", ylabel="after / before")
+        style.legend(figure, handles, [measure_words(name) for name in lines])
     return figure
 
 

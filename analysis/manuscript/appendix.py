@@ -134,7 +134,10 @@ def _table(study: str, name: str, folder: Path, title: str) -> Iterator[str]:
 
 def _side_by_side(figures: list[tuple[str, Figure]], study: str, title: str) -> Iterator[str]:
     """Wide figures alone; narrow ones in pairs."""
-    shown = {name: _caption("figure", f"{title}: {part('figure', name).title}.") for name, _ in figures}
+    shown = {
+        name: _caption("figure", f"{title}: {render.caption(figure, part('figure', name).title)}.")
+        for name, figure in figures
+    }
     narrow = [name for name, figure in figures if figure.get_size_inches()[0] <= style.COLUMN]
     for name in shown:
         if name not in narrow:

@@ -10,7 +10,9 @@ import inspect
 import io
 import tokenize
 from pathlib import Path
+from typing import Any
 
+from study.choice import Entry
 from study.config import FIELDS, SEAMS, STACKED, RunConfig, allowed_text
 from study.data.dataset import DATASETS
 from study.grid import load_study
@@ -73,19 +75,22 @@ def _datasets() -> str:
 
 def _models() -> str:
     rows = [
-        (f"`{name}`", _first_line(model.build), "images with channels" if model.min_dimensions > 1 else "any")
-        for name, model in MODELS.items()
+        (f"`{name}`", e.meaning, "images with channels" if e.content.min_dimensions > 1 else "any", _options(e))
+        for name, e in MODELS.entries().items()
     ]
-    return table(("model", "what it is", "inputs"), rows)
+    return table(("model", "what it is", "inputs", "options"), rows)
 
 
 def _seams() -> str:
     rows = []
     for field, registry in SEAMS.items():
-        for name, entry in registry.entries().items():
-            options = [f"`{o}` {known.default} ({_words(known.allowed)})" for o, known in entry.options.items()]
-            rows.append((f"`{field}`", f"`{name}`", entry.meaning, "; ".join(options)))
+        for name, entry in registry.entries().items() if registry is not MODELS else ():
+            rows.append((f"`{field}`", f"`{name}`", entry.meaning, _options(entry)))
     return table(("field", "name", "what it is", "options"), rows)
+
+
+def _options(entry: Entry[Any]) -> str:
+    return "; ".join(f"`{name}` {known.default} ({_words(known.allowed)})" for name, known in entry.options.items())
 
 
 def _words(allowed: str) -> str:

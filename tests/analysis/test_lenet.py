@@ -8,6 +8,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from analysis.columns import at_stop, axes, measures
+from analysis.drawing import style
 from analysis.drawing.groups import groups
 from analysis.drawing.style import CYCLE
 from analysis.exclude import exclude
@@ -193,7 +194,7 @@ def test_both_gaps_at_every_stop_stand_in_one_figure(lenet, kept):
     points = np.concatenate([c.get_offsets() for c in below.collections])
     assert np.array_equal(np.sort(points[:, 1]), np.sort(kept["gap.error"]))
     r = np.corrcoef(kept["measure.kappa_2019.fc3"], kept["gap.error"])[0, 1]
-    assert below.get_title() == f"$r = {r:.2f}$"
+    assert below.get_title() == f"$r$ {style.two(r)}"
     with pytest.raises(Lacking, match="both gaps"):
         beside.build(lenet[lenet["stop"] == "loss_0.01"])
 

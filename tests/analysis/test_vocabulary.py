@@ -1,10 +1,7 @@
-"""Measures have one order and one name everywhere; each family has a colour, each measure of it a marker."""
+"""Measures have one order and one name everywhere."""
 
 from __future__ import annotations
 
-from collections import Counter
-
-from analysis.drawing import style
 from analysis.selection import few
 from analysis.vocabulary import MEASURES, family, measure_words, ordered
 from study.measures import MEASURES as REGISTERED
@@ -36,12 +33,6 @@ def test_known_measures_stand_first_and_unknown_ones_are_shown_as_they_are():
 
 def test_no_measure_is_listed_that_there_is_not():
     assert set(MEASURES) <= set(REGISTERED)
-
-
-def test_a_measure_is_told_by_colour_and_marker():
-    looks = Counter((style.colour(label), style.marker(label)) for label in MEASURES)
-    assert max(looks.values()) == 1
-    assert style.colour("hessian_trace@layerwise_1.fc1") == style.colour("lambda_max") != style.colour("new_measure")
 
 
 def test_a_figure_with_room_for_few_shows_what_is_asked_or_one_of_each_family():

@@ -151,3 +151,15 @@ def environments(
         if total > 0 and total**2 / square >= least - 1e-9:
             used.append(sum(e * w for e, w in each) / total)
     return used, len(pairs), mean([e for each in pairs.values() for e, _ in each])
+
+
+def share_explained(levels: Sequence[object], y: Sequence[float]) -> float:
+    """Adjusted R squared of ranks on levels: residual over total mean square, less than one."""
+    ranks = [1 + sum(b < a for b in y) + (sum(b == a for b in y) - 1) / 2 for a in y]
+    means = {}
+    for level in levels:
+        own = [rank for rank, other in zip(ranks, levels, strict=True) if other == level]
+        means[level] = sum(own) / len(own)
+    within = sum((rank - means[level]) ** 2 for rank, level in zip(ranks, levels, strict=True))
+    total = sum((rank - sum(ranks) / len(ranks)) ** 2 for rank in ranks)
+    return 1 - (within / (len(y) - len(means))) / (total / (len(y) - 1))

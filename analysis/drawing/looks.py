@@ -1,0 +1,86 @@
+"""What each measure of a frame looks like: a colour and a marker that no other has, the same in every figure of it.
+
+The measures that the vocabulary knows have theirs for good: a colour a family, a marker a measure. Any others, a
+ledger's own, are given what is left, in their order: the first seven differ in both, any number in one of the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pandas as pd
+
+from analysis.columns import measures
+from analysis.drawing.style import BLUE, CYCLE, GREEN, MARKERS, ORANGE, PURPLE, RED, SKY
+from analysis.vocabulary import MEASURES, family, ordered
+from study.names import Label
+
+_FAMILIES = {
+    "relative flatness": BLUE,
+    "flatness of 2019": SKY,
+    "Hessian": RED,
+    "perturbation": PURPLE,
+    "norm": GREEN,
+    "output": ORANGE,
+}
+_MARKERS = {
+    "relative_flatness_normalized": "s",
+    "kappa_2019": "^",
+    "rho_max": "v",
+    "rho_sum": "P",
+    "lambda_max": "D",
+    "pac_bayes_flatness": "s",
+    "distance_from_init": "s",
+    "train_loss": "s",
+}
+_FIRST = 3  # of the markers: from here on the first seven are no known measure's
+
+
+class Look(NamedTuple):
+    """A measure's colour and marker."""
+
+    colour: str
+    marker: str
+
+
+@dataclass(frozen=True)
+class Looks:
+    """The looks of a frame's measures; a layer and a transform look like their measure."""
+
+    by_name: Mapping[str, Look]
+
+    def of(self, label: str) -> Look:
+        """The look of a measure of the frame, whatever its layer and transform."""
+        return self.by_name[Label.parse(label).name]
+
+
+def looks(frame: pd.DataFrame) -> Looks:
+    """Looks of all measures that a records frame has columns of, so that every figure of it shows them alike."""
+    return looks_of(measures(frame))
+
+
+def looks_of(labels: Iterable[str]) -> Looks:
+    """Looks of these measures: what the vocabulary says, for others the first that is free (of their family's colour).
+
+    Known ones are taken whether or not they are among the labels: another study's figures show them.
+    """
+    found = {name: Look(_FAMILIES[family(name)], _MARKERS.get(name, "o")) for name in MEASURES}
+    for label in ordered(labels):
+        name = Label.parse(label).name
+        if name not in found:
+            wanted = _FAMILIES.get(family(name))
+            taken = set(found.values())
+            found[name] = next(look for look in _all() if look not in taken and wanted in (None, look.colour))
+    return Looks(found)
+
+
+def _all() -> Iterator[Look]:
+    """Every pair of a colour and a marker, without end: each round has every colour, each time with another marker."""
+    turn = 0
+    while True:
+        for at, colour in enumerate(CYCLE):
+            known = MARKERS[(at + turn + _FIRST) % len(MARKERS)]
+            yield Look(colour, known if turn < len(MARKERS) else f"${turn}$")  # a numeral
+        turn += 1

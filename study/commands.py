@@ -185,7 +185,7 @@ def _is_newer(slices: Path, weights: Path, key: str) -> bool:
     """Whether slices.csv is of this run, and was written after its weights; then it is not worth torch's import."""
     if not slices.exists() or slices.stat().st_mtime_ns < weights.stat().st_mtime_ns:
         return False
-    lines = slices.read_text().splitlines()
+    lines = slices.read_text(encoding="utf-8").splitlines()
     return len(lines) > 1 and lines[1].startswith(f"{key},")
 
 

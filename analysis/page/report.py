@@ -33,16 +33,16 @@ class _Links:
     defined: Collection[str]
 
 
-def write_report(studies: list[tuple[Source, Made]], path: Path, results: Path | None = None) -> Path:
+def write_report(studies: list[tuple[Source, Made]], path: Path, folders: dict[str, Path] | None = None) -> Path:
     """Write the page of one or several studies to `path`; the same studies give the same bytes.
 
-    `results` is the folder of all results, where the tables and figures that the page links to were written (default:
-    the page is of one study and stands in that study's own folder).
+    `folders`: where the tables and figures of each study, which the page links to, were written (default: in the
+    page's own folder).
     """
-    root = path.parent.parent if results is None else results
-    folders = {source.name: _seen_from(path.parent, root / source.name) for source, _ in studies}
+    places = folders or {source.name: path.parent for source, _ in studies}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(studies, folders), encoding="utf-8")
+    links = {name: _seen_from(path.parent, folder) for name, folder in places.items()}
+    path.write_text(page(studies, links), encoding="utf-8")
     return path
 
 

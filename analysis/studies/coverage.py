@@ -15,7 +15,8 @@ from study.config import ConfigError, RunConfig, run_key
 from study.grid import Study, load_study
 from study.names import COLUMN, Label
 from study.state import State, run_state
-from study.storage.paths import RunPaths, runs_folder
+from study.storage.folders import find_folders
+from study.storage.paths import RunPaths
 
 _WHY = {"not_converged": "did not reach it within {limit}", "diverged": "ended in a NaN or an infinity"}
 
@@ -59,7 +60,7 @@ def _unrecorded(source: Source) -> list[str]:
 
 def _begun(study: Study, absent: Iterable[RunConfig]) -> str:
     """How far the other runs are, where there is a folder of runs."""
-    folder = runs_folder()
+    folder = find_folders(study.name).runs
     if not folder.is_dir():
         return ""
     words: dict[State, str] = {"done": "done but not collected", "partial": "begun", "new": "not begun"}

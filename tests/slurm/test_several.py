@@ -103,7 +103,7 @@ def test_a_signal_requeues_the_job_when_all_that_runs_is_saved(jobs: list[ShardJ
     finally:
         signal.signal(signal.SIGUSR2, before)
     assert (marker(job).state, marker(job).cause) == ("stopped", REQUEUED)
-    assert all(RunPaths(tmp_path / "runs", run_key(run)).state.exists() for run in job.runs)
+    assert all(RunPaths(tmp_path / "runs", run_key(run)).epochs.exists() for run in job.runs)
     assert not list((tmp_path / "runs").glob(".leases/holders/*")), "nobody is left"
 
 

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from slurm.__main__ import main
-from slurm.job import ShardJob
+from slurm.job.several import SeveralShards, _device, bundled
+from slurm.job.shard import ShardJob
 from slurm.journal import REQUEUED, Journal, Marker
-from slurm.several import SeveralShards, _device, bundled
 from study.config import run_key
 from study.grid import load_study, shards
 from study.storage.paths import RunPaths

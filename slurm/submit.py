@@ -6,16 +6,17 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from slurm import preview, scheduler, snapshot
+from slurm import scheduler, snapshot
 from slurm.cluster import Cluster, ClusterError, find_cluster, known_clusters
 from slurm.here import detach, me, run_here
+from slurm.job.several import bundled
 from slurm.journal import Submission
 from slurm.launch import INLINE, Place, find_place, remember_place
 from slurm.parallelism import after, divide, in_flight
 from slurm.refusal import explain
 from slurm.request import Options, assign, environment, fetch_data, keep_plan, mirror
-from slurm.several import bundled
-from slurm.status import IN_FLIGHT, ShardStatus, shard_states
+from slurm.view import preview
+from slurm.view.status import IN_FLIGHT, ShardStatus, shard_states
 from slurm.visible import check_visible
 from study import plan
 from study.config import RunConfig, n_images

@@ -24,6 +24,8 @@ from analysis.load import Source
 from analysis.make import build
 from analysis.manuscript import appendix
 from analysis.statistics.explained import explained
+from analysis.studies import coverage
+from analysis.tables import differences, layer_differences
 from analysis.vocabulary import MEASURES, level_words
 from tests.reference.statistics import share_explained
 from tests.support.synthetic import synthetic_records
@@ -221,3 +223,28 @@ def test_captions_of_the_paper_say_what_the_colours_are():
     figure = scatter.build(ledger())
     (block,) = appendix._side_by_side([("scatter", figure)], "toy", "A toy")
     assert "a colour is a level of learning rate" in block
+
+
+def test_nothing_that_is_printed_of_a_ledger_speaks_of_a_stop():
+    frame = ledger(2, 2)
+    frame["train.converged"] = np.arange(len(frame)) < 2
+    assert coverage.missing(Source("mine", "Mine", frame, Path("mine.csv"))) == [
+        "2 of 12 networks are used: 10 did not reach it within the epoch limit."
+    ]
+    frame = frame.drop(columns="train.converged")
+    source = Source("mine", "Mine", frame, Path("mine.csv"))
+    for name in ("headline", "differences", "granulated", "sign_error", "settings", "permutation"):
+        table = build("table", name, source, draws=5)
+        assert isinstance(table, pd.DataFrame) and "ledger" not in render.to_markdown(table) + render.to_text(table)
+        assert name == "headline" or (table["stop"] == "ledger").all(), "the CSV keeps it"
+    assert any("\u22121" in row for row in render.cells(build("table", "settings", source, draws=5))[1])
+
+
+def test_differences_are_titled_with_both_measures(make_records):
+    frame = make_records()
+    table = differences.build(frame, resamples=5)
+    assert table.attrs["title"].startswith("τ_b of relative flatness less that of each other measure")
+    headings = appendix.grouped(table).iloc[:, 0].tolist()
+    assert "loss gap, relative flatness less" in headings and "less" in appendix.grouped(table)
+    layerwise = appendix.grouped(layer_differences.build(frame, resamples=5)).iloc[:, 0].tolist()
+    assert "loss gap, kappa 2019 less Hessian trace" in layerwise

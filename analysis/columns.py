@@ -36,8 +36,9 @@ def values(frame: pd.DataFrame, column: str) -> NDArray[np.float64]:
 
 
 def hyperparameters(frame: pd.DataFrame) -> list[str]:
-    """Return the hp.* columns but the seed, in column order."""
-    return [c for c in frame.columns if c.startswith("hp.") and c != SEED]
+    """Return the hp.* columns but the seed, in column order; not the widths that depth and width stand for."""
+    left_out = {SEED, "hp.hidden"} if {"hp.depth", "hp.width"} <= set(frame.columns) else {SEED}
+    return [c for c in frame.columns if c.startswith("hp.") and c not in left_out]
 
 
 def varying(frame: pd.DataFrame) -> list[str]:
@@ -101,10 +102,10 @@ def configurations(frame: pd.DataFrame) -> NDArray[np.int64]:
 
 
 def stops(frame: pd.DataFrame) -> list[str]:
-    """Return the stops: training losses from high to low, then epochs from early to late, then any others."""
+    """Return the stops: losses from high to low, then errors, then epochs from early to late, then any others."""
 
     def place(stop: Stop) -> tuple[int, float, str]:
-        return {"loss": 0, "epoch": 1}.get(stop.kind, 2), stop.rank, stop.text
+        return {"loss": 0, "error": 1, "epoch": 2}.get(stop.kind, 3), stop.rank, stop.text
 
     every = map(Stop.read, frame["stop"].astype(str).unique())
     return [stop.text for stop in sorted(every, key=place)]

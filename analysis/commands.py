@@ -16,6 +16,7 @@ from analysis.columns import at_stop
 from analysis.drawing import render
 from analysis.load import InputError, Source, load_ledger, load_study
 from analysis.make import Made, build, make, write
+from analysis.page.definitions import definitions
 from analysis.studies.coverage import missing
 from study.storage.paths import published_studies, results_folder, results_root
 
@@ -153,7 +154,9 @@ def _report(sources: list[Source], options: argparse.Namespace) -> None:
     root = results_root(options.results)
     path = (root / sources[0].name if len(sources) == 1 else root) / "report.html"
     note = path.with_name("report.made.json")
-    mark = cache.fingerprint(sources, [line for source in sources for line in missing(source)])
+    more = [line for source in sources for line in missing(source)]
+    more += map(str, definitions([source.records for source in sources]))  # of study/, which has no part in the mark
+    mark = cache.fingerprint(sources, more)
     printed = cache.recall(note, mark)
     if printed is None:
         files, printed = write_all(sources, root, path)
@@ -179,7 +182,7 @@ def write_all(sources: list[Source], root: Path, path: Path) -> tuple[list[Path]
         first = "headline" if "headline" in made.tables else next(iter(made.tables), "headline")
         printed += render.to_text(made.table(first), _width())
         printed += "".join(f"{line}\n" for line in _lacking(made))
-    write_report(pairs, path)
+    write_report(pairs, path, root)
     return files, printed
 
 

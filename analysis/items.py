@@ -1,6 +1,7 @@
 """What can be shown of a study: tables and figures, found by file name. An item is a question: its table, its figure.
 
-A module of tables/ or figures/ has TITLE, `build(frame, ...)` and, where it is not made of the records, FRAME. Further
+A module of tables/ or figures/ has TITLE, `build(frame, ...)` and, where it is not made of the records, FRAME; and USE,
+where it is the headline or a diagnostic rather than what supports the headline. Further
 parameters of `build` are options that a study's file may give it (`measures`), what the study's file says of all
 (`rules`, `published`), and how many times is drawn (`resamples`, `permutations`).
 """
@@ -24,11 +25,12 @@ from analysis.load import InputError
 KINDS = {"figure": figures, "table": tables}  # a picture says it first
 OF_STUDY = ("rules", "published")
 COUNTS = ("resamples", "permutations")
+USES = {"headline": "Headline", "support": "What supports it", "diagnostic": "Diagnostics"}  # in the order of a page
 
 
 @dataclass(frozen=True)
 class Part:
-    """A module of tables/ or figures/: its file name, title and first line, which frame it is of, and its builder."""
+    """A module of tables/ or figures/: its file name, title and first line, its frame, its builder, what it is for."""
 
     kind: str
     name: str
@@ -37,6 +39,7 @@ class Part:
     frame: str
     build: Callable[..., pd.DataFrame | Figure]
     parameters: tuple[str, ...]
+    use: str = "support"
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -54,6 +57,11 @@ class Item:
     def parts(self) -> list[Part]:
         """The figure and the table of this name, those that there are."""
         return [part(kind, self.name) for kind in KINDS if self.name in names(kind)]
+
+    @property
+    def use(self) -> str:
+        """What it is for, one of USES: the first of what its figure and its table are for."""
+        return min((one.use for one in self.parts()), key=list(USES).index)
 
 
 @cache
@@ -75,7 +83,8 @@ def part(kind: str, name: str) -> Part:
     module = import_module(f"{KINDS[kind].__name__}.{name}")
     about = (module.__doc__ or module.TITLE).split("\n\n")[0].replace("\n", " ")
     parameters = tuple(inspect.signature(module.build).parameters)
-    return Part(kind, name, module.TITLE, about, getattr(module, "FRAME", "records"), module.build, parameters)
+    frame, use = getattr(module, "FRAME", "records"), getattr(module, "USE", "support")
+    return Part(kind, name, module.TITLE, about, frame, module.build, parameters, use)
 
 
 def parts(kind: str) -> list[Part]:

@@ -20,7 +20,7 @@ from study.study_file import StudyFileError, read_study_file
 
 EXTRA = ("timings", "curves", "slices")  # files that may stand beside the records
 _TEXT = ("key", "stop", "train.status", "prov.commit", "prov.torch", "prov.device", "prov.mode")
-_NUMBERS = ("measure.", "complexity.", "gap.", "test.", "gen.", "n.", "reparameterized.")
+_NUMBERS = ("measure.", "complexity.", "gap.", "test.", "gen.", "n.", "reparameterized.", "validation.")
 _COUNTED = ("train.loss", "train.error", "train.epoch", "train.step")
 _RENAMED = {"is.converged": "train.converged", "seed": SEED}
 _OPTIONAL = {  # what a file beside the records must have

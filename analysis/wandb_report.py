@@ -29,7 +29,7 @@ from study.display import to_the_end
 from study.names import wandb_name
 from study.storage.atomic import read_json, write_json
 from study.storage.paths import results_folder
-from study.tracking.server import PROJECT, check, project, require_server
+from study.tracking.server import PROJECT, check, entity, project, require_server
 from study.tracking.wandb_run import TrackingError
 
 _CONVERGED = " and SummaryMetric('train__converged') = True"
@@ -186,7 +186,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("study", help="configs/<study>.yaml or the study's name")
-    parser.add_argument("--entity", default=None, help="W&B user or team; needed with --save")
+    parser.add_argument(
+        "--entity", default=entity(), help="W&B user or team; needed with --save (default: $WANDB_ENTITY)"
+    )
     parser.add_argument("--project", default=project(), help="W&B project (default: %(default)s)")
     parser.add_argument("--results", type=Path, help="folder of all results (default: $STUDY_RESULTS or results)")
     parser.add_argument("--committed", action="store_true", help="read analysis/records/, not fresh results")

@@ -43,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sends:
             command.add_argument("--device", choices=("cpu", "cuda"), default="", help="default: the cluster's")
             command.add_argument("--wandb", choices=("online", "offline", "off"), default="offline")
+            command.add_argument("--test-curve", action="store_true", help="test loss and error of every epoch, too")
             command.add_argument("--allow-dirty", action="store_true", help="run code that is not committed")
             command.add_argument("--skip-published", action="store_true", help="count published runs as done")
             command.add_argument("--dry-run", action="store_true", help="print the plan, send nothing")

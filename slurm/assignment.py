@@ -22,3 +22,5 @@ class Assignment:
     save_seconds: float = 3600.0  # how long a signal leaves it to end its epoch and save
     seams: tuple[str, ...] = ()  # those that the study changes, in whatever shard; what wandb shows of each run
     varies: tuple[str, ...] = ()  # hyperparameters in which the study's runs differ; what wandb names each run by
+    live_rate: float = 0.0  # requests a minute with which wandb shows its runs while they train; 0: it does not
+    test_curve: bool = False  # whether each epoch's row has the test loss and error

@@ -35,8 +35,9 @@ class Cluster:
     gpu_type: str = ""  # e.g. a100
     cpus: int = 1  # a job; a shard trains with one thread, more than 2 are wasted
     memory_gb: float = 4.0
+    shards_per_job: int = 1  # side by side, each with a process, a log and a GPU of its own (gpus, cpus: of all)
     minutes: int = 60  # time limit of a job; it is checkpointed and requeued when reached
-    array_parallelism: int = 256  # jobs of one array at once; what is sent again is another array
+    array_parallelism: int = 256  # jobs of the study at once, over all its arrays
     max_array_size: int = 0  # 0: ask `scontrol show config`
     max_requeues: int = 20  # requeues for reaching the time limit; preemptions count too where minutes < 50
     signal_seconds: int = 90  # before the time limit, how long a job has at least to end its epoch and save
@@ -59,7 +60,7 @@ class Cluster:
 EARLY_SECONDS = 60  # sbatch's manual, --signal: it may be sent so much earlier than specified
 START_SECONDS = 30  # ours: to import torch from a busy file server, load the data and end an epoch
 FIELDS = {f.name: f for f in dataclasses.fields(Cluster) if f.name != "name"}
-_POSITIVE = {"cpus", "memory_gb", "minutes", "array_parallelism"}
+_POSITIVE = {"shards_per_job", "cpus", "memory_gb", "minutes", "array_parallelism"}
 _LOCAL = {"kind", "processes", "environment", "runs", "results", "data", "device", "python"}
 _OURS = {"array", "job-name", "comment", "output", "error", "signal", "time", "nodes", "ntasks", "ntasks-per-node",
          "requeue", "open-mode", "chdir"}  # fmt: skip
@@ -162,8 +163,12 @@ def _check_together(cluster: Cluster) -> None:
         early = f"SLURM may signal {EARLY_SECONDS} s early, and a job needs {START_SECONDS} s to start"
         allowed = f"at most {most} of {cluster.minutes} minutes" if most > 0 else "more minutes"
         raise ClusterError(f"signal_seconds: {cluster.signal_seconds}: {early}, allowed: {allowed}")
-    if cluster.gpus > 1:
-        raise ClusterError(f"gpus: {cluster.gpus}: allowed: 0 or 1, a shard trains on one device")
+    n = cluster.shards_per_job
+    if cluster.gpus not in (0, n):
+        one = "0 or 1, a shard trains on one device" if n == 1 else f"0 or {n}, one a shard"
+        raise ClusterError(f"gpus: {cluster.gpus}: allowed: {one} (shards_per_job: {n})")
+    if cluster.kind == "slurm" and cluster.cpus < n > 1:
+        raise ClusterError(f"cpus: {cluster.cpus}: allowed: at least {n}, one a shard (shards_per_job: {n})")
 
 
 def device_of(cluster: Cluster) -> str:

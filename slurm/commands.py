@@ -52,7 +52,7 @@ def cancel(place: Place, chosen: Filter = EVERYTHING) -> int:
     """End the jobs of these shards that are queued or running; what they have saved stays."""
     found = _in_the_way(place, chosen)
     place.journal.cancel([s.shard for s in found])  # first: a submitter on this machine would start the next ones
-    scheduler.cancel([s.job for s in found if s.kind == "slurm" and s.job])
+    scheduler.cancel(list(dict.fromkeys(s.job for s in found if s.kind == "slurm" and s.job)))
     here = os.uname().nodename
     for status in _in_the_way(place, chosen) if any(s.kind == "local" for s in found) else ():
         # Those that wait for a core end with their submitter.
@@ -60,7 +60,8 @@ def cancel(place: Place, chosen: Filter = EVERYTHING) -> int:
             pid = int(status.job.rpartition("/")[2])  # this very process, and alive a moment ago: its lease says so
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
-    print(f"{place.study_name}: {len(found)} jobs cancelled ({place.folders})")
+    n_jobs = len({s.job or s.shard for s in found})
+    print(f"{place.study_name}: {n_jobs} jobs cancelled ({place.folders})")
     return 0
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 
 from study.choice import ConfigError, nested
-from study.config import SEAMS, RunConfig, checked_value, run_key
+from study.config import SEAMS, RunConfig, run_key
 from study.grid import Study, shards
-from study.hyperparameter import matches
+from study.hyperparameter import SIZES, checked, matches, size
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,14 @@ def _rule(where: Sequence[str]) -> dict[str, Any]:
             raise ConfigError("--where", text, "allowed: a value as in the study's yaml") from None
     rule = dict(nested(given, SEAMS))
     for name, value in rule.items():
-        checked_value(name, value)
+        checked(name, value)
     return rule
 
 
 def _values(runs: Sequence[RunConfig], rule: dict[str, Any]) -> str:
     """What the study has of the fields that were asked for."""
-    return "; ".join(f"{name}: {', '.join(dict.fromkeys(str(getattr(run, name)) for run in runs))}" for name in rule)
+    return "; ".join(f"{name}: {', '.join(dict.fromkeys(_value(run, name) for run in runs))}" for name in rule)
+
+
+def _value(run: RunConfig, name: str) -> str:
+    return str(size(run.hidden)[name] if name in SIZES else getattr(run, name))

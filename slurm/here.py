@@ -12,8 +12,7 @@ from dataclasses import replace
 from slurm import snapshot
 from slurm.job import ShardJob
 from slurm.journal import Submission
-from slurm.launch import INLINE, Place, remember_place
-from slurm.preview import n_workers
+from slurm.launch import INLINE, Place, n_workers, remember_place
 from slurm.request import Options, assign, environment, keep_plan, mirror
 from study.grid import Shard
 from study.storage import lease

@@ -39,6 +39,12 @@ class ShardJob(Assignment):
         finally:
             signal.signal(signal.SIGTERM, before)
 
+    @classmethod
+    def save(cls, cause: str) -> None:
+        """Let this process's work, if it has begun, end its epoch, save and stop, in a signal handler."""
+        if cls._now is not None:
+            cls._now.save(cause)
+
     def checkpoint(self) -> Any:
         """Called by submitit in its signal handler: save, then name what is to run after the requeue (this again).
 
@@ -46,9 +52,7 @@ class ShardJob(Assignment):
         """
         from submitit.helpers import DelayedSubmission
 
-        work = ShardJob._now
-        if work is not None:
-            work.save(REQUEUED)
+        self.save(REQUEUED)
         if os.environ.get("SUBMITIT_EXECUTOR") == "slurm" and shutil.which("scontrol") is None:
             return None
         return DelayedSubmission(self)

@@ -32,10 +32,20 @@ class Submission:
     job: str = ""  # the scheduler's id of the array; empty while it is being sent, and for inline and local
     cancelled: tuple[str, ...] = ()  # shards that `cancel` has ended; a local submitter that reads this starts none
     holder: str = ""  # a local submitter's lease in the jobs folder: while it lives, shards that wait for a core start
+    shards_per_job: int = 1
+
+    def index(self, shard: str) -> int:
+        """Which job of the array does a shard."""
+        return self.shards.index(shard) // self.shards_per_job
 
     def task(self, shard: str) -> str:
         """The scheduler's id of a shard's job: an array of one is a plain job."""
-        return self.job if len(self.shards) == 1 else f"{self.job}_{self.shards.index(shard)}"
+        return self.job if len(self.shards) <= self.shards_per_job else f"{self.job}_{self.index(shard)}"
+
+    def beside(self, shard: str) -> tuple[str, ...]:
+        """The shards of the same job, this one too."""
+        first = self.index(shard) * self.shards_per_job
+        return self.shards[first : first + self.shards_per_job]
 
 
 @dataclass
@@ -119,11 +129,11 @@ class Journal:
         return set()
 
     def cancel(self, shards: Collection[str]) -> None:
-        """Note that these shards' jobs are ended by their user. Raises OSError."""
+        """Note that these shards' jobs are ended by their user, with all that they do. Raises OSError."""
         ended: dict[str, list[str]] = {}
         found = self.latest()
         for shard in shards:
-            ended.setdefault(found[shard].id, []).append(shard)
+            ended.setdefault(found[shard].id, []).extend(found[shard].beside(shard))
         for submission in self.submissions():
             if more := ended.get(submission.id):
                 self.write(replace(submission, cancelled=tuple(sorted({*submission.cancelled, *more}))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import shlex
 import sys
 from dataclasses import dataclass
@@ -80,6 +81,15 @@ def find_place(config: Path, cluster: str | None, runs: Path | None, results: Pa
     words = shlex.join([str(config), *(str(w) for pair in given.items() if pair[1] for w in pair)])
     folder = _folder(runs, sent.runs if sent else found.runs, str(runs_folder()))
     return Place(config, found, folder, root, words, name)
+
+
+def n_workers(cluster: Cluster) -> int:
+    """How many shards a cluster runs at a time."""
+    if cluster is INLINE:
+        return 1
+    if cluster.kind == "slurm":
+        return cluster.array_parallelism * cluster.shards_per_job
+    return cluster.processes or len(os.sched_getaffinity(0))
 
 
 def _folder(asked: Path | None, of_cluster: str, default: str) -> Path:

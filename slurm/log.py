@@ -9,12 +9,15 @@ from pathlib import Path
 from slurm.journal import Journal, Marker, Submission
 
 TAIL_BYTES = 65536
+LOG = "STUDY_JOB_LOG"  # of one shard of a job that does several: where its process writes
 # What stands after a cause: srun's word that a task ended, submitit's that there was an error, python's own frames.
 _AFTER = re.compile(r"srun: |submitit (INFO|WARNING|ERROR) |\s|Traceback \(most recent|\*+$|-+$")
 
 
 def job_log() -> str:
     """This process's log in the folder of logs; empty where it has none of its own, as inline."""
+    if LOG in os.environ:
+        return os.environ[LOG]
     if "SUBMITIT_FOLDER" not in os.environ:
         return ""
     from submitit import JobEnvironment

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
 from slurm import scheduler
 from slurm.cluster import Cluster
-from slurm.launch import INLINE, Place
+from slurm.launch import Place, n_workers
 from slurm.request import environment
 from slurm.snapshot import Code
 from slurm.status import ShardStatus
@@ -20,9 +19,12 @@ def show(place: Place, wanted: plan.Plan, to_send: Sequence[Shard], kept: Sequen
     """Print the plan, what is to be sent, and what is left alone for which reason."""
     cluster = place.cluster
     plan.show(wanted, n_workers(cluster))
-    n_arrays = -(-len(to_send) // array_size(cluster)) if to_send and cluster.kind == "slurm" else 0
+    n, each = n_jobs(cluster, to_send), cluster.shards_per_job
+    n_arrays = -(-n // array_size(cluster)) if to_send and cluster.kind == "slurm" else 0
     where = f"{n_arrays} job array(s), " if n_arrays else ""
-    print(f"  cluster   {cluster.name}: {where}{len(to_send)} jobs to send, one a shard")
+    print(
+        f"  cluster   {cluster.name}: {where}{n} jobs to send, {'one a shard' if each == 1 else f'{each} shards each'}"
+    )
     print(f"  folders   {place.folders}")
     if cluster.kind == "slurm" and to_send:
         _show_cost(place, wanted, to_send)
@@ -39,19 +41,18 @@ def show(place: Place, wanted: plan.Plan, to_send: Sequence[Shard], kept: Sequen
 
 
 def _show_cost(place: Place, wanted: plan.Plan, to_send: Sequence[Shard]) -> None:
-    cluster, n = place.cluster, len(to_send)
+    cluster, n = place.cluster, n_jobs(place.cluster, to_send)
     unit = "GPU" if cluster.gpus else "CPU"
     gpus = f"{cluster.gpus} GPU{f' {cluster.gpu_type}' * bool(cluster.gpu_type)}, " if cluster.gpus else ""
     size = f"{gpus}{cluster.cpus} CPU{'s' * (cluster.cpus > 1)}, {cluster.memory_gb:g} GB, {cluster.minutes} minutes"
     print(f"  each job  {f'partition {cluster.partition}, ' * bool(cluster.partition)}{size}, then requeued")
-    if wanted.seconds is not None and wanted.n_to_do:
-        hours = wanted.seconds / 3600 * sum(len(s.runs) for s in to_send) / wanted.n_to_do
-        print(f"  cost      {hours:.2f} {unit}-hours, by {wanted.rate_source}")
+    if (seconds := wanted.seconds_of(to_send)) is not None:
+        print(f"  cost      {seconds / 3600:.2f} {unit}-hours, by {wanted.said}")
     else:
-        most = n * cluster.minutes / 60
+        most = n * (cluster.gpus or 1) * cluster.minutes / 60
         seed = min(config.seed for shard in to_send for config in shard.runs)
-        print(f"  cost      unknown, at most {most:.2f} {unit}-hours until a requeue; finished runs give an estimate:")
-        print(f"            {place.command('submit')} --where seed={seed}, or seconds_per_run in the study's yaml")
+        print(f"  cost      at most {most:.2f} {unit}-hours until a requeue, unknown until {wanted.said}:")
+        print(f"            {place.command('submit')} --where seed={seed}")
 
 
 def show_script(place: Place, to_send: Sequence[Shard]) -> None:
@@ -60,7 +61,7 @@ def show_script(place: Place, to_send: Sequence[Shard]) -> None:
         return
     commit = provenance.commit()
     variables = environment(place, Code(place.results / ".code" / commit, commit))
-    n = min(len(to_send), array_size(place.cluster))
+    n = min(n_jobs(place.cluster, to_send), array_size(place.cluster))
     name = f"{place.study_name}.{place.journal.new_id()}"
     try:
         scheduler.check()
@@ -70,13 +71,9 @@ def show_script(place: Place, to_send: Sequence[Shard]) -> None:
     print(f"\n{scheduler.script(place.cluster, name, n, place.journal.logs(name.rpartition('.')[2]), variables)}")
 
 
-def n_workers(cluster: Cluster) -> int:
-    """How many shards a cluster runs at a time."""
-    if cluster is INLINE:
-        return 1
-    if cluster.kind == "slurm":
-        return cluster.array_parallelism
-    return cluster.processes or len(os.sched_getaffinity(0))
+def n_jobs(cluster: Cluster, to_send: Sequence[Shard]) -> int:
+    """How many jobs do so many shards."""
+    return -(-len(to_send) // cluster.shards_per_job)
 
 
 def array_size(cluster: Cluster) -> int:

@@ -47,6 +47,9 @@ class Progress:
     def __call__(self, event: dict[str, Any]) -> None:
         """Count one event."""
         m, now = self.marker, time.monotonic()
+        if event["kind"] == "note":
+            say(event["text"])
+            return
         if event["kind"] == "epoch":
             if self._first_epoch:
                 self._epochs += event["running"]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from slurm.cluster import device_of
 from slurm.filter import EVERYTHING, Filter
 from slurm.job import ShardJob
-from slurm.launch import Place, digest
+from slurm.launch import Place, digest, n_workers
 from slurm.snapshot import Code
 from study.config import run_key
 from study.grid import Shard, shards
@@ -27,6 +30,7 @@ class Options:
     results: Path | None = None
     device: str = ""
     wandb: str = "offline"
+    test_curve: bool = False
     allow_dirty: bool = False
     skip_published: bool = False
     dry_run: bool = False
@@ -43,7 +47,15 @@ def assign(place: Place, options: Options, shard: Shard) -> ShardJob:
         options.device or device_of(place.cluster), options.wandb if mirrors else "off",
         0.8 * place.cluster.signal_seconds if place.cluster.kind == "slurm" else 3600.0,
         tuple(sorted(changed_seams(place.study.runs))), tuple(differing(place.study.runs)),
+        _live_rate(place) if options.wandb == "online" else 0.0, options.test_curve,
     )  # fmt: skip
+
+
+def _live_rate(place: Place) -> float:
+    """A job's share of the requests that a free account may make."""
+    from study.tracking.mirror import FREE_RATE
+
+    return FREE_RATE / min(n_workers(place.cluster), len(shards(place.study)))
 
 
 def mirror(place: Place, options: Options) -> None:
@@ -60,9 +72,40 @@ def mirror(place: Place, options: Options) -> None:
 
 def environment(place: Place, code: Code) -> dict[str, str]:
     """Variables of every job of a submission: its code, one thread, the data."""
+    return {**code.environment(), "OMP_NUM_THREADS": "1", **_data(place)}
+
+
+def _data(place: Place) -> dict[str, str]:
     data = place.cluster.data or os.environ.get("STUDY_DATA", "")
-    found = {**code.environment(), "OMP_NUM_THREADS": "1"}
-    return {**found, "STUDY_DATA": str(Path(data).expanduser().resolve())} if data else found
+    return {"STUDY_DATA": str(Path(data).expanduser().resolve())} if data else {}
+
+
+def fetch_data(place: Place, to_send: Sequence[Shard]) -> None:
+    """Have the data sets of these shards in the folder that jobs read, before they start.
+
+    Where this machine has no torch, and for what it cannot know, the first job does it while the others wait. Raises
+    ValueError, one line, for data that is not there and cannot be downloaded, or is not whole.
+    """
+    if importlib.util.find_spec("torch") is None:
+        return
+    from study.data.fetch import fetch
+
+    with _variables(_data(place)):
+        fetch(config.dataset.name for shard in to_send for config in shard.runs)
+
+
+@contextmanager
+def _variables(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def keep_plan(place: Place) -> None:

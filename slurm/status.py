@@ -110,13 +110,15 @@ def _first_look(
     job = submission.task(shard) if submission.job else ""
     if queued is None:
         return ShardStatus(shard, "unknown", "slurm", job, f"the queue cannot be asked: {unreachable}", marker)
-    entry = queued.get(f"{_job_name(journal, submission)}/{submission.shards.index(shard)}")
+    entry = queued.get(f"{_job_name(journal, submission)}/{submission.index(shard)}")
     if entry is not None:
         id, state, reason = entry
         started = state in ("RUNNING", "COMPLETING", "SIGNALING", "SUSPENDED")
         if not started:
             held = scheduler.holds(state, reason)
             return ShardStatus(shard, "held" if held else "pending", "slurm", id, reason, marker)
+        if submission.shards_per_job > 1 and marker and marker.job == job and marker.state == "failed":
+            return ShardStatus(shard, "failed", "slurm", job, marker.cause, marker)  # its job goes on with the others
         cause = marker.cause if marker and marker.state == "waiting" else ""
         return ShardStatus(shard, "running", "slurm", id, cause, marker)
     own = marker if marker is not None and marker.job == job else None  # of this job, not of one before

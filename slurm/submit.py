@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from slurm import preview, scheduler, snapshot
-from slurm.cluster import ClusterError, find_cluster, known_clusters
+from slurm.cluster import Cluster, ClusterError, find_cluster, known_clusters
 from slurm.here import detach, me, run_here
 from slurm.journal import Submission
 from slurm.launch import INLINE, Place, find_place, remember_place
+from slurm.parallelism import after, divide, in_flight
 from slurm.refusal import explain
-from slurm.request import Options, assign, environment, keep_plan, mirror
+from slurm.request import Options, assign, environment, fetch_data, keep_plan, mirror
+from slurm.several import bundled
 from slurm.status import IN_FLIGHT, ShardStatus, shard_states
 from slurm.visible import check_visible
 from study import plan
-from study.config import RunConfig
-from study.data.dataset import DATASETS
+from study.config import RunConfig, n_images
 from study.grid import Shard
 from study.storage import lease
 from study.storage.sent import recall
@@ -35,18 +36,19 @@ def submit(options: Options) -> int:
         mirror(place, options)
         return 0
     if options.dry_run:
-        to_send, kept = _choose(place, options, wanted)
+        to_send, kept, _ = _choose(place, options, wanted)
         preview.show(place, wanted, to_send, kept)
         preview.show_script(place, to_send)
         return 0
     # Two submitters at once: the second waits here until the first has sent its jobs, and then finds them.
     with lease.acquire(place.journal.folder, ["submit"], me(), on_wait=_say_waiting):
         wanted = plan.make(study, runs, skip_published=options.skip_published)
-        to_send, kept = _choose(place, options, wanted)
+        to_send, kept, arrays = _choose(place, options, wanted)
         preview.show(place, wanted, to_send, kept)
+        fetch_data(place, to_send)
         if cluster.kind == "slurm":
             refused = options.retry and not _release(kept)
-            return _send(place, options, to_send) or int(refused)
+            return _send(place, options, to_send, arrays) or int(refused)
         if to_send and not options.wait and cluster is not INLINE:
             return detach(place)
     return run_here(place, options, to_send) if to_send else _end_status(kept)
@@ -65,8 +67,8 @@ def _say_waiting(owner: str) -> None:
     print(f"waiting for another submitter of this study ({owner})", file=sys.stderr, flush=True)
 
 
-def _choose(place: Place, options: Options, wanted: plan.Plan) -> tuple[list[Shard], list[ShardStatus]]:
-    """Shards to send now, in the order of `_turn`; and those left alone, each for a reason that is shown."""
+def _choose(place: Place, options: Options, wanted: plan.Plan) -> tuple[list[Shard], list[ShardStatus], dict[str, int]]:
+    """Shards to send now, in the order of `_turn`; those left alone, for a reason that is shown; arrays in flight."""
     states = {s.shard: s for s in shard_states(place.journal, [s.id for s in wanted.to_do], place.runs)}
     to_send, kept = [], []
     chosen = options.chosen.shards(place.study) if options.chosen.asks_for_runs else states.keys()
@@ -75,14 +77,14 @@ def _choose(place: Place, options: Options, wanted: plan.Plan) -> tuple[list[Sha
             continue
         state = states[shard.id]
         mine = place.cluster.kind == "local"
-        in_flight = state.state in IN_FLIGHT and not (mine and state.kind == "local")
+        has_job = state.state in IN_FLIGHT and not (mine and state.kind == "local")
         held = state.state == "held"  # it has a job, which `retry` releases
         left_to_retry = state.state == "failed" and not options.retry and not mine
-        if in_flight or held or left_to_retry:
+        if has_job or held or left_to_retry:
             kept.append(state)
         else:
             to_send.append(shard)
-    return sorted(to_send, key=_turn), kept
+    return sorted(to_send, key=_turn), kept, in_flight(states.values())
 
 
 def _turn(shard: Shard) -> tuple[int, int]:
@@ -92,14 +94,14 @@ def _turn(shard: Shard) -> tuple[int, int]:
     """
 
     def steps(config: RunConfig) -> int:
-        return -(-(config.n_train or DATASETS[config.dataset].n_train) // config.batch_size) * config.max_epochs
+        return -(-n_images(config) // config.batch_size) * config.max_epochs
 
     return min(config.seed for config in shard.runs), -max(map(steps, shard.runs))
 
 
 def _release(kept: Sequence[ShardStatus]) -> bool:
     """Let jobs start that the scheduler holds. False where it refuses, which some sites do but to administrators."""
-    held = [state.job for state in kept if state.state == "held"]
+    held = list(dict.fromkeys(state.job for state in kept if state.state == "held"))
     try:
         scheduler.release(held)
     except scheduler.SchedulerError as error:
@@ -110,31 +112,43 @@ def _release(kept: Sequence[ShardStatus]) -> bool:
     return True
 
 
-def _send(place: Place, options: Options, to_send: Sequence[Shard]) -> int:
-    """One sbatch for each `max_array_size` shards."""
+def _send(place: Place, options: Options, to_send: Sequence[Shard], arrays: Mapping[str, int]) -> int:
+    """One sbatch for each `max_array_size` shards; `arrays` are those that the study has in flight."""
     if not to_send:
         return 0
     scheduler.check()
     code = snapshot.take(place.results, allow_dirty=options.allow_dirty)
     keep_plan(place)
-    size = preview.array_size(place.cluster)
-    for start in range(0, len(to_send), size):
-        piece = to_send[start : start + size]
-        id = place.journal.new_id()
-        record = Submission(id, place.cluster.name, "slurm", code.commit, tuple(s.id for s in piece))
-        before = place.journal.reopen(record.shards)
-        place.journal.write(record)
-        jobs, variables = [assign(place, options, s) for s in piece], environment(place, code)
-        try:
-            sent = scheduler.send(place.cluster, f"{place.study.name}.{id}", jobs, place.journal.logs(id), variables)
-        except scheduler.Refused as error:
-            place.journal.withdraw(id, before)
-            raise scheduler.Refused(explain(str(error), place.cluster, find_cluster(place.cluster_name))) from None
-        place.journal.write(replace(record, job=sent))
-        remember_place(place)
-        print(f"sent      job {sent}: {len(piece)} shards, code {code.commit}, logs {place.journal.logs(id)}")
+    size = preview.array_size(place.cluster) * place.cluster.shards_per_job
+    pieces = [to_send[start : start + size] for start in range(0, len(to_send), size)]
+    clusters, before = (
+        divide(place.cluster, arrays, [preview.n_jobs(place.cluster, piece) for piece in pieces]),
+        list(arrays),
+    )
+    for piece, cluster in zip(pieces, clusters, strict=True):
+        before.append(_send_array(place, options, piece, code, after(cluster, before, len(arrays) + len(pieces))))
     print(f"next      {place.command('watch')}")
     return 0
+
+
+def _send_array(place: Place, options: Options, piece: Sequence[Shard], code: snapshot.Code, cluster: Cluster) -> str:
+    """One sbatch; the array's id. Raises Refused, one line, and then nothing was sent."""
+    id = place.journal.new_id()
+    n = cluster.shards_per_job
+    record = Submission(id, cluster.name, "slurm", code.commit, tuple(s.id for s in piece), shards_per_job=n)
+    before = place.journal.reopen(record.shards)
+    place.journal.write(record)
+    jobs, variables = bundled([assign(place, options, s) for s in piece], n), environment(place, code)
+    try:
+        sent = scheduler.send(cluster, f"{place.study.name}.{id}", jobs, place.journal.logs(id), variables)
+    except scheduler.Refused as error:
+        place.journal.withdraw(id, before)
+        raise scheduler.Refused(explain(str(error), cluster, find_cluster(place.cluster_name))) from None
+    place.journal.write(replace(record, job=sent))
+    remember_place(place)
+    what = f"{len(piece)} shards" + f" in {len(jobs)} jobs" * (n > 1)
+    print(f"sent      job {sent}: {what}, code {code.commit}, logs {place.journal.logs(id)}")
+    return sent
 
 
 def _end_status(kept: Sequence[ShardStatus]) -> int:

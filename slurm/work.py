@@ -17,6 +17,7 @@ from typing import Any
 from slurm.assignment import Assignment
 from slurm.journal import Journal, Marker
 from slurm.log import job_log
+from slurm.mirror import Mirror
 from slurm.progress import Progress, say
 from study.config import run_key
 from study.device import keep_memory
@@ -55,6 +56,7 @@ class Work:
         )  # fmt: skip
         self.progress = Progress(job, self.marker)
         self.lease: lease.Lease | None = None
+        self.mirror = Mirror(job, self.marker, self.journal)
         self._begin = self._marked = time.monotonic()
         self._checked = 0.0
 
@@ -133,6 +135,7 @@ class Work:
             self.error = error
             traceback.print_exc()
         finally:
+            self.mirror.leave()
             self.ended = True
 
     def _hold_and_run(self) -> None:
@@ -146,11 +149,12 @@ class Work:
         ) as held:
             self.lease, self.marker.holder = held, held.id
             self.marker.cause = ""
+            self.mirror.begin()
             self.progress.count()  # who held the runs before may have trained some
             self._mark("running")
             report = run_shard(
                 job.runs, job.measures, runs_root=job.runs_root, device=job.device, guard=held.check,
-                should_stop=self._should_stop, progress=self._progress,
+                should_stop=self._should_stop, progress=self._progress, test_curve=job.test_curve,
             )  # fmt: skip
             for line in report.failed:
                 print(f"measure recorded as missing: {line}", flush=True)
@@ -160,7 +164,7 @@ class Work:
                 self.marker.runs_done = len(job.runs)
                 self._mark("done")
         if not self.interrupted:
-            self._mirror()  # a slow wandb server holds up neither the lease nor the shard's being done
+            self.mirror.finish()  # a slow wandb server holds up neither the lease nor the shard's being done
 
     def _is_older_start(self, owner: str) -> bool:
         """Whether a live holder is an earlier start of this very job, left on a node that the scheduler gave up."""
@@ -185,21 +189,6 @@ class Work:
         self.progress(event)
         if time.monotonic() - self._marked >= MARK_SECONDS:
             self._mark("running")
-
-    def _mirror(self) -> None:
-        if self.job.wandb == "off":
-            return
-        from study.tracking.mirror import mirror
-
-        job = self.job
-        origin = {"job": self.marker.job, "shard": job.shard, "host": self.marker.host}
-        origin |= {"log": str(self.journal.logs(self.marker.log))} if self.marker.log else {}
-        done = mirror(
-            job.runs, job.measures, job.runs_root, job.study, job.wandb, job.results_root, seams=job.seams,
-            varies=job.varies, origin=origin,
-        )  # fmt: skip
-        for problem in done.problems:
-            print(problem, flush=True)
 
     def _mark(self, state: str) -> None:
         """Leave a sign; a disk that is full or read-only must not be what ends a job here."""

@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 Value = str | int | float
+Check = Callable[[Mapping[str, Value], Mapping[str, Any]], None]
 T = TypeVar("T")
 
 
@@ -60,9 +61,9 @@ def number(default: float, *, least: float = -math.inf, below: float = math.inf,
     return Option(float(default), f"allowed: {bounds}", lambda v: least <= v < below, stacked)
 
 
-def integer(default: int, *, least: int = 0) -> Option:
-    """A whole number from `least` on; one for a whole stack."""
-    return Option(default, f"allowed: an integer >= {least}", lambda v: v >= least, stacked=False)
+def integer(default: int, *, least: int = 0, stacked: bool = False) -> Option:
+    """A whole number from `least` on; one for a whole stack unless `stacked`."""
+    return Option(default, f"allowed: an integer >= {least}", lambda v: v >= least, stacked)
 
 
 def word(default: str, *others: str) -> Option:
@@ -71,13 +72,22 @@ def word(default: str, *others: str) -> Option:
     return Option(default, "allowed: " + ", ".join(words), lambda v: v in words, stacked=False)
 
 
+def words(default: str, test: Callable[[str], bool], allowed: str) -> Option:
+    """Text that a test accepts, e.g. a list of epochs; one for a whole stack. `allowed` says what is."""
+    return Option(default, f"allowed: {allowed}", test, stacked=False)
+
+
 @dataclass(frozen=True)
 class Entry(Generic[T]):
-    """What stands behind a name, its options, and what it is in words."""
+    """What stands behind a name, its options, what it is in words, and what of a run it cannot go with.
+
+    `check(options, run)` raises ConfigError; `run` holds the fields of the config, and `shape` of its inputs.
+    """
 
     content: T
     options: Mapping[str, Option]
     meaning: str
+    check: Check | None = None
 
 
 class Registry(Mapping[str, T]):
@@ -100,13 +110,15 @@ class Registry(Mapping[str, T]):
         return len(self._entries)
 
     def add(
-        self, name: str, content: T, options: Mapping[str, Option] | None = None, *, described_by: object = None
-    ) -> None:
-        """Register an entry; a docstring's first line says what it is. Raises ValueError for a name that is taken."""
+        self, name: str, content: T, options: Mapping[str, Option] | None = None, *, described_by: object = None,
+        check: Check | None = None,
+    ) -> None:  # fmt: skip
+        """Register an entry; words, or a docstring's first line, say what it is. Raises ValueError: a name is taken."""
         if name in self._entries:
             raise ValueError(f"{self.field}: {name!r}: is registered twice")
-        meaning = (inspect.getdoc(described_by) or "").partition("\n")[0]
-        self._entries[name] = Entry(content, dict(options or {}), meaning)
+        text = described_by if isinstance(described_by, str) else inspect.getdoc(described_by) or ""
+        meaning = text.partition("\n")[0]
+        self._entries[name] = Entry(content, dict(options or {}), meaning, check)
 
     def entries(self) -> Mapping[str, Entry[T]]:
         """Every entry with its options and its meaning."""
@@ -144,6 +156,12 @@ class Registry(Mapping[str, T]):
         defaults = {name: option.default for name, option in self._entries[choice.name].options.items()}
         return defaults | dict(choice.options)
 
+    def check(self, choice: Choice, run: Mapping[str, Any]) -> None:
+        """Raise ConfigError where a choice cannot go with the rest of a run; see `Entry`."""
+        check = self._entries[choice.name].check
+        if check:
+            check(self.options(choice), run)
+
     def stacked(self, choice: Choice) -> set[str]:
         """The options that may differ between the networks of one stack."""
         options = self._entries[choice.name].options if self.vectors else {}
@@ -152,7 +170,9 @@ class Registry(Mapping[str, T]):
 
 def converted_to(kind: type, value: Any) -> Value | None:
     """A value as str, int or float; None where it is none (PyYAML reads 1e-3 as a string; 2.0 is an integer)."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if isinstance(value, bool):  # YAML's yes and no, where they are words
+        return ("no", "yes")[value] if kind is str else None
+    if not isinstance(value, str | int | float):
         return None
     if kind is str:
         return value if isinstance(value, str) else None

@@ -12,9 +12,12 @@ from typing import Any
 
 from study.choice import Choice, Registry
 from study.choice import ConfigError as ConfigError
-from study.data.dataset import DATASETS
+from study.data.dataset import DATASETS, known
 from study.data.extra import EXTRAS
-from study.loss import LOSSES
+from study.data.labels import LABELS
+from study.data.subset import SUBSETS
+from study.data.target import TARGETS, Groups, groups
+from study.loss import LOSSES, n_outputs
 from study.models.init import INITS
 from study.models.registry import MODELS
 from study.names import STOP_ALLOWED, Stop
@@ -27,6 +30,8 @@ from study.seams.schedule import SCHEDULES
 from study.seams.update import UPDATES
 
 _PLAIN, _CONSTANT, _DENSE, _NONE = Choice("plain"), Choice("constant"), Choice("dense"), Choice("none")
+_SGD, _DIGITS, _MLP = Choice("sgd"), Choice("digits"), Choice("mlp")
+_FIRST, _CLASSES, _GIVEN = Choice("first"), Choice("classes"), Choice("given")
 
 
 @dataclass(frozen=True)
@@ -37,25 +42,28 @@ class RunConfig:
     defaults, and a default never changes.
     """
 
-    dataset: str = "digits"  # what is learned; the test set is always whole
-    n_train: int = 0  # 0: the whole training split; else its first n images
+    dataset: Choice = _DIGITS  # what is learned; the test set is always whole
+    n_train: int = 0  # 0: the whole training split, but what is held out; else n images of it, by `subset`
     label_noise: float = 0.0  # fraction of training labels replaced by another class, drawn from the run's seed
-    model: str = "mlp"  # the network
+    model: Choice = _MLP  # the network, a name or a name with options
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers; only `mlp` reads it
     # initial weights, by torch.nn.init, with biases of 0; `default` is PyTorch's own for weights and biases,
     # `uniform_0.1` is U(-0.1, 0.1), `normal_0.1` has a standard deviation of 0.1
     init: str = "default"
     init_gain: float = 1.0  # factor on the initial weights (not on biases)
-    optimizer: str = "sgd"  # torch.optim.SGD, or Adam with betas 0.9 and 0.999
-    lr: float = 0.1  # learning rate, constant
-    momentum: float = 0.0  # of SGD, without dampening
-    weight_decay: float = 0.0  # times the weights and biases, added to the gradient
+    optimizer: Choice = _SGD  # how a gradient moves weights, as torch.optim has it
+    lr: float = 0.1  # learning rate
+    momentum: float = 0.0  # of the optimizers that have one, without dampening
+    weight_decay: float = 0.0  # times the weights and biases, added to the gradient, or decoupled from it
     batch_size: int = 32  # training images a step; the last step of an epoch takes what is left
-    loss: str = "cross_entropy"  # mean over images; `squared_error` sums (output - onehot)^2 over the outputs
-    stops: tuple[str, ...] = ("loss_0.01",)  # where it is measured: a training loss is first met, or an epoch ends
+    # mean over images; `squared_error` sums (output - onehot)^2 over outputs, `binary_cross_entropy` is of one output
+    loss: str = "cross_entropy"
+    stops: tuple[str, ...] = ("loss_0.01",)  # where it is measured: a training loss or error is met, or an epoch ends
     max_epochs: int = 100  # where training ends if stops are not met
     checks_per_epoch: int = 1  # full training losses taken per epoch once the loss is within a factor 2 of a stop
     seed: int = 0  # of everything random in training; a study gives it in `seeds`
+    lr_factor: float = 1.0  # times `lr`: one axis of a grid where each optimizer has a learning rate of its own
+    n_validation: int = 0  # the last n images of the training split: held out, evaluated, recorded as `validation.*`
     # The seams of training, each a name, or a name with options.
     objective: Choice = _PLAIN  # what training lowers; measures and stops use `loss`
     update: Choice = _PLAIN  # how weights move, around the optimizer
@@ -64,9 +72,20 @@ class RunConfig:
     mask: Choice = _DENSE  # which weights live
     growth: Choice = _NONE  # widths over the epochs; `hidden` is those at the end
     extra: Choice = _NONE  # what stands in the training set beside the data set's images
+    subset: Choice = _FIRST  # which `n_train` images of the training split are trained on, the same for all seeds
+    target: Choice = _CLASSES  # what is told apart: classes, or groups of them
+    labels: Choice = _GIVEN  # what the images are said to be, drawn from the run's seed; not beside `label_noise`
+
+    def __post_init__(self) -> None:
+        for name in SEAMS:
+            if isinstance(value := getattr(self, name), str):  # a choice without options, by its name
+                object.__setattr__(self, name, Choice(value))
 
 
 SEAMS: dict[str, Registry[Any]] = {
+    "dataset": DATASETS,
+    "model": MODELS,
+    "optimizer": OPTIMIZERS,
     "objective": OBJECTIVES,
     "update": UPDATES,
     "schedule": SCHEDULES,
@@ -74,11 +93,30 @@ SEAMS: dict[str, Registry[Any]] = {
     "mask": MASKS,
     "growth": GROWTHS,
     "extra": EXTRAS,
+    "subset": SUBSETS,
+    "target": TARGETS,
+    "labels": LABELS,
 }
 FIELDS = {field.name: field for field in dataclasses.fields(RunConfig)}
+# What every config.json and every row has; a field that came later may be missing in an older one.
+FIRST = (
+    "dataset", "n_train", "label_noise", "model", "hidden", "init", "init_gain", "optimizer", "lr", "momentum",
+    "weight_decay", "batch_size", "loss", "stops", "max_epochs", "checks_per_epoch", "seed",
+)  # fmt: skip
 
 # What may differ between the networks of one stack; the rest, and the names of the seams, is the shape of a shard.
-STACKED = ("lr", "momentum", "weight_decay", "seed", "init", "init_gain", "label_noise", "stops", "max_epochs")
+STACKED = (
+    "lr",
+    "lr_factor",
+    "momentum",
+    "weight_decay",
+    "seed",
+    "init",
+    "init_gain",
+    "label_noise",
+    "stops",
+    "max_epochs",
+)
 
 
 def _one_of(names: Any) -> tuple[Callable[[Any], bool], str]:
@@ -89,21 +127,21 @@ def _number(test: Callable[[Any], bool], text: str) -> tuple[Callable[[Any], boo
     return (lambda v: math.isfinite(v) and test(v)), text
 
 
+STOPS = "loss_<number>, error_<number> or epoch_<n>"
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "dataset": _one_of(DATASETS),
     "n_train": _number(lambda v: v >= 0, "allowed: 0 (all) or a number of training images"),
     "label_noise": _number(lambda v: 0 <= v < 1, "allowed: 0 <= label_noise < 1"),
-    "model": _one_of(MODELS),
     "hidden": (lambda v: len(v) > 0 and all(n > 0 for n in v), "allowed: a list of positive widths"),
     "init": _one_of(INITS),
     "init_gain": _number(lambda v: v > 0, "allowed: a number > 0"),
-    "optimizer": _one_of(OPTIMIZERS),
     "lr": _number(lambda v: v > 0, "allowed: a number > 0"),
+    "lr_factor": _number(lambda v: v > 0, "allowed: a number > 0"),
     "momentum": _number(lambda v: 0 <= v < 1, "allowed: 0 <= momentum < 1"),
     "weight_decay": _number(lambda v: v >= 0, "allowed: a number >= 0"),
     "batch_size": _number(lambda v: v > 0, "allowed: an integer > 0"),
     "loss": _one_of(LOSSES),
-    "stops": (lambda v: 0 < len(v) == len(set(v)), "allowed: at least one stop, each once, loss_<number> or epoch_<n>"),
+    "n_validation": _number(lambda v: v >= 0, "allowed: 0 (none) or a number of images"),
+    "stops": (lambda v: 0 < len(v) == len(set(v)), "allowed: at least one stop, each once: " + STOPS),
     "max_epochs": _number(lambda v: v > 0, "allowed: an integer > 0"),
     "checks_per_epoch": _number(lambda v: v > 0, "allowed: an integer > 0"),
     "seed": _number(lambda v: 0 <= v < 2**31, "allowed: 0 <= seed < 2**31"),
@@ -128,12 +166,23 @@ def _convert(name: str, value: Any) -> Any:
             return float(value)  # PyYAML reads 1e-3 as a string
         except ValueError:
             pass
+    if name == "stops" and isinstance(value, list | tuple):
+        return tuple(map(_stop, value))
     if kind.startswith("tuple") and isinstance(value, list | tuple):
-        inner = int if "int" in kind else str
-        if all(isinstance(v, inner) and not isinstance(v, bool) for v in value):
-            return tuple(value)
+        for v in value:
+            if not isinstance(v, int) or isinstance(v, bool):
+                raise ConfigError(name, v, f"is a {type(v).__name__}, {_RULES[name][1]}")
+        return tuple(value)
     wanted = {"str": "a name", "int": "an integer", "float": "a number"}.get(kind, "a list")
     raise ConfigError(name, value, f"is a {type(value).__name__}, allowed: {wanted}")
+
+
+def _stop(value: Any) -> str:
+    """A stop as it is written in keys, folders and records, however a person wrote it."""
+    try:
+        return Stop.parse(value).canonical
+    except (TypeError, ValueError):
+        raise ConfigError("stops", value, STOP_ALLOWED) from None
 
 
 def _is_whole(value: Any) -> bool:
@@ -160,25 +209,63 @@ def config_from_dict(values: Mapping[str, Any]) -> RunConfig:
     return config
 
 
+def n_images(config: RunConfig) -> int:
+    """How many of the data set's own images the run is trained on."""
+    return config.n_train or known(config.dataset).n_train - config.n_validation
+
+
+def class_groups(config: RunConfig) -> Groups:
+    """What the run's target makes of each class of its data set."""
+    return groups(config.target, known(config.dataset).n_classes)
+
+
+def n_classes(config: RunConfig) -> int:
+    """How many classes the run tells apart."""
+    return max(class_groups(config)) + 1
+
+
+def _check_data(config: RunConfig) -> None:
+    spec, held = known(config.dataset), config.n_validation
+    if config.n_train + held > spec.n_train or held == spec.n_train:
+        text = f"{config.dataset} has {spec.n_train} training images"
+        if not held:
+            raise ConfigError("n_train", config.n_train, text)
+        raise ConfigError(
+            "n_validation", held, f"{text}, allowed: some left, {config.n_train or 1} at least, to train on"
+        )
+    if config.batch_size > n_images(config):
+        raise ConfigError("batch_size", config.batch_size, f"allowed: at most the {n_images(config)} training images")
+    if config.subset != _FIRST and not config.n_train:
+        raise ConfigError("subset", config.subset.name, "allowed with n_train 0 (all images): first")
+    if config.labels != _GIVEN and config.label_noise:
+        raise ConfigError("labels", config.labels.name, "allowed with label_noise: given")
+    n = n_classes(config)
+    if n_outputs(config.loss, n) == 1 and n != 2:
+        raise ConfigError("loss", config.loss, f"is of two classes, allowed with the {n} of this run: target binary")
+
+
 def _check_together(config: RunConfig) -> None:
-    spec = DATASETS[config.dataset]
-    if config.n_train > spec.n_train:
-        raise ConfigError("n_train", config.n_train, f"{config.dataset} has {spec.n_train} training images")
-    n_train = config.n_train or spec.n_train
-    if config.batch_size > n_train:
-        raise ConfigError("batch_size", config.batch_size, f"allowed: at most the {n_train} training images")
-    if config.momentum and not OPTIMIZERS[config.optimizer].reads_momentum:
-        raise ConfigError("momentum", config.momentum, f"allowed with {config.optimizer}: 0 (it does not read it)")
-    own, kept = OPTIMIZERS[config.optimizer], UPDATES[config.update.name].buffers
+    _check_data(config)
+    spec = known(config.dataset)
+    name = config.optimizer.name
+    own, kept = OPTIMIZERS[name], UPDATES[config.update.name].buffers
+    if config.momentum and own.momentum == "none":
+        raise ConfigError("momentum", config.momentum, f"allowed with {name}: 0 (it does not read it)")
+    if not config.momentum and own.momentum == "needed":
+        raise ConfigError("momentum", config.momentum, f"allowed with {name}: 0 < momentum < 1")
     if both := sorted({*own.like, *own.counters} & {*kept.like, *kept.counters}):
-        allowed = f"allowed with {config.optimizer}: buffers of other names than its own"
+        allowed = f"allowed with {name}: buffers of other names than its own"
         raise ConfigError("update", config.update.name, f"keeps {', '.join(both)}, {allowed}")
+    run = {**vars(config), "shape": spec.shape}
+    for field, registry in SEAMS.items():
+        registry.check(getattr(config, field), run)
     if config.growth != _NONE and config.mask != _DENSE:
         raise ConfigError("growth", config.growth.name, f"allowed with mask {config.mask.name}: none")
-    if len(spec.shape) < MODELS[config.model].min_dimensions:
-        raise ConfigError("model", config.model, f"needs images with channels; {config.dataset} has shape {spec.shape}")
+    if len(spec.shape) < MODELS[config.model.name].min_dimensions:
+        text = f"needs images with channels; {config.dataset} has shape {spec.shape}"
+        raise ConfigError("model", config.model.name, text)
     for stop in map(Stop.read, config.stops):
-        if stop.value <= 0:
+        if not stop.is_known:
             raise ConfigError("stops", stop.text, STOP_ALLOWED)
         if stop.kind == "epoch" and stop.value > config.max_epochs:
             raise ConfigError("stops", stop.text, f"allowed: at most max_epochs = {config.max_epochs}")
@@ -198,8 +285,8 @@ def _json(name: str, value: Any) -> Any:
 
 
 def completed(found: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of an older config.json, with the seams, which came later, and their options at their defaults."""
-    values = {**{name: FIELDS[name].default for name in SEAMS}, **found}
+    """The content of an older config.json, with what came later, fields and options, at its defaults."""
+    values = {**{name: field.default for name, field in FIELDS.items() if name not in FIRST}, **found}
     return {name: _json(name, SEAMS[name].choose(v)) if name in SEAMS else v for name, v in values.items()}
 
 

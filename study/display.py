@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import io
+import math
 import os
 import signal
 import sys
@@ -48,16 +49,23 @@ def _spelled(error: UnicodeError) -> tuple[str, int]:
     return _SPELLED.get(error.object[error.start], "?"), error.start + 1
 
 
+class StoppedWaiting(ValueError):
+    """Asked to stop, or out of time, while another process held the runs."""
+
+
 class Display:
     """Called with the events of `run_shard`; shows runs trained, measures taken and the epoch that is running.
 
     The first Ctrl-C (or SIGTERM) asks to stop at the next epoch end, where everything is saved; the second one stops
-    at once, which loses at most the epochs since the last checkpoint.
+    at once, which loses at most the epochs since the last checkpoint. `minutes` after its making it asks to stop too:
+    earlier by the longest time between two questions, so that it is not the limit which comes in the midst of an epoch.
     """
 
-    def __init__(self, n_runs: int) -> None:
+    def __init__(self, n_runs: int, minutes: float | None = None) -> None:
         self.n_runs, self.trained, self.measured = n_runs, 0, 0
-        self._stop = False
+        self._stop = self.out_of_time = False
+        self._end = math.inf if minutes is None else time.monotonic() + 60 * minutes
+        self._asked, self._longest = 0.0, 0.0
         self._waits_for = ""
         self._shown = 0.0
         self._bar: Any = None
@@ -90,13 +98,18 @@ class Display:
         print("stopping at the next epoch end (again: at once)", file=sys.stderr)
 
     def stop_requested(self) -> bool:
-        """Whether a signal asked to stop."""
-        return self._stop
+        """Whether a signal asked to stop, or the time is over."""
+        now = time.monotonic()
+        if self._asked:
+            self._longest = max(self._longest, now - self._asked)
+        self._asked = now
+        self.out_of_time = self.out_of_time or now + self._longest > self._end
+        return self._stop or self.out_of_time
 
     def waiting(self, owner: str) -> None:
         """Say once that another process holds these runs; a signal ends the wait."""
-        if self._stop:
-            raise ValueError(f"runs: held by {owner}: stopped while waiting for it")
+        if self.stop_requested():
+            raise StoppedWaiting(f"runs: held by {owner}: stopped while waiting for it")
         if owner != self._waits_for:
             self._waits_for = owner
             print(f"waiting: these runs are held by {owner}", file=sys.stderr)
@@ -106,6 +119,9 @@ class Display:
         text = "measuring"
         if event["kind"] == "epoch":
             text = f"epoch {event['epoch']}, {event['running']} of {event['of']} networks"
+        elif event["kind"] == "note":
+            print(event["text"], file=sys.stderr, flush=True)
+            return
         elif event["kind"] == "trained":
             self.trained += event["n"]
         else:

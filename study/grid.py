@@ -16,11 +16,10 @@ from study.config import (
     SEAMS,
     ConfigError,
     RunConfig,
-    checked_value,
     config_from_dict,
     run_key,
 )
-from study.hyperparameter import matches, shard_shape
+from study.hyperparameter import SIZES, checked, matches, shard_shape
 from study.measures import MEASURES
 from study.names import Label
 from study.study_file import StudyFileError, read_study_file
@@ -102,8 +101,8 @@ def _reparameterized(section: Any, measures: tuple[str, ...]) -> Iterable[str]:
 def _axis(section: str, name: Any, values: Any) -> list[Any]:
     if "." in str(name):
         split(name, SEAMS)
-    elif name not in FIELDS or name == "seed":
-        allowed = "use `seeds`" if name == "seed" else "unknown field, allowed: " + ", ".join(FIELDS)
+    elif name not in (*FIELDS, *SIZES) or name == "seed":
+        allowed = "use `seeds`" if name == "seed" else "unknown field, allowed: " + ", ".join((*FIELDS, *SIZES))
         raise ConfigError(f"{section}.{name}", values, allowed)
     if not isinstance(values, list) or not values:
         raise ConfigError(f"{section}.{name}", values, "allowed: a list of at least one value")
@@ -129,7 +128,7 @@ def _runs(content: dict[str, Any]) -> Iterable[RunConfig]:
         for values in itertools.product(*grid.values()):
             for row in rows:
                 given = {**fixed, **dict(zip(grid, values, strict=True)), **row, "seed": seed}
-                config = config_from_dict(nested(given, SEAMS))
+                config = config_from_dict(_sized(nested(given, SEAMS)))
                 hit = [matches(config, rule) for rule in excluded]
                 hits = [n + h for n, h in zip(hits, hit, strict=True)]
                 if any(hit):
@@ -147,12 +146,30 @@ def _runs(content: dict[str, Any]) -> Iterable[RunConfig]:
         raise ConfigError("grid", 0, "empty grid: everything is excluded, allowed: at least one run")
 
 
+def _sized(given: dict[str, Any]) -> dict[str, Any]:
+    """With depth and width written into `hidden`. Raises ConfigError where one is missing, or the model has its own."""
+    sizes = {name: checked(name, given[name]) for name in SIZES if name in given}
+    if not sizes:
+        return given
+    name, value = next(iter(sizes.items()))
+    chosen = SEAMS["model"].choose(given.get("model", FIELDS["model"].default))
+    if own := set(sizes) & set(SEAMS["model"].options(chosen)):
+        paths = ", ".join(f"model.{chosen.name}.{part}" for part in sorted(own))
+        raise ConfigError(name, value, f"is of `hidden`, which model {chosen.name} does not read, allowed: {paths}")
+    if "hidden" in given:
+        raise ConfigError("hidden", given["hidden"], f"is given by {name} too, allowed: once")
+    if len(sizes) < len(SIZES):
+        raise ConfigError(name, value, f"allowed: with {' and '.join(SIZES)} both given")
+    rest = {field: v for field, v in given.items() if field not in SIZES}
+    return {**rest, "hidden": (sizes["width"],) * sizes["depth"]}
+
+
 def _exclusion(rule: Any) -> dict[str, Any]:
     if not isinstance(rule, dict) or not rule:
         raise ConfigError("exclude", rule, "allowed: a list of mappings field: value")
     rule = nested(rule, SEAMS)
     for name, value in rule.items():
-        checked_value(name, value)
+        checked(name, value)
     return dict(rule)
 
 
@@ -160,8 +177,20 @@ def _seeds(value: Any) -> list[Any]:
     if isinstance(value, int) and value > 0:
         return list(range(value))
     if isinstance(value, list) and value:
-        return value
+        return _listed(value)
     raise ConfigError("seeds", value, "allowed: how many, at least 1 (3 is 0, 1, 2), or a list of seeds")
+
+
+def _listed(values: list[Any]) -> list[Any]:
+    seeds: list[Any] = []
+    for value in values:
+        try:
+            seeds.append(checked("seed", value))
+        except ConfigError:
+            raise ConfigError("seeds", value, "allowed in the list: integers, 0 <= seed < 2**31") from None
+        if seeds.count(seeds[-1]) > 1:
+            raise ConfigError("seeds", value, "is given twice, allowed: each seed once")
+    return seeds
 
 
 def shards(study: Study) -> list[Shard]:

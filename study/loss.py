@@ -43,6 +43,25 @@ def squared_error(logits: Tensor, labels: Tensor) -> Tensor:
     return (logits - functional.one_hot(labels, logits.shape[-1]).to(logits.dtype)).square().sum(-1)
 
 
+@loss("binary_cross_entropy")
+def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """-log sigmoid(logit) of class 1, -log sigmoid(-logit) of class 0, of the one output (*s, 1)."""
+    from torch.nn import functional
+
+    outputs = logits.squeeze(-1)
+    return functional.binary_cross_entropy_with_logits(outputs, labels.to(outputs.dtype), reduction="none")
+
+
+def n_outputs(loss: str, n_classes: int) -> int:
+    """How many outputs a network has: one a class, but one in all for `binary_cross_entropy`."""
+    return 1 if loss == "binary_cross_entropy" else n_classes
+
+
+def predicted(logits: Tensor) -> Tensor:
+    """The class of the largest of several outputs (*s, C), or by the sign of one (*s, 1): (*s) int64."""
+    return logits.argmax(-1) if logits.shape[-1] > 1 else (logits.squeeze(-1) > 0).long()
+
+
 def sample_losses(logits: Tensor, labels: Tensor, loss: str) -> Tensor:
     """Loss of each sample, shape = labels.shape, for logits of shape (*labels.shape, C). Raises ValueError: no loss."""
     if loss not in LOSSES:
@@ -65,14 +84,17 @@ def mean_loss_and_error(
         for start in range(0, len(x), chunk):
             logits, y = forward(x[start : start + chunk]), labels[..., start : start + chunk]
             losses = losses + sample_losses(logits, y, loss).sum(-1, dtype=torch.float64)
-            correct = (logits.argmax(-1) == y) & logits.isfinite().all(-1)
+            correct = (predicted(logits) == y) & logits.isfinite().all(-1)
             errors = errors + (~correct).sum(-1, dtype=torch.float64)
     return losses / len(x), errors / len(x)
 
 
 def evaluate(model: torch.nn.Module, data: Any, train_labels: Tensor, loss: str) -> dict[str, dict[str, float | int]]:
-    """Losses and errors of one network on the data it was trained on (with its own labels) and on the test set."""
+    """Losses and errors of one network on the data it was trained on (with its own labels), on the test set, and on
+    what is held out for validation if anything is."""
     parts = {"train": (data.train_x, train_labels), "test": (data.test_x, data.test_y)}
+    if data.validation_x is not None:
+        parts["validation"] = (data.validation_x, data.validation_y)
     result: dict[str, dict[str, float | int]] = {}
     for name, (x, y) in parts.items():
         mean, error = mean_loss_and_error(model, x, y, loss)

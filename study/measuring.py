@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from study.storage.atomic import read_json, read_tensors, write_bytes, write_jso
 from study.storage.paths import RunPaths, StopPaths
 
 if TYPE_CHECKING:
+    from study.data.dataset import Tensors
     from study.measures import MeasureContext
 
 
@@ -25,7 +27,7 @@ class Measuring:
     """
 
     measures: Sequence[str]
-    data: Any
+    data: Tensors
     device: str
     guard: Callable[[], None] = lambda: None
     n_taken: int = 0
@@ -49,6 +51,11 @@ class Measuring:
                     progress({"kind": "measured", "n": n, "key": paths.key, "stop": stop})
         return True
 
+    @functools.cached_property
+    def _floats(self) -> Tensors:
+        """The data with bytes decoded once for all runs of the shard."""
+        return self.data.decoded()
+
     def _stop(self, config: RunConfig, paths: RunPaths, stop: str) -> int:
         files = paths.stop(stop)
         missing = [label for label in self.measures if not files.measure(label).exists()]
@@ -67,14 +74,16 @@ class Measuring:
 
         model = build_model(config).to(self.device).eval()
         model.load_state_dict(read_tensors(files.weights, self.device))
-        initial, labels = read_tensors(paths.init, self.device), training_labels(config, self.data.train_y)
-        return MeasureContext(model, initial, self.data.train_x, labels, config.loss, paths.key)
+        initial, labels = read_tensors(paths.init, self.device), training_labels(config, self._floats.train_y)
+        return MeasureContext(model, initial, self._floats.train_x, labels, config.loss, paths.key)
 
     def _evaluate(self, config: RunConfig, context: MeasureContext, files: StopPaths) -> None:
         from study.loss import evaluate
+        from study.training.start import with_own_labels
 
         begin = time.perf_counter()
-        result: dict[str, Any] = evaluate(context.model, self.data, context.labels, config.loss)
+        data = with_own_labels(config, self._floats)
+        result: dict[str, Any] = evaluate(context.model, data, context.labels, config.loss)
         self.guard()
         write_json(files.evaluation, {**result, "seconds": time.perf_counter() - begin})
 

@@ -1,21 +1,24 @@
 """The grammar of labels and stops, and how a column is called in wandb. Nobody else cuts a label; no torch here.
 
 label    measure[(option=value,...)][@transform][.layer]     sharpness_max(rho=0.05)@layerwise_1.fc3
-stop     loss_<number> | epoch_<integer>                     loss_0.01, epoch_20
+stop     loss_<number> | error_<number> | epoch_<integer>    loss_0.01, error_0, epoch_20
 column   measure.<label>                                     measure.relative_flatness.fc3
 """
 
 from __future__ import annotations
 
 import functools
+import math
 import re
 from dataclasses import dataclass, replace
 
 COLUMN = "measure."
 STANDARD_ERROR = "se"  # `measure.<label>.se` stands where a layer's name would; no layer may be called so
-STOP_ALLOWED = "allowed: loss_<number > 0> or epoch_<integer > 0>, e.g. loss_0.01, epoch_20"
+STOP_ALLOWED = (
+    "allowed: loss_<number > 0>, error_<0 <= number < 1> or epoch_<integer > 0>, e.g. loss_0.01, error_0, epoch_20"
+)
 _LABEL = re.compile(r"(?P<measure>[^@.()]*)(?:\((?P<options>[^()]*)\))?(?:@(?P<transform>[^@.]*))?(?:\.(?P<layer>.*))?")
-_STOP = re.compile(r"(loss)_(\d+(?:\.\d+)?(?:e-?\d+)?)|(epoch)_(\d+)")
+_STOP = re.compile(r"(loss|error)_(\d+(?:\.\d+)?(?:e-?\d+)?)|(epoch)_(\d+)")
 # In a wandb name: characters that the web app cannot sort or filter by, and what stands for them there.
 _ESCAPES = {"@": "_AT_", "-": "_MINUS_", "(": "_OF_", ")": "_END_", "=": "_IS_", ",": "_AND_", ".": "__"}
 
@@ -71,7 +74,8 @@ def label_of(column: str) -> Label | None:
 class Stop:
     """Where a network is measured: when its training loss is first seen below a value, or at the end of an epoch.
 
-    `kind` is "loss" or "epoch"; "" for what is neither, such as the one stop of a ledger, whose value is 0.
+    An error is one of the first epoch's end at which the training error is at most its value. `kind` is "loss", "error"
+    or "epoch"; "" for what is none of them, such as the one stop of a ledger, whose value is 0.
     """
 
     text: str
@@ -86,22 +90,36 @@ class Stop:
 
     @classmethod
     def parse(cls, text: str) -> Stop:
-        """A stop of a study. Raises ValueError for anything but loss_<number > 0> and epoch_<integer > 0>."""
+        """A stop of a study. Raises ValueError for anything but `STOP_ALLOWED`."""
         stop = cls.read(text)
-        if stop.value <= 0:
+        if not stop.is_known:
             raise ValueError(f"stops: {text!r}: {STOP_ALLOWED}")
         return stop
 
     @property
+    def canonical(self) -> str:
+        """The one way to write it: loss_0.10 and loss_1e-1 are loss_0.1, and epoch_03 is epoch_3."""
+        if self.kind == "epoch":
+            return f"epoch_{int(self.value)}"
+        value = repr(self.value).removesuffix(".0").replace("e+", "e")
+        return f"{self.kind}_{value}" if self.kind else self.text
+
+    @property
+    def is_known(self) -> bool:
+        """Whether training can meet it."""
+        return 0 <= self.value < 1 if self.kind == "error" else 0 < self.value < math.inf
+
+    @property
     def rank(self) -> float:
-        """Grows along a training: losses from high to low, epochs from early to late."""
-        return -self.value if self.kind == "loss" else self.value
+        """Grows along a training: losses and errors from high to low, epochs from early to late."""
+        return -self.value if self.kind in ("loss", "error") else self.value
 
     @property
     def words(self) -> str:
         """For people: "training loss 0.1", "end of epoch 60"; the text itself of any other stop."""
         value = self.text.partition("_")[2]
-        return {"loss": f"training loss {value}", "epoch": f"end of epoch {value}"}.get(self.kind, self.text)
+        words = {"loss": f"training loss {value}", "error": f"training error {value}", "epoch": f"end of epoch {value}"}
+        return words.get(self.kind, self.text)
 
 
 def wandb_name(column: str) -> str:

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import importlib.util
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from study.choice import Choice
-from study.config import RunConfig, run_key
-from study.data.dataset import DATASETS
+from study.config import RunConfig, n_images, run_key
+from study.estimate import costs_of, few
 from study.grid import Shard, Study, shards
+from study.hyperparameter import shape_of
 from study.names import Label
-from study.state import missing, run_state
-from study.storage.atomic import read_json
+from study.state import State, missing, run_state
 from study.storage.paths import RunPaths
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Shards with something to do, reduced to those runs; counts of runs by state; seconds of one core, or None.
+    """Shards with something to do, reduced to those runs; counts of runs by state; what each run costs.
 
-    `unmeasured`: what is to be measured of runs that are trained already, `counts["trained"]` of the partial ones.
+    `counts["trained"]` of the partial ones are trained already, and `unmeasured` is what is to be measured of those.
+    `costs`: seconds of one core by run key, None where nothing tells; `said` by what, or how it becomes known.
     """
 
     study: Study
@@ -30,13 +31,23 @@ class Plan:
     counts: Counter[str]
     unmeasured: tuple[str, ...]
     to_do: tuple[Shard, ...]
-    seconds: float | None
-    rate_source: str
+    costs: Mapping[str, float | None]
+    said: str
 
     @property
     def n_to_do(self) -> int:
         """Runs that are not done."""
         return sum(len(shard.runs) for shard in self.to_do)
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds of one core for all that is to do; None where the cost of a run is not known."""
+        return self.seconds_of(self.to_do)
+
+    def seconds_of(self, some: Iterable[Shard]) -> float | None:
+        """The same for some of the shards."""
+        costs = [self.costs[run_key(config)] for shard in some for config in shard.runs]
+        return None if None in costs else sum(cost for cost in costs if cost is not None)
 
 
 def make(study: Study, runs_root: str | Path, *, skip_published: bool = False) -> Plan:
@@ -51,9 +62,9 @@ def make(study: Study, runs_root: str | Path, *, skip_published: bool = False) -
 
         published = published_keys(study)
     counts: Counter[str] = Counter()
-    unmeasured: set[str] = set()
+    lacking: dict[str, list[tuple[str, ...]] | None] = {}  # by key; None: it is to be trained
+    ended: dict[State, list[RunPaths]] = {"done": [], "partial": []}
     to_do: list[Shard] = []
-    measured: list[float] = []
     for shard in (pieces := shards(study)):
         left = []
         for config in shard.runs:
@@ -61,31 +72,29 @@ def make(study: Study, runs_root: str | Path, *, skip_published: bool = False) -
             state = run_state(paths, config, study.measures)
             skipped = state != "done" and paths.key in published
             counts["published" if skipped else state] += 1
-            if state == "done" and len(measured) < 200:
-                measured.append(_seconds(paths))
+            trained = state != "new" and paths.outcome.exists()
+            if trained:
+                ended[state].append(paths)
             if state != "done" and not skipped:
                 left.append(config)
-                if paths.outcome.exists():
-                    counts["trained"] += 1
-                    unmeasured |= missing(paths, config, study.measures)
+                counts["trained"] += trained
+                lacking[paths.key] = missing(paths, config, study.measures) if trained else None
         if left:
             to_do.append(Shard(shard.id, tuple(left)))
-    _check_networks(config for shard in to_do for config in shard.runs)
-    n_left = counts["new"] + counts["partial"]
-    rate, source = study.seconds_per_run, "the config's seconds_per_run"
-    if measured:
-        rate, source = sum(measured) / len(measured), f"{len(measured)} finished runs here"
+    _check_networks(c for shard in to_do for c in shard.runs if lacking[run_key(c)] is None)
+    unmeasured = {label for stops in lacking.values() for labels in stops or () for label in labels}
     labels = tuple(label for label in study.measures if label in unmeasured)
-    return Plan(study, len(pieces), counts, labels, tuple(to_do), None if rate is None else n_left * rate, source)
+    costs, said = costs_of(study, lacking, ended["done"], ended["partial"])
+    return Plan(study, len(pieces), counts, labels, tuple(to_do), costs, said)
 
 
 def _check_networks(configs: Iterable[RunConfig]) -> None:
     """Refuse a network that cannot be trained: each size of each model once, on random inputs; no data is loaded."""
     seen = {}
     for c in configs:
-        n_train = (c.n_train or DATASETS[c.dataset].n_train) if c.extra == Choice("none") else None  # of images
+        n_train = n_images(c) if c.extra == Choice("none") else None  # of images
         alone = n_train is not None and n_train % c.batch_size == 1
-        seen[(c.model, c.dataset, c.hidden, c.loss, c.batch_size == 1 or alone)] = c, n_train
+        seen[(shape_of(c, "model"), c.dataset, c.target, c.hidden, c.loss, c.batch_size == 1 or alone)] = c, n_train
     if not seen or importlib.util.find_spec("torch") is None:
         return
     from study.training.trainable import check_trainable
@@ -94,10 +103,10 @@ def _check_networks(configs: Iterable[RunConfig]) -> None:
         check_trainable(config, n_train)
 
 
-def _seconds(paths: RunPaths) -> float:
-    """Seconds that a finished run took: training, and all that was measured."""
-    files = [paths.outcome, *sorted(paths.folder.glob("stops/*/*.json"))]
-    return sum(float(read_json(file).get("seconds", 0.0)) for file in files)
+def n_left(plan: Plan, runs_root: str | Path) -> int:
+    """How many runs of the plan are not done by now."""
+    runs = [(RunPaths(Path(runs_root), run_key(config)), config) for shard in plan.to_do for config in shard.runs]
+    return sum(run_state(paths, config, plan.study.measures) != "done" for paths, config in runs)
 
 
 def estimate(plan: Plan, n_workers: int = 1) -> str:
@@ -105,9 +114,11 @@ def estimate(plan: Plan, n_workers: int = 1) -> str:
     if not plan.n_to_do:
         return "nothing to do"
     if plan.seconds is None:
-        return "unknown until the first run is finished (or seconds_per_run is set)"
-    minutes = plan.seconds / 60 / min(n_workers, len(plan.to_do))
-    return f"{minutes:.1f} minutes on {n_workers} core(s), by {plan.rate_source}"
+        return f"unknown until {plan.said}"
+    seconds = plan.seconds / min(n_workers, len(plan.to_do))
+    long, short = (3600, "hours"), (60, "minutes") if seconds >= 30 else (1, "seconds")
+    size, unit = long if seconds >= 7200 else short
+    return f"{seconds / size:.1f} {unit} on {_plural(n_workers, 'core')}, by {plan.said}"
 
 
 def show(plan: Plan, n_workers: int = 1) -> None:
@@ -115,15 +126,9 @@ def show(plan: Plan, n_workers: int = 1) -> None:
     study, counts = plan.study, plan.counts
     print(f"{study.name}: {study.title}")
     published = f", {counts['published']} published" if counts["published"] else ""
-    print(f"  runs      {len(study.runs)} in {plan.n_shards} shard{'s' * (plan.n_shards != 1)}")
+    print(f"  runs      {len(study.runs)} in {_plural(plan.n_shards, 'shard')}")
     print(f"  done      {counts['done']}{published}")
-    to_do = f"{plan.n_to_do} in {len(plan.to_do)} shard{'s' * (len(plan.to_do) != 1)}"
-    trained = f", {counts['trained']} trained" if counts["trained"] else ""
-    print(f"  to do     {to_do} ({counts['partial'] - counts['trained']} started{trained})")
-    if plan.unmeasured:
-        n = len(plan.unmeasured)
-        few = ", ".join(plan.unmeasured[:3]) + f" and {n - 3} more" * (n > 3)
-        print(f"  to take   {n} measure{'s' * (n != 1)} of trained networks: {few}")
+    print(f"  to do     {plan.n_to_do} in {_plural(len(plan.to_do), 'shard')}{_work(plan)}")
     print(f"  estimate  {estimate(plan, n_workers)}")
     labels = [Label.parse(label) for label in study.measures]
     transforms = list(dict.fromkeys(label.transform for label in labels if label.transform))
@@ -131,3 +136,19 @@ def show(plan: Plan, n_workers: int = 1) -> None:
     if transforms:
         print(f"  and of reparameterized networks  {', '.join(transforms)}")
     print(end="", flush=True)
+
+
+def _work(plan: Plan) -> str:
+    """What is to do with the runs that are not done: to be trained, or measured alone."""
+    n, n_trained = plan.n_to_do, plan.counts["trained"]
+    started = f"({plan.counts['partial'] - n_trained} started)"
+    if not n_trained:
+        return f" {started}"
+    to_train = f"{n - n_trained} to train {started}, " if n > n_trained else ""
+    labels = plan.unmeasured
+    take = f"{_plural(len(labels), 'measure')} to take: {few(labels)}" if labels else "to evaluate"
+    return f": {to_train}{n_trained} trained; {take}"
+
+
+def _plural(n: int, word: str) -> str:
+    return f"{n} {word}{'s' * (n != 1)}"

@@ -16,6 +16,8 @@ from study.storage.atomic import read_json
 from study.storage.paths import RunPaths, StopPaths, curves_file, records_file, timings_file
 from study.storage.rows import Row, write_rows
 
+TRAINING = "training"  # in place of a status, of a run that has none yet
+
 
 def collect(study: Study, runs_root: str | Path, results_root: str | Path | None = None) -> tuple[Path, int]:
     """Write results/<study>/{records,timings,curves}.csv from the runs that are done; the path and how many are not.
@@ -62,6 +64,16 @@ def run_rows(
     return [_row(config, paths, stop, outcome, labels, seams) for stop in config.stops]
 
 
+def started_rows(config: RunConfig, seams: Collection[str] = ()) -> list[Row]:
+    """The rows of a run that still trains, one a stop: its hyperparameters, and that it does."""
+    cells = {f"hp.{name}": _text(value) for name, value in _shown(config, seams).items()}
+    return [{"key": run_key(config), "stop": stop, **cells, "train.status": TRAINING} for stop in config.stops]
+
+
+def _shown(config: RunConfig, seams: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in hyperparameters(config, seams).items() if name != "stops"}
+
+
 def _text(value: Any) -> str:
     """A cell: floats with repr, so that they read back to the same bits; None (not finite, missing) as empty."""
     if value is None:
@@ -85,15 +97,19 @@ def _row(
     at = reached or outcome["end"]
     evaluation = {} if diverged else read_json(files.evaluation)
     train, test = evaluation.get("train", {}), evaluation.get("test", {})
+    parts = {"train": train, "test": test}
+    if config.n_validation:
+        parts["validation"] = evaluation.get("validation", {})
     cells: dict[str, Any] = {"key": paths.key, "stop": stop}
-    cells |= {f"hp.{name}": value for name, value in hyperparameters(config, seams).items() if name != "stops"}
+    cells |= {f"hp.{name}": value for name, value in _shown(config, seams).items()}
     cells |= {"train.status": outcome["status"], "train.converged": reached is not None and not diverged}
     cells |= {"train.epoch": at["epoch"], "train.step": at["step"]}
-    for part, values in (("train", train), ("test", test)):
+    for part, values in parts.items():
         cells |= {f"{part}.loss": values.get("loss"), f"{part}.error": values.get("error")}
     for name in ("loss", "error"):
         cells[f"gap.{name}"] = test[name] - train[name] if evaluation else None
-    cells |= {"n.train": train.get("n"), "n.test": test.get("n"), "n.parameters": outcome["n_parameters"]}
+    cells |= {f"n.{part}": values.get("n") for part, values in parts.items()}
+    cells |= {"n.parameters": outcome["n_parameters"]}
     commits, differences = set(), {}
     for label in measures:
         stored = {"value": None} if diverged else read_json(files.measure(label))

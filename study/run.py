@@ -35,17 +35,21 @@ def run_shard(
     guard: Callable[[], None] = lambda: None,
     should_stop: Callable[[], bool] = lambda: False,
     progress: Callable[[dict[str, Any]], None] = lambda event: None,
+    test_curve: bool = False,
 ) -> ShardReport:
     """Train, evaluate and measure what of these runs is not done yet.
 
-    `guard` is called before each write and raises where this process may no longer write (its lease is lost);
-    `should_stop` is asked at epoch ends and between measures; `progress` is told {"kind": "epoch" | "trained" |
-    "measured", ...}. One thread is used on a CPU, so that bits do not depend on the number of cores: run shards side by
-    side instead. Raises ValueError for a network that cannot be trained, before anything is written, and where a run's
-    folder holds another config; RuntimeError without the device.
+    `guard` is called before each write, on another thread too, and raises where this process may no longer write (its
+    lease is lost); `should_stop` is asked at epoch ends and between measures; `progress` is told {"kind": "epoch" |
+    "trained" | "measured" | "note", ...}; with `test_curve` the test set is evaluated at each epoch's end, for the
+    curve alone. One thread computes on a CPU, so that bits do not depend on the number of cores: run shards side by
+    side instead. Nothing is being written any more when it returns or raises. Raises
+    ValueError for a network that cannot be trained, before anything is written, and where a run's folder holds another
+    config; RuntimeError without the device.
     """
     with reproducible(device):
         from study.training.population import Population
+        from study.training.saved import forget
         from study.training.stack import execution_mode
         from study.training.start import training_data
         from study.training.trainable import check_trainable
@@ -53,16 +57,22 @@ def run_shard(
         report = ShardReport()
         pending = [(c, RunPaths(Path(runs_root), run_key(c))) for c in runs]
         untrained = [(c, p) for c, p in pending if not p.outcome.exists()]
-        data = training_data(runs[0])
+        data = training_data(runs[0], as_bytes=device != "cpu")
         if untrained:
             check_trainable(runs[0], len(data.train_y))
         for c, paths in pending:
             claim(c, paths, guard)
+        forget(paths for _, paths in pending if paths.outcome.exists())  # what a kill after the end left
         data = data.to(device)
+
+        def tell(line: str) -> None:
+            progress({"kind": "note", "text": line})
+
         measuring = Measuring(measures, data, device, guard, failed=report.failed)
         mode = execution_mode(runs[0], device)
         for chunk in filter(None, [untrained] if mode == "stacked" else [[one] for one in untrained]):
-            population = Population([c for c, _ in chunk], [p for _, p in chunk], data, device, mode, guard)
+            configs, paths_of = [c for c, _ in chunk], [p for _, p in chunk]
+            population = Population(configs, paths_of, data, device, mode, guard, tell, test_curve)
             n_chunk = len(chunk)
 
             def on_epoch(running: Sequence[Any], n_chunk: int = n_chunk) -> None:

@@ -27,10 +27,11 @@ def run_state(paths: RunPaths, config: RunConfig, measures: Sequence[str]) -> St
     return "done"
 
 
-def missing(paths: RunPaths, config: RunConfig, measures: Sequence[str]) -> set[str]:
-    """The measures that a trained run still lacks, at one stop at least."""
+def missing(paths: RunPaths, config: RunConfig, measures: Sequence[str]) -> list[tuple[str, ...]]:
+    """The measures that a trained run still lacks: an entry a stop that lacks one, in the order of `measures`."""
     stops = [paths.stop(stop) for stop in config.stops]
-    return {label for label in measures if not all(stop.measure(label).exists() for stop in stops)}
+    lacking = [tuple(label for label in measures if not stop.measure(label).exists()) for stop in stops]
+    return [labels for labels in lacking if labels]
 
 
 def claim(config: RunConfig, paths: RunPaths, guard: Callable[[], None]) -> None:

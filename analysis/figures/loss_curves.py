@@ -14,6 +14,7 @@ from analysis.figures import Lacking
 
 TITLE = "Training loss of every network; the colour is its loss at the last epoch"
 FRAME = "curves"
+USE = "diagnostic"
 
 
 def build(frame: pd.DataFrame) -> Figure:

@@ -14,6 +14,7 @@ from analysis.figures import Lacking
 
 TITLE = "Loss along one random direction, before and after reparameterization: raw, and normalized per layer"
 FRAME = "slices"
+USE = "diagnostic"
 _COLUMNS = {"key", "transform", "normalization", "alpha", "loss"}
 
 

@@ -18,6 +18,7 @@ from analysis.vocabulary import measure_words, target_words
 TITLE = (
     "Rank stability: τ_b against the number of networks (median and central 80% of 40 random sets of configurations)"
 )
+USE = "diagnostic"
 _MEASURES = 6  # lines that one panel can carry
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import html
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from markupsafe import Markup
 
 from analysis.columns import main_stop, stops
-from analysis.drawing import render
-from analysis.items import Part
+from analysis.items import USES, Part
 from analysis.load import Source
 from analysis.make import Made
+from analysis.page.definitions import definitions, transforms_defined
+from analysis.page.element import figure_html, table_html
 from analysis.page.explorer import explorer_data
 from analysis.studies.reader import read_shown
 from study.names import Stop
@@ -23,15 +25,29 @@ from study.names import Stop
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def write_report(studies: list[tuple[Source, Made]], path: Path) -> Path:
-    """Write the page of one or several studies to `path`; the same studies give the same bytes."""
+@dataclass(frozen=True)
+class _Links:
+    """What parts of a page lead to: what stands before a study's files, and the measures defined on it."""
+
+    folder: str
+    defined: Collection[str]
+
+
+def write_report(studies: list[tuple[Source, Made]], path: Path, results: Path | None = None) -> Path:
+    """Write the page of one or several studies to `path`; the same studies give the same bytes.
+
+    `results` is the folder of all results, where the tables and figures that the page links to were written (default:
+    the page is of one study and stands in that study's own folder).
+    """
+    root = path.parent.parent if results is None else results
+    folders = {source.name: _seen_from(path.parent, root / source.name) for source, _ in studies}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(studies), encoding="utf-8")
+    path.write_text(page(studies, folders), encoding="utf-8")
     return path
 
 
-def page(studies: list[tuple[Source, Made]]) -> str:
-    """The page's HTML for studies in the order given."""
+def page(studies: list[tuple[Source, Made]], folders: dict[str, str]) -> str:
+    """The page's HTML for studies in the order given; `folders`, by name: what stands before their files."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=select_autoescape(("html", "j2")),
@@ -39,35 +55,28 @@ def page(studies: list[tuple[Source, Made]]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    content = [_study(source, made) for source, made in studies]
+    frames = [source.records for source, _ in studies]
+    defined = definitions(frames)
+    labels = [entry["label"] for entry in defined]
     return environment.get_template("report.html.j2").render(
         title=" and ".join(source.title for source, _ in studies),
-        studies=content,
+        studies=[_study(source, made, _Links(folders[source.name], labels)) for source, made in studies],
+        definitions=defined,
+        transforms=transforms_defined(frames),
         css=_file("report.css"),
         javascript=_file("statistics.js") + _file("report.js"),
         data=explorer_data([source for source, _ in studies]),
     )
 
 
+def _seen_from(here: Path, folder: Path) -> str:
+    """What stands in a link before a file of `folder`; nothing where that is `here`."""
+    relative = Path(os.path.relpath(folder, here)).as_posix()
+    return "" if relative == "." else f"{relative}/"
+
+
 def _file(name: str) -> Markup:
     return Markup((_TEMPLATES / name).read_text(encoding="utf-8"))
-
-
-def table_html(table: pd.DataFrame) -> Markup:
-    """A table as HTML, escaped, with its note; numeric cells marked for alignment."""
-    head, body = render.cells(table)
-    rows = ["<tr>" + "".join(f"<th scope='col'>{html.escape(h)}</th>" for h in head) + "</tr>"]
-    rows += ["<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in body]
-    below = render.footnote(table)
-    note = f"<p class='note'>{html.escape(below)}</p>" if below else ""
-    inner = f"<thead>{rows[0]}</thead><tbody>{''.join(rows[1:])}</tbody>"
-    return Markup(f"<div class='scroll' tabindex='0'><table>{inner}</table></div>{note}")
-
-
-def figure_html(picture: bytes, title: str) -> Markup:
-    """A PNG as HTML, the picture inside."""
-    data = "data:image/png;base64," + base64.b64encode(picture).decode("ascii")
-    return Markup("<figure><img src='{}' alt='{}'></figure>").format(data, title)
 
 
 def provenance(source: Source) -> pd.DataFrame:
@@ -82,31 +91,47 @@ def provenance(source: Source) -> pd.DataFrame:
     return table
 
 
-def _study(source: Source, made: Made) -> dict[str, Any]:
+def _study(source: Source, made: Made, links: _Links) -> dict[str, Any]:
     shown = read_shown(source.name)
-    found = [(item.name, [s for part in item.parts() if (s := _section(part, made))]) for item in shown.items]
     n = source.records["key"].nunique()
+    chapters: dict[str, list[dict[str, Any]]] = {use: [] for use in USES}
+    for item in shown.items:
+        sections = [s for part in item.parts() if (s := _section(part, made, links))]
+        use = "headline" if item == shown.items[0] else item.use  # what a study's file names first is what it is about
+        if sections:
+            chapters[use].append({"words": item.name.replace("_", " "), "sections": sections})
     return {
         "name": source.name,
         "title": source.title,
         "question": shown.question,
         "counted": f"{n} network{'s' * (n != 1)}, {_stops(source.records)}.",
         "missing": made.missing,
-        "content": [{"words": name.replace("_", " "), "sections": sections} for name, sections in found if sections],
+        "chapters": [{"use": u, "words": USES[u], "items": found} for u, found in chapters.items() if found],
         "provenance": table_html(provenance(source)),
-        "lacking": made.needs(),
+        "lacking": _lacking(made),
     }
 
 
-def _section(part: Part, made: Made) -> dict[str, Any] | None:
-    """A table or figure that was made; None of what was not: a page has no empty sections."""
+def _section(part: Part, made: Made, links: _Links) -> dict[str, Any] | None:
+    """A table or figure that was made, and its file; None of what was not: a page has no empty sections."""
     head = {"id": f"{part.kind}-{part.name}", "title": part.title, "kind": part.kind}
     if part.kind == "figure" and part.name in made.figures:
-        return head | {"content": figure_html(made.png(part.name), part.title)}
+        file = f"{links.folder}figures/{part.name}.pdf"
+        return head | {"content": figure_html(made.png(part.name), part.title), "file": file, "format": "PDF"}
     if part.kind == "table" and part.name in made.tables:
-        table = made.tables[part.name]
-        return head | {"title": table.attrs["title"], "content": table_html(table)}
+        table, file = made.tables[part.name], f"{links.folder}tables/{part.name}.csv"
+        content = table_html(table, links.defined)
+        return head | {"title": table.attrs["title"], "content": content, "file": file, "format": "CSV"}
     return None
+
+
+def _lacking(made: Made) -> list[str]:
+    """A line an item, where its figure and its table lack the same: what is not shown, and why."""
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for part, reason in made.lacking.items():
+        kind, _, name = part.partition(" ")
+        kinds.setdefault((name, reason), []).append(kind)
+    return [f"{' and '.join(those)} {name}: needs {reason}" for (name, reason), those in kinds.items()]
 
 
 def _stops(frame: pd.DataFrame) -> str:

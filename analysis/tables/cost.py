@@ -9,6 +9,7 @@ from analysis.vocabulary import ordered
 
 TITLE = "Cost of training and of each measure"
 FRAME = "timings"
+USE = "diagnostic"
 
 
 def build(frame: pd.DataFrame) -> pd.DataFrame:

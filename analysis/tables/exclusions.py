@@ -9,6 +9,7 @@ from analysis.exclude import exclude
 from analysis.stopwise import lacking
 
 TITLE = "Runs used and left out"
+USE = "diagnostic"
 
 
 def build(frame: pd.DataFrame) -> pd.DataFrame:

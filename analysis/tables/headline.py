@@ -15,6 +15,7 @@ from analysis.vocabulary import at_words, target_words
 from study.names import Label
 
 TITLE = "Rank correlation of each measure with the gap, at the main stop"
+USE = "headline"
 _SHOWN = ("measure", "n", "configurations", *WITH_INTERVAL, "note")
 
 

@@ -11,6 +11,7 @@ from analysis.statistics.settings import LIMIT
 from analysis.stopwise import stopwise
 
 TITLE = "Intervals for this grid and for new levels of its axes"
+USE = "diagnostic"
 METHOD = (
     "Behind τ_b and Pearson's r the 95% interval for this grid, from {resamples} resamples of the networks of each "
     "configuration (percentiles): about other seeds of the same settings, and of few seeds narrow. New levels: the "

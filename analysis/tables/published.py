@@ -14,6 +14,7 @@ from analysis.statistics.resample import WORDS
 from analysis.stopwise import lacking
 
 TITLE = "Published beside ours"
+USE = "headline"
 METHOD = (
     f"Ours with {WORDS}. Agrees: the published number lies in our interval, which holds no zero and is at most "
     f"{WIDEST} wide; if it is not so, uninformative; outside, ours is lower, or higher. A phrase agrees where the "

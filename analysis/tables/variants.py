@@ -13,6 +13,7 @@ from analysis.statistics.resample import WORDS
 from analysis.stopwise import stopwise
 
 TITLE = "The same correlations under other exclusion rules"
+USE = "diagnostic"
 METHOD = (
     "default: the rules of every other table; all: nothing left out; any other variant is of the study's file and used "
     f"nowhere else. ρ given training loss is Spearman's partial coefficient. In brackets {WORDS}."

@@ -8,5 +8,15 @@ import sys
 
 from study.choice import import_entries
 
-GROUND = ("dataset", "extra", "labels", "vision")  # what data sets are made of
+GROUND = (
+    "dataset",
+    "extra",
+    "fetch",
+    "files",
+    "labels",
+    "pixels",
+    "subset",
+    "target",
+    "vision",
+)  # what data sets are made of
 import_entries(sys.modules[__name__], skip=GROUND)

@@ -21,3 +21,10 @@ def digits(n_train: int) -> Tensors:
     x = torch.from_numpy(images[order] / 16.0).float()
     y = torch.from_numpy(labels[order]).long()
     return Tensors(x[:300][:n_train], y[:300][:n_train], x[300:], y[300:])
+
+
+@dataset("digits_images", n_train=300, n_test=1497, n_classes=10, shape=(1, 8, 8))
+def digits_images(n_train: int) -> Tensors:
+    """The same digits as images of one channel, for networks that need some."""
+    flat = digits(n_train)
+    return Tensors(flat.train_x.view(-1, 1, 8, 8), flat.train_y, flat.test_x.view(-1, 1, 8, 8), flat.test_y)

@@ -1,8 +1,10 @@
 """The seam `extra`: what stands in the training set beside the data set's own images.
 
-An entry is `(data, more, options) -> Tensors`: the data with a larger training set, the same for all runs of a shard.
+An entry is `(data, more, options) -> Tensors`: the data with more behind the images of its training set, the same for
+all runs of a shard.
 `more(k)` gives inputs (k, *shape) and labels (k,) of the k training images that follow the run's `n_train`; `options`
-are numbers and words, none a vector. All that trains, stops, evaluates and measures sees the whole set.
+are numbers and words, none a vector. All that trains, stops, evaluates and measures sees the whole set, but the
+stops `error_<number>`, which ask for the error on the data set's own images.
 """
 
 from __future__ import annotations

@@ -1,16 +1,59 @@
-"""Label noise: a fraction of the training labels moved to another class."""
+"""The seam `labels`: what the images are said to be; and the older field `label_noise`.
+
+An entry is `(clean, options, generator) -> labels`, both (n,): those of one run, drawn from its own seed. The labels of
+test and validation images are clean but where an entry has an option `test` and it is "yes".
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from study.choice import Option, Registry, Value, word
 from study.seeds import generator_for
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
+
+Labels = Callable[["Tensor", Mapping[str, Value], "torch.Generator"], "Tensor"]
+LABELS: Registry[Labels] = Registry("labels")
 
 
-def noisy_labels(clean: torch.Tensor, fraction: float, n_classes: int, seed: int) -> torch.Tensor:
+def labels(name: str, **options: Option) -> Callable[[Labels], Labels]:
+    """Register an entry under its name, with its options."""
+
+    def register(function: Labels) -> Labels:
+        LABELS.add(name, function, options, described_by=function)
+        return function
+
+    return register
+
+
+@labels("given")
+def given(clean: Tensor, options: Mapping[str, Value], generator: torch.Generator) -> Tensor:
+    """The data set's own."""
+    return clean
+
+
+_FRACTION = Option(0.0, "allowed: 0 <= number <= 1", lambda v: 0 <= v <= 1, stacked=True)
+
+
+@labels("uniform", fraction=_FRACTION, test=word("no", "yes"))
+def uniform(clean: Tensor, options: Mapping[str, Value], generator: torch.Generator) -> Tensor:
+    """A `fraction` of the labels drawn anew, uniformly over the classes present; of held-out images too if `test`."""
+    import torch
+
+    n_drawn = round(float(options["fraction"]) * len(clean))
+    which = torch.randperm(len(clean), generator=generator)[:n_drawn].to(clean.device)
+    present = clean.unique()
+    drawn = torch.randint(len(present), (len(clean),), generator=generator)[:n_drawn].to(clean.device)
+    result = clean.clone()
+    result[which] = present[drawn]
+    return result
+
+
+def noisy_labels(clean: Tensor, fraction: float, n_classes: int, seed: int) -> Tensor:
     """Labels (n,) of which a `fraction` is moved to another class, drawn from the run's seed."""
     import torch
 

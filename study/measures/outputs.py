@@ -10,13 +10,18 @@ from study.measures.registry import measure
 def inverse_margin(ctx: MeasureContext) -> float:
     """Inverse squared margin, the margin being the 10th percentile over the training set of f[y] - max_{c != y} f[c].
 
-    1 / gamma^2. Source: Jiang et al. 2020 (1912.02178), numbering not checked; read in the public code of Dziugaite et
-    al. 2020 (`INVERSE_MARGIN`), there also where gamma is negative. Parameters: none. Data: training set, outputs
-    before the softmax. Fails (recorded as missing) where gamma is not positive. Deterministic. Cost: one forward pass,
-    shared.
+    1 / gamma^2; the margin of one output f is f for class 1 and -f for class 0. Source: Jiang et al. 2020 (1912.02178),
+    numbering not checked; read in the public code of Dziugaite et al. 2020 (`INVERSE_MARGIN`), there also where gamma
+    is negative. Parameters: none. Data: training set, outputs before the softmax. Fails (recorded as missing) where
+    gamma is not positive. Deterministic. Cost: one forward pass, shared.
     """
-    own = ctx.logits.gather(1, ctx.labels[:, None])
-    others = ctx.logits.scatter(1, ctx.labels[:, None], float("-inf")).amax(1, keepdim=True)
+    import torch
+
+    logits = ctx.logits
+    if logits.shape[1] == 1:  # a sigmoid of f is a softmax of (0, f)
+        logits = torch.cat([torch.zeros_like(logits), logits], 1)
+    own = logits.gather(1, ctx.labels[:, None])
+    others = logits.scatter(1, ctx.labels[:, None], float("-inf")).amax(1, keepdim=True)
     gamma = (own - others).flatten().quantile(0.1).item()
     if gamma <= 0:
         raise ValueError(f"{gamma:.3g}: the 10th percentile of the margins must be positive")

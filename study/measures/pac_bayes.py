@@ -30,6 +30,8 @@ def pac_bayes_flatness(ctx: MeasureContext) -> Sampled:
     import torch
     from torch.func import functional_call
 
+    from study.loss import predicted
+
     model, x, labels = ctx.model, ctx.x[:SAMPLES], ctx.labels[:SAMPLES]
     start = {name: p.detach() for name, p in model.named_parameters()}
     generator = ctx.generator("pac_bayes_flatness")
@@ -38,7 +40,7 @@ def pac_bayes_flatness(ctx: MeasureContext) -> Sampled:
     def error(weights: dict[str, Tensor]) -> float:
         with torch.no_grad():
             logits = functional_call(model, weights, (x,))
-        return float((logits.argmax(1) != labels).double().mean())
+        return float((predicted(logits) != labels).double().mean())
 
     clean = error(start)
 

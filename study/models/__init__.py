@@ -8,5 +8,5 @@ import sys
 
 from study.choice import import_entries
 
-GROUND = ("init", "pooling", "registry")  # what architectures are made of
+GROUND = ("attention", "init", "norm", "pooling", "registry", "residual")  # what architectures are made of
 import_entries(sys.modules[__name__], skip=GROUND)

@@ -6,19 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from study.choice import Registry
+from study.choice import Choice, Option, Registry
 from study.models.init import initialize
 from study.seeds import seed_for
 
 if TYPE_CHECKING:
     from torch import nn
 
-Constructor = Callable[[tuple[int, ...], int, tuple[int, ...]], "nn.Module"]
+Constructor = Callable[..., "nn.Module"]
 
 
 @dataclass(frozen=True)
 class Model:
-    """A constructor (shape of one input, classes, hidden) -> module, and the fewest input dimensions that it takes."""
+    """A constructor (shape of one input, classes, hidden, **options) -> module; the fewest dimensions of an input."""
 
     build: Constructor
     min_dimensions: int = 1
@@ -27,27 +27,28 @@ class Model:
 MODELS: Registry[Model] = Registry("model")
 
 
-def model(name: str, *, min_dimensions: int = 1) -> Callable[[Constructor], Constructor]:
+def model(name: str, *, min_dimensions: int = 1, **options: Option) -> Callable[[Constructor], Constructor]:
     """Register an architecture by its constructor, which imports torch itself: names are checked without it.
 
     Norm layers and dropout (nn.BatchNorm*d, nn.Dropout*) are trained as alone; see study/training/stack.py.
     """
 
     def register(build: Constructor) -> Constructor:
-        MODELS.add(name, Model(build, min_dimensions))
+        MODELS.add(name, Model(build, min_dimensions), options, described_by=build)
         return build
 
     return register
 
 
 def build(
-    name: str, shape: tuple[int, ...], n_classes: int, hidden: tuple[int, ...], *, init: str, gain: float, seed: int
-) -> nn.Module:
+    chosen: Choice, shape: tuple[int, ...], n_classes: int, hidden: tuple[int, ...],
+    *, init: str, gain: float, seed: int,
+) -> nn.Module:  # fmt: skip
     """A network with its initial weights, drawn on the CPU from a run's own seed; the global RNG is kept."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(seed, "init"))
-        network = MODELS[name].build(shape, n_classes, hidden)
+        network = MODELS[chosen.name].build(shape, n_classes, hidden, **MODELS.options(chosen))
         initialize(network, init, gain)
     return network

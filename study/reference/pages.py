@@ -8,24 +8,23 @@ from __future__ import annotations
 import ast
 import inspect
 import io
-import re
 import tokenize
 from pathlib import Path
+from typing import Any
 
+from study.choice import Entry
 from study.config import FIELDS, SEAMS, STACKED, RunConfig, allowed_text
 from study.data.dataset import DATASETS
 from study.grid import load_study
 from study.measures import MEASURES
-from study.measures.registry import Measure
 from study.models.registry import MODELS
+from study.reference.definition import definition
 from study.reference.markdown import Blocks, escaped, fill, table
 from study.storage.paths import CONFIGS
 from study.study_file import SECTIONS, read_study_file
 from study.transforms.rescaling import ALLOWED
 
 FILES = (CONFIGS / "README.md", Path(__file__).parents[1] / "measures/README.md")
-# What a measure's docstring says after its first line and its formula.
-_PARTS = ("Source:", "Parameters:", "Data:", "Deterministic.", "Sampled:", "Cost:")
 
 
 def write() -> list[Path]:
@@ -76,19 +75,22 @@ def _datasets() -> str:
 
 def _models() -> str:
     rows = [
-        (f"`{name}`", _first_line(model.build), "images with channels" if model.min_dimensions > 1 else "any")
-        for name, model in MODELS.items()
+        (f"`{name}`", e.meaning, "images with channels" if e.content.min_dimensions > 1 else "any", _options(e))
+        for name, e in MODELS.entries().items()
     ]
-    return table(("model", "what it is", "inputs"), rows)
+    return table(("model", "what it is", "inputs", "options"), rows)
 
 
 def _seams() -> str:
     rows = []
     for field, registry in SEAMS.items():
-        for name, entry in registry.entries().items():
-            options = [f"`{o}` {known.default} ({_words(known.allowed)})" for o, known in entry.options.items()]
-            rows.append((f"`{field}`", f"`{name}`", entry.meaning, "; ".join(options)))
+        for name, entry in registry.entries().items() if registry is not MODELS else ():
+            rows.append((f"`{field}`", f"`{name}`", entry.meaning, _options(entry)))
     return table(("field", "name", "what it is", "options"), rows)
+
+
+def _options(entry: Entry[Any]) -> str:
+    return "; ".join(f"`{name}` {known.default} ({_words(known.allowed)})" for name, known in entry.options.items())
 
 
 def _words(allowed: str) -> str:
@@ -118,7 +120,7 @@ def _measures() -> str:
     rows = []
     for m in MEASURES.values():
         value_for = "each layer, and their sum" if m.layerwise else "the network"
-        rows.append((f"[`{m.label}`](#{m.label})", _first_line(m.function), value_for))
+        rows.append((f"[`{m.label}`](#{m.label})", definition(m)["Meaning"], value_for))
     return table(("measure", "what it is", "a value for"), rows)
 
 
@@ -126,19 +128,10 @@ def _catalogue() -> str:
     pieces = []
     for m in MEASURES.values():
         home = m.function.__module__.rpartition(".")[2]
-        bullets = "".join(f"- {name}: {escaped(text)}\n" for name, text in _parts(m).items())
+        said = definition(m)
+        bullets = "".join(f"- {name}: {escaped(text)}\n" for name, text in said.items() if name != "Meaning")
         pieces.append(f"### {m.label}\n\n{bullets}- Code: [{home}.py]({home}.py)\n")
     return "\n".join(pieces)
-
-
-def _parts(measure: Measure) -> dict[str, str]:
-    """A measure's docstring by what it says: formula, source, parameters, data, draws, cost."""
-    text = " ".join((inspect.getdoc(measure.function) or "").split("\n", 1)[1].split())
-    pieces = re.split("(" + "|".join(re.escape(part) for part in _PARTS) + ")", text)
-    said = dict(zip(pieces[1::2], (piece.strip() for piece in pieces[2::2]), strict=True))
-    said["Draws:"] = said.pop("Sampled:", "none")
-    order = ("Source:", "Parameters:", "Data:", "Draws:", "Cost:")
-    return {"Formula": pieces[0].strip()} | {part.rstrip(":"): said[part] for part in order}
 
 
 def _first_line(thing: object) -> str:

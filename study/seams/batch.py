@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from study.choice import Option, Registry
+from study.choice import Check, ConfigError, Option, Registry, Value, integer, number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,11 +37,11 @@ Seen = Callable[[Batch], "tuple[Tensor, Tensor]"]
 BATCHES: Registry[Seen] = Registry("batch")
 
 
-def batch(name: str, **options: Option) -> Callable[[Seen], Seen]:
-    """Register an entry under its name, with its options."""
+def batch(name: str, *, check: Check | None = None, **options: Option) -> Callable[[Seen], Seen]:
+    """Register an entry under its name, with its options and what it cannot go with."""
 
     def register(function: Seen) -> Seen:
-        BATCHES.add(name, function, options, described_by=function)
+        BATCHES.add(name, function, options, described_by=function, check=check)
         return function
 
     return register
@@ -51,3 +51,55 @@ def batch(name: str, **options: Option) -> Callable[[Seen], Seen]:
 def plain(batch: Batch) -> tuple[Tensor, Tensor]:
     """The images as they are."""
     return batch.x, batch.labels
+
+
+def _images_hold(options: Mapping[str, Value], run: Mapping[str, Any]) -> None:
+    shape = run["shape"]
+    if len(shape) != 3:
+        raise ConfigError("batch", "augment", f"needs images (channels, height, width); {run['dataset']} has {shape}")
+    for name in ("crop", "cutout"):
+        if int(options[name]) >= min(shape[1:]):
+            text = f"allowed: less than the side of the image, {min(shape[1:])}"
+            raise ConfigError(f"batch.augment.{name}", options[name], text)
+
+
+@batch("augment", check=_images_hold, crop=integer(4), flip=number(0.5, least=0, below=1), cutout=integer(0))
+def augment(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Images shifted by up to `crop` pixels, mirrored with probability `flip`, and a square of side `cutout` blank.
+
+    A shift cuts the image at random out of itself with `crop` zeros around; the centre of the square is any pixel, so
+    that part of it may lie outside. All is drawn anew for each image and step. Costs one pass over the batch.
+    """
+    (n, channels, height, width), draw = batch.x.shape[1:], batch.noise.uniform
+    crop, cutout = int(batch.options["crop"]), int(batch.options["cutout"])
+    rows, columns = _indices(height, batch.x), _indices(width, batch.x)
+    if cutout:
+        centre = (draw("cutout", (n, 2)) * batch.x.new_tensor([height, width])).long() - cutout // 2
+        blank = _cross(_inside(rows - centre[..., :1], cutout), _inside(columns - centre[..., 1:], cutout))
+    if crop:
+        shift = (draw("crop", (n, 2)) * (2 * crop + 1)).long() - crop
+        rows, columns = rows + shift[..., :1], columns + shift[..., 1:]
+    mirrored = draw("flip", (n,)) < batch.options["flip"].view(-1, 1)
+    columns = columns.flip(-1).where(mirrored.unsqueeze(-1), columns)
+    seen = _cross(_inside(rows, height), _inside(columns, width))
+    if cutout:
+        seen &= ~blank
+    place = rows.clamp(0, height - 1).unsqueeze(-1) * width + columns.clamp(0, width - 1).unsqueeze(-2)
+    place = place.flatten(2).unsqueeze(2).expand(-1, -1, channels, -1)
+    return batch.x.flatten(3).gather(3, place).view(batch.x.shape) * seen.unsqueeze(2), batch.labels
+
+
+def _indices(side: int, like: Tensor) -> Tensor:
+    """0 to side - 1 for each image, (networks, n, side)."""
+    import torch
+
+    return torch.arange(side, device=like.device).expand(*like.shape[:2], side)
+
+
+def _inside(index: Tensor, side: int) -> Tensor:
+    return (index >= 0) & (index < side)
+
+
+def _cross(rows: Tensor, columns: Tensor) -> Tensor:
+    """Where both hold: (..., height) and (..., width) to (..., height, width)."""
+    return rows.unsqueeze(-1) & columns.unsqueeze(-2)

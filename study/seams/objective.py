@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from study.choice import Option, Registry
+from study.choice import Option, Registry, number
 from study.loss import sample_losses
 
 if TYPE_CHECKING:
@@ -45,6 +45,14 @@ class Evaluation:
         """The loss of each sample, (networks, n)."""
         return sample_losses(self.logits, self.labels, self.loss)
 
+    def losses_of_classes(self) -> Tensor:
+        """The loss that each sample would have with each label, (networks, n, classes)."""
+        import torch
+
+        n_classes = max(self.logits.shape[-1], 2)  # one logit means two classes
+        labels = torch.arange(n_classes, device=self.labels.device).expand(*self.labels.shape, -1)
+        return sample_losses(self.logits.unsqueeze(-2).expand(-1, -1, n_classes, -1), labels, self.loss)
+
 
 Objective = Callable[[Evaluation, Mapping[str, Any]], "Tensor"]
 OBJECTIVES: Registry[Objective] = Registry("objective")
@@ -64,3 +72,13 @@ def objective(name: str, **options: Option) -> Callable[[Objective], Objective]:
 def plain(evaluation: Evaluation, options: Mapping[str, Any]) -> Tensor:
     """The mean loss of the batch."""
     return evaluation.losses().mean(-1)
+
+
+@objective("label_smoothing", smoothing=number(0.1, least=0, below=1))
+def label_smoothing(evaluation: Evaluation, options: Mapping[str, Any]) -> Tensor:
+    """The mean loss when a label is, with probability `smoothing`, any of the classes, its own among them.
+
+    (1 - s) l(label) + s mean over classes c of l(c): with cross-entropy torch.nn.CrossEntropyLoss(label_smoothing=s).
+    """
+    s, any_class = options["smoothing"], evaluation.losses_of_classes().mean(-1)
+    return (1 - s) * evaluation.losses().mean(-1) + s * any_class.mean(-1)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
     import torch
@@ -15,9 +15,14 @@ if TYPE_CHECKING:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file beside its place, flush it to disk, rename it into place. Raises OSError (disk full, read-only)."""
+    write_by(path, _all_of(content))
+
+
+def write_by(path: Path, fill: Callable[[BinaryIO], object]) -> None:
+    """`write_bytes` of what `fill` writes into the open file, which may be more than fits into memory."""
     part = _part(path)
     try:
-        _flush(part, content)
+        _flush(part, fill)
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
@@ -35,7 +40,7 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
     renamed: list[Path] = []
     try:
         for path, part in parts.items():
-            _flush(part, contents[path])
+            _flush(part, _all_of(contents[path]))
         for path, part in parts.items():
             renamed.append(path)  # before it is: an interrupt may come in between
             part.replace(path)
@@ -51,10 +56,14 @@ def _part(path: Path) -> Path:
     return path.with_name(f"{path.name}.{os.getpid()}.part")
 
 
-def _flush(part: Path, content: bytes) -> None:
+def _all_of(content: bytes) -> Callable[[BinaryIO], object]:
+    return lambda file: file.write(content)
+
+
+def _flush(part: Path, fill: Callable[[BinaryIO], object]) -> None:
     part.parent.mkdir(parents=True, exist_ok=True)
     with part.open("wb") as file:
-        file.write(content)
+        fill(file)
         file.flush()
         os.fsync(file.fileno())
 

@@ -55,8 +55,13 @@ class RunPaths:
         return self.folder / "init.pt"
 
     @property
-    def state(self) -> Path:
-        """Checkpoint at an epoch end; gone once the outcome is there."""
+    def population(self) -> Path:
+        """Which population holds its state while it trains; gone once that has ended."""
+        return self.folder / "population.json"
+
+    @property
+    def old_state(self) -> Path:
+        """A checkpoint of its own, as written before populations had one file; read, and removed at the next save."""
         return self.folder / "state.pt"
 
     @property
@@ -72,6 +77,27 @@ class RunPaths:
     def stop(self, stop: str) -> StopPaths:
         """Files of one stop."""
         return StopPaths(self.folder / "stops" / stop)
+
+
+@dataclass(frozen=True)
+class PopulationPaths:
+    """Files of the networks that train together: `root`/.populations/<first two digits>/<id>/."""
+
+    root: Path
+    id: str
+
+    @property
+    def folder(self) -> Path:
+        """The population's own folder."""
+        return Path(self.root) / ".populations" / self.id[:2] / self.id
+
+    def generation(self, number: int) -> Path:
+        """The state of all its networks at one epoch end; a later one has a larger number."""
+        return self.folder / f"{number:08d}.pt"
+
+    def generations(self) -> list[int]:
+        """The numbers that are there, the latest first."""
+        return sorted((int(path.stem) for path in self.folder.glob("*.pt") if path.stem.isdigit()), reverse=True)
 
 
 CHECKOUT = Path(__file__).resolve().parents[2]

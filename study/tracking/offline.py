@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from study.tracking.environment import holding
 from study.tracking.outbox import Outbox
 from study.tracking.server import entity, project
-from study.tracking.wandb_run import WandbRun
+from study.tracking.wandb_run import TrackingError, WandbRun
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,16 @@ def write_run(run: WandbRun, outbox: Outbox, first_row: int = 0) -> str:
         shown.summary.update(dict(run.summary))
     finally:
         shown.finish()
-    return Path(shown.settings.sync_dir).name
+    return _folder(shown, run, outbox)
+
+
+def _folder(shown: Any, run: WandbRun, outbox: Outbox) -> str:
+    """The name of a run's folder. Raises TrackingError where wandb wrote another run than was meant, or elsewhere."""
+    folder = Path(shown.settings.sync_dir)
+    data = outbox.folder / folder.name / f"run-{run.id}.wandb"
+    if shown.id != run.id or shown.starting_step or not (data.exists() and data.stat().st_size):
+        raise TrackingError(f"run {run.id} became {shown.id} from step {shown.starting_step} on, in {folder}")
+    return folder.name
 
 
 def _lean() -> Any:
@@ -91,8 +101,7 @@ def session(outbox: Outbox, own_settings: bool = True) -> Iterator[None]:
     names = ("DATA_DIR", "CACHE_DIR", "ARTIFACT_DIR", *(["CONFIG_DIR"] if own_settings else []))
     places = {"DIR": str(outbox.results)} | dict.fromkeys(names, str(outbox.folder))
     os.environ.pop("WANDB_SERVICE", None)  # names a process: inherited through sbatch, or ours and ended before
-    stale = dict.fromkeys(("MODE", "RUN_ID", "RESUME", "DISABLED"))  # these would overrule what is asked for here
-    with _environment({**places, **stale, "ERROR_REPORTING": "false"}):
+    with holding({**places, "ERROR_REPORTING": "false"}):
         import wandb
 
         try:
@@ -102,19 +111,3 @@ def session(outbox: Outbox, own_settings: bool = True) -> Iterator[None]:
                 with suppress(Exception):
                     wandb.teardown()
                 os.environ.pop("WANDB_SERVICE", None)
-
-
-@contextmanager
-def _environment(changes: Mapping[str, str | None]) -> Iterator[None]:
-    """The environment with some WANDB_* variables set, or unset where None; afterwards as before."""
-    before = {name: value for name, value in os.environ.items() if name.startswith("WANDB_")}
-    for name, value in changes.items():
-        os.environ.pop(f"WANDB_{name}", None)
-        if value is not None:
-            os.environ[f"WANDB_{name}"] = value
-    try:
-        yield
-    finally:
-        for name in changes:
-            os.environ.pop(f"WANDB_{name}", None)
-        os.environ |= before

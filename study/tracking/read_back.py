@@ -8,12 +8,13 @@ from typing import Any
 from study.config import FIELDS
 from study.hyperparameter import is_whole
 from study.names import column_name
+from study.records import TRAINING
 from study.storage.rows import Row
 from study.tracking.wandb_run import TrackingError
 
 
 def rows_on_server(study: str, entity: str | None, project: str) -> list[Row]:
-    """A row a run and stop of the study's runs that the project holds. Cost: one request for 200 runs.
+    """A row a run and stop of the study's ended runs that the project holds. Cost: one request for 200 runs.
 
     Raises TrackingError where the server refuses, or holds no run of the study.
     """
@@ -23,7 +24,8 @@ def rows_on_server(study: str, entity: str | None, project: str) -> list[Row]:
     path = f"{entity}/{project}" if entity else project
     found = api.runs(path, filters={"group": {"$in": [study]}}, per_page=200, lazy=False)
     try:
-        rows = [row for run in found for row in _rows(run.config, run.summary_metrics)]
+        ended = [run for run in found if run.summary_metrics.get("train__status") != TRAINING]
+        rows = [row for run in ended for row in _rows(run.config, run.summary_metrics)]
     except (wandb.Error, ValueError) as error:
         raise TrackingError(f"wandb: {entity or 'your account'}/{project}: {error}") from error
     if not rows:

@@ -7,6 +7,7 @@ import os
 import urllib.error
 import urllib.request
 
+from study.tracking.environment import holding
 from study.tracking.wandb_run import TrackingError
 
 MODES = ("offline", "online", "off")
@@ -35,7 +36,8 @@ def check(mode: str) -> None:
     from wandb.sdk.lib import wbauth  # what wandb.login() does first; login itself goes on to contact the server
 
     try:
-        known = wbauth.authenticate_session(host=_url(), source="study", prompt=False, update_session=False)
+        with holding({}):
+            known = wbauth.authenticate_session(host=_url(), source="study", prompt=False, update_session=False)
     except wandb.Error as error:
         raise TrackingError(f"wandb: online: {error}") from error
     if known is None:
@@ -57,4 +59,5 @@ def _url() -> str:
     """The server of the user's environment and settings file."""
     from wandb.sdk import wandb_setup  # wandb.setup() gives the same, and starts a service for it
 
-    return str(wandb_setup.singleton().settings.base_url)
+    with holding({}):
+        return str(wandb_setup.singleton().settings.base_url)

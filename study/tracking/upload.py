@@ -21,6 +21,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from study.tracking.environment import held
 from study.tracking.outbox import Mark, Outbox
 
 REQUESTS_PER_RUN = (
@@ -29,6 +30,7 @@ REQUESTS_PER_RUN = (
 HEADROOM = 0.9  # of the rate; the rest is for retries and for whoever else uses the account. Ours
 FRUITLESS = 3  # so many processes in a row that send nothing end the upload. Ours
 SLOT_SECONDS = 6.0  # runs that start together share a process: so many as the rate allows in this time. Ours
+PLACES = ("DIR", "DATA_DIR", "CACHE_DIR", "ARTIFACT_DIR")  # where wandb keeps files of its own
 SECONDS_PER_RUN = 600.0  # a process that takes longer than this for each of its runs is ended. Ours
 
 # The command, ended with its parent: a parent that is killed closes the pipe. Left alone it would go on uploading, and
@@ -149,7 +151,11 @@ class _Sync:
         command = [sys.executable, "-c", _SYNC, "sync", *options, *(str(outbox.data(mark)) for mark in marks)]
         with (self.folder / "output.txt").open("wb") as output:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=output, stderr=output, env=_environment(self.folder)
+                command,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                env=held(dict.fromkeys(PLACES, str(self.folder))),
             )
 
     def ended(self) -> bool:
@@ -245,10 +251,3 @@ def _is_running(process: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    """The user's environment, so that their server and entity hold, with wandb's own files in `folder`."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("WANDB_SERVICE", "WANDB_MODE", "WANDB_RUN_ID")}
-    places = dict.fromkeys(("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ARTIFACT_DIR"), str(folder))
-    return kept | places

@@ -88,12 +88,12 @@ def wandb_run(
 
 
 def _curve(epochs: Sequence[Mapping[str, Any]], stops: Sequence[Row]) -> list[dict[str, Any]]:
-    """The epochs, with the test loss and error of a stop at the first epoch end that is not before it."""
+    """The epochs, with the test loss and error of a stop at the first epoch end not before it, where it has none."""
     rows: list[dict[str, Any]] = [{wandb_name(name): value for name, value in row.items()} for row in epochs]
     for stop in stops:
         if stop.get("train.step") and stop.get("test.loss"):
             at = next((row for row in rows if row["step"] >= int(stop["train.step"])), None)
-            if at is not None:
+            if at is not None and "test_loss" not in at:
                 at |= {"test_loss": float(stop["test.loss"]), "test_error": float(stop["test.error"])}
     return rows
 

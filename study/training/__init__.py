@@ -2,7 +2,8 @@
 
     start.py        what a run starts from, by its config
     trainable.py    whether a network can be trained at all, before anything is written
-    checkpoint.py   a run's files while it trains
+    checkpoint.py   a run while it trains: its start, its curve, its end
+    saved.py        the state of a population: one file for all its networks (background.py: written beside training)
     population.py   the loop: epochs, stops, retiring, growing
     step.py         one step, through the seams in their order
     forward.py      a stack of networks as a function (stack.py: their tensors; dropout.py: what they drop)

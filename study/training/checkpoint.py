@@ -1,23 +1,25 @@
-"""A run's files while it trains: how far it is, its tensors, its curve, its end; a kill loses no bit."""
+"""A run while it trains: how far it is, its start, its curve, its end; saved.py keeps its state."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from study.config import RunConfig
 from study.data.dataset import Tensors
+from study.data.pixels import decoded
 from study.names import Stop
 from study.provenance import provenance
 from study.seams.growth import GROWTHS
 from study.seams.mask import MASKS
 from study.seams.optimizer import Stack
 from study.seeds import generator_for
-from study.storage.atomic import read_tensors, write_bytes, write_json, write_tensors
+from study.storage.atomic import write_bytes, write_json, write_tensors
 from study.storage.paths import RunPaths
+from study.training.saved import Saved, forget
 from study.training.stack import State, member
 from study.training.start import build_model, training_labels
 from study.training.step import start_optimizer
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 NEAR = 2.0  # within this factor of a loss stop the loss is checked `checks_per_epoch` times an epoch
 Guard = Callable[[], None]
+Row = dict[str, float | None]
 
 
 @dataclass
@@ -40,7 +43,7 @@ class Run:
     step: int = 0
     last_loss: float = math.inf
     reached: dict[str, dict[str, float]] = field(default_factory=dict)
-    rows: list[dict[str, float | None]] = field(default_factory=list)  # epochs not yet on disk
+    rows: list[Row] = field(default_factory=list)  # epochs not yet on disk
     seconds: float = 0.0
     status: str = ""
 
@@ -48,6 +51,14 @@ class Run:
         """Stops of a kind that are still to be met, the next one first."""
         missing = [Stop.parse(s) for s in self.config.stops if s not in self.reached]
         return [(s.value, s.text) for s in sorted(missing, key=lambda s: s.rank) if s.kind == kind]
+
+    def meets(self, loss: float, error: float, at_epoch_end: bool) -> list[str]:
+        """The open stops that a training loss and the error on the data set's own images meet now."""
+        met = [stop for target, stop in self.open_stops("loss") if loss <= target]
+        if at_epoch_end and math.isfinite(loss):
+            met += [stop for target, stop in self.open_stops("epoch") if self.epoch >= target]
+            met += [stop for target, stop in self.open_stops("error") if error <= target]
+        return met
 
     def near(self) -> bool:
         """Whether the next loss stop is close enough to look more often than at epoch ends."""
@@ -59,22 +70,31 @@ class Run:
         growth = self.config.growth
         return GROWTHS[growth.name].widths(self.config.hidden, self.epoch, GROWTHS.options(growth))
 
+    def progress(self) -> dict[str, Any]:
+        """What is kept beside its tensors, as plain values."""
+        return {"epoch": self.epoch, "step": self.step, "last_loss": self.last_loss, "reached": dict(self.reached),
+                "seconds": self.seconds, "hidden": list(self.hidden)}  # fmt: skip
 
-def load_or_start(config: RunConfig, paths: RunPaths, data: Tensors, guard: Guard) -> tuple[Run, State]:
-    """A run as its checkpoint left it, or at its start, with its initial weights on disk."""
+    def resume(self, progress: Mapping[str, Any]) -> None:
+        """Go on from what `progress` gave."""
+        self.epoch, self.step, self.last_loss = progress["epoch"], progress["step"], progress["last_loss"]
+        self.reached, self.seconds = dict(progress["reached"]), progress["seconds"]
+        self.hidden = tuple(progress.get("hidden", self.config.hidden))
+
+
+def resume_or_start(
+    config: RunConfig, paths: RunPaths, data: Tensors, saved: Saved | None, guard: Guard
+) -> tuple[Run, State]:
+    """A run as it was saved, or at its start, with its initial weights on disk."""
     run = Run(config, paths, config.hidden)
-    if paths.state.exists():
-        found = read_tensors(paths.state)
-        run.epoch, run.step, run.last_loss = found["epoch"], found["step"], found["last_loss"]
-        run.reached, run.seconds = dict(found["reached"]), found["seconds"]
-        run.hidden = tuple(found.get("hidden", config.hidden))
-        groups = {name: found.get(name, {}) for name in ("parameters", "buffers", "optimizer", "mask")}
-        return run, State(**groups)
+    if saved is not None:
+        run.resume(saved.progress)
+        return run, saved.state
     run.hidden = run.widths()
     model = build_model(config, run.hidden)
 
     def own_data() -> tuple[Tensor, Tensor]:
-        return data.train_x.cpu(), training_labels(config, data.train_y).cpu()
+        return decoded(data.train_x).cpu(), training_labels(config, data.train_y).cpu()
 
     options, generator = MASKS.options(config.mask), generator_for(config.seed, "mask")
     mask = MASKS[config.mask.name](model, own_data, options, generator)
@@ -109,32 +129,23 @@ def grown(run: Run, state: State) -> State:
     return fresh_state(run.config, new, {})
 
 
-def save(run: Run, state: State, guard: Guard) -> None:
-    """Write a network's state, from which training goes on to the same bits."""
-    append_rows(run, guard)
-    guard()
-    progress = {"epoch": run.epoch, "step": run.step, "last_loss": run.last_loss, "reached": run.reached,
-                "seconds": run.seconds, "hidden": list(run.hidden)}  # fmt: skip
-    write_tensors(run.paths.state, {**progress, **state.as_dict()})
-
-
 def finish(run: Run, n_parameters: int, device: str, mode: str, guard: Guard) -> None:
     """Write how training ended; the last file, so that its presence means the end."""
-    append_rows(run, guard)
+    append_rows(run.paths, run.epoch, run.rows, guard)
+    run.rows = []
     loss = run.last_loss if math.isfinite(run.last_loss) else None
     end = {"epoch": run.epoch, "step": run.step, "train_loss": loss}
     outcome = {"status": run.status, "n_parameters": n_parameters, "end": end, "reached": run.reached,
                "seconds": run.seconds}  # fmt: skip
     guard()
     write_json(run.paths.outcome, {**outcome, "provenance": provenance(device, mode)})
-    run.paths.state.unlink(missing_ok=True)
+    forget([run.paths])
 
 
-def append_rows(run: Run, guard: Guard) -> None:
-    """Bring epochs.jsonl up to the state that is written next; epochs beyond the state of a killed run are cut."""
+def append_rows(paths: RunPaths, epoch: int, rows: Sequence[Row], guard: Guard) -> None:
+    """Bring epochs.jsonl up to `epoch`, of which `rows` are the last; epochs beyond those of a killed run are cut."""
     guard()
-    old = run.paths.epochs.read_bytes() if run.paths.epochs.exists() else b""
-    new = "".join(json.dumps(row, allow_nan=False) + "\n" for row in run.rows)
-    kept = old.splitlines(keepends=True)[: run.epoch - len(run.rows)]
-    write_bytes(run.paths.epochs, b"".join(kept) + new.encode())
-    run.rows = []
+    old = paths.epochs.read_bytes() if paths.epochs.exists() else b""
+    new = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+    kept = old.splitlines(keepends=True)[: epoch - len(rows)]
+    write_bytes(paths.epochs, b"".join(kept) + new.encode())

@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from study.seams.noise import Noise
+from study.seams.optimizer import column
 
 CHANNELS = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)  # these drop whole channels
+DROPOUTS = (nn.Dropout, *CHANNELS)
 
 
 class StackedDropout(nn.Module):
-    """nn.Dropout, or one that drops channels, by a mask that is given: 0, or 1 / (1 - p) where a number stays."""
+    """nn.Dropout, or one that drops channels, by a mask that is given: 0, or 1 / (1 - p) where a number stays.
+
+    A mask of no dimensions means none.
+    """
 
     kept: Tensor
 
-    def __init__(self, p: float, channels: bool) -> None:
+    def __init__(self, channels: bool) -> None:
         super().__init__()
-        self.p, self.channels = p, channels
+        self.channels = channels
         self.shape: tuple[int, ...] = ()  # of one sample's mask; known after `prepare`, as is how often it is called
         self.calls = 0
         self.register_buffer("kept", torch.ones(()), persistent=False)
+        self.none = self.kept
+
+    def keep(self, mask: Tensor | None) -> None:
+        """Use the mask of the only network of a stack, (1, n, ...), or none."""
+        self.kept = self.none if mask is None else mask[0]
 
     def forward(self, x: Tensor) -> Tensor:
         """Inputs (n, ...) to the same shape; in evaluation mode as they are."""
         if not self.training:
             return x
-        if self.kept.ndim == 0:
+        if self.kept.ndim == 0:  # nothing is dropped
             self.calls += 1
             self.shape = (x.shape[1], *[1] * (x.ndim - 2)) if self.channels else tuple(x.shape[1:])
+            return x
         return x * self.kept
 
 
@@ -43,10 +56,10 @@ def prepare(template: nn.Module, example: Tensor) -> dict[str, StackedDropout]:
     layers: dict[str, StackedDropout] = {}
     placed: dict[nn.Module, StackedDropout] = {}
     for path, module in list(template.named_modules(remove_duplicate=False)):
-        if isinstance(module, nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d):
+        if isinstance(module, DROPOUTS):
             parent, _, name = path.rpartition(".")
             if module not in placed:
-                layers[path] = placed[module] = StackedDropout(module.p, isinstance(module, CHANNELS))
+                layers[path] = placed[module] = StackedDropout(isinstance(module, CHANNELS))
             setattr(template.get_submodule(parent), name, placed[module])
     copied = {name: tensor.clone() for name, tensor in template.named_buffers()}
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -63,9 +76,18 @@ def prepare(template: nn.Module, example: Tensor) -> dict[str, StackedDropout]:
     return layers
 
 
-def draw(layers: dict[str, StackedDropout], noise: Noise, n: int) -> dict[str, Tensor]:
-    """Masks (networks, n, ...) of one step, by the path of the buffer that takes them."""
-    return {
-        f"{path}.kept": (noise.uniform(path, (n, *layer.shape)) >= layer.p) / (1 - layer.p)
-        for path, layer in layers.items()
-    }
+def rates(networks: Sequence[nn.Module], device: str | torch.device) -> dict[str, Tensor]:
+    """The dropout rate of each layer in each network, (networks,), by path; without layers that drop nothing in any."""
+    found = [{path: m.p for path, m in network.named_modules() if isinstance(m, DROPOUTS)} for network in networks]
+    each = {path: [one[path] for one in found] for path in found[0]}
+    return {path: torch.tensor(p, device=device) for path, p in each.items() if any(p)}
+
+
+def draw(layers: dict[str, StackedDropout], rates: dict[str, Tensor], noise: Noise, n: int) -> dict[str, Tensor]:
+    """Masks (networks, n, ...) of one step, by the path of the buffer that takes them; a rate of 0 keeps every bit."""
+    masks = {}
+    for path, rate in rates.items():
+        drawn = noise.uniform(path, (n, *layers[path].shape))
+        p = column(rate, drawn)
+        masks[f"{path}.kept"] = (drawn >= p) / (1 - p)
+    return masks

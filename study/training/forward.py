@@ -42,9 +42,9 @@ class StackedForward:
             return alone.unsqueeze(0)
         return self._stacked({**parameters, **buffers}, x, None)
 
-    def masks(self, noise: Noise, n: int) -> Stack:
-        """The dropout masks of one step with n inputs a network."""
-        return dropout.draw(self.dropouts, noise, n) if self.dropouts else {}
+    def masks(self, rates: Stack, noise: Noise, n: int) -> Stack:
+        """The dropout masks of one step with n inputs a network, of the layers that have a rate."""
+        return dropout.draw(self.dropouts, rates, noise, n) if rates else {}
 
     def gradients(
         self, parameters: Stack, buffers: Stack, masks: Stack, x: Tensor, labels: Tensor,
@@ -110,8 +110,8 @@ class StackedForward:
             own.data = parameters[name][0]
         for name, buffer in self.own_buffers.items():
             buffer.data = buffers[name][0]
-        for path, layer in self.dropouts.items() if masks else ():
-            layer.kept = masks[f"{path}.kept"][0]
+        for path, layer in self.dropouts.items():
+            layer.keep(masks.get(f"{path}.kept"))
 
     def _first_order(self, first_order: bool) -> None:
         for pool in self.pools:

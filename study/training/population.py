@@ -11,15 +11,18 @@ import torch
 
 from study.config import RunConfig
 from study.data.dataset import Tensors
+from study.data.pixels import decoded
 from study.loss import mean_loss_and_error
 from study.seams.noise import Noise
 from study.seams.schedule import Time
 from study.seeds import generator_for
 from study.storage.atomic import write_tensors
 from study.storage.paths import RunPaths
-from study.training import checkpoint
+from study.training import checkpoint, saved
+from study.training.background import Background
 from study.training.checkpoint import Run
 from study.training.forward import StackedForward
+from study.training.saved import Group
 from study.training.stack import State, member, select, stack_states
 from study.training.start import build_model, training_labels
 from study.training.step import Stepper
@@ -28,17 +31,23 @@ from study.training.step import Stepper
 class Population:
     """Networks under training, those of one size as a stack; `train` runs to the end, and may be killed at any instant.
 
-    `runs` are the networks of the stack, in order, `state` their tensors; `waiting` those of other sizes.
+    `runs` are the networks of the stack, in order, `state` their tensors; `waiting` those of other sizes. With
+    `test_curve` a row of the curve has the test loss and error too, which change nothing else.
     """
 
     def __init__(
         self, configs: Sequence[RunConfig], paths: Sequence[RunPaths], data: Tensors, device: str, mode: str,
-        guard: Callable[[], None],
+        guard: Callable[[], None], tell: saved.Tell = lambda line: None, test_curve: bool = False,
     ) -> None:  # fmt: skip
+        self.test_curve = test_curve
         self.data, self.device, self.mode, self.guard = data, device, mode, guard
         self.shape = configs[0]
         self.n_steps = math.ceil(len(data.train_y) / self.shape.batch_size)
-        started = [checkpoint.load_or_start(c, p, data, guard) for c, p in zip(configs, paths, strict=True)]
+        self.file, self.background = saved.PopulationFile(paths), Background()
+        found = saved.load(paths, tell)
+        started = [
+            checkpoint.resume_or_start(c, p, data, found.get(p.key), guard) for c, p in zip(configs, paths, strict=True)
+        ]
         self.runs: list[Run] = []
         self.waiting: list[tuple[Run, State]] = started
         self._enter()
@@ -49,27 +58,44 @@ class Population:
         entering = [pair for pair in self.waiting if pair[0].hidden == hidden]
         self.waiting = [pair for pair in self.waiting if pair[0].hidden != hidden]
         template = build_model(self.shape, hidden)
-        self.forward = StackedForward(template, self.shape.loss, self.mode, self.data.train_x[0])
+        self.forward = StackedForward(template, self.shape.loss, self.mode, decoded(self.data.train_x[0]))
         self.runs = [run for run, _ in entering]
         self.state = stack_states([state for _, state in entering], self.device)
         self.labels = torch.stack([training_labels(run.config, self.data.train_y) for run in self.runs])
-        self.stepper = Stepper(self.forward, [run.config for run in self.runs], self.device)
+        self.stepper = self._stepper()
+
+    def _stepper(self) -> Stepper:
+        return Stepper(self.forward, [run.config for run in self.runs], self.runs[0].hidden, self.device)
 
     def train(
         self, *, should_stop: Callable[[], bool], on_epoch: Callable[[Sequence[Any]], None], save_every_seconds: float
     ) -> bool:
         """Train every network to its end. False if `should_stop` asked to leave first; all state is then on disk."""
-        saved = time.monotonic()
+        try:
+            ended = self._train(should_stop, on_epoch, save_every_seconds)
+        except BaseException:
+            self.background.join()  # whoever catches it may let others write
+            raise
+        self.background.wait()
+        return ended
+
+    def _train(
+        self, should_stop: Callable[[], bool], on_epoch: Callable[[Sequence[Any]], None], save_every_seconds: float
+    ) -> bool:
+        saved_at = time.monotonic()
         while self.runs:
             begin = time.perf_counter()
             self._epoch()
             for run in self.runs:
                 run.seconds += (time.perf_counter() - begin) / len(self.runs)
+            if self.test_curve:
+                self._test()
             leaving = should_stop()
             self._retire()
-            if self.runs and (leaving or time.monotonic() - saved >= save_every_seconds):
+            due = time.monotonic() - saved_at >= save_every_seconds and not self.background.busy
+            if (self.runs or self.waiting) and (leaving or due):
                 self.save()
-                saved = time.monotonic()
+                saved_at = time.monotonic()
             on_epoch(self.runs)
             if not self.runs and self.waiting and not leaving:
                 self._enter()
@@ -90,8 +116,8 @@ class Population:
         checks = {n_steps * k // config.checks_per_epoch for k in range(1, config.checks_per_epoch)} - {0, n_steps}
         for step in range(1, n_steps + 1):
             batch = orders[:, (step - 1) * config.batch_size : step * config.batch_size]
-            x, labels = self.data.train_x[batch], self.labels.gather(1, batch)
-            self.stepper.step(self.state, x, labels, noise, Time(done, last, (step - 1) / n_steps))
+            x, labels = decoded(self.data.train_x[batch]), self.labels.gather(1, batch)
+            self.stepper.step(self.state, x, labels, noise, Time(done, last, (step - 1) / n_steps, n_steps))
             for run in runs:
                 run.step += 1
             if step in checks:
@@ -107,26 +133,39 @@ class Population:
         """Full training loss and error of some networks; a stop that is met now gets its snapshot."""
         if not which:
             return []
+        n, n_own = len(self.data.train_y), self.data.n_own
+        results = own = self._evaluated(which, n)
+        at_epoch_end = self.runs[0].step % self.n_steps == 0
+        if n_own not in (None, n) and at_epoch_end and any(self.runs[i].open_stops("error") for i in which):
+            own = self._evaluated(which, n_own)
+        for i, (loss, _), (_, error) in zip(which, results, own, strict=True):
+            run = self.runs[i]
+            run.last_loss = loss
+            for stop in run.meets(loss, error, at_epoch_end):
+                run.reached[stop] = {"epoch": run.epoch, "step": run.step, "train_loss": loss}
+                self._snapshot(i, stop)
+        return results
+
+    def _evaluated(self, which: Sequence[int], n: int | None) -> list[tuple[float, float]]:
+        """Loss and error of some networks on the first n training inputs."""
         parameters, buffers, labels = self.state.parameters, self.state.buffers, self.labels
         if len(which) < len(self.runs):
             parameters, buffers, labels = select(parameters, which), select(buffers, which), labels[list(which)]
         loss, error = mean_loss_and_error(
-            lambda x: self.forward.evaluate(parameters, buffers, x), self.data.train_x, labels, self.shape.loss
-        )
-        results = list(zip(loss.tolist(), error.tolist(), strict=True))
-        at_epoch_end = self.runs[0].step % self.n_steps == 0
-        for i, (value, _) in zip(which, results, strict=True):
-            run = self.runs[i]
-            run.last_loss = value
-            met = [stop for target, stop in run.open_stops("loss") if value <= target]
-            if at_epoch_end:
-                met += [
-                    stop for target, stop in run.open_stops("epoch") if run.epoch >= target and math.isfinite(value)
-                ]
-            for stop in met:
-                run.reached[stop] = {"epoch": run.epoch, "step": run.step, "train_loss": value}
-                self._snapshot(i, stop)
-        return results
+            lambda x: self.forward.evaluate(parameters, buffers, decoded(x)), self.data.train_x[:n], labels[:, :n],
+            self.shape.loss,
+        )  # fmt: skip
+        return list(zip(loss.tolist(), error.tolist(), strict=True))
+
+    def _test(self) -> None:
+        """Put the test loss and error beside those of the epoch that has ended."""
+        parameters, buffers, labels = self.state.parameters, self.state.buffers, self.data.test_y
+        loss, error = mean_loss_and_error(
+            lambda x: self.forward.evaluate(parameters, buffers, x), self.data.test_x,
+            labels.expand(len(self.runs), len(labels)), self.shape.loss,
+        )  # fmt: skip
+        for run, value, wrong in zip(self.runs, loss.tolist(), error.tolist(), strict=True):
+            run.rows[-1] |= {"test_loss": value if math.isfinite(value) else None, "test_error": wrong}
 
     def _snapshot(self, i: int, stop: str) -> None:
         self.guard()
@@ -145,19 +184,18 @@ class Population:
             if run.status:
                 self._finish(i)
             elif run.widths() != run.hidden:
-                state = checkpoint.grown(run, self.state.member(i))
-                checkpoint.save(run, state, self.guard)
-                self.waiting.append((run, state))
+                self.waiting.append((run, checkpoint.grown(run, self.state.member(i))))
             else:
                 keep.append(i)
         if len(keep) < len(self.runs):
             self.runs = [self.runs[i] for i in keep]
             if keep:
                 self.state, self.labels = self.state.select(keep), self.labels[keep]
-                self.stepper = Stepper(self.forward, [run.config for run in self.runs], self.device)
+                self.stepper = self._stepper()
 
     def _finish(self, i: int) -> None:
         run = self.runs[i]
+        self.background.wait()  # it may be writing this run's curve
         if run.status == "not_converged":  # a stop that was missed is recorded with the weights of the end
             for stop in run.config.stops:
                 if stop not in run.reached:
@@ -166,6 +204,19 @@ class Population:
         checkpoint.finish(run, n_parameters, self.device, self.mode, self.guard)
 
     def save(self) -> None:
-        """Write every network's state, from which training goes on to the same bits."""
-        for i, run in enumerate(self.runs):
-            checkpoint.save(run, self.state.member(i), self.guard)
+        """Copy every network's state, and write it beside the training: from there it goes on to the same bits."""
+        runs, guard = [*self.runs, *(run for run, _ in self.waiting)], self.guard
+        groups = [Group([run.paths.key], [run.progress()], stack_states([s], "cpu")) for run, s in self.waiting]
+        if self.runs:
+            keys, progress = [run.paths.key for run in self.runs], [run.progress() for run in self.runs]
+            groups.append(Group(keys, progress, self.state.copied()))
+        curves = [(run.paths, run.epoch, run.rows) for run in runs]
+        for run in runs:
+            run.rows = []
+
+        def write() -> None:
+            for paths, epoch, rows in curves:
+                checkpoint.append_rows(paths, epoch, rows, guard)
+            self.file.write(groups, guard)
+
+        self.background.start(write)

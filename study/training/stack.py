@@ -51,6 +51,10 @@ class State:
         """Network i of a stack, copied to the CPU."""
         return self.map(lambda stack: member(stack, i))
 
+    def copied(self) -> State:
+        """The whole stack, copied to the CPU."""
+        return self.map(lambda stack: {name: tensor.detach().to("cpu", copy=True) for name, tensor in stack.items()})
+
     @property
     def network(self) -> Stack:
         """Parameters and buffers: what a file of weights holds and `load_state_dict` reads."""

@@ -16,18 +16,17 @@ from study.seams.objective import OBJECTIVES, Evaluation
 from study.seams.optimizer import OPTIMIZERS, Stack, vectors
 from study.seams.schedule import SCHEDULES, Time
 from study.seams.update import UPDATES, Step
+from study.training.dropout import rates
 from study.training.forward import StackedForward
 from study.training.stack import State
+from study.training.start import build_model
 
-STEPPED = ("objective", "update", "schedule", "batch")  # the seams whose options a step reads
+STEPPED = ("optimizer", "objective", "update", "schedule", "batch")  # the seams whose options a step reads
 
 
 def coefficients(configs: Sequence[RunConfig], device: str | torch.device) -> dict[str, dict[str, Any]]:
     """Of a stack: what may differ between its networks as vectors (networks,), the rest as it is; see schedule.py."""
-    names = ("lr", "momentum", "weight_decay")
-    result: dict[str, dict[str, Any]] = {
-        "optimizer": dict(vectors({name: [getattr(c, name) for c in configs] for name in names}, device))
-    }
+    result: dict[str, dict[str, Any]] = {}
     for seam in STEPPED:
         registry = SEAMS[seam]
         options = [registry.options(getattr(c, seam)) for c in configs]
@@ -36,25 +35,40 @@ def coefficients(configs: Sequence[RunConfig], device: str | torch.device) -> di
             name: torch.tensor([o[name] for o in options], device=device) if name in stacked else value
             for name, value in options[0].items()
         }
+        if seam == "schedule":  # what is 0 everywhere is left out, as below: a constant rate takes no time
+            result[seam] = {n: v for n, v in result[seam].items() if n not in stacked or any(o[n] for o in options)}
+    plain = {name: [getattr(c, name) for c in configs] for name in ("momentum", "weight_decay")}
+    rates = {"lr": [c.lr * c.lr_factor for c in configs]}
+    result["optimizer"] |= vectors({**rates, **plain}, device)
     return result
 
 
 def start_optimizer(config: RunConfig, parameters: Stack) -> dict[str, Stack]:
     """The buffers of the optimizer and of the update around it before the first step, for a stack."""
     buffers = UPDATES[config.update.name].buffers
-    return OPTIMIZERS[config.optimizer].start(parameters) | buffers.start(parameters)
+    return OPTIMIZERS[config.optimizer.name].start(parameters) | buffers.start(parameters)
+
+
+def _dropout_rates(configs: Sequence[RunConfig], hidden: tuple[int, ...], device: str) -> Stack:
+    """Of each layer in each network, (networks,): a network is built for each set of a model's options."""
+    built = {config.model: config for config in configs}
+    networks = {chosen: build_model(config, hidden) for chosen, config in built.items()}
+    return rates([networks[config.model] for config in configs], device)
 
 
 class Stepper:
-    """Moves a stack by one batch. `configs` are those of its networks, in order; they share a shape."""
+    """Moves a stack by one batch. `configs` are those of its networks, in order, of one shape, `hidden` its widths."""
 
-    def __init__(self, forward: StackedForward, configs: Sequence[RunConfig], device: str) -> None:
+    def __init__(
+        self, forward: StackedForward, configs: Sequence[RunConfig], hidden: tuple[int, ...], device: str
+    ) -> None:
         config = configs[0]
         self.forward = forward
         self.coefficients = coefficients(configs, device)
+        self.rates = _dropout_rates(configs, hidden, device) if forward.dropouts else {}
         self.schedule, self.batch = SCHEDULES[config.schedule.name], BATCHES[config.batch.name]
         self.objective, self.update = OBJECTIVES[config.objective.name], UPDATES[config.update.name]
-        self.optimizer = OPTIMIZERS[config.optimizer]
+        self.optimizer = OPTIMIZERS[config.optimizer.name]
         self.slots = (*self.optimizer.like, *self.optimizer.counters)
 
     def step(self, state: State, x: Tensor, labels: Tensor, noise: Noise, time: Time) -> None:
@@ -73,16 +87,20 @@ class Stepper:
             state.parameters[name].mul_(mask)
 
     def _gradients(self, state: State, x: Tensor, labels: Tensor, noise: Noise, options: Any) -> Any:
-        """The gradient of the objective on this batch as a function of the weights; 0 where no weight lives."""
-        masks, buffers = self.forward.masks(noise, x.shape[1]), state.buffers
+        """The gradient of the objective on this batch as a function of the weights that live; 0 where none does."""
+        masks, buffers, mask = self.forward.masks(self.rates, noise, x.shape[1]), state.buffers, state.mask
 
         def objective(evaluation: Evaluation) -> Tensor:
             return self.objective(evaluation, options)
 
         def gradients(parameters: Stack) -> Stack:
             nonlocal buffers
-            found = self.forward.gradients(parameters, buffers, masks, x, labels, objective)
+            found = self.forward.gradients(_alive(parameters, mask), buffers, masks, x, labels, objective)
             buffers = {name: tensor.clone() for name, tensor in state.buffers.items()}  # the next calls leave no trace
-            return {n: g * state.mask[n] if n in state.mask else g for n, g in found.items()} if state.mask else found
+            return _alive(found, mask)
 
         return gradients
+
+
+def _alive(stack: Stack, mask: Stack) -> Stack:
+    return {n: t * mask[n] if n in mask else t for n, t in stack.items()} if mask else stack

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from study.config import ConfigError, RunConfig
-from study.data.dataset import DATASETS
+from study.data.dataset import known
 from study.seams.noise import Noise
 from study.seams.objective import Evaluation
 from study.training.checkpoint import fresh_state
@@ -24,14 +24,19 @@ def check_trainable(config: RunConfig, n_train: int | None) -> None:
     """
     try:
         model = build_model(config)
-        shape = DATASETS[config.dataset].shape
+        shape = known(config.dataset).shape
         example = torch.rand(shape, generator=torch.Generator().manual_seed(0))
         stack = [fresh_state(config, model, {})] * 2
         forward = StackedForward(model, config.loss, "stacked", example)
         _gradients(forward, stack, example, 2)
+    except ConfigError:
+        raise
     except Exception as error:
         allowed = "allowed: networks that torch.func.vmap can train in a stack; this one"
-        raise ConfigError("model", config.model, f"{allowed}: {_line(error)}") from error
+        raise ConfigError("model", config.model.name, f"{allowed}: {_line(error)}") from error
+    if config.batch_size == 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
+        text = f"allowed with the norm layers of model {config.model}: 2 or more images a step"
+        raise ConfigError("batch_size", 1, text)
     if n_train is None or n_train % config.batch_size != (1 if config.batch_size > 1 else 0):
         return
     try:
@@ -45,7 +50,8 @@ def _gradients(forward: StackedForward, stack: list[State], example: Tensor, n: 
     state = stack_states(stack, "cpu")  # a copy: running statistics move
     x = torch.stack([example] * n * len(stack)).view(len(stack), n, *example.shape)
     labels = torch.zeros(len(stack), n, dtype=torch.int64)
-    masks = forward.masks(Noise([0, 1], [0, 0], "cpu"), n)
+    rates = {path: torch.full((len(stack),), 0.5) for path in forward.dropouts}
+    masks = forward.masks(rates, Noise([0, 1], [0, 0], "cpu"), n)
     forward.gradients(state.parameters, state.buffers, masks, x, labels, _mean_loss)
 
 

@@ -226,3 +226,14 @@ def test_hyperparameters_changed_only_together_are_one_axis(records):
     assert len(varying(records)) == 4
     lone = records[records["hp.seed"] == 0].assign(**{"hp.lr": 0.1, "hp.twice": 0.2})
     assert axes(lone) == ["hp.init_gain", "hp.batch_size"]
+
+
+def test_depth_and_width_are_two_axes_in_place_of_the_widths_that_they_stand_for(records):
+    """Also where not every pair was trained: three of four would make `hp.hidden` no function of either alone."""
+    depth, width = records["hp.init_gain"].factorize()[0] + 2, records["hp.lr"].factorize()[0] * 10 + 10
+    hidden = ["-".join([str(w)] * d) for d, w in zip(depth, width, strict=True)]
+    sized = records.drop(columns=["hp.init_gain", "hp.lr"])
+    sized = sized.assign(**{"hp.hidden": hidden, "hp.depth": depth, "hp.width": width})
+    assert sorted(axes(sized)) == ["hp.batch_size", "hp.depth", "hp.width"]
+    assert len(set(configurations(sized))) == len(set(configurations(records)))
+    assert "hp.hidden" in axes(sized.drop(columns="hp.depth"))

@@ -210,6 +210,20 @@ def test_nothing_is_fetched_and_both_schemes_are_readable(page):
     page.prefer("light")
 
 
+def test_nothing_is_wider_than_the_window(page):
+    for width in (390, 1100):
+        page.resize(width, 844)
+        assert page.run("return document.documentElement.scrollWidth") <= width
+        box = page.run("const b = document.querySelector('a.file').getBoundingClientRect(); return [b.left, b.right]")
+        assert 0 < box[0] < box[1] <= width
+
+
+def test_a_measure_in_a_table_leads_to_its_definition(page):
+    page.run("document.querySelector('td a[href=\"#measure-kappa_2019\"]').click()")
+    assert page.run("return document.querySelector(':target').textContent") == "kappa 2019 kappa_2019"
+    assert page.run("return Math.abs(document.querySelector(':target').getBoundingClientRect().top) < 900")
+
+
 def test_two_studies_are_explored_apart_and_together(make_records, browser, tmp_path):
     first, second = make_records(), make_records(seed=5).assign(**{"gap.error": np.nan})
     second["key"] = [f"b{k}" for k in second["key"]]

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from analysis.drawing import render, style
 from analysis.drawing.ticks import linear, logarithmic
 from analysis.manuscript.number import Number, printed
-from analysis.page.report import table_html
+from analysis.page.element import table_html
 from analysis.stopwise import lacking
 
 

@@ -11,12 +11,19 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from markupsafe import escape
 
 from analysis import cache, commands, items
 from analysis.__main__ import main
+from analysis.columns import measures
 from analysis.load import Source, load_study
-from analysis.make import make
+from analysis.make import Made, make
+from analysis.page.definitions import UNKNOWN, transforms_defined
+from analysis.page.report import write_report
 from analysis.tables import correlation, headline
+from study.measures import MEASURES
+from study.names import Label
+from study.reference.definition import definition
 from tests.support.synthetic import synthetic_records
 
 
@@ -65,8 +72,67 @@ def test_page_holds_everything_and_asks_the_network_for_nothing(reported):
     page = (reported[0] / "toy" / "report.html").read_text(encoding="utf-8")
     for word in ("relative flatness", "not_converged", "0" * 40, "2.13.0", "stacked", "cpu", "total seconds"):
         assert word in page
-    assert not re.findall(r"""(?:src|href)=["'](?!data:|#)[^"']*""", page)
+    assert not re.findall(r"""src=["'](?!data:|#)[^"']*""", page)
     assert "http://" not in page.replace("http://www.w3.org", "") and "https://" not in page and "@import" not in page
+
+
+def downloads(path: Path) -> list[str]:
+    """What a page leads to outside itself, in its order."""
+    return re.findall(r"""href=["'](?!data:|#)([^"']*)""", path.read_text(encoding="utf-8"))
+
+
+def test_every_table_and_figure_has_its_file_beside_it_in_the_folder(reported):
+    folder = reported[0] / "toy"
+    found = downloads(folder / "report.html")
+    there = {p.relative_to(folder).as_posix() for end in ("tables/*.csv", "figures/*.pdf") for p in folder.glob(end)}
+    assert len(found) == len(set(found)) > 20 and set(found) == there
+
+
+def test_a_page_of_several_studies_leads_into_the_folder_of_each(records, tmp_path):
+    made = Made(tables={"headline": headline.build(records, 0)})
+    pairs = [(Source(name, name, records, tmp_path / "records.csv"), made) for name in ("one", "two")]
+    assert downloads(write_report(pairs, tmp_path / "report.html", tmp_path)) == [
+        "one/tables/headline.csv", "two/tables/headline.csv",
+    ]  # fmt: skip
+
+
+def test_headline_then_support_then_diagnostics_then_what_is_not_shown(reported):
+    page = (reported[0] / "toy" / "report.html").read_text(encoding="utf-8")
+    order = re.findall(r'<(?:section|h2) id="(?:toy-)?([a-z_-]*)"', page)
+    assert order[:4] == ["headline", "table-headline", "explorer", "explorer-head"]
+    assert order[4] == "support" and order[-3:] == ["measures", "provenance", "lacking"]
+    support, behind = order[5 : order.index("diagnostic")], order[order.index("diagnostic") + 1 : -3]
+    uses = {f"{part.kind}-{part.name}": item.use for item in map(items.Item, items.every()) for part in item.parts()}
+    assert {uses[name] for name in support} == {"support"} and {uses[name] for name in behind} == {"diagnostic"}
+    assert "table-exclusions" in behind and "figure-forest" in support
+
+
+def test_what_a_studys_file_names_first_is_its_headline(records, tmp_path):
+    made = Made(tables={n: headline.build(records, 0) for n in ("last_layer", "headline", "settings")})
+    page = write_report([(Source("lenet5_cifar10", "L", records, tmp_path), made)], tmp_path / "a/report.html")
+    order = re.findall(r'<(?:section|h2) id="lenet5_cifar10-([a-z_-]*)"', page.read_text(encoding="utf-8"))
+    assert order[:5] == ["headline", "table-last_layer", "table-headline", "support", "table-settings"]
+
+
+def test_every_measure_of_the_records_is_defined_once_and_led_to(records, tmp_path):
+    records["measure.mine"] = records["measure.hessian_trace"]
+    made = Made(tables={"headline": headline.build(records, 0)})
+    path = write_report([(Source("toy", "Toy", records, tmp_path), made)], tmp_path / "toy/report.html")
+    page = path.read_text(encoding="utf-8")
+    labels = {Label.parse(label).measure for label in measures(records)}
+    assert sorted(re.findall(r"id=\"measure-(\w+)\"", page)) == sorted(labels)
+    assert sorted(re.findall(r"href='#measure-(\w+)'", page)) == sorted(labels)
+    said = definition(MEASURES["kappa_2019"])
+    for text in (said["Meaning"], said["Formula"], said["Source"], UNKNOWN):
+        assert str(escape(text)) in page
+    assert "without changing its function" not in page
+
+
+def test_a_transform_is_defined_where_networks_were_measured_again(make_records):
+    assert transforms_defined([make_records()]) == ""
+    said = transforms_defined([make_records(transforms=("layerwise_1", "factor_1e-3"))])
+    assert "layerwise by one factor of 5 to 25" in said and "factor by the one given" in said
+    assert "neuronwise" not in said
 
 
 @pytest.mark.slow

@@ -99,7 +99,7 @@ def test_order_options_and_rules_are_those_of_the_file_and_of_the_one_it_extends
         ("extends: nobody", "extends: nobody: allowed are"),
         ("extends: toy", "extends: toy: allowed are"),
         ("items: [forest\n", "broken YAML"),
-        ("items: [forest]\nitems: [scatter]", "items: 'line 1': is given twice"),
+        ("items: [forest]\nitems: [scatter]", "items: 'line 2': is given twice"),
     ],
 )
 def test_a_mistake_is_one_line_with_the_file_the_field_and_what_is_allowed(tmp_path, text, message):

@@ -82,6 +82,8 @@ CLUSTERS = {
     "no cpus": (GOOD + "cpus: 0\n", ["cpus", "0"]),
     "many gpus": (GOOD + "gpus: 8\n", ["gpus", "8", "0 or 1"]),
     "negative gpus": (GOOD + "gpus: -1\n", ["gpus", "-1"]),
+    "gpus that are not one a shard": (GOOD + "gpus: 2\nshards_per_job: 4\n", ["gpus", "2", "0 or 4, one a shard"]),
+    "few cpus for many shards": (GOOD + "cpus: 2\nshards_per_job: 4\n", ["cpus", "2", "at least 4"]),
     "gpu type without gpu": (GOOD + "gpu_type: a100\n", ["gpu_type", "gpus > 0"]),
     "cuda without gpu": (GOOD + "device: cuda\n", ["device", "gpus > 0"]),
     "unknown device": (GOOD + "device: tpu\n", ["device", "tpu", "cpu, cuda"]),

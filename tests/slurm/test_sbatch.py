@@ -63,11 +63,36 @@ def test_one_sbatch_an_array_and_each_shard_once(
     (fake_slurm / "scontrol.out").write_text("MaxArraySize            = 4\n")
     assert submit.submit(Options(tiny, "testbed", allow_dirty=True)) == 0
     assert len((fake_slurm / "sbatch.calls").read_text().splitlines()) == 2  # 6 shards: 4 and 2
-    assert re.findall(r"--array=(\S+)", (fake_slurm / "sbatch.script").read_text()) == ["0-3%4", "0-1%2"]
+    assert re.findall(r"--array=(\S+)", (fake_slurm / "sbatch.script").read_text()) == ["0-3%2", "0-1%2"], (
+        "4 at once in all"
+    )
     sent = [shard for s in Journal("tiny").submissions() for shard in s.shards]
     assert len(sent) == len(set(sent)) == 6
     pickles = list((tmp_path / "results/tiny/jobs/logs").glob("*/7_*_submitted.pkl"))
     assert len(pickles) == 6
+
+
+def test_array_parallelism_is_that_of_the_study_not_of_each_array(
+    tiny: Path, fake_slurm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def arrays() -> list[str]:
+        return re.findall(r"--array=(\S+)|--(dependency=\S+)", (fake_slurm / "sbatch.script").read_text())
+
+    cluster = tmp_path / "c.yaml"
+    cluster.write_text("kind: slurm\narray_parallelism: 4\n")
+    assert submit.submit(Options(tiny, str(cluster), allow_dirty=True)) == 0
+    id = Journal("tiny").submissions()[0].id
+    (fake_slurm / "squeue.out").write_text("".join(f"tiny.{id}|7_{k}|RUNNING|n1\n" for k in range(4)))
+    assert submit.submit(Options(tiny, str(cluster), allow_dirty=True)) == 0
+    updates = (fake_slurm / "scontrol.calls").read_text().splitlines()
+    assert updates[-1] == "update JobId=7 ArrayTaskThrottle=2"
+    assert arrays() == [("0-5%4", ""), ("0-1%2", "")]
+    (fake_slurm / "scontrol.fail").write_text("slurm_update error: Invalid job id specified\n")
+    assert submit.submit(Options(tiny, str(cluster), allow_dirty=True)) == 0, "it has ended since"
+    assert "keeps its limit: scontrol: slurm_update error" in capsys.readouterr().err
+    cluster.write_text("kind: slurm\narray_parallelism: 1\nflags: {dependency: 'after:5'}\n")
+    assert submit.submit(Options(tiny, str(cluster), allow_dirty=True)) == 0
+    assert arrays()[-2:] == [("0-1%1", ""), ("", "dependency=after:5,afterany:7")], "no room: one after another"
 
 
 def test_a_busy_controller_is_asked_again_and_nothing_is_sent_twice(

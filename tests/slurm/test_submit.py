@@ -13,6 +13,7 @@ from slurm.launch import INLINE, find_place
 from slurm.request import environment
 from study.grid import load_study, shards
 from study.storage.paths import published_file, records_file
+from tests.support.data_server import mnist_server
 
 SEND = ["--cluster", "testbed", "--allow-dirty", "--wandb", "off"]
 
@@ -143,7 +144,7 @@ def test_a_dry_run_says_what_a_job_asks_for_and_how_to_get_an_estimate(
     assert main(["submit", str(tiny), *SEND, "--dry-run"]) == 0
     shown = capsys.readouterr().out
     assert "  each job  partition main, 1 GPU, 1 CPU, 0.9 GB, 10 minutes, then requeued\n" in shown
-    assert "  cost      unknown, at most 1.00 GPU-hours until a requeue" in shown
+    assert "  cost      at most 1.00 GPU-hours until a requeue, unknown until the first run is finished" in shown
     assert f"python -m slurm submit {tiny} --cluster testbed --where seed=0" in shown
     assert "#SBATCH --partition=main\n" in shown and "#SBATCH --time=10\n" in shown and "--array=0-5%4" in shown
     tiny.write_text(tiny.read_text() + "seconds_per_run: 600\n")
@@ -200,8 +201,8 @@ def test_a_measure_that_is_added_is_sent_once(tiny: Path, fake_slurm: Path, caps
     tiny.write_text(tiny.read_text().replace("seeds: 2", "seeds: 3"))
     assert main(["submit", str(tiny), "--cluster", "local", "--dry-run"]) == 0
     shown = capsys.readouterr().out
-    assert "  to do     18 in 9 shards (0 started, 12 trained)\n" in shown
-    assert "  to take   1 measure of trained networks: inverse_margin\n" in shown
+    said = "18 in 9 shards: 6 to train (0 started), 12 trained; 1 measure to take: inverse_margin"
+    assert f"  to do     {said}\n" in shown
     tiny.write_text(tiny.read_text().replace("seeds: 3", "seeds: 2"))
     assert main(["status", str(tiny)]) == 1
     assert "6: 6 pending" in capsys.readouterr().out
@@ -274,3 +275,30 @@ def test_jobs_find_the_data_wherever_they_start(tiny: Path, tmp_path: Path, monk
     monkeypatch.setenv("STUDY_DATA", "images")
     found = environment(find_place(tiny, "local", None, None), Code(tmp_path / "code", "c0ffee"))
     assert found["STUDY_DATA"] == str(tmp_path / "images") and found["STUDY_COMMIT"] == "c0ffee"
+
+
+def test_data_is_there_before_a_job_is_sent(
+    tmp_path: Path, fake_slurm: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once, by the machine that submits, into the folder that jobs read; or nothing is sent."""
+    for name in ("RUNS", "RESULTS", "DATA"):
+        monkeypatch.setenv(f"STUDY_{name}", str(tmp_path / name))
+    config = tmp_path / "images.yaml"
+    config.write_text(
+        "fixed: {dataset: mnist, n_train: 4, batch_size: 2, max_epochs: 1, stops: [epoch_1]}\nmeasures: [train_loss]\n"
+    )
+    cluster = tmp_path / "mine.yaml"
+    (folder := tmp_path / "datasets").mkdir()
+    cluster.write_text(f"kind: slurm\ndata: {folder}\n")
+    send = ["submit", str(config), "--cluster", str(cluster), "--allow-dirty", "--wandb", "off"]
+    with mnist_server(monkeypatch) as server:
+        server.keep["t10k-labels-idx1-ubyte.gz"] = 5
+        assert main(send) == 2
+        assert f"error: STUDY_DATA: '{folder}': holds no MNIST ({server.url}t10k" in capsys.readouterr().err
+        assert not (fake_slurm / "sbatch.calls").exists()
+        server.keep.clear()
+        assert main([*send, "--dry-run"]) == 0
+        assert not (folder / "MNIST").exists(), "a dry run writes nothing"
+        assert main(send) == 0
+    assert len(list((folder / "MNIST/raw").iterdir())) == 4
+    assert len((fake_slurm / "sbatch.calls").read_text().splitlines()) == 1

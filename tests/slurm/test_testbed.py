@@ -11,7 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.bed import ROOT, Bed, children_seconds, is_alive, preempt, sh, undisturbed
+from tests.slurm.bed import (
+    ROOT,
+    Bed,
+    children_seconds,
+    is_alive,
+    preempt,
+    sh,
+    training,
+    undisturbed,
+    undisturbed_meanwhile,
+)
 from tests.slurm.gate import Gate
 
 pytestmark = pytest.mark.slurm
@@ -90,6 +100,21 @@ def test_preemption_signal_saves_requeues_and_resumes(bed: Bed, gate: Gate, calm
     assert one["marker"]["restarts"] == 1 and "saved, requeued" in one["marker"]["history"][-1]
     assert status["requeues"] == 1, "the sibling was requeued too"
     assert bed.records() == calm
+
+
+def test_two_shards_in_one_job_are_saved_requeued_and_end_each_in_its_own_process(tmp_path: Path) -> None:
+    study = tmp_path / "longer.yaml"  # no gate: a job's other processes are python as the product starts it
+    study.write_text(TEXT.replace("60", "600"))
+    bed = Bed(study, tmp_path / "out", {"shards_per_job": 2, "cpus": 2, "gpus": 0})
+    with undisturbed_meanwhile(study, tmp_path / "calm") as calm:
+        assert "1 jobs to send, 2 shards each" in bed.call("submit")
+        bed.until(lambda s: len(training(s)) == 2)
+        preempt(bed.status()["shard_list"][0]["job"])
+        status = bed.until_done()
+        markers = [s["marker"] for s in status["shard_list"]]
+        assert [m["restarts"] for m in markers] == [1, 1] and len({m["log"] for m in markers}) == 2
+        assert all("saved, requeued" in m["history"][-1] for m in markers)
+        assert bed.records() == calm()
 
 
 def test_time_limit(study: Path, tmp_path: Path, gate: Gate, calm: bytes) -> None:

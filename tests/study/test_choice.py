@@ -60,11 +60,12 @@ def test_older_config_files_mean_the_defaults() -> None:
 
 @pytest.mark.parametrize("gone", ["n_train", "seed", "checks_per_epoch"])
 def test_a_config_file_that_lacks_an_old_field_is_another_run_s(gone: str, tmp_path: Path) -> None:
-    """All that an older file may lack are seams: one that was cut or edited would pass for a run at the defaults."""
+    """An older file may lack what came later: any other that was cut or edited would pass for a run at the defaults."""
     config, paths = RunConfig(), RunPaths(tmp_path, run_key(RunConfig()))
     claim(config, paths, lambda: None)
     stored = json.loads(paths.config.read_text())
-    paths.config.write_text(json.dumps({k: v for k, v in stored.items() if k not in ("mask", "growth")}))
+    later = ("mask", "growth", "lr_factor")
+    paths.config.write_text(json.dumps({k: v for k, v in stored.items() if k not in later}))
     claim(config, paths, lambda: None)
     paths.config.write_text(json.dumps({k: v for k, v in stored.items() if k != gone}))
     with pytest.raises(ValueError, match=rf"config\.json: {gone}: is missing, allowed: the study's "):
@@ -85,6 +86,18 @@ def test_columns_only_where_a_seam_is_changed() -> None:
     assert (found["objective"], found["objective.strength"]) == ("norm_penalty", 0.5)
     assert "update" not in found
     assert hyperparameters(RunConfig(), {"objective"})["objective"] == "plain"
+
+
+def test_an_optimizer_is_named_in_every_row_and_its_options_where_one_is_changed() -> None:
+    """The field is one of the first: its column was there before it was a choice."""
+    for name in ("sgd", "adam"):
+        config = config_from_dict({"optimizer": name})
+        found = hyperparameters(config)
+        assert found["optimizer"] == name and not [column for column in found if column.startswith("optimizer.")]
+        assert completed({**config_to_dict(config), "optimizer": name}) == config_to_dict(config)
+    found = hyperparameters(config_from_dict({"optimizer": {"adam": {"beta2": 0.9}}, "lr_factor": 0.5}))
+    assert (found["optimizer.beta1"], found["optimizer.beta2"], found["lr_factor"]) == (0.9, 0.9, 0.5)
+    assert run_key(config_from_dict({"optimizer": "adam"})) == "093a6d640329", "the key of before it was a choice"
 
 
 def test_a_fresh_row_has_the_published_columns() -> None:
@@ -118,6 +131,20 @@ def test_whole_numbers_are_known_by_their_column() -> None:
         ({"growth": {"doubled": {"epoch": 1.5}}}, ("growth.doubled.epoch: 1.5", "an integer >= 0")),
         ({"update": {"averaged": {"kind": "max"}}}, ("update.averaged.kind: 'max'", "mean, sum")),
         ({"mask": "random", "growth": "doubled"}, ("growth: 'doubled'", "mask")),
+        (
+            {"schedule": {"constant": {"warmup": 100}}},
+            ("schedule.constant.warmup: 100.0", "less than max_epochs = 100"),
+        ),
+        ({"schedule": "step", "max_epochs": 30, "stops": ["epoch_1"]}, ("schedule.step.every: 30", "max_epochs = 30")),
+        ({"schedule": {"drops": {"at": "60-100"}}}, ("schedule.drops.at: '60-100'", "less than max_epochs = 100")),
+        ({"schedule": {"drops": {"at": "80-60"}}}, ("schedule.drops.at: '80-60'", "epochs that grow", "'60-80-90'")),
+        ({"schedule": {"drops": {"at": 60}}}, ("schedule.drops.at: 60", "in quotes")),
+        ({"schedule": {"cosine": {"of": "rho"}}}, ("schedule.cosine.of: 'rho'", "lr, momentum, weight_decay")),
+        ({"schedule": {"cosine": {"of": "beta1"}}, "optimizer": "rmsprop"}, ("of: 'beta1'", "alpha, eps, lr")),
+        ({"batch": "augment"}, ("batch: 'augment'", "needs images (channels, height, width)", "digits has (64,)")),
+        ({"dataset": "mnist", "batch": {"augment": {"crop": 28}}}, ("batch.augment.crop: 28", "less than", "28")),
+        ({"dataset": "mnist", "batch": {"augment": {"cutout": 40}}}, ("batch.augment.cutout: 40", "less than", "28")),
+        ({"update": "entropy_sgd", "batch": {"augment": {"flip": 1}}}, ("batch.augment.flip: 1", "0 <= number < 1")),
     ],
 )
 def test_wrong_choices(values: dict[str, object], words: tuple[str, ...]) -> None:

@@ -18,7 +18,8 @@ STUDY = (
     ("choice", "curvature", "device", "display", "names", "provenance", "seeds", "storage"),
     ("data", "loss", "models", "transforms"), ("measures", "seams"), ("config",),
     ("hyperparameter", "state", "study_file", "training"), ("grid", "measuring", "slices"),
-    ("comparison", "records", "reference", "run"), ("publish", "tracking"), ("plan", "replace"), ("__main__",),
+    ("archive", "comparison", "records", "reference", "run"), ("estimate", "publish", "tracking"), ("plan", "replace"),
+    ("commands",), ("__main__",),
 )  # fmt: skip
 ANALYSIS = (
     ("columns", "csv_file"), ("exclude", "load", "simulated", "vocabulary"), ("statistics",),

@@ -69,6 +69,57 @@ def test_agrees_with_its_twin(label: str, kind: str, loss: str) -> None:
         assert found["value"] == pytest.approx(expected, rel=rel)
 
 
+def two_classes() -> tuple[MeasureContext, MeasureContext]:
+    """A network with one output f by binary cross-entropy; and with outputs 0 and f by cross-entropy."""
+    torch.manual_seed(0)
+    x = torch.randn(31, 6, dtype=torch.float64)
+    labels = (x[:, 0] + 0.3 * x[:, 1] > 0).long()
+    one = nn.Sequential(nn.Linear(6, 7), nn.ReLU(), nn.Linear(7, 5), nn.LeakyReLU(0.1), nn.Linear(5, 1)).double()
+    optimizer = torch.optim.Adam(one.parameters(), 0.03)
+    for _ in range(60):
+        optimizer.zero_grad()
+        functional.binary_cross_entropy_with_logits(one(x)[:, 0], labels.double()).backward()
+        optimizer.step()
+    two = nn.Sequential(*(copy.deepcopy(module) for module in list(one)[:-1]), nn.Linear(5, 2).double())
+    with torch.no_grad():
+        for end, start in ((two[4].weight, one[4].weight), (two[4].bias, one[4].bias)):
+            end.copy_(torch.cat([torch.zeros_like(start), start]))
+    return tuple(  # type: ignore[return-value]
+        MeasureContext(m.eval(), {n: 0.5 * p.detach() for n, p in m.named_parameters()}, x, labels, loss, key="0" * 12)
+        for m, loss in ((one, "binary_cross_entropy"), (two, "cross_entropy"))
+    )
+
+
+# The block of two outputs holds that of one twice, as [[1, -1], [-1, 1]] times it: twice the trace and the eigenvalue.
+TWICE = ("hessian_trace", "kappa_2019", "lambda_max")
+
+
+@pytest.mark.parametrize("label", sorted(set(MEASURES) - {"pac_bayes_flatness"}))
+def test_of_one_output_as_of_two(label: str) -> None:
+    """Binary cross-entropy of f is the softmax's of (0, f): the same function of the same weights, measured alike."""
+    one, two = (compute(label, ctx) for ctx in two_classes())
+    if one["layers"] is None:
+        assert one["value"] == pytest.approx(two["value"], rel=1e-9)
+    for name, value in (one["layers"] or {}).items():
+        factor = 2 if name == "4" and label in TWICE else 1
+        assert factor * value == pytest.approx(two["layers"][name], rel=1e-6 if label == "lambda_max" else 1e-9), name
+
+
+def test_noise_on_a_network_with_one_output_is_judged_by_its_sign() -> None:
+    one, _ = two_classes()
+    found = compute("pac_bayes_flatness", one)["value"]
+    noise = [{n: torch.randn(p.shape, generator=g).to(p) for n, p in one.model.named_parameters()}
+             for g in [one.generator("pac_bayes_flatness")] for _ in range(10)]  # fmt: skip
+    errors = []
+    for factor in (0.8, 1.25):  # of the variance that the error bears
+        sigma = (factor / found) ** 0.5
+        weights = [{n: p + sigma * u[n] for n, p in one.model.named_parameters()} for u in noise]
+        outputs = [torch.func.functional_call(one.model, w, (one.x,))[:, 0] for w in weights]
+        errors.append(torch.stack([((f > 0) != (one.labels == 1)).double().mean() for f in outputs]).mean().item())
+    clean = ((one.model(one.x)[:, 0] > 0) != (one.labels == 1)).double().mean().item()
+    assert errors[0] - clean < 0.13 and errors[1] - clean > 0.07
+
+
 @pytest.mark.parametrize("kind", ["mlp", "conv"])
 @pytest.mark.parametrize("label", sorted(MEASURES))
 def test_is_finite_repeatable_and_touches_nothing(label: str, kind: str) -> None:

@@ -44,14 +44,25 @@ def test_another_layer_or_transform_of_the_same_measure() -> None:
 
 
 def test_stops_stand_in_the_order_of_training() -> None:
-    stops = [Stop.parse(text) for text in ("epoch_20", "loss_0.01", "loss_1e-3", "epoch_3", "loss_0.1")]
+    texts = ("epoch_20", "loss_0.01", "error_0", "loss_1e-3", "error_0.1", "epoch_3", "loss_0.1")
+    stops = [Stop.parse(text) for text in texts]
     ordered = [stop.text for stop in sorted(stops, key=lambda stop: (stop.kind, stop.rank))]
-    assert ordered == ["epoch_3", "epoch_20", "loss_0.1", "loss_0.01", "loss_1e-3"]
+    assert ordered == ["epoch_3", "epoch_20", "error_0.1", "error_0", "loss_0.1", "loss_0.01", "loss_1e-3"]
     assert Stop.read("ledger").kind == "" and Stop.read("ledger").words == "ledger"
-    assert [stop.words for stop in stops[:2]] == ["end of epoch 20", "training loss 0.01"]
+    assert [s.words for s in stops[:3]] == ["end of epoch 20", "training loss 0.01", "training error 0"]
 
 
-@pytest.mark.parametrize("text", ["", "ledger", "loss_0", "loss_-1", "epoch_0", "epoch_1.5", "loss", "Loss_0.1"])
+def test_the_one_way_to_write_a_stop() -> None:
+    for text in ("loss_0.01", "loss_0.07", "loss_1", "loss_12.5", "loss_1e-07", "loss_1e16", "epoch_60"):
+        assert Stop.parse(text).canonical == text
+        assert Stop.parse(Stop.parse(text).canonical) == Stop.parse(text)
+    spelled = {"loss_0.10": "loss_0.1", "loss_1e-1": "loss_0.1", "loss_1.0": "loss_1", "epoch_06": "epoch_6"}
+    assert {text: Stop.parse(text).canonical for text in spelled} == spelled
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ledger", "loss_0", "loss_-1", "loss_1e999", "epoch_0", "epoch_1.5", "loss", "Loss_0.1", "error_1"]
+)
 def test_what_is_no_stop_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"stops: .*allowed: loss_"):
         Stop.parse(text)

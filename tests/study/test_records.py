@@ -182,7 +182,8 @@ def test_killed_five_times_the_records_are_the_same_bytes(tmp_path: Path, monkey
             process.wait()
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     assert (tmp_path / "cut/results/tiny/records.csv").read_bytes() == undisturbed
-    assert not list((tmp_path / "cut/runs").rglob("state.pt"))
+    assert not list((tmp_path / "cut/runs").rglob("population.json"))
+    assert not list((tmp_path / "cut/runs").glob(".populations/*/*"))
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,12 @@ class Browser:
         command = {"cmd": "Emulation.setEmulatedMedia", "params": features}
         self._call("POST", f"{self._session}/goog/cdp/execute", command)
 
+    def resize(self, width: int, height: int) -> None:
+        """Show pages in a window of this size, in pixels."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        command = {"cmd": "Emulation.setDeviceMetricsOverride", "params": size}
+        self._call("POST", f"{self._session}/goog/cdp/execute", command)
+
     def complaints(self) -> list[str]:
         """Messages of the console since the last call that are errors or warnings."""
         log = self._call("POST", f"{self._session}/se/log", {"type": "browser"})

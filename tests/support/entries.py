@@ -18,7 +18,6 @@ from study.seams.batch import Batch
 from study.seams.growth import Growth
 from study.seams.objective import Evaluation
 from study.seams.optimizer import Optimizer, column
-from study.seams.schedule import Coefficients, Time
 from study.seams.update import Step, Update
 
 
@@ -47,28 +46,12 @@ def gradient_penalty(evaluation: Evaluation, options: Mapping[str, Any]) -> Tens
     return mean + options["strength"] / 2 * torch.stack([g.flatten(1).square().sum(1) for g in found]).sum(0)
 
 
-def sam(step: Step) -> None:
-    """Foret et al. 2021: the gradient at w + rho g / |g|."""
-    g = step.gradients(step.parameters)
-    length = torch.stack([t.flatten(1).square().sum(1) for t in g.values()]).sum(0).sqrt()
-    there = {n: w + column(step.options["rho"] / length, w) * g[n] for n, w in step.parameters.items()}
-    step.move(step.gradients(there))
-
-
 def averaged(step: Step) -> None:
     """The optimizer, and a running mean of the weights and a count that it keeps and does not use."""
     step.move(step.gradients(step.parameters))
     for name, w in step.parameters.items():
         count = step.state["seen"][name].add_(1)
         step.state["average"][name].add_((w - step.state["average"][name]) / count)
-
-
-def cosine(coefficients: Coefficients, time: Time) -> Coefficients:
-    """lr falls to `floor` times itself over max_epochs."""
-    floor = coefficients["schedule"]["floor"]
-    factor = floor + (1 - floor) * (1 + torch.cos(math.pi * time.epochs / time.max_epochs)) / 2
-    rates = coefficients["optimizer"]
-    return {**coefficients, "optimizer": {**rates, "lr": rates["lr"] * factor.to(rates["lr"].dtype)}}
 
 
 def adversarial(batch: Batch) -> tuple[Tensor, Tensor]:
@@ -136,10 +119,8 @@ ENTRIES: dict[str, dict[str, tuple[Any, dict[str, Option]]]] = {
         "gradient_penalty": (gradient_penalty, {"strength": number(0.1, least=0)}),
     },
     "update": {
-        "sam": (Update(sam, Optimizer(())), {"rho": number(0.05, least=0)}),
         "averaged": (Update(averaged, Optimizer((), ("average",), ("seen",))), {"kind": word("mean", "sum")}),
     },
-    "schedule": {"cosine": (cosine, {"floor": number(0.0, least=0)})},
     "batch": {"adversarial": (adversarial, {"radius": number(0.1, least=0)})},
     "mask": {"random": (random_mask, {"sparsity": number(0.5, least=0, below=1)})},
     "growth": {"doubled": (Growth(doubled, zero_outgoing), {"epoch": integer(2)})},

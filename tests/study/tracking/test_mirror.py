@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,6 +14,8 @@ import wandb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import study.tracking.environment
+import study.tracking.offline
 from study.config import RunConfig, run_key
 from study.names import column_name, wandb_name
 from study.storage.paths import RunPaths
@@ -129,6 +132,49 @@ def test_everything_stays_inside_the_results_and_the_environment_as_it_was(
     assert {path.name for path in tmp_path.iterdir()} == {"home", "runs", "results"}
 
 
+# Each of these made every run of a study the same one, cut its curve, or sent its file elsewhere.
+REDIRECTS = {
+    "RUN_ID": "other", "RESUME": "must", "FORK_FROM": "other?_step=1", "RESUME_FROM": "other?_step=1",
+    "SWEEP_ID": "abc", "LAUNCH": "true", "X_SKIP_TRANSACTION_LOG": "true", "X_UPDATE_FINISH_STATE": "false",
+    "MODE": "disabled", "DISABLED": "true", "RUN_GROUP": "g", "NAME": "n", "JOB_TYPE": "j", "TAGS": "a,b",
+    "CONFIG": '{"lr": 7}',
+}  # fmt: skip
+
+
+def test_no_variable_of_the_environment_redirects_a_run(
+    server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in REDIRECTS.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    monkeypatch.setenv("WANDB_PROJECT", "mine")
+    check("online")
+    runs = make_runs(tmp_path / "runs", 2, 4)
+    done = mirror(runs, MEASURES, tmp_path / "runs", STUDY, "online", tmp_path / "results", rate=6000)
+    assert (done.written, done.problems) == (2, ())
+    for config in runs:
+        received = server.runs[f"{STUDY}-{run_key(config)}"]
+        assert_complete(received, config, tmp_path / "runs", STUDY)
+        assert received.project == "mine" and received.tags == [STUDY, "digits", "mlp"]
+        assert received.display_name == f"seed={config.seed}"
+    assert all(os.environ[f"WANDB_{name}"] == value for name, value in REDIRECTS.items())
+
+
+@pytest.mark.parametrize(("name", "value"), [("SWEEP_ID", "abc"), ("FORK_FROM", "other?_step=1")])
+def test_a_run_that_wandb_wrote_otherwise_than_was_meant_is_not_marked_as_written(
+    name: str, value: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def let_through(places: dict[str, str]) -> object:
+        return with_variables({**places, name: value})
+
+    with_variables = study.tracking.offline.holding
+    monkeypatch.setattr(study.tracking.environment, "_HOLDS", re.compile(r"WANDB_.*"))
+    monkeypatch.setattr(study.tracking.offline, "holding", let_through)
+    runs = make_runs(tmp_path / "runs", 1, 4)
+    done = mirror(runs, MEASURES, tmp_path / "runs", STUDY, "offline", tmp_path / "results")
+    assert done.written == 0 and "1 of 1 runs not mirrored: TrackingError" in done.problems[0]
+    assert not list((tmp_path / "results").glob("**/mirrored/*.json"))
+
+
 def test_nothing_that_wandb_does_is_raised(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
@@ -225,6 +271,8 @@ def test_a_curve_has_the_test_loss_where_a_stop_was_met() -> None:
     ]
     run = wandb_run(STUDY, rows, epochs, ["hidden"])
     assert run.rows is not None and [row.get("test_loss") for row in run.rows] == [None, 0.25, None]
+    whole = wandb_run(STUDY, rows, [{**row, "test_loss": 9.0, "test_error": 0.9} for row in epochs])
+    assert [row["test_loss"] for row in whole.rows or []] == [9.0] * 3, "that of each epoch, where it is known"
     assert run.config["hidden"] == "64" and run.name == "hidden=64", "text, as 64-64 is"
 
 

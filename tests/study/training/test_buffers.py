@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from study.choice import Choice, number
 from study.config import RunConfig, config_from_dict, run_key
 from study.data.dataset import load
+from study.hyperparameter import shard_shape
 from study.loss import mean_loss_and_error
 from study.models.registry import MODELS, Model
 from study.run import run_shard
@@ -18,6 +21,7 @@ from study.seeds import generator_for
 from study.storage.atomic import read_tensors
 from study.storage.paths import RunPaths
 from study.training.forward import StackedForward
+from study.training.population import Population
 from study.training.start import build_model
 from tests.support.entries import all_registered, registered
 
@@ -93,6 +97,36 @@ def test_dropout_masks_are_the_network_s_own_draws(tmp_path: Path) -> None:
                     optimizer.step()
             for name, p in weights(tmp_path, config, "epoch_4").items():
                 torch.testing.assert_close(p, model.state_dict()[name], rtol=1e-4, atol=1e-5)
+
+
+def test_each_network_of_a_stack_has_its_own_dropout_rate(tmp_path: Path) -> None:
+    """In any order, alone, and where all of the stack that is left drops nothing; no dropout is the same bits."""
+
+    def network(shape: tuple[int, ...], n_classes: int, hidden: tuple[int, ...], p: float) -> nn.Module:
+        return nn.Sequential(nn.Linear(64, 6), nn.ReLU(), nn.Dropout(p), nn.Linear(6, n_classes))
+
+    def without(shape: tuple[int, ...], n_classes: int, hidden: tuple[int, ...]) -> nn.Module:
+        return nn.Sequential(nn.Linear(64, 6), nn.ReLU(), nn.Identity(), nn.Linear(6, n_classes))
+
+    def trained(runs: list[RunConfig], folder: Path, mode: str = "stacked") -> list[dict[str, Tensor]]:
+        paths = [RunPaths(folder, run_key(run)) for run in runs]
+        population = Population(runs, paths, load("digits"), "cpu", mode, lambda: None)
+        population.train(should_stop=lambda: False, on_epoch=lambda runs: None, save_every_seconds=1e9)
+        return [weights(folder, run, run.stops[-1]) for run in runs]
+
+    with registered(MODELS, "dropout", Model(network), p=number(0.0)), registered(MODELS, "none", Model(without)):
+        ends = {0.5: 1, 0.0: 4, 0.2: 3}
+        runs = [configs(1, model={"dropout": {"p": p}}, max_epochs=n, stops=[f"epoch_{n}"])[0] for p, n in ends.items()]
+        assert len({shard_shape(run) for run in runs}) == 1
+        together = trained(runs, tmp_path / "together")
+        backwards = trained(runs[::-1], tmp_path / "backwards")[::-1]
+        alone = [trained([run], tmp_path / "alone", "sequential")[0] for run in runs]
+        (none,) = trained([replace(runs[1], model=Choice("none"))], tmp_path / "none", "sequential")
+        assert all(torch.equal(none[name], alone[1][name]) for name in none)
+    for one, same, other in zip(together, backwards, alone, strict=True):
+        assert all(torch.equal(one[name], same[name]) for name in one)
+        for name in one:
+            torch.testing.assert_close(one[name], other[name], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("mode", ["stacked", "sequential"])

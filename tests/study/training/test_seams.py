@@ -1,6 +1,9 @@
-"""Every entry of every seam: a network in a stack is the network trained alone, and that of a plain loop."""
+"""Every entry of every seam: a network in a stack is the network trained alone, and that of a plain loop.
 
-from collections.abc import Callable, Iterator, Sequence
+The loops, as a user of torch would write them, are in tests/reference/training.py.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -8,96 +11,28 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from study.choice import Choice, Registry, number
 from study.config import SEAMS, RunConfig, config_from_dict, run_key
-from study.data.dataset import DATASETS, Tensors
+from study.data.dataset import DATASETS, Tensors, known
 from study.data.extra import EXTRAS
+from study.data.subset import SUBSETS
+from study.data.target import groups, relabelled
 from study.loss import LOSSES
 from study.models.init import INITS
-from study.models.registry import MODELS
-from study.seams.optimizer import OPTIMIZERS
 from study.seeds import generator_for
 from study.storage.atomic import read_tensors
 from study.storage.paths import RunPaths
 from study.training.population import Population
+from study.training.saved import load
 from study.training.start import build_model, training_labels
+from tests.reference import training as twins
 from tests.support.entries import ENTRIES, all_registered, registered
 
 REGISTRIES: dict[str, Registry[Any]] = {
-    **SEAMS, "dataset": DATASETS, "model": MODELS, "init": INITS, "loss": LOSSES, "optimizer": OPTIMIZERS,
+    **SEAMS, "dataset": DATASETS, "init": INITS, "loss": LOSSES,
 }  # fmt: skip
 BASE = {"hidden": (8, 6), "lr": 0.05, "momentum": 0.5, "batch_size": 7, "max_epochs": 3, "stops": ("epoch_3",)}
-Batches = Sequence[tuple[Tensor, Tensor, float]]  # inputs, labels and epochs done, step by step
-Twin = Callable[[RunConfig, nn.Module, Batches], None]
-
-
-def torch_optimizer(config: RunConfig, model: nn.Module) -> torch.optim.Optimizer:
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(model.parameters(), config.lr, config.momentum, weight_decay=config.weight_decay)
-    return {"adam": torch.optim.Adam}[config.optimizer](
-        model.parameters(), lr=config.lr, weight_decay=config.weight_decay
-    )
-
-
-def loss_of(config: RunConfig, logits: Tensor, labels: Tensor) -> Tensor:
-    if config.loss == "cross_entropy":
-        return functional.cross_entropy(logits, labels)
-    return functional.mse_loss(logits, functional.one_hot(labels, 10).to(logits), reduction="sum") / len(labels)
-
-
-def option(config: RunConfig, seam: str, name: str) -> Any:
-    return SEAMS[seam].options(getattr(config, seam))[name]
-
-
-def plain(config: RunConfig, model: nn.Module, batches: Batches) -> None:
-    """One network, torch.optim, a Python loop."""
-    optimizer = torch_optimizer(config, model.train())
-    for x, y, _ in batches:
-        optimizer.zero_grad()
-        loss_of(config, model(x), y).backward()
-        optimizer.step()
-
-
-def decayed(config: RunConfig, model: nn.Module, batches: Batches) -> None:
-    """A squared norm in the objective is weight decay for SGD."""
-    plain(replace(config, weight_decay=option(config, "objective", "strength")), model, batches)
-
-
-def annealed(config: RunConfig, model: nn.Module, batches: Batches) -> None:
-    optimizer = torch_optimizer(config, model)
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(
-        optimizer, len(batches), eta_min=config.lr * option(config, "schedule", "floor")
-    )
-    for x, y, _ in batches:
-        optimizer.zero_grad()
-        loss_of(config, model(x), y).backward()
-        optimizer.step()
-        scheduler.step()
-
-
-def sharpness_aware(config: RunConfig, model: nn.Module, batches: Batches) -> None:
-    optimizer, rho = torch_optimizer(config, model.train()), option(config, "update", "rho")
-    for x, y, _ in batches:
-        parameters = list(model.parameters())
-        g = torch.autograd.grad(loss_of(config, model(x), y), parameters)
-        length = torch.cat([t.flatten() for t in g]).norm()
-        there = {n: w + rho * t / length for (n, w), t in zip(model.named_parameters(), g, strict=True)}
-        again = torch.autograd.grad(loss_of(config, torch.func.functional_call(model, there, (x,)), y), parameters)
-        for w, t in zip(parameters, again, strict=True):
-            w.grad = t
-        optimizer.step()
-
-
-def gradient_penalized(config: RunConfig, model: nn.Module, batches: Batches) -> None:
-    optimizer, strength = torch_optimizer(config, model.train()), option(config, "objective", "strength")
-    for x, y, _ in batches:
-        optimizer.zero_grad()
-        loss = loss_of(config, model(x), y)
-        g = torch.autograd.grad(loss, list(model.parameters()), create_graph=True)
-        (loss + strength / 2 * torch.stack([t.square().sum() for t in g]).sum()).backward()
-        optimizer.step()
 
 
 @dataclass
@@ -105,40 +40,103 @@ class Case:
     """A config's difference from BASE that shows the entry, and the loop that it must equal; None: alone is enough."""
 
     changes: dict[str, Any] = field(default_factory=dict)
-    twin: Twin | None = plain
+    twin: twins.Twin | None = twins.plain
 
 
 IMAGES = {"dataset": "mnist"}
+NORMED = {**IMAGES, "model": "batch_norm"}
+ADAPTIVE = {"momentum": 0.0, "weight_decay": 0.1}
+BETAS = {"beta1": 0.5, "beta2": 0.6, "eps": 1e-3}  # a small eps would make rounding errors of dead weights a step
+RMSPROP = {"weight_decay": 0.1, "optimizer": {"rmsprop": {"alpha": 0.5, "eps": 1e-3}}}
+SAM = {"update": {"sam": {"rho": 0.1}}}
+WALK = {"steps": 3, "gamma": 0.3, "scoping": 0.2, "noise": 0.01, "averaging": 0.5}
+SMOOTH = {"objective": {"label_smoothing": {"smoothing": 0.2}}}
+CUT = {"crop": 3, "flip": 0.5, "cutout": 9}
+
+
+def scheduled(**schedule: dict[str, Any]) -> Case:
+    return Case({"schedule": schedule}, twins.scheduled)
+
+
+# What follows a slash is a variant of an entry.
 CASES: dict[str, dict[str, Case]] = {
     "objective": {
         "plain": Case(),
-        "norm_penalty": Case({"objective": {"norm_penalty": {"strength": 0.1}}}, decayed),
-        "gradient_penalty": Case({"objective": {"gradient_penalty": {"strength": 0.3}}}, gradient_penalized),
+        "label_smoothing": Case(SMOOTH, twins.smoothed),
+        "label_smoothing/squared_error": Case({**SMOOTH, "loss": "squared_error", "lr": 0.01}, twins.smoothed),
+        "norm_penalty": Case({"objective": {"norm_penalty": {"strength": 0.1}}}, twins.decayed),
+        "gradient_penalty": Case({"objective": {"gradient_penalty": {"strength": 0.3}}}, twins.gradient_penalized),
     },
     "update": {
         "plain": Case({"weight_decay": 0.1}),
-        "sam": Case({"update": {"sam": {"rho": 0.1}}}, sharpness_aware),
+        "sam": Case({**SAM, "weight_decay": 0.1}, twins.sharpness_aware),
+        "sam/rmsprop": Case({**SAM, **RMSPROP, "lr": 0.01}, twins.sharpness_aware),
+        "sam/norm": Case({**SAM, **NORMED}, twins.sharpness_aware),
+        "asam": Case({"update": {"asam": {"rho": 0.3, "eta": 0.2}}}, twins.sharpness_aware),
+        "entropy_sgd": Case({"update": {"entropy_sgd": WALK}, "lr": 0.7}, twins.entropy_sgd),
         "averaged": Case({"update": "averaged"}),
     },
-    "schedule": {"constant": Case(), "cosine": Case({"schedule": {"cosine": {"floor": 0.1}}}, annealed)},
-    "batch": {"plain": Case(), "adversarial": Case({"batch": {"adversarial": {"radius": 0.2}}}, None)},
+    "schedule": {
+        "constant": Case(),
+        "constant/warmup": scheduled(constant={"warmup": 2.0}),
+        "step": scheduled(step={"every": 3, "factor": 0.5}),
+        "step/warmup": scheduled(step={"every": 2, "factor": 0.5, "warmup": 4.0}),
+        "step/rho": Case({**SAM, "schedule": {"step": {"of": "rho", "every": 1}}}, twins.sharpness_aware),
+        "drops": scheduled(drops={"at": "1-4", "factor": 0.5, "warmup": 2.0}),
+        "cosine": scheduled(cosine={"floor": 0.1}),
+        "cosine/warmup": scheduled(cosine={"floor": 0.1, "warmup": 2.0}),
+    },
+    "batch": {
+        "plain": Case(),
+        "augment": Case({**IMAGES, "batch": {"augment": CUT}}, twins.augmented),
+        "adversarial": Case({"batch": {"adversarial": {"radius": 0.2}}}, None),
+    },
     "mask": {"dense": Case(), "random": Case({"mask": {"random": {"sparsity": 0.3}}}, None)},
     "growth": {"none": Case(), "doubled": Case({"growth": {"doubled": {"epoch": 1}}}, None)},
     "extra": {"none": Case(), "flipped": Case({"extra": {"flipped": {"n": 5}}})},
-    "dataset": {name: Case({"dataset": name}) for name in ("digits", "mnist", "fashion_mnist", "cifar10")},
+    "dataset": {
+        name: Case({"dataset": name})
+        for name in (
+            "digits",
+            "digits_images",
+            "mnist",
+            "fashion_mnist",
+            "kmnist",
+            "emnist_balanced",
+            "cifar10",
+            "cifar100",
+            "svhn",
+        )
+    },
     "model": {
         "mlp": Case(IMAGES),
         "lenet5": Case({**IMAGES, "model": "lenet5"}),
-        "batch_norm": Case({**IMAGES, "model": "batch_norm"}),
+        "nin": Case({**IMAGES, "model": {"nin": {"depth": 2, "width": 4}}}),
+        "batch_norm": Case(NORMED),
         "norm_dropout": Case({"model": "norm_dropout"}, None),
     },
     "init": {
         name: Case({"init": name, "init_gain": 1.5})
         for name in ("default", "xavier_normal", "kaiming_uniform", "uniform_0.1", "normal_0.1")
     },
-    "loss": {"cross_entropy": Case(), "squared_error": Case({"loss": "squared_error"})},
-    "optimizer": {"sgd": Case(), "adam": Case({"optimizer": "adam", "momentum": 0.0, "weight_decay": 0.1})},
+    "loss": {
+        "cross_entropy": Case(),
+        "squared_error": Case({"loss": "squared_error"}),
+        "binary_cross_entropy": Case({"loss": "binary_cross_entropy", "target": "binary"}),
+    },
+    "subset": {"first": Case(), "balanced": Case({"subset": {"balanced": {"seed": 1}}, "n_train": 23})},
+    "target": {"classes": Case(), "binary": Case({"target": {"binary": {"positive": "1-4-7"}}})},
+    "labels": {"given": Case(), "uniform": Case({"labels": {"uniform": {"fraction": 0.4}}})},
+    "optimizer": {
+        "sgd": Case({"weight_decay": 0.1, "lr_factor": 0.7}),
+        "sgd/decoupled": Case({"weight_decay": 0.1, "optimizer": {"sgd": {"decay": "decoupled"}}}, twins.decayed_apart),
+        "nesterov": Case({"optimizer": "nesterov", "weight_decay": 0.1}),
+        "adam": Case({**ADAPTIVE, "optimizer": {"adam": BETAS}}),
+        "adamw": Case({**ADAPTIVE, "optimizer": {"adamw": BETAS}}),
+        "rmsprop": Case(RMSPROP),
+    },
 }
+LONG = ("optimizer", "objective", "update", "schedule", "batch")  # these move weights: 50 steps
 OURS = {**ENTRIES, "model": {"batch_norm": (), "norm_dropout": ()}}
 
 
@@ -155,13 +153,16 @@ def in_float64() -> Iterator[None]:
 def test_every_entry_has_a_case() -> None:
     """To add an entry, add its case: how it shows, and the plain loop that it must equal."""
     for name, registry in REGISTRIES.items():
-        assert CASES[name].keys() == set(registry), f"{name}: CASES has not the entries of its registry"
+        cases = {case.partition("/")[0] for case in CASES[name]}
+        assert cases == set(registry), f"{name}: CASES has not the entries of its registry"
 
 
 def tensors(config: RunConfig) -> Tensors:
     """Random inputs of the data set's shape, and what the config adds to them."""
-    generator, shape = torch.Generator().manual_seed(1), DATASETS[config.dataset].shape
+    generator, shape = torch.Generator().manual_seed(1), known(config.dataset).shape
     x, y = torch.rand(31, *shape, generator=generator), torch.randint(10, (31,), generator=generator)
+    order = SUBSETS[config.subset.name](y, SUBSETS.options(config.subset))[: config.n_train or 31]
+    x, y = x[order], relabelled(y[order], groups(config.target, 10))
     return EXTRAS[config.extra.name](Tensors(x, y, x, y), lambda k: (x[:k], y[:k]), EXTRAS.options(config.extra))
 
 
@@ -170,10 +171,10 @@ def trained(configs: Sequence[RunConfig], mode: str, folder: Path) -> list[dict[
     paths = [RunPaths(folder, run_key(config)) for config in configs]
     population = Population(configs, paths, tensors(configs[0]), "cpu", mode, lambda: None)
     assert population.train(should_stop=lambda: False, on_epoch=lambda runs: None, save_every_seconds=1e9)
-    return [read_tensors(p.stop("epoch_3").weights) for p in paths]
+    return [read_tensors(p.stop(c.stops[-1]).weights) for p, c in zip(paths, configs, strict=True)]
 
 
-def by_twin(config: RunConfig, twin: Twin) -> dict[str, Tensor]:
+def by_twin(config: RunConfig, twin: twins.Twin) -> dict[str, Tensor]:
     """The same network by the plain loop on the same batches."""
     data, model = tensors(config), build_model(config)
     labels = training_labels(config, data.train_y)
@@ -181,7 +182,7 @@ def by_twin(config: RunConfig, twin: Twin) -> dict[str, Tensor]:
     for epoch in range(config.max_epochs):
         order = torch.randperm(len(labels), generator=generator_for(config.seed, "order", epoch))
         steps = order.split(config.batch_size)
-        batches += [(data.train_x[b], labels[b], epoch + i / len(steps)) for i, b in enumerate(steps)]
+        batches += [(data.train_x[b], labels[b], epoch) for b in steps]
     twin(config, model, batches)
     return model.state_dict()
 
@@ -199,23 +200,44 @@ def moved(value: Any, factor: float) -> Any:
     return value * factor if isinstance(value, float) else value
 
 
+def networks(seam: str, case: Case, factors: Sequence[float] = (1.0, 0.5, 1.5)) -> list[RunConfig]:
+    """With other seeds, rates and options, over 50 steps or 15."""
+    n = 10 if seam in LONG else 3
+    changes = [{k: moved(v, f) if k in SEAMS else v for k, v in case.changes.items()} for f in factors]
+    return [
+        config_from_dict({**BASE, **c, "max_epochs": n, "stops": [f"epoch_{n}"], "seed": seed,
+                          "lr": c.get("lr", BASE["lr"]) * f})
+        for seed, (f, c) in enumerate(zip(factors, changes, strict=True), start=3)
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(("seam", "name"), [(seam, name) for seam, cases in CASES.items() for name in cases])
 def test_in_a_stack_as_alone_as_by_hand(seam: str, name: str, tmp_path: Path) -> None:
-    """Three networks with other seeds, rates and options in one stack; each again alone, with and without vmap."""
+    """Three networks in one stack, beside one that ends early; one again alone, with vmap, and one without; by hand."""
     case = CASES[seam][name]
-    configs = [
-        config_from_dict({**BASE, **{k: moved(v, f) if k in SEAMS else v for k, v in case.changes.items()},
-                          "lr": BASE["lr"] * f, "seed": seed})
-        for seed, f in ((3, 1.0), (4, 0.5), (5, 1.5))
-    ]  # fmt: skip
-    together = trained(configs, "stacked", tmp_path / "all")
-    for i, config in enumerate(configs):
-        for mode in ("stacked", "sequential"):
-            (alone,) = trained([config], mode, tmp_path / f"{mode}{i}")
-            assert_equal(together[i], alone)
+    configs = networks(seam, case)
+    early = replace(configs[0], seed=9, stops=("epoch_1",))
+    together = trained([early, *configs], "stacked", tmp_path / "all")[1:]
+    for i, mode in ((0, "stacked"), (2, "sequential")):
+        (alone,) = trained([configs[i]], mode, tmp_path / mode)
+        assert_equal(together[i], alone)
+    for config, found in zip(configs, together, strict=True):
         if case.twin:
-            assert_equal(together[i], by_twin(config, case.twin))
+            assert_equal(found, by_twin(config, case.twin))
     assert any(not torch.equal(together[0][n], together[1][n]) for n in together[0])
+
+
+@pytest.mark.parametrize(("seam", "name"), [(seam, name) for seam in LONG for name in CASES[seam]])
+def test_a_cut_training_ends_at_the_same_bits(seam: str, name: str, tmp_path: Path) -> None:
+    """Left after an epoch and taken up again, in another order: generators, schedules and buffers go on."""
+    configs = [replace(c, stops=("epoch_3",)) for c in networks(seam, CASES[seam][name], (1.0, 0.5))]
+    whole = trained(configs, "stacked", tmp_path / "whole")
+    paths = [RunPaths(tmp_path / "cut", run_key(config)) for config in configs]
+    population = Population(configs, paths, tensors(configs[0]), "cpu", "stacked", lambda: None)
+    assert not population.train(should_stop=lambda: True, on_epoch=lambda runs: None, save_every_seconds=1e9)
+    cut = trained(configs[::-1], "stacked", tmp_path / "cut")[::-1]
+    for a, b in zip(whole, cut, strict=True):
+        assert all(torch.equal(a[name], b[name]) for name in a)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +259,8 @@ def test_what_an_update_keeps_is_saved_and_stacked(tmp_path: Path) -> None:
     for epochs in (1, 2):
         population = Population(configs, paths, tensors(configs[0]), "cpu", "stacked", lambda: None)
         population.train(should_stop=lambda: True, on_epoch=lambda runs: None, save_every_seconds=1e9)
-        kept = [read_tensors(p.state)["optimizer"] for p in paths]
+        found = load(paths, print)
+        kept = [found[p.key].state.optimizer for p in paths]
         assert all(k["seen"]["fc1.bias"].item() == 5 * epochs for k in kept)
         assert kept[0].keys() == {"momentum", "average", "seen"}
     assert not torch.equal(kept[0]["average"]["fc1.weight"], kept[1]["average"]["fc1.weight"])
@@ -283,6 +306,6 @@ def test_growth_keeps_the_function_and_ends_at_the_widths_of_the_config(tmp_path
     again = Population([config], [paths], tensors(config), "cpu", "stacked", lambda: None)
     assert again.state.parameters["fc1.weight"].shape == (1, 8, 64)
     ((loss, _),) = again._check([0])
-    assert loss == pytest.approx(read_tensors(paths.state)["last_loss"], rel=1e-12)
+    assert loss == pytest.approx(load([paths], print)[paths.key].progress["last_loss"], rel=1e-12)
     again.train(should_stop=lambda: False, on_epoch=lambda runs: None, save_every_seconds=1e9)
     build_model(config).load_state_dict(read_tensors(paths.stop("epoch_4").weights))

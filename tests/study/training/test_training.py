@@ -4,13 +4,15 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch.func import functional_call
 from torch.nn import functional
 
-from study.config import SEAMS, RunConfig, run_key
+from study.choice import Choice
+from study.config import FIRST, RunConfig, run_key
 from study.data.dataset import load
 from study.run import run_shard
 from study.seams.objective import plain
@@ -19,6 +21,8 @@ from study.seeds import generator_for
 from study.storage.atomic import read_tensors, write_tensors
 from study.storage.paths import RunPaths
 from study.training.forward import StackedForward
+from study.training.saved import forget
+from study.training.saved import load as load_saved
 from study.training.stack import execution_mode, stack_tensors
 from study.training.start import build_model, training_labels
 
@@ -43,7 +47,7 @@ def plain_training(config: RunConfig) -> dict[str, torch.Tensor]:
         "sgd": lambda p: torch.optim.SGD(p, config.lr, config.momentum, weight_decay=config.weight_decay),
         "adam": lambda p: torch.optim.Adam(p, config.lr, weight_decay=config.weight_decay),
     }
-    optimizer = kinds[config.optimizer](model.parameters())
+    optimizer = kinds[config.optimizer.name](model.parameters())
     for epoch in range(config.max_epochs):
         order = torch.randperm(len(labels), generator=generator_for(config.seed, "order", epoch))
         for batch in order.split(config.batch_size):
@@ -55,11 +59,11 @@ def plain_training(config: RunConfig) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize(
     "change",
-    [{}, {"momentum": 0.0}, {"weight_decay": 0.01}, {"optimizer": "adam", "momentum": 0.0, "lr": 0.003},
-     {"optimizer": "adam", "momentum": 0.0, "lr": 0.003, "weight_decay": 0.1}, {"label_noise": 0.2},
+    [{}, {"momentum": 0.0}, {"weight_decay": 0.01}, {"optimizer": Choice("adam"), "momentum": 0.0, "lr": 0.003},
+     {"optimizer": Choice("adam"), "momentum": 0.0, "lr": 0.003, "weight_decay": 0.1}, {"label_noise": 0.2},
      {"batch_size": 70}],
 )  # fmt: skip
-def test_equals_torch_optim(change: dict[str, float], tmp_path: Path) -> None:
+def test_equals_torch_optim(change: dict[str, Any], tmp_path: Path) -> None:
     config = replace(BASE, **change)
     companion = replace(config, seed=5, lr=config.lr / 2, init="xavier_normal")
     run_shard([companion, config], [], runs_root=tmp_path)
@@ -76,7 +80,8 @@ def test_update_rules_in_float64() -> None:
     for kind in ("sgd", "adam"):
         stack, optimizer = {"w": start.clone()}, OPTIMIZERS[kind]
         state = optimizer.start(stack)
-        vectors = {k: torch.tensor(v, dtype=torch.float64) for k, v in hp.items()}
+        options = {"beta1": [0.9] * 3, "beta2": [0.999] * 3, "eps": [1e-8] * 3} if kind == "adam" else {}
+        vectors = {k: torch.tensor(v, dtype=torch.float64) for k, v in {**hp, **options}.items()}
         for g in grads:
             optimizer.move(stack, {"w": g}, state, vectors)
         for i in range(3):
@@ -95,7 +100,7 @@ def test_update_rules_in_float64() -> None:
 
 @pytest.mark.parametrize("model", ["mlp", "lenet5"])
 def test_stacked_and_sequential_gradients_agree(model: str) -> None:
-    config = RunConfig(dataset="fashion_mnist", model=model, hidden=(9,))
+    config = RunConfig(dataset="fashion_mnist", model=Choice(model), hidden=(9,))
     networks = [build_model(replace(config, seed=s)) for s in range(3)]
     parameters = stack_tensors([{name: p.detach() for name, p in n.named_parameters()} for n in networks], "cpu")
     torch.manual_seed(1)
@@ -121,8 +126,8 @@ def test_stacked_and_sequential_gradients_agree(model: str) -> None:
 
 def test_mode_is_chosen_by_model_and_device() -> None:
     assert execution_mode(RunConfig(), "cpu") == "stacked"
-    assert execution_mode(RunConfig(dataset="mnist", model="lenet5"), "cpu") == "sequential"
-    assert execution_mode(RunConfig(dataset="mnist", model="lenet5"), "cuda") == "stacked"
+    assert execution_mode(RunConfig(dataset="mnist", model=Choice("lenet5")), "cpu") == "sequential"
+    assert execution_mode(RunConfig(dataset="mnist", model=Choice("lenet5")), "cuda") == "stacked"
 
 
 def test_bits_do_not_depend_on_companions(tmp_path: Path) -> None:
@@ -178,11 +183,11 @@ def test_asked_to_stop_it_saves_and_goes_on(tmp_path: Path) -> None:
     report = run_shard([config], [], runs_root=tmp_path / "cut", should_stop=lambda: next(calls, True))
     paths = RunPaths(tmp_path / "cut", run_key(config))
     assert report.interrupted
-    assert read_tensors(paths.state)["epoch"] == 2
+    assert load_saved([paths], print)[paths.key].progress["epoch"] == 2
     assert not paths.outcome.exists()
     report = run_shard([config], [], runs_root=tmp_path / "cut")
     assert report.trained == [run_key(config)]
-    assert not paths.state.exists()
+    assert not list((tmp_path / "cut").rglob("population*")) and not list((tmp_path / "cut").glob(".pop*/*/*"))
     assert equal(final_weights(tmp_path / "whole", config), final_weights(tmp_path / "cut", config))
 
 
@@ -231,10 +236,14 @@ def test_a_folder_of_before_the_seams_goes_on(tmp_path: Path) -> None:
     run_shard([config], [], runs_root=tmp_path / "old", should_stop=lambda: True)
     paths = RunPaths(tmp_path / "old", run_key(config))
     stored = json.loads(paths.config.read_text())
-    paths.config.write_text(json.dumps({name: v for name, v in stored.items() if name not in SEAMS}))
-    state = read_tensors(paths.state)
-    write_tensors(paths.state, {k: v for k, v in state.items() if k not in ("buffers", "mask", "hidden")})
+    paths.config.write_text(json.dumps({name: v for name, v in stored.items() if name in FIRST}))
+    saved = load_saved([paths], print)[paths.key]
+    forget([paths])
+    progress = {name: value for name, value in saved.progress.items() if name != "hidden"}
+    groups = {name: getattr(saved.state, name) for name in ("parameters", "optimizer")}
+    write_tensors(paths.old_state, {**progress, **groups})
     assert run_shard([config], [], runs_root=tmp_path / "old").trained == [run_key(config)]
+    assert not paths.old_state.exists()
     assert equal(final_weights(tmp_path / "whole", config), final_weights(tmp_path / "old", config))
 
 

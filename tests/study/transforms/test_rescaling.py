@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from study.choice import Choice
 from study.config import RunConfig, run_key
 from study.grid import load_study
 from study.measures import MEASURES, MeasureContext, compute
@@ -20,7 +21,7 @@ from study.transforms.rescaling import factors, function_difference, reparameter
 @pytest.mark.parametrize("name", ["layerwise_1", "layerwise_2", "neuronwise_1", "factor_1e-3", "factor_20"])
 @pytest.mark.parametrize("model", ["mlp", "lenet5"])
 def test_outputs_stay_and_weights_move(model: str, name: str) -> None:
-    network = build_model(RunConfig(dataset="fashion_mnist", model=model)).double()
+    network = build_model(RunConfig(dataset="fashion_mnist", model=Choice(model))).double()
     before = copy.deepcopy(network.state_dict())
     other = reparameterized(network, name, "3")
     torch.manual_seed(0)
@@ -159,9 +160,9 @@ def test_the_difference_is_recorded() -> None:
 
 @pytest.mark.parametrize("model", ["mlp", "lenet5"])
 def test_networks_of_one_seed_are_rescaled_each_by_its_own_factor(model: str) -> None:
-    network = build_model(RunConfig(dataset="fashion_mnist", model=model)).eval()
+    network = build_model(RunConfig(dataset="fashion_mnist", model=Choice(model))).eval()
     x, y = torch.rand(4, 1, 28, 28), torch.randint(10, (4,))
-    keys = [run_key(RunConfig(dataset="fashion_mnist", model=model, lr=lr)) for lr in (0.1, 0.2, 0.3, 0.4, 0.5)]
+    keys = [run_key(RunConfig(dataset="fashion_mnist", model=Choice(model), lr=lr)) for lr in (0.1, 0.2, 0.3, 0.4, 0.5)]
     each = [MeasureContext(network, {}, x, y, "cross_entropy", key).reparameterized("layerwise_1") for key in keys]
     scales = [
         float(ctx.model.state_dict()["fc2.weight"].norm() / network.state_dict()["fc2.weight"].norm()) for ctx in each
@@ -174,7 +175,7 @@ def test_networks_of_one_seed_are_rescaled_each_by_its_own_factor(model: str) ->
 def test_layers_before_the_change_keep_their_values(model: str) -> None:
     """Only what changed is measured again; measuring all of the rescaled network gives the same, layer by layer."""
     torch.manual_seed(0)
-    network = build_model(RunConfig(dataset="fashion_mnist", model=model, hidden=(8, 7, 6))).double().eval()
+    network = build_model(RunConfig(dataset="fashion_mnist", model=Choice(model), hidden=(8, 7, 6))).double().eval()
     ctx = MeasureContext(
         network, {}, torch.rand(40, 1, 28, 28).double(), torch.randint(10, (40,)), "cross_entropy", "k"
     )

@@ -1,0 +1,216 @@
+"""What each command of `python -m study` does, and what it prints."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from study import plan as planning
+from study.config import run_key
+from study.grid import Study, shards
+
+if TYPE_CHECKING:
+    from study.display import Display
+    from study.plan import Plan
+    from study.tracking.live import Live
+
+
+def reference() -> int:
+    """Write the generated references; prints their paths."""
+    from study.reference.pages import write
+
+    for path in write():
+        print(path)
+    return 0
+
+
+def restore(archive: Path, runs: Path) -> int:
+    """Put an archive's runs under `runs`; prints how many."""
+    from study.archive import restore
+
+    done = restore(archive, runs)
+    print(f"{runs}: {done.n_runs} runs of {done.study}, all checked; {done.n_written} files written")
+    return 0
+
+
+def _archive(study: Study, options: argparse.Namespace) -> int:
+    from study.archive import pack
+
+    done = pack(study, options.runs, options.target)
+    print(f"{options.target}: {done.n_runs} runs, {done.n_files} files, {done.n_bytes / 1e6:.1f} MB")
+    print(f"sha256 {done.sha256}")
+    if done.n_left:
+        print(f"{done.n_left} of {len(study.runs)} runs are not trained and not in it")
+    return 1 if done.n_left else 0
+
+
+def _plan(study: Study, options: argparse.Namespace) -> int:
+    planning.show(planning.make(study, options.runs, skip_published=options.skip_published))
+    return 0
+
+
+def _fetch(study: Study, options: argparse.Namespace) -> None:
+    from study.data.fetch import fetch
+    from study.storage.paths import data_folder
+
+    names = fetch(config.dataset.name for config in study.runs)
+    for name in names:
+        print(f"{name:<9} is in {data_folder().resolve()}")
+    if not names:
+        print("nothing to download: its data sets are made here or come with a package")
+
+
+def _run(study: Study, options: argparse.Namespace) -> int:
+    from study.data.fetch import fetch
+    from study.display import Display
+    from study.tracking.mirror import mirror
+    from study.tracking.server import check
+
+    if options.minutes is not None and not 0 < options.minutes < math.inf:
+        raise ValueError(f"--minutes: {options.minutes!r}: allowed: a number > 0")
+    check(options.wandb)
+    plan = planning.make(study, options.runs, skip_published=options.skip_published)
+    planning.show(plan)
+    fetch(config.dataset.name for shard in plan.to_do for config in shard.runs)
+    live = _live(study, options) if options.wandb == "online" and plan.to_do else None
+    with Display(plan.n_to_do, options.minutes) as display:
+        ended, failed = _train(plan, options, display)
+    if failed:
+        print(f"{len(failed)} values recorded as missing, the reason beside each; the first: {failed[0]}")
+    if not ended and display.out_of_time:
+        left = planning.n_left(plan, options.runs)
+        print(
+            f"{options.minutes:g} minutes are over: all is saved, {left} of {len(study.runs)} runs are left; "
+            "the same command goes on from here"
+        )
+        return 0
+    if live is not None:
+        live.wait()
+    mirrored = mirror(study.runs, study.measures, options.runs, study.name, options.wandb, options.results)
+    for problem in mirrored.problems:
+        print(f"wandb: {problem}", file=sys.stderr)
+    if not ended:
+        print("stopped at a checkpoint; the same command goes on from here")
+        return 1
+    return _records(study, options)
+
+
+def _live(study: Study, options: argparse.Namespace) -> Live:
+    """wandb shows the runs while they train."""
+    from study.hyperparameter import changed_seams, differing
+    from study.tracking.live import Live, Watched
+    from study.tracking.mirror import FREE_RATE
+
+    of_study = tuple(changed_seams(study.runs)), tuple(differing(study.runs))
+    places = options.runs, study.name, options.results
+    return Live(Watched(study.runs, study.measures, *places, FREE_RATE, *of_study))
+
+
+def _train(plan: Plan, options: argparse.Namespace, display: Display) -> tuple[bool, list[str]]:
+    """Do shard after shard: whether all was done, and a line for each value that is recorded as missing."""
+    from study.display import StoppedWaiting
+    from study.run import run_shard
+    from study.storage import lease
+
+    failed: list[str] = []
+    for shard in plan.to_do:
+        keys = [run_key(config) for config in shard.runs]
+        try:
+            held = lease.acquire(options.runs, keys, f"study run {os.getpid()}", on_wait=display.waiting)
+        except StoppedWaiting:
+            if display.out_of_time:
+                return False, failed
+            raise
+        with held:
+            report = run_shard(
+                shard.runs, plan.study.measures, runs_root=options.runs, device=options.device, guard=held.check,
+                should_stop=display.stop_requested, progress=display, test_curve=options.test_curve,
+            )  # fmt: skip
+        failed += report.failed
+        if report.interrupted:
+            return False, failed
+    return True, failed
+
+
+def _records(study: Study, options: argparse.Namespace) -> int:
+    from study.records import collect
+
+    path, missing = collect(study, options.runs, options.results)
+    print(
+        f"{path}: {len(study.runs) - missing} of {len(study.runs)} runs" + (f", {missing} not done" if missing else "")
+    )
+    return 1 if missing else 0
+
+
+def _publish(study: Study, options: argparse.Namespace) -> None:
+    if options.replace:
+        _replace(study, options)
+        return
+    if options.dry_run:
+        raise ValueError("--dry-run: allowed with --replace")
+    from study.publish import publish
+
+    path, added = publish(study, options.results)
+    print(f"{path}: {added} rows added; review and commit it")
+
+
+def _replace(study: Study, options: argparse.Namespace) -> None:
+    from study.comparison import text
+    from study.replace import replacement
+
+    new = replacement(study, options.results)
+    print(f"{new.records}: the whole study\n\n{text(new.comparison)}\n")
+    if options.dry_run:
+        print("nothing is written (--dry-run)")
+        return
+    new.write()
+    print(f"replaced: {', '.join(path.name for path in new.contents)}; review and commit them together")
+
+
+def _keys(study: Study, options: argparse.Namespace) -> None:
+    for shard in shards(study):
+        for config in shard.runs:
+            print(run_key(config), shard.id, config)
+
+
+def _is_newer(slices: Path, weights: Path, key: str) -> bool:
+    """Whether slices.csv is of this run, and was written after its weights; then it is not worth torch's import."""
+    if not slices.exists() or slices.stat().st_mtime_ns < weights.stat().st_mtime_ns:
+        return False
+    lines = slices.read_text().splitlines()
+    return len(lines) > 1 and lines[1].startswith(f"{key},")
+
+
+def _slice(study: Study, options: argparse.Namespace) -> int:
+    from study.state import run_state
+    from study.storage.atomic import read_json
+    from study.storage.paths import RunPaths, slices_file
+
+    for config in study.runs:
+        paths = RunPaths(options.runs, run_key(config))
+        done = run_state(paths, config, ()) == "done"
+        if done and read_json(paths.outcome)["status"] == "finished":
+            path = slices_file(study.name, options.results)
+            if not _is_newer(path, paths.stop(config.stops[-1]).weights, paths.key):
+                from study.slices import write_slices
+
+                write_slices(study.name, config, options.runs, options.results)
+            print(path)
+            return 0
+    raise ValueError(f"{options.runs}: holds no finished run of {study.name}; allowed: run the study first")
+
+
+COMMANDS = {
+    "slice": _slice,
+    "plan": _plan,
+    "fetch": _fetch,
+    "run": _run,
+    "records": _records,
+    "publish": _publish,
+    "keys": _keys,
+    "archive": _archive,
+}

@@ -219,6 +219,26 @@ def test_levels_go_from_dark_to_light_and_a_legend_names_what_it_has_room_for(n_
     assert names == [str(i + 1) for i in range(n_levels)] if n_levels <= 8 else names[0] == "1" and names[-1] == "30"
 
 
+def test_levels_that_are_names_are_all_named_and_too_many_give_way_to_another_axis():
+    level = np.repeat(np.arange(30), 4)
+    frame = pd.DataFrame({"key": [f"k{i}" for i in range(len(level))], "stop": "ledger",
+                          "hp.optimizer": [f"n{k // 2:02d}" for k in level], "hp.depth": np.tile([1, 2, 3, 4], 30),
+                          "hp.augment": [f"a{k}" for k in level], "gen.gap": level * 1.0})  # fmt: skip
+    assert next(iter(explained(frame, "gen.gap"))) == "hp.augment"
+    told = by_main_axis(frame, "gen.gap")
+    points = told.legend["optimizer"]
+    assert [point.get_label() for point in points] == [f"n{k:02d}" for k in range(15)]
+    assert len({look(point) for point in points}) == 15 and "axis of at most 24 names whose" in told.caption
+
+
+def test_of_many_points_no_level_lies_on_all_others():
+    frame = pd.DataFrame({"key": [f"k{i}" for i in range(4000)], "stop": "ledger", "hp.depth": np.arange(4000) // 2000,
+                          "gen.gap": np.arange(4000) * 1.0, "measure.m": 1.0 + np.arange(4000)})  # fmt: skip
+    clouds = scatter.build(frame).axes[0].collections
+    shades = [to_hex(cloud.get_facecolors()[0][:3]) for cloud in clouds]
+    assert len(set(shades)) == 2 and shades[:2] == shades[-2:] and sum(len(c.get_offsets()) for c in clouds) == 4000
+
+
 def test_captions_of_the_paper_say_what_the_colours_are():
     figure = scatter.build(ledger())
     (block,) = appendix._side_by_side([("scatter", figure)], "toy", "A toy")

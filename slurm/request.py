@@ -83,10 +83,10 @@ def _data(place: Place) -> dict[str, str]:
 def fetch_data(place: Place, to_send: Sequence[Shard]) -> None:
     """Have the data sets of these shards in the folder that jobs read, before they start.
 
-    Where this machine has no torch, and for what it cannot know, the first job does it while the others wait. Raises
-    ValueError, one line, for data that is not there and cannot be downloaded, or is not whole.
+    Where this machine has no torch or torchvision, the first job does it while the others wait. Raises ValueError, one
+    line, for data that is not there and cannot be downloaded, or is not whole.
     """
-    if importlib.util.find_spec("torch") is None:
+    if any(importlib.util.find_spec(package) is None for package in ("torch", "torchvision")):
         return
     from study.data.fetch import fetch
 

@@ -20,7 +20,7 @@ from study.config import (
     run_key,
 )
 from study.hyperparameter import SIZES, checked, matches, shard_shape
-from study.measures import MEASURES
+from study.measures import MEASURES, Own
 from study.names import Label
 from study.study_file import StudyFileError, read_study_file
 from study.transforms.rescaling import ALLOWED, is_transform
@@ -66,10 +66,7 @@ def _study(content: dict[str, Any], path: Path) -> Study:
         raise ConfigError("name", name, f"allowed: the file's own name, {path.stem!r}")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.\-]*", name):  # it names folders, jobs and wandb's runs
         raise ConfigError("name", name, "allowed in a study's name: letters, digits, . _ -")
-    measures = tuple(content["measures"])
-    for label in measures:
-        if not isinstance(label, str) or label not in MEASURES:
-            raise ConfigError("measures", label, "unknown measure, allowed: " + ", ".join(MEASURES))
+    measures = tuple(_measure(label, path.parent) for label in content["measures"])
     if not measures or len(set(measures)) < len(measures):
         raise ConfigError("measures", list(measures), "allowed: at least one measure, each once")
     measures += tuple(_reparameterized(content["reparameterize"], measures))
@@ -81,6 +78,15 @@ def _study(content: dict[str, Any], path: Path) -> Study:
         raise ConfigError("seconds_per_run", seconds, "allowed: a number > 0, measured, or leave it out")
     runs = tuple(_runs(content))
     return Study(name, content["title"], runs, measures, shard_size, seconds, path)
+
+
+def _measure(label: Any, folder: Path) -> str:
+    if isinstance(label, str) and ".py:" in label:
+        return Own.read(label, folder)
+    if not isinstance(label, str) or label not in MEASURES:
+        allowed = f"unknown measure, allowed: {', '.join(MEASURES)}, or file.py:function"
+        raise ConfigError("measures", label, allowed)
+    return label
 
 
 def _reparameterized(section: Any, measures: tuple[str, ...]) -> Iterable[str]:
@@ -95,7 +101,8 @@ def _reparameterized(section: Any, measures: tuple[str, ...]) -> Iterable[str]:
             if label not in measures:
                 allowed = "is not measured before it, allowed: " + ", ".join(measures)
                 raise ConfigError(f"reparameterize.{transform}", label, allowed)
-            yield str(Label.parse(label).at(transform=transform))
+            known = measures[measures.index(label)]
+            yield known.at(transform) if isinstance(known, Own) else str(Label.parse(label).at(transform=transform))
 
 
 def _axis(section: str, name: Any, values: Any) -> list[Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from study.config import RunConfig
 from study.device import is_of_the_machine
 from study.provenance import commit
+from study.state import taken
 from study.storage.atomic import read_json, read_tensors, write_bytes, write_json
 from study.storage.paths import RunPaths, StopPaths
 
@@ -58,7 +59,7 @@ class Measuring:
 
     def _stop(self, config: RunConfig, paths: RunPaths, stop: str) -> int:
         files = paths.stop(stop)
-        missing = [label for label in self.measures if not files.measure(label).exists()]
+        missing = [label for label in self.measures if not taken(files, label)]
         if not missing and files.evaluation.exists():
             return 0
         context = self._context(config, paths, files)
@@ -88,12 +89,16 @@ class Measuring:
         write_json(files.evaluation, {**result, "seconds": time.perf_counter() - begin})
 
     def _take(self, label: str, context: MeasureContext, files: StopPaths, where: str) -> None:
-        from study.measures import compute
+        from study.measures import Own, OwnMeasureError, compute
 
         begin = time.perf_counter()
         result: dict[str, Any] = {"label": label, "value": None, "layers": None}
+        if isinstance(label, Own):
+            result["code"] = label.code
         try:
             result = compute(label, context)
+        except OwnMeasureError:
+            raise  # it would be the same for every network
         except (ValueError, ArithmeticError, RuntimeError) as error:
             if is_of_the_machine(error):
                 raise
@@ -101,4 +106,6 @@ class Measuring:
             self.guard()
             write_bytes(files.error(label), f"{type(error).__name__}: {error}\n".encode())
         self.guard()
+        if result["value"] is not None:
+            files.error(label).unlink(missing_ok=True)  # of a person's code as it was before
         write_json(files.measure(label), {**result, "commit": commit(), "seconds": time.perf_counter() - begin})

@@ -13,8 +13,9 @@ from study.config import RunConfig, n_images, run_key
 from study.estimate import costs_of, few
 from study.grid import Shard, Study, shards
 from study.hyperparameter import shape_of
+from study.measures.own import check_own
 from study.names import Label
-from study.state import State, missing, run_state
+from study.state import State, missing, outdated, run_state
 from study.storage.paths import RunPaths
 
 
@@ -23,6 +24,7 @@ class Plan:
     """Shards with something to do, reduced to those runs; counts of runs by state; what each run costs.
 
     `counts["trained"]` of the partial ones are trained already, and `unmeasured` is what is to be measured of those.
+    `changed`: what of it was measured before, by a person's own code as it was then.
     `costs`: seconds of one core by run key, None where nothing tells; `said` by what, or how it becomes known.
     """
 
@@ -30,6 +32,7 @@ class Plan:
     n_shards: int
     counts: Counter[str]
     unmeasured: tuple[str, ...]
+    changed: tuple[str, ...]
     to_do: tuple[Shard, ...]
     costs: Mapping[str, float | None]
     said: str
@@ -53,8 +56,8 @@ class Plan:
 def make(study: Study, runs_root: str | Path, *, skip_published: bool = False) -> Plan:
     """Look at the files of every run of a study once. `skip_published` counts published runs as done.
 
-    Raises ConfigError for a network that is to be trained and cannot be, if torch is installed: its import is 2 s, the
-    check below one. Where nothing is to do, neither is paid.
+    Raises ValueError for a network that is to be trained and cannot be, or a person's own measure whose code does not
+    run, if torch is installed: its import is 2 s, the check below one. Where nothing is to do, neither is paid.
     """
     published: set[str] = set()
     if skip_published:
@@ -62,6 +65,7 @@ def make(study: Study, runs_root: str | Path, *, skip_published: bool = False) -
 
         published = published_keys(study)
     counts: Counter[str] = Counter()
+    changed: set[str] = set()
     lacking: dict[str, list[tuple[str, ...]] | None] = {}  # by key; None: it is to be trained
     ended: dict[State, list[RunPaths]] = {"done": [], "partial": []}
     to_do: list[Shard] = []
@@ -79,13 +83,17 @@ def make(study: Study, runs_root: str | Path, *, skip_published: bool = False) -
                 left.append(config)
                 counts["trained"] += trained
                 lacking[paths.key] = missing(paths, config, study.measures) if trained else None
+                if trained:
+                    changed |= outdated(paths, config, study.measures)
         if left:
             to_do.append(Shard(shard.id, tuple(left)))
     _check_networks(c for shard in to_do for c in shard.runs if lacking[run_key(c)] is None)
     unmeasured = {label for stops in lacking.values() for labels in stops or () for label in labels}
-    labels = tuple(label for label in study.measures if label in unmeasured)
+    if to_do and importlib.util.find_spec("torch") is not None:
+        check_own(study.measures)
+    labels, again = (tuple(label for label in study.measures if label in them) for them in (unmeasured, changed))
     costs, said = costs_of(study, lacking, ended["done"], ended["partial"])
-    return Plan(study, len(pieces), counts, labels, tuple(to_do), costs, said)
+    return Plan(study, len(pieces), counts, labels, again, tuple(to_do), costs, said)
 
 
 def _check_networks(configs: Iterable[RunConfig]) -> None:
@@ -129,6 +137,8 @@ def show(plan: Plan, n_workers: int = 1) -> None:
     print(f"  runs      {len(study.runs)} in {_plural(plan.n_shards, 'shard')}")
     print(f"  done      {counts['done']}{published}")
     print(f"  to do     {plan.n_to_do} in {_plural(len(plan.to_do), 'shard')}{_work(plan)}")
+    if plan.changed:
+        print(f"  again     {', '.join(plan.changed)}: the code has changed since")
     print(f"  estimate  {estimate(plan, n_workers)}")
     labels = [Label.parse(label) for label in study.measures]
     transforms = list(dict.fromkeys(label.transform for label in labels if label.transform))

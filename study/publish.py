@@ -6,6 +6,7 @@ from pathlib import Path
 
 from study.config import run_key
 from study.grid import Study
+from study.measures import Own
 from study.names import label_of
 from study.records import write_table
 from study.storage.paths import published_file, records_file, slices_file, timings_file
@@ -79,4 +80,7 @@ def published_keys(study: Study) -> set[str]:
 
 
 def _complete(row: Row | None, study: Study) -> bool:
-    return row is not None and all(f"measure.{label}" in row for label in study.measures)
+    return row is not None and all(
+        f"measure.{label}" in row and (not isinstance(label, Own) or row.get(label.provenance) == label.code)
+        for label in study.measures
+    )

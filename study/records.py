@@ -10,6 +10,7 @@ from typing import Any
 from study.config import RunConfig, run_key
 from study.grid import Study
 from study.hyperparameter import changed_seams, hyperparameters
+from study.measures import Own
 from study.names import Label, Stop
 from study.state import run_state
 from study.storage.atomic import read_json
@@ -122,6 +123,7 @@ def _row(
             differences[Label.parse(label).transform] = stored["difference"]
     cells |= {f"reparameterized.{transform}.difference": v for transform, v in differences.items()}
     cells |= {f"prov.{name}": value for name, value in outcome["provenance"].items()}
+    cells |= {label.provenance: label.code for label in measures if isinstance(label, Own)}
     cells["prov.measured"] = "+".join(sorted(c for c in commits if c))
     return {name: _text(value) for name, value in cells.items()}
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from study.config import RunConfig, run_key
 from study.device import reproducible
+from study.measures.own import check_own
 from study.measuring import Measuring
 from study.state import claim
 from study.storage.paths import RunPaths
@@ -44,8 +45,8 @@ def run_shard(
     "trained" | "measured" | "note", ...}; with `test_curve` the test set is evaluated at each epoch's end, for the
     curve alone. One thread computes on a CPU, so that bits do not depend on the number of cores: run shards side by
     side instead. Nothing is being written any more when it returns or raises. Raises
-    ValueError for a network that cannot be trained, before anything is written, and where a run's folder holds another
-    config; RuntimeError without the device.
+    ValueError for a network that cannot be trained or a person's own measure whose code does not run, before anything
+    is written, and where a run's folder holds another config; RuntimeError without the device.
     """
     with reproducible(device):
         from study.training.population import Population
@@ -60,6 +61,7 @@ def run_shard(
         data = training_data(runs[0], as_bytes=device != "cpu")
         if untrained:
             check_trainable(runs[0], len(data.train_y))
+        check_own(measures)
         for c, paths in pending:
             claim(c, paths, guard)
         forget(paths for _, paths in pending if paths.outcome.exists())  # what a kill after the end left

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from study.config import RunConfig, completed, config_to_dict
+from study.measures import Own
 from study.storage.atomic import read_json, write_json
-from study.storage.paths import RunPaths
+from study.storage.paths import RunPaths, StopPaths
 
 State = Literal["new", "partial", "done"]
 
@@ -21,17 +22,28 @@ def run_state(paths: RunPaths, config: RunConfig, measures: Sequence[str]) -> St
     if read_json(paths.outcome)["status"] == "diverged":
         return "done"
     for stop in map(paths.stop, config.stops):
-        files = [stop.evaluation, *(stop.measure(label) for label in measures)]
-        if not all(file.exists() for file in files):
+        if not stop.evaluation.exists() or not all(taken(stop, label) for label in measures):
             return "partial"
     return "done"
+
+
+def taken(stop: StopPaths, label: str) -> bool:
+    """Whether a measure was taken at a stop; one from a person's own file, by the code that it has now."""
+    file = stop.measure(label)
+    return file.exists() and (not isinstance(label, Own) or read_json(file).get("code") == label.code)
 
 
 def missing(paths: RunPaths, config: RunConfig, measures: Sequence[str]) -> list[tuple[str, ...]]:
     """The measures that a trained run still lacks: an entry a stop that lacks one, in the order of `measures`."""
     stops = [paths.stop(stop) for stop in config.stops]
-    lacking = [tuple(label for label in measures if not stop.measure(label).exists()) for stop in stops]
+    lacking = [tuple(label for label in measures if not taken(stop, label)) for stop in stops]
     return [labels for labels in lacking if labels]
+
+
+def outdated(paths: RunPaths, config: RunConfig, measures: Sequence[str]) -> set[str]:
+    """The measures that a trained run has by other code than they have now, at one stop at least."""
+    stops = [paths.stop(stop) for stop in config.stops]
+    return {m for m in measures if any(stop.measure(m).exists() and not taken(stop, m) for stop in stops)}
 
 
 def claim(config: RunConfig, paths: RunPaths, guard: Callable[[], None]) -> None:

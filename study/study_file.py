@@ -32,7 +32,9 @@ SECTIONS = {
     "zip": Section((dict,), "field: [values]", {}, "lists of one length, walked together: one more axis of the grid"),
     "seeds": Section((int, list), "a number or a list", 1, "n for the seeds 0 to n - 1, or the seeds themselves"),
     "exclude": Section((list,), "[{field: value}]", [], "combinations that are left out; each must match a run"),
-    "measures": Section((list,), "[labels]", [], "what is measured at every stop; at least one"),
+    "measures": Section(
+        (list,), "[labels]", [], "what is measured at every stop; at least one; one's own is file.py:function"
+    ),
     "reparameterize": Section(
         (list, dict), "[transforms] or transform: [labels]", [], "measured again of networks whose weights are rescaled"
     ),

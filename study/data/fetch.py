@@ -60,7 +60,11 @@ def fetch(datasets: Iterable[str]) -> list[str]:
     """
     names = [name for name in dict.fromkeys(datasets) if DATASETS[name].downloaded]
     for name in names:
-        DATASETS[name].load(1)
+        try:
+            DATASETS[name].load(1)
+        except ModuleNotFoundError as error:
+            needs = f"needs {error.name}, allowed: the packages of requirements.txt"
+            raise ValueError(f"dataset: {name!r}: {needs}") from None
     return names
 
 
@@ -145,8 +149,8 @@ class _Wait:
 
 
 def _absent(files: Files, root: Path, reason: str) -> str:
-    first, n = next(iter(files.parts)), len(files.parts)
-    there = f"a torchvision root that has {first}" + (f" and {n - 1} more files" if n > 1 else "")
+    lacking = [path for path in files.parts if not (root / path).exists()] or list(files.parts)
+    there = f"a torchvision root that has {lacking[0]}" + f" and {len(lacking) - 1} more files" * (len(lacking) > 1)
     archives = ", ".join(archive.path for archive in files.archives)
     return (
         f"STUDY_DATA: {str(root)!r}: holds no {files.name} ({reason}); allowed: a network to download it, "

@@ -6,6 +6,8 @@ oriented so that larger should go with a larger generalization gap.
 
 from study.measures.compute import compute as compute
 from study.measures.context import MeasureContext as MeasureContext
+from study.measures.own import Own as Own
+from study.measures.own import OwnMeasureError as OwnMeasureError
 from study.measures.registry import MEASURES as MEASURES
 
 # isort: split

@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 from study.measures.context import MeasureContext
-from study.measures.registry import Sampled
+from study.measures.own import Own
+from study.measures.registry import MEASURES, Sampled
 from study.names import Label
 
 
@@ -15,18 +16,22 @@ def compute(label: str, context: MeasureContext) -> dict[str, Any]:
 
     A sampled value has its "standard_error". `<measure>@<transform>` is the measure of the reparameterized network,
     stored with the "difference" of its outputs; its "layers" are those whose weights changed, its value the sum over
-    all. Raises ValueError where a value is not finite: the caller records it as an explicit null with this reason.
+    all. A measure from a person's own file is stored with the hash of its "code". Raises ValueError where a value is
+    not finite: the caller records it as an explicit null with this reason.
     """
     parsed = Label.parse(label)
     if parsed.transform:
         context = context.reparameterized(parsed.transform)
-    result = context.value(parsed.name)
+    take = label.take if isinstance(label, Own) else MEASURES[parsed.name].function
+    result = context.value(parsed.name, take)
     stored: dict[str, Any] = {"label": label, "value": result, "layers": None}
+    if isinstance(label, Own):
+        stored["code"] = label.code
     if isinstance(result, Sampled):
         stored |= {"value": float(result.value), "standard_error": float(result.standard_error)}
     elif isinstance(result, dict):
         layers = {layer: float(value) for layer, value in result.items() if layer in context.layers()}
-        unchanged = context.before.value(parsed.name) if context.before else {}
+        unchanged = context.before.value(parsed.name, take) if context.before else {}
         every = {**unchanged, **layers} if isinstance(unchanged, dict) else layers
         stored |= {"value": sum(every.values()), "layers": layers}
     else:

@@ -14,7 +14,7 @@ from typing import Any
 
 from study.choice import Entry
 from study.config import FIELDS, SEAMS, STACKED, RunConfig, allowed_text
-from study.data.dataset import DATASETS
+from study.data.dataset import DATASETS, Dataset
 from study.grid import load_study
 from study.measures import MEASURES
 from study.models.registry import MODELS
@@ -67,10 +67,14 @@ def field_meanings() -> dict[str, str]:
 
 def _datasets() -> str:
     rows = [
-        (f"`{name}`", f"{d.n_train:,}", f"{d.n_test:,}", f"{d.n_classes}", " x ".join(map(str, d.shape)))
+        (f"`{name}`", f"{d.n_train:,}", f"{d.n_test:,}", f"{d.n_classes}", " x ".join(map(str, d.shape)), _error(d))
         for name, d in DATASETS.items()
     ]
-    return table(("data set", "training", "test", "classes", "one input"), rows)
+    return table(("data set", "training", "test", "classes", "one input", "Bayes error"), rows)
+
+
+def _error(dataset: Dataset) -> str:
+    return "" if dataset.bayes_error is None else f"{dataset.bayes_error:.4f}"
 
 
 def _models() -> str:

@@ -83,6 +83,9 @@ def test_without_a_network_one_line_says_what_to_put_where(
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith(f"error: STUDY_DATA: '{tmp_path / 'data'}': holds no MNIST (http://127.0.0.1:1/train-")
     assert "Connection refused" in error
+    assert main(["run", str(config), "--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]) == 2
+    assert "holds no MNIST" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists(), "before anything is trained"
     # What the line asks for: the archives, put there by hand.
     raw = tmp_path / "data/MNIST/raw"
     raw.mkdir(parents=True)

@@ -106,6 +106,8 @@ CASES: dict[str, dict[str, Case]] = {
             "cifar10",
             "cifar100",
             "svhn",
+            "gaussian_mixture",
+            "teacher",
         )
     },
     "model": {

@@ -12,7 +12,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from analysis.columns import main_stop, stops
+from analysis.columns import LEDGER, main_stop, stops
 from analysis.drawing.render import caption
 from analysis.items import USES, Part
 from analysis.load import Source
@@ -140,6 +140,8 @@ def _lacking(made: Made) -> list[str]:
 def _stops(frame: pd.DataFrame) -> str:
     """At which stops, in words; the one that items of one stop show last."""
     every = stops(frame)
+    if every == [LEDGER]:
+        return "a row each"
     if len(every) == 1:
         return f"measured at {Stop.read(every[0]).words}"
     words = ", ".join(Stop.read(stop).words for stop in every)

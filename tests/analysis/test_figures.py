@@ -21,8 +21,9 @@ from analysis.drawing.groups import by_main_axis
 from analysis.drawing.looks import Look, looks_of
 from analysis.figures import forest, loss_curves, scatter, stability, sweep
 from analysis.load import Source
-from analysis.make import build
+from analysis.make import Made, build
 from analysis.manuscript import appendix
+from analysis.page.report import page
 from analysis.statistics.explained import explained
 from analysis.studies import coverage
 from analysis.tables import differences, layer_differences
@@ -253,6 +254,8 @@ def test_nothing_that_is_printed_of_a_ledger_speaks_of_a_stop():
     ]
     frame = frame.drop(columns="train.converged")
     source = Source("mine", "Mine", frame, Path("mine.csv"))
+    html = page([(source, Made())], {"mine": ""})
+    assert "12 networks, a row each." in html and "at ledger" not in html
     for name in ("headline", "differences", "granulated", "sign_error", "settings", "permutation"):
         table = build("table", name, source, draws=5)
         assert isinstance(table, pd.DataFrame) and "ledger" not in render.to_markdown(table) + render.to_text(table)

@@ -12,7 +12,8 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from analysis.columns import main_stop, stops
+from analysis.columns import LEDGER, main_stop, stops
+from analysis.drawing.render import caption
 from analysis.items import USES, Part
 from analysis.load import Source
 from analysis.make import Made
@@ -116,8 +117,10 @@ def _section(part: Part, made: Made, links: _Links) -> dict[str, Any] | None:
     """A table or figure that was made, and its file; None of what was not: a page has no empty sections."""
     head = {"id": f"{part.kind}-{part.name}", "title": part.title, "kind": part.kind}
     if part.kind == "figure" and part.name in made.figures:
-        file = f"{links.folder}figures/{part.name}.pdf"
-        return head | {"content": figure_html(made.png(part.name), part.title), "file": file, "format": "PDF"}
+        title, file = caption(made.figures[part.name], part.title), f"{links.folder}figures/{part.name}.pdf"
+        return head | {
+            "title": title, "content": figure_html(made.png(part.name), title), "file": file, "format": "PDF",
+        }  # fmt: skip
     if part.kind == "table" and part.name in made.tables:
         table, file = made.tables[part.name], f"{links.folder}tables/{part.name}.csv"
         content = table_html(table, links.defined)
@@ -137,6 +140,8 @@ def _lacking(made: Made) -> list[str]:
 def _stops(frame: pd.DataFrame) -> str:
     """At which stops, in words; the one that items of one stop show last."""
     every = stops(frame)
+    if every == [LEDGER]:
+        return "a row each"
     if len(every) == 1:
         return f"measured at {Stop.read(every[0]).words}"
     words = ", ".join(Stop.read(stop).words for stop in every)

@@ -11,6 +11,7 @@ import pandas as pd
 from analysis.columns import at_stop, stops, values
 from analysis.exclude import exclude
 from analysis.load import Source
+from analysis.vocabulary import at_words
 from study.config import ConfigError, RunConfig, run_key
 from study.grid import Study, load_study
 from study.names import COLUMN, Label
@@ -37,7 +38,7 @@ def _used(records: pd.DataFrame) -> Iterator[str]:
         limit = f"{epochs[0]} epochs" if len(epochs) == 1 else "the epoch limit"
         why = [f"{n} {_WHY[rule].format(limit=limit)}" for rule, n in left.counts.items() if n]
         are = "is" if left.kept == 1 else "are"
-        yield f"{left.kept} of {left.total} networks {are} used at {stop}: {', '.join(why)}."
+        yield f"{left.kept} of {left.total} networks {are} used{at_words(stop)}: {', '.join(why)}."
 
 
 def _unrecorded(source: Source) -> list[str]:

@@ -66,7 +66,7 @@ def _place(options: Options) -> Place:
     if not options.dry_run:
         usable("--runs", place.runs, write=True)
         usable("--results", place.results, write=True)
-    if place.cluster.kind == "slurm":
+    if place.cluster is not INLINE:
         check_visible(place.cluster, find_cluster(place.cluster_name))
     return place
 

@@ -13,6 +13,8 @@ from study.grid import load_study
 from study.storage.folders import find_folders, usable
 from study.storage.paths import runs_folder
 
+_WRITING = {"run", "records", "slice"}  # commands that are told of a folder that cannot be written before they work
+
 EPILOG = """examples:
   python -m study plan configs/digits_mlp.yaml             what would run, what is done, how long it takes
   python -m study run configs/digits_mlp.yaml              train, evaluate and measure it here, one process
@@ -88,6 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "runs" in options:
             found = find_folders(study.name, options.runs, options.results)
             options.runs, options.results, options.folders = found.runs, found.results, found.words(study.name)
+        if options.command in _WRITING:
+            usable("--runs", options.runs, write=True)
+            usable("--results", options.results, write=True)
         return int(COMMANDS[options.command](study, options) or 0)
     except BrokenPipeError:
         raise

@@ -163,6 +163,22 @@ def test_a_folder_that_is_none_is_one_line_before_anything_is_done(
     assert sorted(place.rglob("*")) == files
 
 
+@pytest.mark.parametrize("command", ["run", "records", "slice"])
+@pytest.mark.parametrize("option", ["--runs", "--results"])
+def test_a_folder_that_cannot_be_written_is_one_line_before_anything_is_done(
+    command: str,
+    option: str,
+    words: Callable[[str], Sequence[str]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, _: path != tmp_path)  # root may write everywhere
+    assert end([*words(f"study {command} CONFIG"), option, str(tmp_path / "new")]) == 2
+    shown = capsys.readouterr()
+    assert not shown.out and shown.err.startswith(f"error: {option}: {tmp_path / 'new'}: {tmp_path} cannot be written")
+
+
 @pytest.mark.parametrize("command", [c for c in COMMANDS if not (COMMANDS[c] or c in WITHOUT or "LEDGER" in c)])
 def test_a_command_reads_where_the_study_was_sent_and_says_so(
     command: str, words: Callable[[str], Sequence[str]], place: Path, capsys: pytest.CaptureFixture[str]

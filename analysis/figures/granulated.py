@@ -31,6 +31,8 @@ def build(frame: pd.DataFrame) -> Figure:
         index="measure", columns="axis", values="psi", dropna=False
     )
     table = table.loc[names, [*across, "all"]]
+    if table.isna().all(axis=None):
+        raise Lacking("two networks kept that differ in one hyperparameter alone")
     words = table.map(style.two)
     is_room = len(names) <= 25 and len(across) <= 15
     width = style.COLUMN if len(across) <= _NARROW else style.PAGE

@@ -14,7 +14,7 @@ from scipy import stats
 
 from analysis.columns import check_frame, measures, values
 from analysis.statistics.coefficients import RESAMPLES, Coefficients, coefficients_of_many, complete
-from analysis.statistics.design import design
+from analysis.statistics.design import NONE, design
 from analysis.statistics.pairs import dense_ranks
 from analysis.statistics.weighted import WITH_INTERVAL
 
@@ -82,6 +82,8 @@ def kendall(
 def _row(label: str, c: Coefficients, level: float) -> dict[str, object]:
     row: dict[str, object] = {"measure": label, "n": c.n, "configurations": c.n_configurations}
     reasons = [c.note] if c.note else []
+    if c.without == NONE and any(np.isfinite(value) for value in c.point.values()):
+        reasons.append(f"no interval: {NONE}")
     for name in WITH_INTERVAL:
         bounds = c.interval(name, level)
         row |= {name: c.point[name], f"{name}.low": bounds.low, f"{name}.high": bounds.high}

@@ -27,12 +27,14 @@ def build(frame: pd.DataFrame) -> pd.DataFrame:
             return pd.DataFrame()
         names = with_last_layer(kept)
         table = granulated(kept, target, names)
+        if table["psi"].isna().all():
+            return pd.DataFrame()
         with_ties = granulated(kept, target, names, variant="b")
         table["psi_b"], table["nan_cells_b"] = with_ties["psi"], with_ties["nan_cells"]
         table["axis"] = [axis_words(axis) for axis in table["axis"]]
         return table
 
-    needs = "a hyperparameter with two values among the networks kept"
+    needs = "two networks kept that differ in one hyperparameter alone"
     return stopwise(frame, one, TITLE, METHOD, every_target=True, needs=needs)
 
 

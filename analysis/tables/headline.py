@@ -40,7 +40,8 @@ def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
                 table["tau_b_after" + end] = [values.get(after.get(m, "")) for m in names]
         return table
 
-    table = stopwise(at_stop(frame), one, TITLE, METHOD.format(resamples=f"{resamples:,}"), wanted=TARGETS)
+    method, needs = METHOD.format(resamples=f"{resamples:,}"), "two networks with a gap at the main stop"
+    table = stopwise(at_stop(frame), one, TITLE, method, wanted=TARGETS, needs=needs)
     if table.attrs.get("lacks"):
         return table
     stop, target = table["stop"].iloc[0], table["target"].iloc[0]

@@ -134,7 +134,7 @@ def _is_used_up(data: Data) -> bool:
 def _not_data(found: object) -> ValueError:
     return ValueError(
         "data must be (inputs, targets), with targets a tensor, or an iterable of such batches, "
-        f"not {type(found).__name__}"
+        f"not {type(found).__name__}; of other batches target= gives the targets, forward= the outputs"
     )
 
 

@@ -14,6 +14,7 @@ from analysis.drawing import render
 from analysis.figures import scatter
 from analysis.load import Source
 from analysis.make import build
+from analysis.statistics.design import NONE
 from analysis.studies.reader import read_shown
 from analysis.tables import correlation, permutation, settings, sign_error
 
@@ -78,6 +79,24 @@ def test_every_item_of_a_ledger_of_24_axes_is_made_or_says_what_it_needs():
     assert isinstance(heat_map, Figure)
     render.settle(heat_map)
     assert len(heat_map.axes[0].get_xticklabels()) == 25
+
+
+def test_a_ledger_whose_models_differ_in_many_options_says_what_it_has_none_of():
+    source = many_axes()
+    r = np.random.default_rng(1)
+    for name in source.records.columns[:24]:  # two levels each, and no two rows that differ in one alone
+        source.records[name] = r.integers(0, 2, len(source.records))
+    assert build("figure", "granulated", source) == "two networks kept that differ in one hyperparameter alone"
+    assert build("table", "granulated", source) == "two networks kept that differ in one hyperparameter alone"
+    table = build("table", "correlation", source, draws=5)
+    assert isinstance(table, pd.DataFrame) and set(table["note"]) == {f"no interval: {NONE}"}
+
+
+def test_a_headline_says_that_it_is_of_the_main_stop():
+    source = small(1, 2)
+    source.records.loc[1, "train.converged"] = False  # one of two networks, at the main stop alone
+    assert build("table", "headline", source) == "two networks with a gap at the main stop"
+    assert isinstance(build("table", "correlation", source, draws=5), pd.DataFrame)
 
 
 def test_a_sign_error_of_nothing_says_why():

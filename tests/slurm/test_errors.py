@@ -100,6 +100,7 @@ CLUSTERS = {
     "little time before the signal": (GOOD.replace("10", "2") + "signal_seconds: 31\n", ["31", "at most 30 of 2"]),
     "a python that is nowhere": (GOOD + "python: /no/python\n", ["python", "'/no/python'", "no such program"]),
     "a data folder that is nowhere": (GOOD + "data: /no/data\n", ["data", "'/no/data'", "no such folder"]),
+    "a data folder that is nowhere on this machine": ("kind: local\ndata: /no/data\n", ["data", "no such folder"]),
     "runs that are nowhere": (GOOD + "runs: /no/disk/runs\n", ["runs", "/no/disk/runs", "/no does not exist"]),
     "results that are nowhere": (GOOD + "results: /no/disk\n", ["results", "/no/disk", "/no does not exist"]),
     "setup text": (GOOD + "setup: module load cuda\n", ["setup", "list"]),

@@ -75,6 +75,8 @@ def test_wrong_data_is_named() -> None:
     model, x, y = small(4)
     with pytest.raises(ValueError, match="data must be"):
         layer_curvature(model, [x, x, x])
+    with pytest.raises(ValueError, match="not dict; of other batches target= gives the targets, forward= the outputs"):
+        layer_curvature(model, [{"pixels": x, "labels": y}])
     with pytest.raises(ValueError, match="4 inputs and 3 targets"):
         layer_curvature(model, (x, y[:3]))
     with pytest.raises(ValueError, match="no sample"):

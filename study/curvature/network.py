@@ -78,6 +78,9 @@ class Network:
             enter(torch.compiler.set_stance("force_eager"))
         if self._default_device.type != "cpu":  # what is drawn and summed here is on the CPU first
             enter(torch.device("cpu"))
+        for module in self.model.modules():  # of a user's own training: what they change of gradients is not the loss's
+            module._backward_hooks.clear()
+            module._backward_pre_hooks.clear()
         self.model.eval()
         self._places = Places(self.model)
         # Copies: a forward pass may average in a buffer, or clip a weight in place.

@@ -197,3 +197,16 @@ def test_the_default_device_is_the_models_own_affair() -> None:
     with torch.device("meta"):
         assert [call() for call in calls] == expected
     assert {device.type for device in seen} == {"meta"}
+
+
+def test_backward_hooks_change_no_number_and_stay() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3))
+    data = torch.randn(12, 4), torch.randint(3, (12,))
+    before = layer_curvature(model, data), hessian_trace(model, data)
+    model[2].register_full_backward_hook(lambda module, into, outof: (2 * into[0],))
+    model[2].register_full_backward_pre_hook(lambda module, outof: (3 * outof[0],))
+    after = layer_curvature(model, data), hessian_trace(model, data)
+    assert {n: (c.trace, c.kind) for n, c in after[0].items()} == {n: (c.trace, c.kind) for n, c in before[0].items()}
+    assert after[1] == before[1]
+    assert len(model[2]._backward_hooks) == len(model[2]._backward_pre_hooks) == 1

@@ -44,7 +44,8 @@ def logs(place: Place, chosen: Filter, n_lines: int) -> int:
         print(f"=== shard {shard.shard} {shard.state}, job {shard.job or '-'}" + f": {shard.cause}" * bool(shard.cause))
         print(read_log(shard.log, n_lines))
     if not found:
-        print(f"{place.study_name}: none of these shards has a log of its own", file=sys.stderr)
+        which = "failed or got lost and has a log" if chosen.states else "has a log of its own"
+        print(f"{place.study_name}: none of these shards {which}", file=sys.stderr)
     return int(not found)
 
 

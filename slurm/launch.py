@@ -31,6 +31,7 @@ class Place:
     results: Path
     words: str
     cluster_name: str  # or the path of its yaml
+    is_named: bool  # by the command line, so that `words` hold it
 
     @property
     def study_name(self) -> str:
@@ -56,7 +57,8 @@ class Place:
 
     def command(self, name: str) -> str:
         """The line to type for another command about the same place."""
-        return f"python -m slurm {name} {self.words}"
+        where = f" --cluster {shlex.quote(self.cluster_name)}" if name == "submit" and not self.is_named else ""
+        return f"python -m slurm {name} {self.words}{where}"
 
     @property
     def journal(self) -> Journal:
@@ -81,7 +83,7 @@ def find_place(config: Path, cluster: str | None, runs: Path | None, results: Pa
     given = {"--cluster": cluster, "--runs": runs, "--results": results}
     words = shlex.join([str(config), *(str(w) for pair in given.items() if pair[1] for w in pair)])
     folder = _folder(runs, sent.runs if sent else found.runs, str(runs_folder()))
-    return Place(config, found, usable("--runs", folder), usable("--results", root), words, name)
+    return Place(config, found, usable("--runs", folder), usable("--results", root), words, name, bool(cluster))
 
 
 def n_workers(cluster: Cluster) -> int:

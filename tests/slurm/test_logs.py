@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,15 @@ def test_watch_and_collect_end_with_the_next_command(
         assert f"then      python -m slurm retry {tiny} --cluster testbed" in shown
     assert main(["submit", str(tiny), *SEND]) == 0
     assert EXECVE in (shown := capsys.readouterr().out) and f"log {wrong_python}/7_0_0_log.err" in shown
+
+
+def test_the_next_command_can_be_typed_as_it_stands(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["watch", str(tiny)]) == 1
+    step = capsys.readouterr().out.splitlines()[-1]
+    assert step.startswith("next      python -m slurm submit ")
+    assert main([*shlex.split(step)[4:], "--dry-run"]) == 0
+    assert main(["logs", str(tiny), "--failed"]) == 1
+    assert capsys.readouterr().err.endswith("none of these shards failed or got lost and has a log\n")
 
 
 def test_logs_prints_what_the_jobs_of_some_shards_wrote(

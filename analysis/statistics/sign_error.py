@@ -69,7 +69,8 @@ def pair_weights(gap: Floats, n_test: Floats, pairs: Neighbours) -> Floats:
     with np.errstate(invalid="ignore"):
         half = (gap[pairs.i] - gap[pairs.j]) / 2
     n = np.minimum(n_test[pairs.i], n_test[pairs.j])
-    sure = np.maximum(0.0, 1 - 2 * np.exp(-2 * n * half**2))
+    with np.errstate(over="ignore"):  # of a gap of 1e160 the square is infinite, and the order sure
+        sure = np.maximum(0.0, 1 - 2 * np.exp(-2 * n * half**2))
     return np.nan_to_num(np.maximum(0.0, sure**2 - 0.5), nan=0.0)
 
 

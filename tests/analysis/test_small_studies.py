@@ -15,6 +15,8 @@ from analysis.figures import scatter
 from analysis.load import Source
 from analysis.make import build
 from analysis.statistics.design import NONE
+from analysis.statistics.matched_pairs import neighbours
+from analysis.statistics.sign_error import pair_weights
 from analysis.studies.reader import read_shown
 from analysis.tables import correlation, permutation, settings, sign_error
 
@@ -117,6 +119,12 @@ def test_values_far_from_one_have_every_coefficient(records):
             both = [one.build(frame[KEPT], resamples=5, **draws).drop(columns="measure") for frame in (near, far)]
             pd.testing.assert_frame_equal(*both, rtol=1e-9)
         assert len(scatter.build(far[KEPT]).axes[0].lines) == 3, "two rugs and the line"
+
+
+def test_a_gap_of_any_size_orders_two_networks_surely():
+    frame = small(2, 2).records.query("stop == 'loss_0.1'").assign(**{"gap.error": [1e200, 1e200, -1e200, -1e200]})
+    pairs = neighbours(frame, "hp.lr", same_seed=True)
+    assert pair_weights(frame["gap.error"].to_numpy(), np.full(4, 100.0), pairs).tolist() == [0.5, 0.5]
 
 
 def test_values_that_differ_by_rounding_alone_have_no_pearson(records):

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from numbers import Real
 
+from analysis.columns import LEDGER
 from study.names import Label
 from study.transforms.rescaling import given_factor
 
@@ -78,6 +79,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "r_less_trace": ("Δr", r"$\Delta r$"),
     "tau_b_less_trace": ("Δτ_b", r"$\Delta\tau_b$"),
     "r_less_trace_after": ("Δr after rescaling", r"$\Delta r$ after rescaling"),
+    "than": ("less", "less"),
     "delta_tau_b": ("Δτ_b", r"$\Delta\tau_b$"),
 }
 
@@ -119,6 +121,11 @@ def level_words(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, Real):
         return str(value)
     return "none" if value != value else f"{float(value):.6g}".replace("-", "−")
+
+
+def at_words(stop: str) -> str:
+    """ " at loss_0.1"; nothing of a ledger, which has no stop."""
+    return "" if stop == LEDGER else f" at {stop}"
 
 
 def target_words(column: str) -> str:

@@ -161,7 +161,7 @@ def test_bytes_are_trained_to_the_bits_of_their_floats(tmp_path: Path) -> None:
     for data in (raw, raw.decoded()):
         configs = [config_from_dict({**TINY, "n_train": 30, "batch_size": 7, "seed": seed}) for seed in (0, 1)]
         paths = [RunPaths(tmp_path / str(data.train_x.dtype), str(i)) for i in range(2)]
-        population = Population(configs, paths, data, "cpu", "stacked", lambda: None)
+        population = Population(configs, paths, data, "cpu", "stacked", lambda: None, test_curve=True)
         assert population.train(should_stop=lambda: False, on_epoch=lambda runs: None, save_every_seconds=1e9)
         weights.append([read_tensors(p.stop("epoch_2").weights) for p in paths])
         curves = [p.epochs.read_bytes() for p in paths]

@@ -71,7 +71,10 @@ def parser() -> argparse.ArgumentParser:
     )
     command("reference", "the generated parts of analysis/README.md")
     for each in (report, figure, table, make, ledger):
-        each.add_argument("--results", type=Path, help="folder of all results (default: $STUDY_RESULTS or results)")
+        sent = "" if each is ledger else "where the study was sent, else "
+        each.add_argument(
+            "--results", type=Path, help=f"folder of all results (default: {sent}$STUDY_RESULTS or results)"
+        )
         if each is not ledger:
             each.add_argument("--committed", action="store_true", help="read analysis/records/, not fresh results")
     return top
@@ -87,7 +90,11 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (FileExistsError, NotADirectoryError, PermissionError, IsADirectoryError) as error:
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.filename is None:
+            raise
         allowed = "allowed is a folder, or a file in one, that can be read and written (--results, --out)"
         print(f"error: {error.filename}: {error.strerror}: {allowed}", file=sys.stderr)
         return 2

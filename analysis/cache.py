@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import platform
 from collections.abc import Iterable
 from importlib.metadata import version
@@ -49,11 +50,11 @@ def recall(note: Path, mark: str) -> str | None:
 
 
 def remember(note: Path, mark: str, files: Iterable[Path], printed: str) -> None:
-    """Write down what was made (files in the folder of `note`, by their SHA-256) and what was printed about it.
+    """Write down what was made (files as seen from the folder of `note`, their SHA-256) and what was printed about it.
 
     Where it cannot be written, all will be made again, which is no reason to fail.
     """
-    made = {path.relative_to(note.parent).as_posix(): _sha(path) for path in sorted(files)}
+    made = {Path(os.path.relpath(path, note.parent)).as_posix(): _sha(path) for path in sorted(files)}
     content = {"fingerprint": mark, "files": made, "printed": printed}
     with contextlib.suppress(OSError):
         note.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -18,27 +18,29 @@ from analysis.load import InputError, Source, load_ledger, load_study
 from analysis.make import Made, build, make, write
 from analysis.page.definitions import definitions
 from analysis.studies.coverage import missing
-from study.storage.paths import published_studies, results_folder, results_root
+from study.storage.folders import find_folders, usable
+from study.storage.paths import published_studies, results_root
 
 FORMATS = {"text": ".txt", "md": ".md", "tex": ".tex", "csv": ".csv"}
 
 
 def report(options: argparse.Namespace) -> None:
     """Tables, figures and the page of studies."""
-    _report([_source(name, options) for name in options.study], options)
+    _report([(_source(name, options), _folder(name, options)) for name in options.study], options)
 
 
 def ledger(options: argparse.Namespace) -> None:
     """The same of a ledger."""
-    _report([load_ledger(options.file)], options)
+    _report([(load_ledger(options.file), _folder(str(options.file), options))], options)
 
 
 def make_all(options: argparse.Namespace) -> None:
     """Tables and figures of the studies named; without any, of all committed records, and prose."""
+    options.committed = options.committed or not options.study
     for name in options.study or published_studies():
-        source = load_study(name, options.results, options.committed or not options.study)
+        source, folder = _source(name, options), _folder(name, options)
+        _say(source)
         made = make(source, progress=_progress)
-        folder = results_folder(source.name, options.results)
         written = f"{len(write(made, folder))} files in {folder}"
         print("".join(f"{source.name}: {line}\n" for line in [*made.missing, written, *_lacking(made)]), end="")
     if not options.study:
@@ -49,7 +51,7 @@ def figure(options: argparse.Namespace) -> None:
     """One figure of a study, as files."""
     source = _source(options.study, options)
     name = f"{options.name}-{options.stop}" if options.stop else options.name
-    folder = results_folder(source.name, options.results) / "figures"
+    folder = _folder(options.study, options, write=options.out is None) / "figures"
     paths = [options.out] if options.out else [folder / (name + end) for end in render.FIGURE_FILES]
     if paths[0].suffix not in render.FIGURE_FILES:
         raise InputError(f"--out: {paths[0]}: allowed is a name that ends in {' or '.join(render.FIGURE_FILES)}")
@@ -59,22 +61,25 @@ def figure(options: argparse.Namespace) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(render.pdf(built) if path.suffix == ".pdf" else render.png(built))
         print(path)
+    _say(source)
 
 
 def table(options: argparse.Namespace) -> None:
     """One table of a study, to the terminal or a file."""
     ends = {end: kind for kind, end in FORMATS.items()}
     kind = options.format or (ends.get(options.out.suffix, "text") if options.out else "text")
-    built = _one("table", options.name, _source(options.study, options), options.stop)
+    source = _source(options.study, options)
+    built = _one("table", options.name, source, options.stop)
     assert isinstance(built, pd.DataFrame)
     writers = {"md": render.to_markdown, "tex": render.to_latex, "csv": render.to_csv}
     text = writers[kind](built) if kind in writers else render.to_text(built, _width())
     if options.out is None:
         print(text, end="")
-        return
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(text, encoding="utf-8")
-    print(options.out)
+    else:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(text, encoding="utf-8")
+        print(options.out)
+    _say(source)
 
 
 def list_items(options: argparse.Namespace) -> None:
@@ -126,8 +131,27 @@ def reference(options: argparse.Namespace) -> None:
 
 def _source(study: str, options: argparse.Namespace) -> Source:
     """A study by its name or yaml, or a ledger by its CSV file."""
-    is_ledger = study.endswith(".csv")
-    return load_ledger(Path(study)) if is_ledger else load_study(study, options.results, options.committed)
+    if study.endswith(".csv"):
+        return load_ledger(Path(study))
+    return load_study(study, _folder(study, options, write=False).parent, options.committed)
+
+
+def _say(source: Source) -> None:
+    """Which file was read."""
+    print(f"read      {source.path}", file=sys.stderr)
+
+
+def _folder(study: str, options: argparse.Namespace, *, write: bool = True) -> Path:
+    """Where a study's results are: as asked, else where it was sent; of a ledger and of committed records, by default.
+
+    Raises InputError where it cannot be a folder, or not be written: before anything is made.
+    """
+    local = study.endswith(".csv") or options.committed
+    try:
+        root = results_root(options.results) if local else find_folders(Path(study).stem, None, options.results).results
+        return usable("--results", root, write=write) / Path(study).stem
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def _one(kind: str, name: str, source: Source, stop: str | None) -> pd.DataFrame | Figure:
@@ -146,20 +170,24 @@ def _one(kind: str, name: str, source: Source, stop: str | None) -> pd.DataFrame
     return render.settle(built) if isinstance(built, Figure) else built
 
 
-def _report(sources: list[Source], options: argparse.Namespace) -> None:
+def _report(found: list[tuple[Source, Path]], options: argparse.Namespace) -> None:
     """Write everything; print what is missing, each study's first table and, last, the path of the page (of all).
 
     What was already made of the same records by the same code is not made again.
     """
-    root = results_root(options.results)
-    path = (root / sources[0].name if len(sources) == 1 else root) / "report.html"
+    sources, folders = [source for source, _ in found], {source.name: folder for source, folder in found}
+    for source in sources:
+        _say(source)
+    roots = {folder.parent for folder in folders.values()}
+    root = roots.pop() if len(roots) == 1 else results_root(options.results)
+    path = (folders[sources[0].name] if len(sources) == 1 else root) / "report.html"
     note = path.with_name("report.made.json")
     more = [line for source in sources for line in missing(source)]
     more += map(str, definitions([source.records for source in sources]))  # of study/, which has no part in the mark
     mark = cache.fingerprint(sources, more)
     printed = cache.recall(note, mark)
     if printed is None:
-        files, printed = write_all(sources, root, path)
+        files, printed = write_all(sources, folders, path)
         cache.remember(note, mark, files, printed)
     else:
         print("nothing has changed since these were made; to make them again, remove the page", file=sys.stderr)
@@ -167,22 +195,22 @@ def _report(sources: list[Source], options: argparse.Namespace) -> None:
     print(path)
 
 
-def write_all(sources: list[Source], root: Path, path: Path) -> tuple[list[Path], str]:
-    """Make all files of the studies and the page at `path`; the files and what is to be printed."""
+def write_all(sources: list[Source], folders: dict[str, Path], path: Path) -> tuple[list[Path], str]:
+    """Make all files of the studies, in the folder of each, and the page at `path`; the files and what to print."""
     from analysis.page.report import write_report
 
     pairs, files, printed = [], [path], ""
     for source in sources:
         made = make(source, progress=_progress)
-        files += write(made, root / source.name)
+        files += write(made, folders[source.name])
         if len(sources) > 1:
-            files.append(write_report([(source, made)], root / source.name / "report.html"))
+            files.append(write_report([(source, made)], folders[source.name] / "report.html"))
         pairs.append((source, made))
         printed += "".join(f"{source.name}: {line}\n" for line in made.missing)
         first = "headline" if "headline" in made.tables else next(iter(made.tables), "headline")
         printed += render.to_text(made.table(first), _width())
         printed += "".join(f"{line}\n" for line in _lacking(made))
-    write_report(pairs, path, root)
+    write_report(pairs, path, folders)
     return files, printed
 
 

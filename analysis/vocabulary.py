@@ -5,9 +5,11 @@ How they are drawn is another matter: drawing/style.py. What no list here knows 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from numbers import Real
 
+from analysis.columns import LEDGER
 from study.names import Label
 from study.transforms.rescaling import given_factor
 
@@ -77,6 +79,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "r_less_trace": ("Δr", r"$\Delta r$"),
     "tau_b_less_trace": ("Δτ_b", r"$\Delta\tau_b$"),
     "r_less_trace_after": ("Δr after rescaling", r"$\Delta r$ after rescaling"),
+    "than": ("less", "less"),
     "delta_tau_b": ("Δτ_b", r"$\Delta\tau_b$"),
 }
 
@@ -110,7 +113,7 @@ def ordered(labels: Iterable[str]) -> list[str]:
 def hyperparameter_words(column: str) -> str:
     """Words for an hp.* column, or for several changed together (hp.batch_size+hp.lr)."""
     parts = column.split("+")
-    return " & ".join(HYPERPARAMETERS.get(part, part.removeprefix("hp.").replace("_", " ")) for part in parts)
+    return " & ".join(HYPERPARAMETERS.get(part, re.sub("[._]", " ", part.removeprefix("hp."))) for part in parts)
 
 
 def level_words(value: object) -> str:
@@ -118,6 +121,11 @@ def level_words(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, Real):
         return str(value)
     return "none" if value != value else f"{float(value):.6g}".replace("-", "−")
+
+
+def at_words(stop: str) -> str:
+    """ " at loss_0.1"; nothing of a ledger, which has no stop."""
+    return "" if stop == LEDGER else f" at {stop}"
 
 
 def target_words(column: str) -> str:

@@ -28,7 +28,8 @@ from analysis.vocabulary import hyperparameter_words, measure_words, target_axis
 from study.display import to_the_end
 from study.names import wandb_name
 from study.storage.atomic import read_json, write_json
-from study.storage.paths import results_folder
+from study.storage.folders import find_folders, usable
+from study.storage.paths import results_root
 from study.tracking.server import PROJECT, check, entity, project, require_server
 from study.tracking.wandb_run import TrackingError
 
@@ -190,13 +191,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--entity", default=entity(), help="W&B user or team; needed with --save (default: $WANDB_ENTITY)"
     )
     parser.add_argument("--project", default=project(), help="W&B project (default: %(default)s)")
-    parser.add_argument("--results", type=Path, help="folder of all results (default: $STUDY_RESULTS or results)")
+    parser.add_argument("--results", type=Path, help="folder of all results (default: where the study was sent)")
     parser.add_argument("--committed", action="store_true", help="read analysis/records/, not fresh results")
     parser.add_argument("--save", action="store_true", help="save it on the server; again: in place of the one before")
     options = parser.parse_args(arguments)
     try:
         return _run(options)
-    except (InputError, TrackingError, ImportError) as error:
+    except BrokenPipeError:
+        raise
+    except (ValueError, TrackingError, ImportError, OSError) as error:
         print("error: " + " ".join(str(error).split()), file=sys.stderr)
         return 2
 
@@ -204,8 +207,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     if options.save and not options.entity:
         raise InputError("--save: entity: none: --entity NAME is needed, your W&B user or team")
-    source = load_study(options.study, options.results, options.committed)
-    file = results_folder(source.name, options.results) / "wandb_report.json"
+    name = Path(options.study).stem
+    root = results_root(options.results) if options.committed else find_folders(name, None, options.results).results
+    file = usable("--results", root, write=True) / name / "wandb_report.json"
+    source = load_study(options.study, root, options.committed)
     report = build(source, options.entity or "your-entity", options.project)
     if options.save:
         print(save(report, file))
@@ -213,6 +218,7 @@ def _run(options: argparse.Namespace) -> int:
         known = read_json(file).get("saved_as", "") if file.exists() else ""
         write_json(file, to_json(report) | ({"saved_as": known} if known else {}))
     print(file)
+    print(f"read      {source.path}", file=sys.stderr)
     return 0
 
 

@@ -26,9 +26,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from analysis.load import InputError, Source, load_study, read_records
 from study.display import to_the_end
 from study.records import write_table
-from study.storage.paths import RunPaths, records_file, results_folder, runs_folder
+from study.storage.folders import find_folders, usable
+from study.storage.paths import RunPaths, records_file, results_folder
 from study.storage.rows import Row, read_table
-from study.storage.sent import recall
 from study.tracking.delivery import deliver
 from study.tracking.mirror import FREE_RATE
 from study.tracking.offline import write_offline
@@ -136,9 +136,8 @@ def _found(options: argparse.Namespace) -> tuple[Source, list[WandbRun]]:
 
     Raises InputError where only published records are here, which may be somebody else's, and were not asked for.
     """
-    sent = recall(Path(options.study).stem)
-    options.results = options.results or (Path(sent.results) if sent else None)
-    options.runs = options.runs or (Path(sent.runs) if sent else runs_folder())
+    found = find_folders(Path(options.study).stem, options.runs, options.results)
+    options.runs, options.results = found.runs, usable("--results", found.results, write=not options.dry_run)
     source = load_study(options.study, options.results, options.committed)
     if source.committed and not options.committed:
         n, file = source.records["key"].nunique(), records_file(source.name, options.results)

@@ -12,9 +12,9 @@ from slurm import scheduler
 from slurm.filter import EVERYTHING, Filter
 from slurm.launch import Place
 from slurm.log import read_log
-from slurm.overview import exit_status, look
-from slurm.screen import by_attention, next_step, show
-from slurm.status import ShardStatus
+from slurm.view.overview import exit_status, look
+from slurm.view.screen import by_attention, next_step, show
+from slurm.view.status import ShardStatus
 
 
 def status(place: Place, chosen: Filter = EVERYTHING, *, json: bool) -> int:

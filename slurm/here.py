@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from slurm import snapshot
-from slurm.job import ShardJob
+from slurm.job.shard import ShardJob
 from slurm.journal import Submission
 from slurm.launch import INLINE, Place, n_workers, remember_place
 from slurm.request import Options, assign, environment, keep_plan, mirror

@@ -13,6 +13,7 @@ from pathlib import Path
 from slurm.cluster import Cluster, load_cluster
 from slurm.journal import Journal
 from study.grid import Study, load_study
+from study.storage.folders import usable
 from study.storage.paths import CHECKOUT, results_root, runs_folder
 from study.storage.sent import Sent, recall, remember
 from study.study_file import read_study_file
@@ -67,7 +68,7 @@ def find_place(config: Path, cluster: str | None, runs: Path | None, results: Pa
     """Folders by the command line, else by the cluster file, else by $STUDY_RUNS and $STUDY_RESULTS.
 
     Without a cluster, a study is where it was sent last, or on this machine where it never was. Raises ClusterError,
-    and ConfigError for a study that cannot be read.
+    ConfigError for a study that cannot be read, ValueError for a folder that is none.
     """
     if not config.is_file() and (CHECKOUT / config).is_file():
         config = CHECKOUT / config  # as from the checkout, wherever one is
@@ -80,7 +81,7 @@ def find_place(config: Path, cluster: str | None, runs: Path | None, results: Pa
     given = {"--cluster": cluster, "--runs": runs, "--results": results}
     words = shlex.join([str(config), *(str(w) for pair in given.items() if pair[1] for w in pair)])
     folder = _folder(runs, sent.runs if sent else found.runs, str(runs_folder()))
-    return Place(config, found, folder, root, words, name)
+    return Place(config, found, usable("--runs", folder), usable("--results", root), words, name)
 
 
 def n_workers(cluster: Cluster) -> int:

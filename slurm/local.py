@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from slurm.job import ShardJob
+from slurm.job.shard import ShardJob
 from slurm.journal import Journal, Marker
 from study.storage import lease
 

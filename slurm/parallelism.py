@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from slurm import scheduler
 from slurm.cluster import Cluster
-from slurm.status import IN_FLIGHT, ShardStatus
+from slurm.view.status import IN_FLIGHT, ShardStatus
 
 
 def in_flight(states: Iterable[ShardStatus]) -> dict[str, int]:

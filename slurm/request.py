@@ -12,7 +12,7 @@ from pathlib import Path
 
 from slurm.cluster import device_of
 from slurm.filter import EVERYTHING, Filter
-from slurm.job import ShardJob
+from slurm.job.shard import ShardJob
 from slurm.launch import Place, digest, n_workers
 from slurm.snapshot import Code
 from study.config import run_key

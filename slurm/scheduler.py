@@ -202,6 +202,6 @@ def explain_exit(code: str) -> str:
     status, _, number = code.partition(":")
     if number not in ("", "0"):
         return "a log file could not be opened" if number == "53" else f"killed by signal {number}"
-    from slurm.work import DISK
+    from slurm.job.work import DISK
 
     return os.strerror(int(status)) if status.isdigit() and int(status) in DISK else f"exit status {status}"

@@ -6,21 +6,23 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from slurm import preview, scheduler, snapshot
+from slurm import scheduler, snapshot
 from slurm.cluster import Cluster, ClusterError, find_cluster, known_clusters
 from slurm.here import detach, me, run_here
+from slurm.job.several import bundled
 from slurm.journal import Submission
 from slurm.launch import INLINE, Place, find_place, remember_place
 from slurm.parallelism import after, divide, in_flight
 from slurm.refusal import explain
 from slurm.request import Options, assign, environment, fetch_data, keep_plan, mirror
-from slurm.several import bundled
-from slurm.status import IN_FLIGHT, ShardStatus, shard_states
+from slurm.view import preview
+from slurm.view.status import IN_FLIGHT, ShardStatus, shard_states
 from slurm.visible import check_visible
 from study import plan
 from study.config import RunConfig, n_images
 from study.grid import Shard
 from study.storage import lease
+from study.storage.folders import usable
 from study.storage.sent import recall
 from study.tracking.server import check
 
@@ -33,7 +35,10 @@ def submit(options: Options) -> int:
     wanted = plan.make(study, runs, skip_published=options.skip_published)
     if not wanted.to_do:
         preview.show(place, wanted, [], [])
-        mirror(place, options)
+        if not options.dry_run:
+            mirror(place, options)
+            if wanted.counts["done"]:
+                remember_place(place)  # nothing is sent, but here it is
         return 0
     if options.dry_run:
         to_send, kept, _ = _choose(place, options, wanted)
@@ -58,6 +63,9 @@ def _place(options: Options) -> Place:
     place = find_place(options.config, options.cluster, options.runs, options.results)
     if options.cluster is None and recall(place.study_name) is None:
         raise ClusterError(f"--cluster: {place.study_name} was not sent yet, allowed: {known_clusters()}")
+    if not options.dry_run:
+        usable("--runs", place.runs, write=True)
+        usable("--results", place.results, write=True)
     if place.cluster.kind == "slurm":
         check_visible(place.cluster, find_cluster(place.cluster_name))
     return place

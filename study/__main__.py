@@ -10,6 +10,7 @@ from pathlib import Path
 from study.commands import COMMANDS, reference, restore
 from study.display import to_the_end
 from study.grid import load_study
+from study.storage.folders import find_folders, usable
 from study.storage.paths import runs_folder
 
 EPILOG = """examples:
@@ -43,10 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("config", type=Path, help="the study's yaml, e.g. configs/digits_mlp.yaml")
-        command.add_argument(
-            "--runs", type=Path, default=runs_folder(), help="folder of all runs (default: %(default)s)"
-        )
-        command.add_argument("--results", type=Path, default=None, help="folder of results (default: results)")
+        if name not in ("keys", "fetch"):
+            command.add_argument("--runs", type=Path, help="folder of all runs (default: where it was sent, else runs)")
+            sent = "folder of results (default: where the study was sent, else results)"
+            command.add_argument("--results", type=Path, help=sent)
         if name == "archive":
             command.add_argument("target", type=Path, help="the archive to be written, e.g. digits_mlp.tar")
         if name in ("plan", "run"):
@@ -82,8 +83,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "reference":
             return reference()
         if options.command == "restore":
-            return restore(options.archive, options.runs)
+            return restore(options.archive, usable("--runs", options.runs, write=True))
         study = load_study(options.config)
+        if "runs" in options:
+            found = find_folders(study.name, options.runs, options.results)
+            options.runs, options.results, options.folders = found.runs, found.results, found.words(study.name)
         return int(COMMANDS[options.command](study, options) or 0)
     except BrokenPipeError:
         raise

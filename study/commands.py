@@ -41,7 +41,7 @@ def _archive(study: Study, options: argparse.Namespace) -> int:
     from study.archive import pack
 
     done = pack(study, options.runs, options.target)
-    print(f"{options.target}: {done.n_runs} runs, {done.n_files} files, {done.n_bytes / 1e6:.1f} MB")
+    print(f"{options.target}: {done.n_runs} runs, {done.n_files} files, {done.n_bytes / 1e6:.1f} MB of {options.runs}")
     print(f"sha256 {done.sha256}")
     if done.n_left:
         print(f"{done.n_left} of {len(study.runs)} runs are not trained and not in it")
@@ -49,8 +49,13 @@ def _archive(study: Study, options: argparse.Namespace) -> int:
 
 
 def _plan(study: Study, options: argparse.Namespace) -> int:
-    planning.show(planning.make(study, options.runs, skip_published=options.skip_published))
+    _show(planning.make(study, options.runs, skip_published=options.skip_published), options)
     return 0
+
+
+def _show(plan: Plan, options: argparse.Namespace) -> None:
+    planning.show(plan)
+    print(f"  folders   {options.folders}", flush=True)
 
 
 def _fetch(study: Study, options: argparse.Namespace) -> None:
@@ -74,7 +79,7 @@ def _run(study: Study, options: argparse.Namespace) -> int:
         raise ValueError(f"--minutes: {options.minutes!r}: allowed: a number > 0")
     check(options.wandb)
     plan = planning.make(study, options.runs, skip_published=options.skip_published)
-    planning.show(plan)
+    _show(plan, options)
     fetch(config.dataset.name for shard in plan.to_do for config in shard.runs)
     live = _live(study, options) if options.wandb == "online" and plan.to_do else None
     with Display(plan.n_to_do, options.minutes) as display:
@@ -140,9 +145,8 @@ def _records(study: Study, options: argparse.Namespace) -> int:
     from study.records import collect
 
     path, missing = collect(study, options.runs, options.results)
-    print(
-        f"{path}: {len(study.runs) - missing} of {len(study.runs)} runs" + (f", {missing} not done" if missing else "")
-    )
+    n, not_done = len(study.runs), f", {missing} not done" if missing else ""
+    print(f"{path}: {n - missing} of {n} runs{not_done} in {options.runs}")
     return 1 if missing else 0
 
 
@@ -155,7 +159,7 @@ def _publish(study: Study, options: argparse.Namespace) -> None:
     from study.publish import publish
 
     path, added = publish(study, options.results)
-    print(f"{path}: {added} rows added; review and commit it")
+    print(f"{path}: {added} rows added of {options.results / study.name}; review and commit it")
 
 
 def _replace(study: Study, options: argparse.Namespace) -> None:
@@ -163,7 +167,7 @@ def _replace(study: Study, options: argparse.Namespace) -> None:
     from study.replace import replacement
 
     new = replacement(study, options.results)
-    print(f"{new.records}: the whole study\n\n{text(new.comparison)}\n")
+    print(f"{new.records}: the whole study of {options.results / study.name}\n\n{text(new.comparison)}\n")
     if options.dry_run:
         print("nothing is written (--dry-run)")
         return
@@ -181,7 +185,7 @@ def _is_newer(slices: Path, weights: Path, key: str) -> bool:
     """Whether slices.csv is of this run, and was written after its weights; then it is not worth torch's import."""
     if not slices.exists() or slices.stat().st_mtime_ns < weights.stat().st_mtime_ns:
         return False
-    lines = slices.read_text().splitlines()
+    lines = slices.read_text(encoding="utf-8").splitlines()
     return len(lines) > 1 and lines[1].startswith(f"{key},")
 
 
@@ -199,7 +203,7 @@ def _slice(study: Study, options: argparse.Namespace) -> int:
                 from study.slices import write_slices
 
                 write_slices(study.name, config, options.runs, options.results)
-            print(path)
+            print(f"{path}: of run {paths.key} in {options.runs}")
             return 0
     raise ValueError(f"{options.runs}: holds no finished run of {study.name}; allowed: run the study first")
 

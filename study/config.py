@@ -235,10 +235,6 @@ def _check_data(config: RunConfig) -> None:
         )
     if config.batch_size > n_images(config):
         raise ConfigError("batch_size", config.batch_size, f"allowed: at most the {n_images(config)} training images")
-    if config.subset != _FIRST and not config.n_train:
-        raise ConfigError("subset", config.subset.name, "allowed with n_train 0 (all images): first")
-    if config.labels != _GIVEN and config.label_noise:
-        raise ConfigError("labels", config.labels.name, "allowed with label_noise: given")
     n = n_classes(config)
     if n_outputs(config.loss, n) == 1 and n != 2:
         raise ConfigError("loss", config.loss, f"is of two classes, allowed with the {n} of this run: target binary")

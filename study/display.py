@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
 import io
 import math
 import os
@@ -36,10 +37,18 @@ def to_the_end(main: Callable[[], int]) -> int:
         try:
             return main()
         finally:  # what is still buffered fails here, not when Python has ended
-            sys.stdout.flush()
+            for stream in filter(None, (sys.stdout, sys.stderr)):  # None: closed by the shell
+                stream.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+        status = 128 + signal.SIGPIPE
+    except OSError as error:  # nothing but the output itself: commands take care of their own files
+        if error.errno != errno.ENOSPC:
+            raise
+        print(f"error: {error.strerror}", file=sys.stderr)
+        status = 2
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return status
 
 
 def _spelled(error: UnicodeError) -> tuple[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice, repeat
 
 import matplotlib as mpl
 import numpy as np
@@ -18,12 +19,14 @@ from numpy.typing import NDArray
 
 from analysis.columns import axes, axis_columns, codes
 from analysis.drawing import style
-from analysis.drawing.looks import Look
+from analysis.drawing.looks import Look, distinct
 from analysis.statistics.explained import explained
 from analysis.vocabulary import hyperparameter_words, level_words, target_words
 
 Floats = NDArray[np.float64]
-_LISTED = 5  # levels of an axis of many that a legend names
+_LISTED = 5  # numbers of an axis of many that a legend names
+_NAMES = 24  # that a legend has room for
+_PART = 1000  # points that are drawn one marker after another
 _LIGHTEST = 0.85  # of the scale from dark to light: beyond, white paper does not carry it
 
 
@@ -41,10 +44,13 @@ class Groups:
         """Draw the rows of `frame` at which x and y (n,) are finite."""
         there = np.isfinite(x) & np.isfinite(y)
         looks = [self.look[key] for key in frame["key"]]
-        for sign in sorted({look.marker for look, shown in zip(looks, there, strict=True) if shown}, key=str):
-            at = [i for i in np.flatnonzero(there) if looks[i].marker == sign]
-            where.scatter(x[at], y[at], s=size, marker=sign, color=[looks[i].colour for i in at], alpha=0.65,
-                          linewidths=0, rasterized=rasterized)  # fmt: skip
+        # In an order by chance, one part after another, so that no level of many points lies on all others.
+        order = np.random.default_rng(0).permutation(np.flatnonzero(there))
+        for part in np.array_split(order, max(1, len(order) // _PART)):
+            for sign in sorted({looks[i].marker for i in part}):
+                at = [i for i in part if looks[i].marker == sign]
+                where.scatter(x[at], y[at], s=size, marker=sign, color=[looks[i].colour for i in at], alpha=0.65,
+                              linewidths=0, rasterized=rasterized)  # fmt: skip
 
 
 def groups(frame: pd.DataFrame) -> Groups | None:
@@ -69,33 +75,41 @@ def groups(frame: pd.DataFrame) -> Groups | None:
 def by_main_axis(kept: pd.DataFrame, target: str, shown: pd.DataFrame | None = None) -> Groups | None:
     """Groups of the axis whose levels explain most of the variance of the target's ranks; None without an axis.
 
-    Judged by the rows kept at one stop; `shown` are all that a figure shows, of any stop (default: those). Up to eight
-    levels have a marker, too. Levels that are numbers go from dark to light, as do more names than there are colours.
+    Judged by the rows kept at one stop; `shown` are all that a figure shows, of any stop (default: those). Levels that
+    are numbers go from dark to light; an axis of more names than a legend has room for gives way to the next.
     """
-    shares = explained(kept, target)
-    if not shares:
-        return None
     frame = kept if shown is None else shown
-    axis, share = next(iter(shares.items()))
-    level, names = codes(frame, axis_columns([axis])), _settings(frame, axis)
-    is_number = pd.api.types.is_numeric_dtype(frame[axis_columns([axis])[0]])
-    if is_number or len(names) > len(style.CYCLE):
-        scale = mpl.colormaps["viridis"](np.linspace(0, _LIGHTEST, len(names)))
-        shades = [to_hex(shade) for shade in scale]
-    else:
-        shades = list(style.CYCLE[: len(names)])
-    signs = style.MARKERS[: len(names)] if len(names) <= len(style.MARKERS) else ("o",) * len(names)
+    shares = explained(kept, target)
+    fit = [axis for axis in shares if _is_number(frame, axis) or codes(frame, axis_columns([axis])).max() < _NAMES]
+    if not fit:
+        return None
+    axis, names = fit[0], _settings(frame, fit[0])
+    of_level = _levels(len(names), _is_number(frame, axis))
     listed = range(len(names))
-    if len(names) > len(style.MARKERS):
+    if _is_number(frame, axis) and len(names) > len(style.MARKERS):
         listed = np.linspace(0, len(names) - 1, _LISTED).round().astype(int).tolist()
-    points = [_point(names[k], shades[k], signs[k]) for k in listed]
     words = hyperparameter_words(axis)
+    among = "axis" if axis == next(iter(shares)) else f"axis of at most {_NAMES} names"
     caption = (
-        f"a colour is a level of {words}, the axis whose levels explain most of the variance of the "
-        f"{target_words(target)}'s ranks ({max(share, 0):.0%}, R² adjusted for how many levels there are)"
+        f"a colour is a level of {words}, the {among} whose levels explain most of the variance of the "
+        f"{target_words(target)}'s ranks ({max(shares[axis], 0):.0%}, R² adjusted for how many levels there are)"
     )
-    looks = {key: Look(shades[k], signs[k]) for key, k in zip(frame["key"], level.tolist(), strict=True)}
-    return Groups(looks, {words: points}, caption)
+    level = codes(frame, axis_columns([axis])).tolist()
+    looks = {key: of_level[k] for key, k in zip(frame["key"], level, strict=True)}
+    return Groups(looks, {words: [_point(names[k], *of_level[k]) for k in listed]}, caption)
+
+
+def _is_number(frame: pd.DataFrame, axis: str) -> bool:
+    """Of hyperparameters that were changed together, the first decides."""
+    return pd.api.types.is_numeric_dtype(frame[axis_columns([axis])[0]])
+
+
+def _levels(n: int, is_number: bool) -> list[Look]:
+    """What levels look like: colour and marker each, but for a scale of more numbers than there are markers."""
+    if not is_number:
+        return list(map(Look, style.CYCLE, style.MARKERS))[:n] if n <= len(style.CYCLE) else list(islice(distinct(), n))
+    shades = [to_hex(shade) for shade in mpl.colormaps["viridis"](np.linspace(0, _LIGHTEST, n))]
+    return list(map(Look, shades, style.MARKERS if n <= len(style.MARKERS) else repeat("o")))
 
 
 def alike(frame: pd.DataFrame, look: Look) -> Groups:

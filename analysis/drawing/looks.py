@@ -72,11 +72,11 @@ def looks_of(labels: Iterable[str]) -> Looks:
         if name not in found:
             wanted = _FAMILIES.get(family(name))
             taken = set(found.values())
-            found[name] = next(look for look in _all() if look not in taken and wanted in (None, look.colour))
+            found[name] = next(look for look in distinct() if look not in taken and wanted in (None, look.colour))
     return Looks(found)
 
 
-def _all() -> Iterator[Look]:
+def distinct() -> Iterator[Look]:
     """Every pair of a colour and a marker, without end: each round has every colour, each time with another marker."""
     turn = 0
     while True:

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from analysis.columns import LEDGER
 from analysis.drawing import style
 from analysis.vocabulary import column_words, measure_words, target_words
 
@@ -61,6 +62,8 @@ def cells(table: pd.DataFrame, latex: bool = False) -> tuple[list[str], list[lis
     """Head and rows as printed: intervals joined to their value, measures and columns under their names."""
     decimals = int(table.attrs.get("decimals", 2))
     shown = [c for c in table.columns if not c.endswith((".low", ".high"))]
+    if "stop" in shown and len(shown) > 1 and (table["stop"] == LEDGER).all():
+        shown.remove("stop")  # a ledger has none
     if "note" in shown and (not table["note"].astype(bool).any() or _shared(table)):
         shown.remove("note")
     head = [column_words(c, latex) for c in shown]
@@ -196,6 +199,8 @@ def _cell(row: Mapping[Any, object], column: str, decimals: int) -> str:
         return measure_words(str(value))
     if column == "target":
         return target_words(str(value))
+    if column == "setting":
+        return re.sub(r"(?<![\w.])-(?=\d)|(?<=\de)-(?=\d)", "−", str(value))
     text = number(value, _DECIMALS.get(column, decimals))
     if f"{column}.low" in row and text != "n/a":
         low, high = number(row[f"{column}.low"], decimals), number(row[f"{column}.high"], decimals)

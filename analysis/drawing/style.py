@@ -61,8 +61,9 @@ def coefficients(axes: Axes) -> None:
 
 def legend(figure: Figure, handles: Sequence[Artist], words: Sequence[str]) -> None:
     """A legend below a figure, as many entries side by side as there is room for; the figure grows by its lines."""
-    columns = beside(words, figure.get_figwidth())
-    figure.set_figheight(figure.get_figheight() + LINE * math.ceil(len(words) / columns))
+    rows = math.ceil(len(words) / beside(words, figure.get_figwidth()))
+    columns = math.ceil(len(words) / rows)
+    figure.set_figheight(figure.get_figheight() + LINE * rows)
     figure.legend(handles, words, loc="outside lower center", ncols=columns, **LEGEND)
 
 

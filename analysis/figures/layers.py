@@ -16,7 +16,7 @@ from analysis.statistics.correlation import correlate
 from analysis.vocabulary import measure_words, target_words
 
 TITLE = "Rank correlation with the gap, layer by layer; bars are 95% intervals for new levels"
-_ROOM = 16  # bars that one column has room for; ours
+_ROOM = 24  # bars that one column has room for; ours
 
 
 def build(frame: pd.DataFrame) -> Figure:
@@ -30,7 +30,7 @@ def build(frame: pd.DataFrame) -> Figure:
     order = list(dict.fromkeys(layer for m in names for layer in layers(kept, m)))
     with style.paper_style():
         is_wide = len(order) * len(names) > _ROOM
-        figure = Figure(figsize=(style.PAGE if is_wide else style.COLUMN, 2.2))
+        figure = Figure(figsize=(style.PAGE if is_wide else style.COLUMN, 1.95))
         axes = figure.subplots()
         axes.axhline(0, **style.ZERO)
         for k, name in enumerate(names):

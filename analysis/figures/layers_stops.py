@@ -31,7 +31,7 @@ def build(frame: pd.DataFrame, measures: Sequence[str] = ()) -> Figure:
     if len(every) < 2 or not names or not available:
         raise Lacking(NEEDS)
     with style.paper_style():
-        figure = Figure(figsize=(style.PAGE, 2.0))
+        figure = Figure(figsize=(style.PAGE, 1.95))
         for axes, kept in zip(figure.subplots(1, len(every), sharey=True), every, strict=True):
             _panel(axes, kept, names, available[0], looks(frame))
             axes.set_title(kept["stop"].iloc[0].replace("_", " "))

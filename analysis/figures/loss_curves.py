@@ -14,6 +14,7 @@ from analysis.figures import Lacking
 
 TITLE = "Training loss of every network; the colour is its loss at the last epoch"
 FRAME = "curves"
+_ROUND = [float(f"{step}e{power}") for power in range(-9, 4) for step in (1, 3)]  # ticks of the colourbar
 USE = "diagnostic"
 
 
@@ -34,11 +35,13 @@ def build(frame: pd.DataFrame) -> Figure:
         axes = figure.subplots()
         last = np.array([line[-1, 1] for line in lines])
         scale = LogNorm(last.min(), last.max() * (1 + 1e-9))  # of equal ends it has no middle
-        curves = LineCollection(lines, array=last, norm=scale, cmap="viridis", linewidths=0.5, alpha=0.6)
+        curves = LineCollection(lines, array=last, norm=scale, cmap="viridis", linewidths=0.5)
         curves.set_rasterized(len(lines) > 300)
         axes.add_collection(curves)
         axes.set(yscale="log", xlabel="epoch", ylabel="training loss (nats)")
         axes.autoscale()
         logarithmic(axes, whole=True)
-        figure.colorbar(curves, ax=axes, label="at the last epoch", alpha=1)
+        bar = figure.colorbar(curves, ax=axes, label="at the last epoch", format=lambda at, _: f"{at:.3g}")
+        bar.set_ticks([at for at in _ROUND if last.min() <= at <= last.max()] or [float(last.min())])
+        bar.minorticks_off()
     return figure

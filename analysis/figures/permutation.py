@@ -35,7 +35,7 @@ def build(frame: pd.DataFrame, measures: Sequence[str] = ()) -> Figure:
         raise Lacking(NEEDS)
     rows = stopwise(frame, lambda kept, target: within_settings(kept, target, [label], 0), TITLE, "", every_target=True)
     with style.paper_style():
-        figure = Figure(figsize=(style.COLUMN, 1.55 * len(available) + 0.3))
+        figure = Figure(figsize=(style.COLUMN, 1.55 * len(available) + 0.28))
         grid = figure.subplots(len(available), 1, sharex=True, squeeze=False)[:, 0]
         for axes, target in zip(grid, available, strict=True):
             _panel(axes, rows[rows["target"] == target], stops(frame))

@@ -49,7 +49,7 @@ def draw(frame: pd.DataFrame, pairs: Mapping[str, str], target: str) -> Figure:
 
 def row_height(n_columns: int) -> float:
     """The height in inches of a row of so many scatters."""
-    return min((style.PAGE if n_columns > 2 else style.COLUMN) / max(n_columns, 3), 1.5)
+    return min((style.PAGE if n_columns > 2 else style.COLUMN) / (max(n_columns, 3) + 0.3), 1.5)
 
 
 def fill(

@@ -31,7 +31,7 @@ def build(frame: pd.DataFrame) -> Figure:
     table = stability(kept, available[0], trained(kept)[:_MEASURES])
     every = looks(frame)
     with style.paper_style():
-        figure = Figure(figsize=(style.COLUMN, 2.1))
+        figure = Figure(figsize=(style.COLUMN, 1.95))
         axes = figure.subplots()
         axes.axhline(0, **style.ZERO)
         for name, line in table.groupby("measure", sort=False):

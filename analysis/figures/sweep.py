@@ -30,7 +30,7 @@ def build(frame: pd.DataFrame) -> Figure:
     if not lines:
         raise Lacking(NEEDS_FACTORS)
     with style.paper_style():
-        figure = Figure(figsize=(style.COLUMN, 2.1))
+        figure = Figure(figsize=(style.COLUMN, 1.8))
         axes = figure.subplots()
         handles = coinciding.draw(axes, lines, looks(frame))
         axes.set(xlabel="factor", ylabel="after / before")

@@ -87,11 +87,13 @@ def grouped(table: pd.DataFrame) -> pd.DataFrame:
     head, body = render.cells(table)
     shown = [c for c in table.columns if not c.endswith((".low", ".high"))][: len(head)]
     at = [shown.index(c) for c in names]
+    less = " less" if "than" in shown else f" less {table.attrs['less']}" if table.attrs.get("less") else ""
     rest = [i for i in range(len(head)) if i not in at]
     rows: list[list[str]] = []
     for row, is_new in zip(body, changes, strict=True):
         if is_new:
-            rows.append([", ".join(row[i] for i in at), *[""] * (len(rest) - 1)])
+            # A row of differences is about two measures: a heading that names one alone would be the other's, too.
+            rows.append([", ".join(row[i] for i in at) + less, *[""] * (len(rest) - 1)])
         rows.append([row[i] for i in rest])
     printed = pd.DataFrame(rows, columns=pd.Index([head[i] if shown[i] == "than" else shown[i] for i in rest]))
     printed.attrs = dict(table.attrs) | {"note": render.footnote(table)}

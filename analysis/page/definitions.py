@@ -17,7 +17,7 @@ from study.reference.definition import definition
 from study.transforms.rescaling import FACTORS
 
 SHOWN = ("Meaning", "Formula", "Source")
-UNKNOWN = "Not a measure of this project: what it is, whoever made the ledger knows."
+UNKNOWN = "Not a measure of this project: what it is, its own file or the maker of the ledger says."
 
 
 def definitions(frames: Sequence[pd.DataFrame]) -> list[dict[str, Any]]:

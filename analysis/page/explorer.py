@@ -9,10 +9,22 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from analysis.columns import SEED, at_stop, configurations, layers, main_stop, measures, stops, targets, varying
+from analysis.columns import (
+    SEED,
+    at_stop,
+    axis_columns,
+    configurations,
+    layers,
+    main_stop,
+    measures,
+    stops,
+    targets,
+    varying,
+)
 from analysis.drawing import style
 from analysis.exclude import exclude
 from analysis.load import Source
+from analysis.statistics.explained import explained
 from analysis.vocabulary import hyperparameter_words, measure_words, ordered, target_words
 from study.names import Label
 from study.transforms.rescaling import given_factor
@@ -40,11 +52,19 @@ def _study(source: Source) -> dict[str, Any]:
         "measures": [(f"measure.{name}", measure_words(name)) for name in every],
         "targets": [(t, target_words(t)) for t in targets(frame)],
         "axes": [(a, hyperparameter_words(a)) for a in across],
-        "cycle": style.CYCLE,
+        "colour": _main_axis(frame, across),
+        "cycle": ["var(--ink)" if shade == style.BLACK else shade for shade in style.CYCLE],
         "kept": _kept(frame),
         "configurations": configurations(frame).tolist(),
         "columns": {c: _plain(frame[c]) for c in columns if c in frame.columns},
     }
+
+
+def _main_axis(frame: pd.DataFrame, across: list[str]) -> str:
+    """What points are coloured by at first: the axis that the figures, too, are coloured by."""
+    kept, _ = exclude(at_stop(frame))
+    shares = explained(kept, targets(kept)[0]) if targets(kept) else {}
+    return axis_columns(shares)[0] if shares else next(iter(across), "")
 
 
 def _kept(frame: pd.DataFrame) -> list[bool]:

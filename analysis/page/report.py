@@ -12,7 +12,8 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from analysis.columns import main_stop, stops
+from analysis.columns import LEDGER, main_stop, stops
+from analysis.drawing.render import caption
 from analysis.items import USES, Part
 from analysis.load import Source
 from analysis.make import Made
@@ -33,16 +34,16 @@ class _Links:
     defined: Collection[str]
 
 
-def write_report(studies: list[tuple[Source, Made]], path: Path, results: Path | None = None) -> Path:
+def write_report(studies: list[tuple[Source, Made]], path: Path, folders: dict[str, Path] | None = None) -> Path:
     """Write the page of one or several studies to `path`; the same studies give the same bytes.
 
-    `results` is the folder of all results, where the tables and figures that the page links to were written (default:
-    the page is of one study and stands in that study's own folder).
+    `folders`: where the tables and figures of each study, which the page links to, were written (default: in the
+    page's own folder).
     """
-    root = path.parent.parent if results is None else results
-    folders = {source.name: _seen_from(path.parent, root / source.name) for source, _ in studies}
+    places = folders or {source.name: path.parent for source, _ in studies}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(studies, folders), encoding="utf-8")
+    links = {name: _seen_from(path.parent, folder) for name, folder in places.items()}
+    path.write_text(page(studies, links), encoding="utf-8")
     return path
 
 
@@ -116,8 +117,10 @@ def _section(part: Part, made: Made, links: _Links) -> dict[str, Any] | None:
     """A table or figure that was made, and its file; None of what was not: a page has no empty sections."""
     head = {"id": f"{part.kind}-{part.name}", "title": part.title, "kind": part.kind}
     if part.kind == "figure" and part.name in made.figures:
-        file = f"{links.folder}figures/{part.name}.pdf"
-        return head | {"content": figure_html(made.png(part.name), part.title), "file": file, "format": "PDF"}
+        title, file = caption(made.figures[part.name], part.title), f"{links.folder}figures/{part.name}.pdf"
+        return head | {
+            "title": title, "content": figure_html(made.png(part.name), title), "file": file, "format": "PDF",
+        }  # fmt: skip
     if part.kind == "table" and part.name in made.tables:
         table, file = made.tables[part.name], f"{links.folder}tables/{part.name}.csv"
         content = table_html(table, links.defined)
@@ -137,6 +140,8 @@ def _lacking(made: Made) -> list[str]:
 def _stops(frame: pd.DataFrame) -> str:
     """At which stops, in words; the one that items of one stop show last."""
     every = stops(frame)
+    if every == [LEDGER]:
+        return "a row each"
     if len(every) == 1:
         return f"measured at {Stop.read(every[0]).words}"
     words = ", ".join(Stop.read(stop).words for stop in every)

@@ -131,4 +131,5 @@ def _above(claim: Claim, kept: pd.DataFrame, target: str, resamples: int) -> str
     if not ahead and not level:
         return f"agrees{partly}"
     best = max(ahead or level, key=lambda m: (known[m][1].point[name], m))
-    return f"{'differs' if ahead else UNINFORMATIVE}: {best} has {known[best][1].point[name]:.2f}{partly}"
+    has = f"{known[best][1].point[name]:.2f}".replace("-", "−")
+    return f"{'differs' if ahead else UNINFORMATIVE}: {best} has {has}{partly}"

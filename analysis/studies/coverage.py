@@ -11,11 +11,13 @@ import pandas as pd
 from analysis.columns import at_stop, stops, values
 from analysis.exclude import exclude
 from analysis.load import Source
+from analysis.vocabulary import at_words
 from study.config import ConfigError, RunConfig, run_key
 from study.grid import Study, load_study
 from study.names import COLUMN, Label
 from study.state import State, run_state
-from study.storage.paths import RunPaths, runs_folder
+from study.storage.folders import find_folders
+from study.storage.paths import RunPaths
 
 _WHY = {"not_converged": "did not reach it within {limit}", "diverged": "ended in a NaN or an infinity"}
 
@@ -36,7 +38,7 @@ def _used(records: pd.DataFrame) -> Iterator[str]:
         limit = f"{epochs[0]} epochs" if len(epochs) == 1 else "the epoch limit"
         why = [f"{n} {_WHY[rule].format(limit=limit)}" for rule, n in left.counts.items() if n]
         are = "is" if left.kept == 1 else "are"
-        yield f"{left.kept} of {left.total} networks {are} used at {stop}: {', '.join(why)}."
+        yield f"{left.kept} of {left.total} networks {are} used{at_words(stop)}: {', '.join(why)}."
 
 
 def _unrecorded(source: Source) -> list[str]:
@@ -59,7 +61,7 @@ def _unrecorded(source: Source) -> list[str]:
 
 def _begun(study: Study, absent: Iterable[RunConfig]) -> str:
     """How far the other runs are, where there is a folder of runs."""
-    folder = runs_folder()
+    folder = find_folders(study.name).runs
     if not folder.is_dir():
         return ""
     words: dict[State, str] = {"done": "done but not collected", "partial": "begun", "new": "not begun"}

@@ -9,6 +9,8 @@ from analysis.statistics.coefficients import RESAMPLES
 from analysis.statistics.differences import differences
 from analysis.statistics.resample import WORDS
 from analysis.stopwise import stopwise
+from analysis.vocabulary import measure_words
+from study.names import Label
 
 TITLE = "Difference of τ_b between the first measure and each other one, and power"
 METHOD = (
@@ -30,4 +32,8 @@ def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
         parts = [differences(kept, target, names[0], names, resamples) for names in alike if len(names) > 1]
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
-    return stopwise(frame, one, TITLE, METHOD.format(resamples=f"{resamples:,}"), needs="two measures")
+    table = stopwise(frame, one, TITLE, METHOD.format(resamples=f"{resamples:,}"), needs="two measures")
+    first = {str(Label.parse(label).at(layer="")) for label in table.get("measure", ())}
+    if len(first) == 1:
+        table.attrs["title"] = f"τ_b of {measure_words(first.pop())} less that of each other measure, and power"
+    return table

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.columns import LEDGER, TARGETS, at_stop
+from analysis.columns import TARGETS, at_stop
 from analysis.selection import trained, transforms
 from analysis.statistics.coefficients import RESAMPLES
 from analysis.statistics.correlation import correlate
 from analysis.statistics.weighted import WITH_INTERVAL
 from analysis.stopwise import stopwise
 from analysis.tables.correlation import METHOD
-from analysis.vocabulary import target_words
+from analysis.vocabulary import at_words, target_words
 from study.names import Label
 
 TITLE = "Rank correlation of each measure with the gap, at the main stop"
@@ -46,11 +46,9 @@ def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
     stop, target = table["stop"].iloc[0], table["target"].iloc[0]
     short = table.drop(columns=["stop", "target"])
     short.attrs = {
-        "title": f"Rank correlation of each measure with the {target_words(target)}",
+        "title": f"Rank correlation of each measure with the {target_words(target)}{at_words(stop)}",
         "note": table.attrs["note"],
     }
-    if stop != LEDGER:
-        short.attrs["title"] += f" at {stop}"
     if after:
         transform = Label.parse(next(iter(after.values()))).transform
         short.attrs["note"] += f" After: every network reparameterized by {transform}."

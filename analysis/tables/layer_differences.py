@@ -13,6 +13,7 @@ from analysis.statistics.differences import difference, p_of_no_difference, pair
 from analysis.statistics.multiple import benjamini_hochberg
 from analysis.statistics.resample import WORDS
 from analysis.stopwise import stopwise
+from analysis.vocabulary import measure_words
 from study.names import Label
 
 TITLE = "Every layer and the total: each measure less the Hessian trace"
@@ -45,7 +46,9 @@ def build(frame: pd.DataFrame, resamples: int = RESAMPLES, measures: Sequence[st
         return table
 
     method = METHOD.format(resamples=f"{resamples:,}")
-    return stopwise(frame, one, TITLE, method, every_target=True, needs=NEEDS)
+    table = stopwise(frame, one, TITLE, method, every_target=True, needs=NEEDS)
+    table.attrs["less"] = measure_words(THAN)
+    return table
 
 
 def _rows(kept: pd.DataFrame, target: str, measure: str, resamples: int) -> Iterator[dict[str, object]]:

@@ -37,4 +37,5 @@ def _checked(frame: pd.DataFrame) -> str:
     if not seen.notna().any():
         return ""
     runs = f"{frame['key'][seen.notna()].nunique()} of {frame['key'].nunique()} networks"
-    return f" Outputs moved by at most {float(seen.max()):.1g} of the largest (recorded for {runs})."
+    largest = f"{float(seen.max()):.1g}".replace("-", "−")
+    return f" Outputs moved by at most {largest} of the largest (recorded for {runs})."

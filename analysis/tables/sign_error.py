@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.columns import LEDGER, configurations
+from analysis.columns import configurations
 from analysis.selection import trained
 from analysis.statistics.sign_error import DEFAULT_N_TEST, MIN_SAMPLES, sign_error
 from analysis.stopwise import stopwise
 from analysis.tables.granulated import axis_words
+from analysis.vocabulary import at_words
 
 TITLE = "Sign error over environments: mean, 90th percentile and maximum"
 METHOD = (
@@ -44,7 +45,7 @@ def build(frame: pd.DataFrame) -> pd.DataFrame:
 def _why(kept: pd.DataFrame) -> str:
     """Why no environment of a stop is used: too few seeds for as many pairs, or gaps that the test set cannot order."""
     stop, most = kept["stop"].iloc[0], int(np.bincount(configurations(kept)).max())
-    at = "" if stop == LEDGER else f" at {stop}"
+    at = at_words(stop)
     if most * most < MIN_SAMPLES:
         pairs = f"{most * most} pair{'s' * (most > 1)} of seeds at most; {np.ceil(np.sqrt(MIN_SAMPLES)):.0f} seeds"
         return f"No environment is used{at}: it has {pairs} in each configuration make enough."

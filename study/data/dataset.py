@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from study.choice import Choice, Registry, Value
+from study.choice import Choice, Option, Registry, Value
 from study.data.pixels import decoded
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ class Dataset:
     """What is known about a data set before it is loaded; `shape` is that of one input.
 
     `load` takes the number of training inputs to load, the first ones. `downloaded`: it reads files that are fetched
-    before anything is trained. `of`: what it is with other options.
+    before anything is trained. `of`: what it is with other options. `bayes_error`: the least error that any classifier
+    has on its own classes with clean labels, None where nobody knows.
     """
 
     n_train: int
@@ -29,6 +30,7 @@ class Dataset:
     load: Callable[[int], Tensors]
     downloaded: bool = False
     of: Callable[[Mapping[str, Value]], Dataset] | None = None
+    bayes_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Tensors:
 
 DATASETS: Registry[Dataset] = Registry("dataset", vectors=False)
 Loader = Callable[[int], Tensors]
+Maker = Callable[[Mapping[str, Value]], Dataset]
 
 
 def dataset(
@@ -85,6 +88,17 @@ def dataset(
         found = Dataset(n_train, n_test, n_classes, shape, load, downloaded)
         DATASETS.add(name, found, described_by=load)
         return load
+
+    return register
+
+
+def generated(name: str, **options: Option) -> Callable[[Maker], Maker]:
+    """Register a data set that is drawn here, by what makes it of its options."""
+
+    def register(make: Maker) -> Maker:
+        default = make({option: given.default for option, given in options.items()})
+        DATASETS.add(name, replace(default, of=make), options, described_by=make)
+        return make
 
     return register
 

@@ -7,9 +7,9 @@ test and validation images are clean but where an entry has an option `test` and
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from study.choice import Option, Registry, Value, word
+from study.choice import Check, ConfigError, Option, Registry, Value, word
 from study.seeds import generator_for
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ Labels = Callable[["Tensor", Mapping[str, Value], "torch.Generator"], "Tensor"]
 LABELS: Registry[Labels] = Registry("labels")
 
 
-def labels(name: str, **options: Option) -> Callable[[Labels], Labels]:
-    """Register an entry under its name, with its options."""
+def labels(name: str, *, check: Check | None = None, **options: Option) -> Callable[[Labels], Labels]:
+    """Register an entry under its name, with its options and what it cannot go with."""
 
     def register(function: Labels) -> Labels:
-        LABELS.add(name, function, options, described_by=function)
+        LABELS.add(name, function, options, described_by=function, check=check)
         return function
 
     return register
@@ -39,7 +39,12 @@ def given(clean: Tensor, options: Mapping[str, Value], generator: torch.Generato
 _FRACTION = Option(0.0, "allowed: 0 <= number <= 1", lambda v: 0 <= v <= 1, stacked=True)
 
 
-@labels("uniform", fraction=_FRACTION, test=word("no", "yes"))
+def _alone(options: Mapping[str, Value], run: Mapping[str, Any]) -> None:
+    if run["label_noise"]:
+        raise ConfigError("labels", "uniform", "allowed with label_noise: given")
+
+
+@labels("uniform", check=_alone, fraction=_FRACTION, test=word("no", "yes"))
 def uniform(clean: Tensor, options: Mapping[str, Value], generator: torch.Generator) -> Tensor:
     """A `fraction` of the labels drawn anew, uniformly over the classes present; of held-out images too if `test`."""
     import torch

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from study.choice import Choice, ConfigError, Option, Registry, Value, integer
+from study.choice import Check, Choice, ConfigError, Option, Registry, Value, integer
 from study.data.dataset import Tensors, known, load
 from study.seeds import generator_for
 
@@ -23,11 +23,11 @@ Subset = Callable[["Tensor", Mapping[str, Value]], "Tensor"]
 SUBSETS: Registry[Subset] = Registry("subset", vectors=False)
 
 
-def subset(name: str, **options: Option) -> Callable[[Subset], Subset]:
-    """Register an entry under its name, with its options."""
+def subset(name: str, *, check: Check | None = None, **options: Option) -> Callable[[Subset], Subset]:
+    """Register an entry under its name, with its options and what it cannot go with."""
 
     def register(function: Subset) -> Subset:
-        SUBSETS.add(name, function, options, described_by=function)
+        SUBSETS.add(name, function, options, described_by=function, check=check)
         return function
 
     return register
@@ -41,7 +41,12 @@ def first(labels: Tensor, options: Mapping[str, Value]) -> Tensor:
     return torch.arange(len(labels))
 
 
-@subset("balanced", seed=integer(0))
+def _takes_some(options: Mapping[str, Value], run: Mapping[str, Any]) -> None:
+    if not run["n_train"]:
+        raise ConfigError("subset", "balanced", "allowed with n_train 0 (all images): first")
+
+
+@subset("balanced", check=_takes_some, seed=integer(0))
 def balanced(labels: Tensor, options: Mapping[str, Value]) -> Tensor:
     """`n_train` images drawn from `seed`, as many of each class or one more; a smaller `n_train` has some of them."""
     import torch

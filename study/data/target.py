@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from study.choice import Choice, ConfigError, Option, Registry, Value
+from study.choice import Choice, ConfigError, Option, Registry, Value, words
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,7 +50,7 @@ def classes(n_classes: int, options: Mapping[str, Value]) -> Groups:
 _CLASSES = 'upper_half (of the classes), or classes joined by -, in quotes: "5-6-7"'
 
 
-@target("binary", positive=Option("upper_half", f"allowed: {_CLASSES}", bool, stacked=False))
+@target("binary", positive=words("upper_half", bool, _CLASSES))
 def binary(n_classes: int, options: Mapping[str, Value]) -> Groups:
     """Two classes: 1 is what is `positive`, 0 the rest; with loss `binary_cross_entropy` the network has one output."""
     text = str(options["positive"])

@@ -8,5 +8,6 @@ import sys
 
 from study.choice import import_entries
 
-GROUND = ("attention", "init", "norm", "pooling", "registry", "residual")  # what architectures are made of
+# What architectures are made of.
+GROUND = ("activation", "attention", "init", "norm", "pooling", "registry", "residual")
 import_entries(sys.modules[__name__], skip=GROUND)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from study.models.activation import GELU
+
 
 class Attention(nn.Module):
     """Self-attention of several heads without dropout; written out: the fused kernels have no second derivative."""
@@ -30,7 +32,7 @@ class EncoderBlock(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.norm1, self.attention = nn.LayerNorm(width), Attention(width, heads)
-        self.norm2, self.gelu = nn.LayerNorm(width), nn.GELU()
+        self.norm2, self.gelu = nn.LayerNorm(width), GELU()
         self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -12,9 +12,9 @@ import tokenize
 from pathlib import Path
 from typing import Any
 
-from study.choice import Entry
+from study.choice import Entry, Registry
 from study.config import FIELDS, SEAMS, STACKED, RunConfig, allowed_text
-from study.data.dataset import DATASETS
+from study.data.dataset import DATASETS, Dataset
 from study.grid import load_study
 from study.measures import MEASURES
 from study.models.registry import MODELS
@@ -67,15 +67,19 @@ def field_meanings() -> dict[str, str]:
 
 def _datasets() -> str:
     rows = [
-        (f"`{name}`", f"{d.n_train:,}", f"{d.n_test:,}", f"{d.n_classes}", " x ".join(map(str, d.shape)))
+        (f"`{name}`", f"{d.n_train:,}", f"{d.n_test:,}", f"{d.n_classes}", " x ".join(map(str, d.shape)), _error(d))
         for name, d in DATASETS.items()
     ]
-    return table(("data set", "training", "test", "classes", "one input"), rows)
+    return table(("data set", "training", "test", "classes", "one input", "Bayes error"), rows)
+
+
+def _error(dataset: Dataset) -> str:
+    return "" if dataset.bayes_error is None else f"{dataset.bayes_error:.4f}"
 
 
 def _models() -> str:
     rows = [
-        (f"`{name}`", e.meaning, "images with channels" if e.content.min_dimensions > 1 else "any", _options(e))
+        (f"`{name}`", e.meaning, "images with channels" if e.content.min_dimensions > 1 else "any", _options(MODELS, e))
         for name, e in MODELS.entries().items()
     ]
     return table(("model", "what it is", "inputs", "options"), rows)
@@ -85,12 +89,16 @@ def _seams() -> str:
     rows = []
     for field, registry in SEAMS.items():
         for name, entry in registry.entries().items() if registry is not MODELS else ():
-            rows.append((f"`{field}`", f"`{name}`", entry.meaning, _options(entry)))
+            rows.append((f"`{field}`", f"`{name}`", entry.meaning, _options(registry, entry)))
     return table(("field", "name", "what it is", "options"), rows)
 
 
-def _options(entry: Entry[Any]) -> str:
-    return "; ".join(f"`{name}` {known.default} ({_words(known.allowed)})" for name, known in entry.options.items())
+def _options(registry: Registry[Any], entry: Entry[Any]) -> str:
+    found = []
+    for name, option in entry.options.items():
+        mixed = ", mixed" if option.stacked and registry.vectors else ""
+        found.append(f"`{name}` {option.default} ({_words(option.allowed)}{mixed})")
+    return "; ".join(found)
 
 
 def _words(allowed: str) -> str:

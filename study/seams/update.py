@@ -94,10 +94,11 @@ def asam(step: Step) -> None:
 
 
 def _norm(stack: Stack) -> Tensor:
-    """The length of each network's tensors together, (networks,)."""
-    import torch
+    """The length of each network's tensors together, (networks,): row by row, so that no network rounds another's."""
+    from torch import stack as stacked
+    from torch.linalg import vector_norm
 
-    return torch.stack([torch.linalg.vector_norm(t.flatten(1), dim=1) for t in stack.values()]).norm(dim=0)
+    return vector_norm(stacked([vector_norm(t.flatten(1), dim=1) for t in stack.values()], 1), dim=1)
 
 
 @update(

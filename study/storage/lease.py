@@ -176,7 +176,7 @@ def _wait_until_gone(
 def _text(path: Path) -> str | None:
     """A file's content; None where it is gone, which for a holder means that it has left."""
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
 
@@ -201,11 +201,11 @@ def _overwrite(path: Path, text: str, create: bool = True) -> None:
 def _process(pid: int | str = "self") -> dict[str, str]:
     """What tells a process from all others, ever and anywhere; empty where there is no /proc."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
         state, start = stat.rpartition(")")[2].split()[0], stat.rpartition(")")[2].split()[19]
         if state in "ZX":
             return {}
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         machine = f"{boot} {Path('/proc/self/ns/pid').readlink()}"  # processes of another container are not seen
         return {"pid": stat.split()[0], "start": start, "machine": machine}
     except OSError:

@@ -26,5 +26,5 @@ def read_table(path: Path) -> list[Row]:
     """The rows of a CSV of `write_table`; none where there is no file."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from study.config import RunConfig
 from study.data.dataset import Tensors
@@ -148,24 +149,25 @@ class Population:
 
     def _evaluated(self, which: Sequence[int], n: int | None) -> list[tuple[float, float]]:
         """Loss and error of some networks on the first n training inputs."""
-        parameters, buffers, labels = self.state.parameters, self.state.buffers, self.labels
+        return self._on(self.data.train_x[:n], self.labels[:, :n], which)
+
+    def _on(self, x: Tensor, labels: Tensor, which: Sequence[int]) -> list[tuple[float, float]]:
+        """Loss and error of some networks on inputs x, with labels (networks, n) of them all."""
+        parameters, buffers = self.state.parameters, self.state.buffers
         if len(which) < len(self.runs):
             parameters, buffers, labels = select(parameters, which), select(buffers, which), labels[list(which)]
         loss, error = mean_loss_and_error(
-            lambda x: self.forward.evaluate(parameters, buffers, decoded(x)), self.data.train_x[:n], labels[:, :n],
-            self.shape.loss,
-        )  # fmt: skip
+            lambda some: self.forward.evaluate(parameters, buffers, decoded(some)), x, labels, self.shape.loss
+        )
         return list(zip(loss.tolist(), error.tolist(), strict=True))
 
     def _test(self) -> None:
         """Put the test loss and error beside those of the epoch that has ended."""
-        parameters, buffers, labels = self.state.parameters, self.state.buffers, self.data.test_y
-        loss, error = mean_loss_and_error(
-            lambda x: self.forward.evaluate(parameters, buffers, x), self.data.test_x,
-            labels.expand(len(self.runs), len(labels)), self.shape.loss,
-        )  # fmt: skip
-        for run, value, wrong in zip(self.runs, loss.tolist(), error.tolist(), strict=True):
-            run.rows[-1] |= {"test_loss": value if math.isfinite(value) else None, "test_error": wrong}
+        labels = self.data.test_y.expand(len(self.runs), -1)
+        for run, (loss, error) in zip(
+            self.runs, self._on(self.data.test_x, labels, range(len(self.runs))), strict=True
+        ):
+            run.rows[-1] |= {"test_loss": loss if math.isfinite(loss) else None, "test_error": error}
 
     def _snapshot(self, i: int, stop: str) -> None:
         self.guard()

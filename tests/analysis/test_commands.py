@@ -25,11 +25,12 @@ def run(capsys, *arguments: object) -> tuple[int, str, str]:
 
 
 def test_a_figure_is_written_where_it_is_asked_for(results, capsys):
+    read = f"read      {results}/toy/records.csv\n"
     assert run(capsys, "figure", "toy", "forest", "--results", results) == (
-        0, "".join(f"{results}/toy/figures/forest.{end}\n" for end in ("pdf", "png")), "",
+        0, "".join(f"{results}/toy/figures/forest.{end}\n" for end in ("pdf", "png")), read,
     )  # fmt: skip
     out = results / "new" / "mine.png"
-    assert run(capsys, "figure", "toy", "scatter", "--results", results, "--out", out) == (0, f"{out}\n", "")
+    assert run(capsys, "figure", "toy", "scatter", "--results", results, "--out", out) == (0, f"{out}\n", read)
     assert out.read_bytes().startswith(b"\x89PNG")
     status, _, error = run(capsys, "figure", "toy", "scatter", "--results", results, "--out", "mine.svg")
     assert status == 2 and error == "error: --out: mine.svg: allowed is a name that ends in .pdf or .png\n"
@@ -57,7 +58,7 @@ def test_a_stop_chooses_its_rows(results, capsys, make_records):
 )
 def test_a_table_has_the_format_of_its_files_suffix_or_the_one_that_is_asked(results, capsys, end, begins):
     out = results / f"table.{end}"
-    assert run(capsys, "table", "toy", "exclusions", "--results", results, "--out", out) == (0, f"{out}\n", "")
+    assert run(capsys, "table", "toy", "exclusions", "--results", results, "--out", out)[:2] == (0, f"{out}\n")
     assert out.read_text().startswith(begins)
     asked = "text" if end == "txt" else end
     status, text, _ = run(capsys, "table", "toy", "exclusions", "--results", results, "--format", asked)

@@ -21,9 +21,12 @@ from analysis.drawing.groups import by_main_axis
 from analysis.drawing.looks import Look, looks_of
 from analysis.figures import forest, loss_curves, scatter, stability, sweep
 from analysis.load import Source
-from analysis.make import build
+from analysis.make import Made, build
 from analysis.manuscript import appendix
+from analysis.page.report import page
 from analysis.statistics.explained import explained
+from analysis.studies import coverage
+from analysis.tables import differences, layer_differences
 from analysis.vocabulary import MEASURES, level_words
 from tests.reference.statistics import share_explained
 from tests.support.synthetic import synthetic_records
@@ -217,7 +220,54 @@ def test_levels_go_from_dark_to_light_and_a_legend_names_what_it_has_room_for(n_
     assert names == [str(i + 1) for i in range(n_levels)] if n_levels <= 8 else names[0] == "1" and names[-1] == "30"
 
 
+def test_levels_that_are_names_are_all_named_and_too_many_give_way_to_another_axis():
+    level = np.repeat(np.arange(30), 4)
+    frame = pd.DataFrame({"key": [f"k{i}" for i in range(len(level))], "stop": "ledger",
+                          "hp.optimizer": [f"n{k // 2:02d}" for k in level], "hp.depth": np.tile([1, 2, 3, 4], 30),
+                          "hp.augment": [f"a{k}" for k in level], "gen.gap": level * 1.0})  # fmt: skip
+    assert next(iter(explained(frame, "gen.gap"))) == "hp.augment"
+    told = by_main_axis(frame, "gen.gap")
+    points = told.legend["optimizer"]
+    assert [point.get_label() for point in points] == [f"n{k:02d}" for k in range(15)]
+    assert len({look(point) for point in points}) == 15 and "axis of at most 24 names whose" in told.caption
+
+
+def test_of_many_points_no_level_lies_on_all_others():
+    frame = pd.DataFrame({"key": [f"k{i}" for i in range(4000)], "stop": "ledger", "hp.depth": np.arange(4000) // 2000,
+                          "gen.gap": np.arange(4000) * 1.0, "measure.m": 1.0 + np.arange(4000)})  # fmt: skip
+    clouds = scatter.build(frame).axes[0].collections
+    shades = [to_hex(cloud.get_facecolors()[0][:3]) for cloud in clouds]
+    assert len(set(shades)) == 2 and shades[:2] == shades[-2:] and sum(len(c.get_offsets()) for c in clouds) == 4000
+
+
 def test_captions_of_the_paper_say_what_the_colours_are():
     figure = scatter.build(ledger())
     (block,) = appendix._side_by_side([("scatter", figure)], "toy", "A toy")
     assert "a colour is a level of learning rate" in block
+
+
+def test_nothing_that_is_printed_of_a_ledger_speaks_of_a_stop():
+    frame = ledger(2, 2)
+    frame["train.converged"] = np.arange(len(frame)) < 2
+    assert coverage.missing(Source("mine", "Mine", frame, Path("mine.csv"))) == [
+        "2 of 12 networks are used: 10 did not reach it within the epoch limit."
+    ]
+    frame = frame.drop(columns="train.converged")
+    source = Source("mine", "Mine", frame, Path("mine.csv"))
+    html = page([(source, Made())], {"mine": ""})
+    assert "12 networks, a row each." in html and "at ledger" not in html
+    for name in ("headline", "differences", "granulated", "sign_error", "settings", "permutation"):
+        table = build("table", name, source, draws=5)
+        assert isinstance(table, pd.DataFrame) and "ledger" not in render.to_markdown(table) + render.to_text(table)
+        assert name == "headline" or (table["stop"] == "ledger").all(), "the CSV keeps it"
+    assert any("\u22121" in row for row in render.cells(build("table", "settings", source, draws=5))[1])
+
+
+def test_differences_are_titled_with_both_measures(make_records):
+    frame = make_records()
+    table = differences.build(frame, resamples=5)
+    assert table.attrs["title"].startswith("τ_b of relative flatness less that of each other measure")
+    headings = appendix.grouped(table).iloc[:, 0].tolist()
+    assert "loss gap, relative flatness less" in headings and "less" in appendix.grouped(table)
+    layerwise = appendix.grouped(layer_differences.build(frame, resamples=5)).iloc[:, 0].tolist()
+    assert "loss gap, kappa 2019 less Hessian trace" in layerwise

@@ -125,6 +125,25 @@ def test_colour_follows_the_hyperparameter_and_has_a_legend(page):
     ]
 
 
+def test_points_are_coloured_by_the_axis_that_matters_and_numbers_have_minus_signs(frame, browser, tmp_path):
+    frame["gap.loss"] += 5 * np.log10(frame["hp.lr"])
+    frame["hp.batch_size"] = frame["hp.batch_size"].replace(8, -1)
+    write(tmp_path / "report.html", Source("toy", "A toy", frame, Path("toy.csv")))
+    browser.open(tmp_path / "report.html")
+    assert browser.run("return document.getElementById('colour').value") == "hp.lr"
+    choose(browser, "colour", "hp.batch_size")
+    legend = browser.run("return [...document.querySelectorAll('#legend li')].map((l) => l.textContent)")
+    assert legend == ["\u22121", "32", "128"]
+    choices = browser.run(
+        "return [...document.querySelector('[data-axis=\"hp.batch_size\"]').options].map((o) => o.text)"
+    )
+    assert choices == ["all", "\u22121", "32", "128"], "in the order of their size"
+    search = "const s = document.getElementById('search'); s.value = arguments[0]; s.dispatchEvent(new Event('input'));"
+    browser.run(search, "-1")
+    count = browser.run("return document.getElementById('count').textContent")
+    assert not count.startswith("0 of"), "a hyphen is what a keyboard has"
+
+
 def test_logarithmic_axis_moves_points_but_not_the_rank_correlation(page):
     places = "return [...document.querySelectorAll('#plot circle')].map((c) => c.getAttribute('cx')).join()"
     before, tau_before = page.run(places), shown(page)[0]

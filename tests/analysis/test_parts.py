@@ -85,7 +85,7 @@ def test_the_note_of_reparameterization_says_how_far_outputs_moved_and_of_how_ma
     frame["reparameterized.layerwise_1.difference"] = np.where(np.arange(len(frame)) == 3, 4e-7, np.nan)
     note = reparameterization.build(frame, resamples=0).attrs["note"]
     counted = f"(recorded for 1 of {frame['key'].nunique()} networks)"
-    assert f"Outputs moved by at most 4e-07 of the largest {counted}" in note
+    assert f"Outputs moved by at most 4e\u221207 of the largest {counted}" in note
 
 
 def test_slices_draw_a_line_a_transform_in_a_panel_a_normalization():

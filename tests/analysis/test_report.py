@@ -91,7 +91,8 @@ def test_every_table_and_figure_has_its_file_beside_it_in_the_folder(reported):
 def test_a_page_of_several_studies_leads_into_the_folder_of_each(records, tmp_path):
     made = Made(tables={"headline": headline.build(records, 0)})
     pairs = [(Source(name, name, records, tmp_path / "records.csv"), made) for name in ("one", "two")]
-    assert downloads(write_report(pairs, tmp_path / "report.html", tmp_path)) == [
+    folders = {name: tmp_path / name for name in ("one", "two")}
+    assert downloads(write_report(pairs, tmp_path / "report.html", folders)) == [
         "one/tables/headline.csv", "two/tables/headline.csv",
     ]  # fmt: skip
 
@@ -153,7 +154,7 @@ def test_nothing_is_made_again_unless_something_changed(tmp_path, capsys, monkey
     picture, page = results / "toy" / "figures" / "forest.png", results / "toy" / "report.html"
     builds = []
 
-    def build(sources: list[Source], root: Path, path: Path) -> tuple[list[Path], str]:
+    def build(sources: list[Source], folders: dict[str, Path], path: Path) -> tuple[list[Path], str]:
         builds.append(len(sources[0].records))
         picture.parent.mkdir(exist_ok=True)
         picture.write_bytes(b"a picture")

@@ -96,6 +96,8 @@ def smoothed(config: RunConfig, model: nn.Module, batches: Batches) -> None:
         logits = model(x)
         if config.loss == "cross_entropy":
             return nn.CrossEntropyLoss(label_smoothing=s)(logits, y)
+        if config.loss == "binary_cross_entropy":
+            return functional.binary_cross_entropy_with_logits(logits[:, 0], (1 - s) * y.to(logits) + s / 2)
         targets = (1 - s) * functional.one_hot(y, 10).to(logits) + s / 10
         return (logits - targets).square().sum() / len(y)
 

@@ -71,7 +71,7 @@ def _put_up(folder: Path) -> None:
         runs: Sequence[Any], *rest: Any, should_stop: Callable[[], bool], progress: Callable[[dict[str, Any]], None],
         **more: Any,
     ) -> Any:  # fmt: skip
-        from slurm.work import job_name
+        from slurm.job.work import job_name
 
         doors = [folder / "all.open", folder / f"{job_name()}.open"]
 

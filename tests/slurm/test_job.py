@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import study.run
-from slurm.job import ShardJob
+from slurm.job.shard import ShardJob
 from slurm.journal import Journal, Marker
 from study.config import run_key
 from study.grid import load_study, shards
@@ -83,7 +83,7 @@ def test_what_was_trained_before_counts_from_the_start(job: ShardJob, monkeypatc
 
     def half(progress: Callable[[dict[str, Any]], None], **_: Any) -> ShardReport:
         seen.append((marker(job).runs_done, marker(job).runs_before))
-        monkeypatch.setattr("slurm.work.MARK_SECONDS", 0.0)
+        monkeypatch.setattr("slurm.job.work.MARK_SECONDS", 0.0)
         progress({"kind": "epoch", "running": 1, "of": 1, "epoch": 1})
         seen.append((marker(job).runs_done, marker(job).runs_now))
         progress({"kind": "epoch", "running": 0, "of": 1, "epoch": 0})
@@ -141,7 +141,7 @@ def test_a_signal_before_the_training_begins_waits_for_nothing(
         assert marker(job).cause == "time limit or preemption: saved, requeued"
         raise SystemExit(255) if requeues else CouldNotRequeue("scontrol: no such command")
 
-    monkeypatch.setattr("slurm.work.keep_memory", lambda: os.kill(os.getpid(), signal.SIGUSR2))
+    monkeypatch.setattr("slurm.job.work.keep_memory", lambda: os.kill(os.getpid(), signal.SIGUSR2))
     before = signal.signal(signal.SIGUSR2, on_signal)
     try:
         if requeues:
@@ -159,7 +159,7 @@ def test_work_that_cannot_begin_is_an_error_and_no_save(job: ShardJob, monkeypat
     def refused(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr("slurm.work.threading.Thread.start", refused)
+    monkeypatch.setattr("slurm.job.work.threading.Thread.start", refused)
     with pytest.raises(RuntimeError, match="new thread"):
         job()
     assert "saved" not in marker(job).cause

@@ -19,9 +19,9 @@ import pytest
 
 from slurm import local
 from slurm.__main__ import main
-from slurm.job import ShardJob
+from slurm.job.shard import ShardJob
 from slurm.journal import Journal, Marker, Submission
-from slurm.status import shard_states
+from slurm.view.status import shard_states
 from study.config import run_key
 from study.grid import load_study, shards
 from study.records import collect

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from slurm.__main__ import main
-from slurm.job import ShardJob
+from slurm.job.several import SeveralShards, _device, bundled
+from slurm.job.shard import ShardJob
 from slurm.journal import REQUEUED, Journal, Marker
-from slurm.several import SeveralShards, _device, bundled
 from study.config import run_key
 from study.grid import load_study, shards
 from study.storage.paths import RunPaths
@@ -103,7 +103,7 @@ def test_a_signal_requeues_the_job_when_all_that_runs_is_saved(jobs: list[ShardJ
     finally:
         signal.signal(signal.SIGUSR2, before)
     assert (marker(job).state, marker(job).cause) == ("stopped", REQUEUED)
-    assert all(RunPaths(tmp_path / "runs", run_key(run)).state.exists() for run in job.runs)
+    assert all(RunPaths(tmp_path / "runs", run_key(run)).epochs.exists() for run in job.runs)
     assert not list((tmp_path / "runs").glob(".leases/holders/*")), "nobody is left"
 
 

@@ -91,7 +91,7 @@ def test_the_copy_is_what_a_job_imports_from_anywhere(checkout: Path, tmp_path: 
     (elsewhere / "study").mkdir(parents=True)
     (elsewhere / "study/__init__.py").write_text("raise SystemExit('the current folder was imported')\n")
     where = subprocess.run(
-        [sys.executable, "-c", "import study, slurm.job; print(study.__file__)"], cwd=elsewhere, capture_output=True,
-        text=True, check=True, env={"PYTHONSAFEPATH": "1", "PYTHONPATH": folder},
+        [sys.executable, "-c", "import study, slurm.job.shard; print(study.__file__)"], cwd=elsewhere,
+        capture_output=True, text=True, check=True, env={"PYTHONSAFEPATH": "1", "PYTHONPATH": folder},
     ).stdout  # fmt: skip
     assert where.startswith(folder)

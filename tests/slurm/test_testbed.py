@@ -247,14 +247,14 @@ def test_jobs_run_the_submitted_commit_whatever_becomes_of_the_checkout(
     try:
         bed.call("submit")
         (checkout / "study/run.py").write_text("raise SystemExit('the checkout was used')\n")
-        (checkout / "slurm/job.py").write_text("raise SystemExit('the checkout was used')\n")
+        (checkout / "slurm/job/shard.py").write_text("raise SystemExit('the checkout was used')\n")
     finally:
         sh("scontrol", "update", "partitionname=main", "state=up")
     bed.checkout = ROOT
     bed.until_done()
     assert head in bed.records().decode() and "-dirty" not in bed.records().decode()
     bed.checkout = checkout
-    sh("git", "-C", str(checkout), "checkout", "slurm/job.py", "study/run.py")
+    sh("git", "-C", str(checkout), "checkout", "slurm/job/shard.py", "study/run.py")
     (checkout / "study/data/dataset.py").write_text((checkout / "study/data/dataset.py").read_text() + "# edited\n")
     shutil.rmtree(bed.folder / "runs")
     command = [word for word in bed.command("submit") if word != "--allow-dirty"]

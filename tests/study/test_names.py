@@ -53,10 +53,11 @@ def test_stops_stand_in_the_order_of_training() -> None:
 
 
 def test_the_one_way_to_write_a_stop() -> None:
-    for text in ("loss_0.01", "loss_0.07", "loss_1", "loss_12.5", "loss_1e-07", "loss_1e16", "epoch_60"):
+    for text in ("loss_0.01", "loss_0.07", "loss_1", "loss_12.5", "loss_1e-07", "loss_1e16", "epoch_60", "error_0"):
         assert Stop.parse(text).canonical == text
         assert Stop.parse(Stop.parse(text).canonical) == Stop.parse(text)
-    spelled = {"loss_0.10": "loss_0.1", "loss_1e-1": "loss_0.1", "loss_1.0": "loss_1", "epoch_06": "epoch_6"}
+    spelled = {"loss_0.10": "loss_0.1", "loss_1e-1": "loss_0.1", "loss_1.0": "loss_1", "epoch_06": "epoch_6",
+               "error_0.0": "error_0", "error_0.10": "error_0.1"}  # fmt: skip
     assert {text: Stop.parse(text).canonical for text in spelled} == spelled
 
 

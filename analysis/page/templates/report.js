@@ -8,7 +8,7 @@ const text = (v) => {
   if (v === null || v === undefined || v === "" || Number.isNaN(v)) return "n/a";
   if (typeof v !== "number") return String(v);
   if (!Number.isFinite(v)) return v > 0 ? "∞" : "−∞";
-  return Number.isInteger(v) ? String(v) : Number(v.toPrecision(4)).toString();
+  return (Number.isInteger(v) ? String(v) : Number(v.toPrecision(4)).toString()).replaceAll("-", "−");
 };
 const two = (v) => {
   if (Number.isNaN(v)) return "undefined";
@@ -56,11 +56,12 @@ function chooseStudy() {
   fill(by("target"), union(chosen.flatMap((s) => s.targets)));
   const axes = union(chosen.flatMap((s) => s.axes));
   fill(by("colour"), [["", "nothing"], ...(chosen.length > 1 ? [["study", "study"]] : []), ...axes]);
-  if (!by("colour").dataset.touched && axes.length) by("colour").value = axes[0][0];
+  if (!by("colour").dataset.touched && axes.length) by("colour").value = chosen[0].colour;
   by("colour").dataset.touched = "1";
   const boxes = axes.map(([name, words]) => {
     const values = [...new Set(chosen.flatMap((s) => (s.columns[name] ?? []).map(text)))];
-    values.sort((a, b) => a - b || compare(a, b));
+    const number = (v) => Number(v.replaceAll("−", "-"));
+    values.sort((a, b) => number(a) - number(b) || compare(a, b));
     const select = document.createElement("select");
     fill(select, [["", "all"], ...values.map((v) => [v, v])]);
     select.dataset.axis = name;
@@ -229,8 +230,9 @@ function tableColumns() {
 function drawTable() {
   const columns = tableColumns();
   const value = (row, name) => (name === "study" ? row.study.name : cell(row, name));
-  const needle = by("search").value.trim().toLowerCase();
-  const rows = state.rows.filter((r) => !needle || columns.some(([name]) => text(value(r, name)).toLowerCase().includes(needle)));
+  const needle = by("search").value.trim().toLowerCase(), typed = needle.replaceAll("-", "−"); // as keyboards have it
+  const found = (words) => words.includes(needle) || words.includes(typed);
+  const rows = state.rows.filter((r) => !needle || columns.some(([name]) => found(text(value(r, name)).toLowerCase())));
   const sign = state.ascending ? 1 : -1;
   rows.sort((a, b) => {
     const p = value(a, state.sort), q = value(b, state.sort);

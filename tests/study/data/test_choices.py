@@ -12,6 +12,7 @@ from study.data.dataset import load
 from study.data.subset import chosen
 from study.grid import load_study
 from study.loss import mean_loss_and_error, predicted, sample_losses
+from study.measuring import Measuring
 from study.records import run_rows
 from study.run import run_shard
 from study.seeds import generator_for
@@ -156,14 +157,19 @@ def test_bytes_are_trained_to_the_bits_of_their_floats(tmp_path: Path) -> None:
         name: torch.randint(0, 256, (len(x), 64), dtype=torch.uint8, generator=generator)
         for name, x in raw.inputs().items()
     })  # fmt: skip
-    weights = []
+    weights, taken = [], []
     for data in (raw, raw.decoded()):
         configs = [config_from_dict({**TINY, "n_train": 30, "batch_size": 7, "seed": seed}) for seed in (0, 1)]
         paths = [RunPaths(tmp_path / str(data.train_x.dtype), str(i)) for i in range(2)]
-        population = Population(configs, paths, data, "cpu", "stacked", lambda: None)
+        population = Population(configs, paths, data, "cpu", "stacked", lambda: None, test_curve=True)
         assert population.train(should_stop=lambda: False, on_epoch=lambda runs: None, save_every_seconds=1e9)
         weights.append([read_tensors(p.stop("epoch_2").weights) for p in paths])
         curves = [p.epochs.read_bytes() for p in paths]
+        assert Measuring(["inverse_margin", "train_loss"], data, "cpu").run(
+            zip(configs, paths, strict=True), lambda: False, lambda event: None
+        )
+        taken.append([read_json(p.stop("epoch_2").measure("train_loss"))["value"] for p in paths])
+    assert taken[0] == taken[1]
     assert all(torch.equal(a[n], b[n]) for a, b in zip(*weights, strict=True) for n in a)
     assert curves == [RunPaths(tmp_path / "torch.uint8", str(i)).epochs.read_bytes() for i in range(2)]
 

@@ -95,7 +95,13 @@ def test_svhn(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check("svhn", 10, 3, 32, 32)
 
 
-def test_bytes_have_the_bits_of_floats_on_every_device() -> None:
+@pytest.mark.gpu
+def test_bytes_have_the_same_bits_on_a_gpu() -> None:
+    every = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(decoded(every.cuda()).cpu(), decoded(every))
+
+
+def test_bytes_have_the_bits_of_floats() -> None:
     every = torch.arange(256, dtype=torch.uint8)
     expected = ((torch.arange(256, dtype=torch.float32) / 255) - 0.5) / 0.5
     assert torch.equal(decoded(every), expected)

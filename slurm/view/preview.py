@@ -10,7 +10,7 @@ from slurm.cluster import Cluster
 from slurm.launch import Place, n_workers
 from slurm.request import environment
 from slurm.snapshot import Code
-from slurm.status import ShardStatus
+from slurm.view.status import ShardStatus
 from study import plan, provenance
 from study.grid import Shard
 

@@ -15,9 +15,9 @@ import threading
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from slurm.assignment import Assignment
+from slurm.job.assignment import Assignment
+from slurm.job.work import Work
 from slurm.journal import REQUEUED
-from slurm.work import Work
 
 
 @dataclass

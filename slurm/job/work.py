@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slurm.assignment import Assignment
+from slurm.job.assignment import Assignment
+from slurm.job.mirror import Mirror
+from slurm.job.progress import Progress, say
 from slurm.journal import Journal, Marker
 from slurm.log import job_log
-from slurm.mirror import Mirror
-from slurm.progress import Progress, say
 from study.config import run_key
 from study.device import keep_memory
 from study.storage import lease

@@ -1,7 +1,7 @@
 """One job of several shards: each in a process of its own, on a device of its own, with its own lease, log and marker.
 
-The job's own process starts the others, hands them its signals and waits. `python -m slurm.several` is one of those; it
-reads its assignment from stdin, and saves and leaves where that ends, as it does when the job's process is killed.
+The job's own process starts the others, hands them its signals and waits. `python -m slurm.job.several` is one of
+those: it reads its assignment from stdin, and saves and leaves where that ends, as when the job's process is killed.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from slurm.job import ShardJob
+from slurm.job.shard import ShardJob
+from slurm.job.work import DISK, POLL_SECONDS, job_name, restart_count
 from slurm.journal import REQUEUED, Journal, Marker
 from slurm.log import LOG, job_log
-from slurm.work import DISK, POLL_SECONDS, job_name, restart_count
 
 
 @dataclass
@@ -106,7 +106,7 @@ class _Child:
         output = Path(os.devnull) if not self.log else self.journal.logs(self.log)
         with output.with_suffix(".out" * bool(self.log)).open("ab") as out, output.open("ab") as error:
             self.process = subprocess.Popen(
-                [sys.executable, "-u", "-m", "slurm.several"], stdin=subprocess.PIPE, stdout=out, stderr=error,
+                [sys.executable, "-u", "-m", "slurm.job.several"], stdin=subprocess.PIPE, stdout=out, stderr=error,
                 env=environment, start_new_session=True,
             )  # fmt: skip
         with contextlib.suppress(BrokenPipeError):  # it has ended already: its log says why

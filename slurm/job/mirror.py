@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from slurm.assignment import Assignment
+from slurm.job.assignment import Assignment
 from slurm.journal import Journal, Marker
 
 if TYPE_CHECKING:

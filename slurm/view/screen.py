@@ -8,8 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from slurm.launch import Place
-from slurm.overview import Overview
-from slurm.status import ShardStatus
+from slurm.view.overview import Overview
+from slurm.view.status import ShardStatus
 
 ATTENTION = ("failed", "held", "lost", "stopped", "unknown", "running", "pending", "new", "done")  # what is shown first
 MOST_CAUSES = 3  # ours: a screen has room for them

@@ -11,7 +11,7 @@ from typing import Any
 
 from slurm.filter import EVERYTHING, Filter
 from slurm.launch import Place, digest
-from slurm.status import IN_FLIGHT, ShardStatus, count, shard_states
+from slurm.view.status import IN_FLIGHT, ShardStatus, count, shard_states
 from study.config import run_key
 from study.grid import shards
 from study.state import run_state

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from slurm.assignment import Assignment
+from slurm.job.assignment import Assignment
 from slurm.journal import Marker
 from study import provenance
 from study.config import run_key

@@ -102,6 +102,8 @@ def read_csv_file(path: Path) -> CsvFile:
     if not numbered or not any(numbered[0][1]):
         raise InputError(f"{path}: content: no columns: allowed is a CSV table with a header")
     header, lines, rows = numbered[0][1], [at for at, _ in numbered[1:]], [row for _, row in numbered[1:]]
+    if len(header) == 1 and (other := next((mark for mark in ";\t" if mark in header[0]), "")):
+        raise InputError(f"{path}: separator: {other!r}: allowed is a comma")
     _check_header(path, header)
     for line, row in zip(lines, rows, strict=True):
         if len(row) != len(header):

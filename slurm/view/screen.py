@@ -25,7 +25,8 @@ def show(overview: Overview, lines: int = 0) -> None:
     print(f"{overview.study}: {total['runs']['trained']} of {total['runs']['total']} runs trained")
     print(f"  shards    {shown['total']}: {states}")
     time_left = "unknown time" if left is None else duration(left)
-    print(f"  speed     {total['epochs_per_second']:.1f} epochs/s, {time_left} left")
+    speed = f"{total['epochs_per_second']:.1f} epochs/s" if total["epochs_per_second"] else "nothing trains now"
+    print(f"  speed     {speed}, {time_left} left")
     print(f"  requeues  {total['requeues']} by the scheduler, {total['resubmissions']} sent again")
     nothing = "; ".join(filter(None, ["nothing sent yet", overview.elsewhere]))
     print(f"  code      {', '.join(total['commits']) or nothing}")

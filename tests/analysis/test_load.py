@@ -160,6 +160,9 @@ def test_wrong_ledger_is_named_in_one_line(make_ledger, tmp_path):
     make_ledger(n_rows=10, n_measures=1).drop(columns="gen.gap").to_csv(path, index=False)
     with pytest.raises(InputError, match=r"gen\.gap missing"):
         read_ledger(path)
+    path.write_text("hp.lr;gen.gap\n0,1;0,2\n")
+    with pytest.raises(InputError, match=r"ledger.csv: separator: ';': allowed is a comma"):
+        read_ledger(path)
 
 
 def test_fresh_results_come_before_committed_records(records, tmp_path, monkeypatch):

@@ -88,6 +88,8 @@ function select() {
   return rows;
 }
 
+const counted = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
+
 function draw() {
   state.rows = select();
   const x = state.rows.map((r) => cell(r, by("measure").value)), y = state.rows.map((r) => cell(r, by("target").value));
@@ -95,7 +97,7 @@ function draw() {
   const configurations = new Set(state.rows.map((r) => `${r.study.name} ${r.study.configurations[r.i]}`)).size;
   by("result").textContent =
     `Kendall τ_b ${two(tau.b)}, τ_a ${two(tau.a)}, Pearson r ${two(pearson(x, y))}; ` +
-    `${tau.n} networks with both values, of ${state.rows.length} selected in ${configurations} configurations`;
+    `${counted(tau.n, "network")} with both values, of ${state.rows.length} selected in ${counted(configurations, "configuration")}`;
   by("result").dataset.tauB = tau.b;
   by("result").dataset.n = tau.n;
   drawPlot();
@@ -181,7 +183,7 @@ function drawPlot() {
     return { ...p, circle };
   });
   svg.replaceChildren(...parts);
-  svg.setAttribute("aria-label", `Scatter of ${named("target")} against ${named("measure")}, ${points.length} networks`);
+  svg.setAttribute("aria-label", `Scatter of ${named("target")} against ${named("measure")}, ${counted(points.length, "network")}`);
   by("legend").replaceChildren(...colour.legend.map(([words, shade]) => {
     const item = document.createElement("li"), swatch = document.createElement("span");
     swatch.style.background = shade;

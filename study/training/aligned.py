@@ -15,12 +15,8 @@ STEP = 4  # numbers of 4 bytes, or more, that fill 16
 class AlignedLinear(nn.Linear):
     """nn.Linear, with zeros around inputs, weights and outputs where those of one network fill no such step.
 
-    Costs nothing where they do: a comparison of integers. It takes the parameters of the layer in whose place it is.
+    Costs nothing where they do: a comparison of integers.
     """
-
-    def __init__(self, layer: nn.Linear) -> None:
-        super().__init__(layer.in_features, layer.out_features, bias=layer.bias is not None, device="meta")
-        self.weight, self.bias = layer.weight, layer.bias
 
     def forward(self, x: Tensor) -> Tensor:
         """Inputs (..., in) to (..., out)."""
@@ -34,8 +30,7 @@ class AlignedLinear(nn.Linear):
 
 
 def align(template: nn.Module) -> None:
-    """Put AlignedLinear in the place of every linear layer of a network."""
-    for path, module in list(template.named_modules()):
-        if type(module) is nn.Linear and path:
-            parent, _, name = path.rpartition(".")
-            setattr(template.get_submodule(parent), name, AlignedLinear(module))
+    """Make every linear layer of a network an AlignedLinear."""
+    for module in template.modules():
+        if type(module) is nn.Linear:
+            module.__class__ = AlignedLinear

@@ -1,1 +1,4 @@
-"""Files and who may write them: paths (every name and root), atomic writes, leases. Imports nothing of the project."""
+"""Files and who may write them: paths (every name and root), atomic writes, checksums, archives, leases.
+
+Imports nothing else of the project.
+"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -49,8 +50,8 @@ class Run:
 
     def open_stops(self, kind: str) -> list[tuple[float, str]]:
         """Stops of a kind that are still to be met, the next one first."""
-        missing = [Stop.parse(s) for s in self.config.stops if s not in self.reached]
-        return [(s.value, s.text) for s in sorted(missing, key=lambda s: s.rank) if s.kind == kind]
+        missing = [stop for stop in _in_order(self.config.stops) if stop.text not in self.reached]
+        return [(stop.value, stop.text) for stop in missing if stop.kind == kind]
 
     def meets(self, loss: float, error: float, at_epoch_end: bool) -> list[str]:
         """The open stops that a training loss and the error on the data set's own images meet now."""
@@ -80,6 +81,11 @@ class Run:
         self.epoch, self.step, self.last_loss = progress["epoch"], progress["step"], progress["last_loss"]
         self.reached, self.seconds = dict(progress["reached"]), progress["seconds"]
         self.hidden = tuple(progress.get("hidden", self.config.hidden))
+
+
+@functools.cache
+def _in_order(stops: tuple[str, ...]) -> list[Stop]:
+    return sorted(map(Stop.parse, stops), key=lambda stop: stop.rank)
 
 
 def resume_or_start(

@@ -16,7 +16,7 @@ from study.seams.objective import OBJECTIVES, Evaluation
 from study.seams.optimizer import OPTIMIZERS, Stack, vectors
 from study.seams.schedule import SCHEDULES, Time
 from study.seams.update import UPDATES, Step
-from study.training.dropout import rates
+from study.training.dropout import leave_out, rates
 from study.training.forward import StackedForward
 from study.training.stack import State
 from study.training.start import build_model
@@ -66,6 +66,7 @@ class Stepper:
         self.forward = forward
         self.coefficients = coefficients(configs, device)
         self.rates = _dropout_rates(configs, hidden, device) if forward.dropouts else {}
+        leave_out(forward.template, forward.dropouts, self.rates)
         self.schedule, self.batch = SCHEDULES[config.schedule.name], BATCHES[config.batch.name]
         self.objective, self.update = OBJECTIVES[config.objective.name], UPDATES[config.update.name]
         self.optimizer = OPTIMIZERS[config.optimizer.name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from analysis.selection import few
-from analysis.vocabulary import MEASURES, family, measure_words, ordered
+from analysis.vocabulary import MEASURES, family, hyperparameter_words, measure_words, ordered
 from study.measures import MEASURES as REGISTERED
 
 
@@ -40,3 +40,8 @@ def test_a_figure_with_room_for_few_shows_what_is_asked_or_one_of_each_family():
     assert few(["lambda_max", "absent", "zeta"], there, 2) == ["lambda_max", "zeta"]
     assert few((), there, 9) == ["relative_flatness_normalized", "kappa_2019", "hessian_trace", "train_loss", "zeta"]
     assert len({family(label) for label in few((), there, 3)}) == 3
+
+
+def test_options_of_a_choice_are_words_too():
+    assert hyperparameter_words("hp.model.depth+hp.lr") == "model depth & learning rate"
+    assert hyperparameter_words("hp.objective.label_noise") == "objective label noise"

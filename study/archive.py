@@ -93,6 +93,13 @@ def _present(config: RunConfig, paths: RunPaths, whole: bool) -> Iterable[Path]:
     return [file for file in (*needed, *more) if file.exists()]
 
 
+def _config(name: str, content: bytes) -> RunConfig:
+    try:
+        return config_from_dict(completed(json.loads(content)))
+    except (TypeError, ValueError) as error:
+        raise tar.ArchiveError(f"{name}: is no run's config, allowed: those of `study archive`: {error}") from None
+
+
 class _Names:
     """Which names an archive may hold: those of its runs, whose configs come first among the files of each."""
 
@@ -103,7 +110,7 @@ class _Names:
     def __call__(self, name: str, content: bytes) -> bool:
         key = "".join(PurePosixPath(name).parts[1:2])
         if name == self._name(RunPaths(self.root, key).config):
-            config = config_from_dict(completed(json.loads(content)))
+            config = _config(name, content)
             if run_key(config) != key:
                 raise tar.ArchiveError(f"{name}: is the config of {run_key(config)}, allowed: that of {key}")
             needed, more = _files(config, RunPaths(self.root, key))

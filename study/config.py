@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -124,7 +124,7 @@ def _one_of(names: Any) -> tuple[Callable[[Any], bool], str]:
 
 
 def _number(test: Callable[[Any], bool], text: str) -> tuple[Callable[[Any], bool], str]:
-    return (lambda v: math.isfinite(v) and test(v)), text
+    return (lambda v: abs(v) <= sys.float_info.max and test(v)), text
 
 
 STOPS = "loss_<number>, error_<number> or epoch_<n>"
@@ -164,7 +164,7 @@ def _convert(name: str, value: Any) -> Any:
     if kind == "float" and not isinstance(value, bool) and isinstance(value, int | float | str):
         try:
             return float(value)  # PyYAML reads 1e-3 as a string
-        except ValueError:
+        except (ValueError, OverflowError):
             pass
     if name == "stops" and isinstance(value, list | tuple):
         return tuple(map(_stop, value))

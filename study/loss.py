@@ -48,8 +48,7 @@ def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """-log sigmoid(logit) of class 1, -log sigmoid(-logit) of class 0, of the one output (*s, 1)."""
     from torch.nn import functional
 
-    outputs = logits.squeeze(-1)
-    return functional.binary_cross_entropy_with_logits(outputs, labels.to(outputs.dtype), reduction="none")
+    return cross_entropy(functional.pad(logits, (1, 0)), labels)  # torch's own has a sigmoid; see models/activation.py
 
 
 def n_outputs(loss: str, n_classes: int) -> int:

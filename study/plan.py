@@ -87,7 +87,10 @@ def make(study: Study, runs_root: str | Path, *, skip_published: bool = False) -
                     changed |= outdated(paths, config, study.measures)
         if left:
             to_do.append(Shard(shard.id, tuple(left)))
-    _check_networks(c for shard in to_do for c in shard.runs if lacking[run_key(c)] is None)
+    new = [c for shard in to_do for c in shard.runs if lacking[run_key(c)] is None]
+    _check_networks(new)
+    if any(Label.parse(label).transform for label in study.measures):
+        _check_rescaled(new)
     unmeasured = {label for stops in lacking.values() for labels in stops or () for label in labels}
     if to_do and importlib.util.find_spec("torch") is not None:
         check_own(study.measures)
@@ -109,6 +112,23 @@ def _check_networks(configs: Iterable[RunConfig]) -> None:
 
     for config, n_train in seen.values():
         check_trainable(config, n_train)
+
+
+def _check_rescaled(configs: Iterable[RunConfig]) -> None:
+    """Refuse where no network has last layers that can be rescaled: every value would be recorded as missing."""
+    each = {(shape_of(c, "model"), c.dataset, c.hidden): c for c in configs}
+    if not each or importlib.util.find_spec("torch") is None:
+        return
+    from study.training.start import build_model
+    from study.transforms.rescaling import last_two_layers
+
+    for config in each.values():
+        try:
+            last_two_layers(build_model(config))
+            return
+        except ValueError as found:
+            error = found
+    raise error
 
 
 def n_left(plan: Plan, runs_root: str | Path) -> int:

@@ -54,9 +54,10 @@ _CLASSES = 'upper_half (of the classes), or classes joined by -, in quotes: "5-6
 def binary(n_classes: int, options: Mapping[str, Value]) -> Groups:
     """Two classes: 1 is what is `positive`, 0 the rest; with loss `binary_cross_entropy` the network has one output."""
     text = str(options["positive"])
-    names = range((n_classes + 1) // 2, n_classes) if text == "upper_half" else text.split("-")
-    chosen = {int(name) for name in names if str(name).isdecimal()}
-    if len(chosen) < len(names) or not chosen < set(range(n_classes)):
-        allowed = f"allowed: {_CLASSES}, each once, of the classes 0 to {n_classes - 1} and not all of them"
+    upper = map(str, range((n_classes + 1) // 2, n_classes))
+    names = list(upper) if text == "upper_half" else text.split("-")
+    chosen = [c for c in range(n_classes) if str(c) in names]
+    if [str(c) for c in chosen] != names or len(chosen) == n_classes:
+        allowed = f"allowed: {_CLASSES}, growing, of the classes 0 to {n_classes - 1} and not all of them"
         raise ConfigError("target.binary.positive", text, allowed)
     return tuple(int(c in chosen) for c in range(n_classes))

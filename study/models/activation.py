@@ -1,8 +1,8 @@
 """Activations whose bits do not depend on where a number stands in a tensor, so not on the networks of a stack either.
 
-torch computes the last numbers of a tensor, which fill no vector register, by other code than the rest: its GELU, SiLU
-and Softplus then differ in the last bit. They are written here with functions that do not. ReLU, LeakyReLU and Tanh of
-torch are such as they are.
+torch computes the last numbers of a tensor, which fill no vector register, by other code than the rest: its GELU, SiLU,
+Softplus and sigmoid then differ in the last bit. They are written here with functions that do not. ReLU, LeakyReLU and
+Tanh of torch are such as they are.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class SiLU(nn.SiLU):
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape to the same."""
-        return x * torch.sigmoid(x)
+        return x / (1 + torch.exp(-x.clamp(min=-80)))  # below, exp would overflow and its derivative be NaN
 
 
 class Softplus(nn.Softplus):

@@ -77,7 +77,10 @@ def _fits(name: str, *, ends: Callable[[Mapping[str, Value]], float] | None = No
     """A check that `of` is a coefficient of the run, and that nothing begins when training is over."""
 
     def check(options: Mapping[str, Value], run: Mapping[str, Any]) -> None:
-        own = {"lr", "momentum", "weight_decay"}.union(*(r.stacked(run[field]) for field, r in _MOVED.items()))
+        fields = {"lr", "weight_decay"} | (
+            {"momentum"} if OPTIMIZERS[run["optimizer"].name].momentum != "none" else set()
+        )
+        own = fields.union(*(r.stacked(run[field]) for field, r in _MOVED.items()))
         if options["of"] not in own:
             raise ConfigError(f"schedule.{name}.of", options["of"], "allowed in this run: " + ", ".join(sorted(own)))
         last = {"warmup": options["warmup"], **({end: ends(options)} if ends else {})}
@@ -96,7 +99,7 @@ def _epochs(at: str) -> list[int]:
 
 def _growing(at: str) -> bool:
     parts = at.split("-")
-    if not all(part.isascii() and part.isdigit() for part in parts):
+    if not all(part.isascii() and part.isdigit() and part[0] != "0" for part in parts):
         return False
     return all(a < b for a, b in zip([0, *_epochs(at)], _epochs(at), strict=False))
 

@@ -14,6 +14,7 @@ from study.seams.noise import Noise
 from study.seams.objective import Evaluation
 from study.seams.optimizer import Stack
 from study.training import dropout
+from study.training.aligned import align
 
 
 class StackedForward:
@@ -28,6 +29,8 @@ class StackedForward:
         self.template, self.loss, self.mode = template.cpu(), loss, mode
         self.dropouts = dropout.prepare(template, example.cpu().to(next(template.parameters()).dtype))
         template.to(example.device)
+        if mode == "stacked" and example.device.type == "cpu":
+            align(template)
         self.pools = [module for module in template.modules() if isinstance(module, HalvingPool)]
         self.own = dict(template.named_parameters())
         kept = template.state_dict().keys()

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from study.config import ConfigError, RunConfig
 from study.data.dataset import known
+from study.device import is_of_the_machine
 from study.seams.noise import Noise
 from study.seams.objective import Evaluation
 from study.training.checkpoint import fresh_state
@@ -32,6 +33,10 @@ def check_trainable(config: RunConfig, n_train: int | None) -> None:
     except ConfigError:
         raise
     except Exception as error:
+        if isinstance(error, MemoryError) or is_of_the_machine(error):
+            raise ConfigError(
+                "model", str(config.model), "allowed: networks that fit into this machine's memory"
+            ) from error
         allowed = "allowed: networks that torch.func.vmap can train in a stack; this one"
         raise ConfigError("model", config.model.name, f"{allowed}: {_line(error)}") from error
     if config.batch_size == 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):

@@ -1,5 +1,6 @@
 """A study's networks as one file: the same bytes, all of it checked, and a measure added later needs no training."""
 
+import hashlib
 import io
 import json
 import shutil
@@ -142,6 +143,16 @@ def another_key(archive: Path, to: Path) -> Path:
     return repacked(archive, to, change)
 
 
+def no_config(archive: Path, to: Path) -> Path:
+    def change(members: dict[str, bytes]) -> None:
+        name = min(name for name in members if name.endswith("config.json"))
+        manifest = json.loads(members["manifest.json"])
+        members[name], manifest["files"][name] = b"[]", {"bytes": 2, "sha256": hashlib.sha256(b"[]").hexdigest()}
+        members["manifest.json"] = json.dumps(manifest).encode()
+
+    return repacked(archive, to, change)
+
+
 DAMAGES: dict[str, tuple[Callable[[Path, Path], Path], str]] = {
     "cut": (cut, "cut short"),
     "flipped": (flipped, "SHA-256"),
@@ -149,6 +160,7 @@ DAMAGES: dict[str, tuple[Callable[[Path, Path], Path], str]] = {
     "one that it does not name": (lambda a, to: repacked(a, to, lambda m: m.update(x=b"")), "not in its manifest"),
     "outside": (outside, "../evil: allowed: files of runs"),
     "another key": (another_key, "is the config of"),
+    "no config": (no_config, "config.json: is no run's config"),
     "links": (lambda a, to: repacked(a, to, lambda m: None, tarfile.SYMTYPE), "allowed: archives of"),
     "no manifest": (lambda a, to: repacked(a, to, lambda m: m.pop("manifest.json") and None), "has no manifest.json"),
     "no tar": (lambda a, to: (to.write_text("hello" * 999), to)[1], "no archive"),

@@ -138,6 +138,11 @@ def test_whole_numbers_are_known_by_their_column() -> None:
         ({"schedule": "step", "max_epochs": 30, "stops": ["epoch_1"]}, ("schedule.step.every: 30", "max_epochs = 30")),
         ({"schedule": {"drops": {"at": "60-100"}}}, ("schedule.drops.at: '60-100'", "less than max_epochs = 100")),
         ({"schedule": {"drops": {"at": "80-60"}}}, ("schedule.drops.at: '80-60'", "epochs that grow", "'60-80-90'")),
+        ({"schedule": {"drops": {"at": "060-80"}}}, ("schedule.drops.at: '060-80'", "epochs that grow")),
+        (
+            {"schedule": {"step": {"of": "momentum"}}, "optimizer": "adam"},
+            ("of: 'momentum'", "beta1, beta2, eps, lr, w"),
+        ),
         ({"schedule": {"drops": {"at": 60}}}, ("schedule.drops.at: 60", "in quotes")),
         ({"schedule": {"cosine": {"of": "rho"}}}, ("schedule.cosine.of: 'rho'", "lr, momentum, weight_decay")),
         ({"schedule": {"cosine": {"of": "beta1"}}, "optimizer": "rmsprop"}, ("of: 'beta1'", "alpha, eps, lr")),

@@ -78,6 +78,8 @@ def test_round_trip() -> None:
         ({"model": "alexnet"}, ("model", "'alexnet'", "lenet5")),
         ({"model": "lenet5"}, ("model", "'lenet5'", "channels")),
         ({"hidden": 64}, ("hidden", "64", "a list")),
+        ({"lr": 10**400}, ("lr", "allowed: a number")),
+        ({"batch_size": 10**400}, ("batch_size", "an integer > 0")),
         ({"hidden": [64, 0]}, ("hidden", "[64, 0]", "positive")),
         ({"hidden": ["64"]}, ("hidden", "'64'", "a list of positive widths")),
         ({"stops": []}, ("stops", "[]", "at least one")),

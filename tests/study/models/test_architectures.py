@@ -168,6 +168,8 @@ def test_an_activation_has_the_same_bits_wherever_a_number_stands(activation: st
             part = slice(start, start + n)
             some = derivatives(function, x.detach()[part].clone().requires_grad_())[:2]
             assert all(torch.equal(a, b[part]) for a, b in zip(some, whole, strict=True))
+    alone = [derivatives(function, one.clone().requires_grad_())[:2] for one in x.detach().split(1)]
+    assert all(torch.equal(torch.cat(a), b) for a, b in zip(zip(*alone, strict=True), whole, strict=True))
 
 
 def test_sizes_are_the_published_ones() -> None:

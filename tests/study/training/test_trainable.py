@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from study.__main__ import main
-from study.config import config_from_dict
+from study.config import ConfigError, RunConfig, config_from_dict
 from study.models.registry import MODELS, Model
 from study.run import run_shard
+from study.training.trainable import check_trainable
 from tests.support.entries import registered
 
 
@@ -65,6 +66,11 @@ def test_a_network_that_cannot_be_trained(
             run_shard([config_from_dict(config)], ["train_loss"], runs_root=tmp_path / "runs")
     assert str(caught.value) in error
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_network_too_large_for_the_machine_is_one_line() -> None:
+    with pytest.raises(ConfigError, match=r"model: 'mlp': allowed: networks that fit into this machine's memory"):
+        check_trainable(RunConfig(hidden=(10**15,)), None)
 
 
 @pytest.mark.parametrize("n_train", [64, 66])

@@ -12,8 +12,9 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from study.choice import Choice
-from study.config import FIRST, RunConfig, run_key
+from study.config import FIRST, RunConfig, config_from_dict, run_key
 from study.data.dataset import load
+from study.loss import sample_losses
 from study.run import run_shard
 from study.seams.objective import plain
 from study.seams.optimizer import OPTIMIZERS
@@ -143,6 +144,46 @@ def test_bits_do_not_depend_on_companions(tmp_path: Path) -> None:
         other = RunPaths(tmp_path / name, run_key(runs[3]))
         assert equal(final_weights(tmp_path / "all", runs[3]), final_weights(tmp_path / name, runs[3]))
         assert first.epochs.read_bytes() == other.epochs.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {
+            "hidden": (7, 9),
+            "batch_size": 41,
+            "n_train": 290,
+        },  # no matrix of which fills 16 bytes, nor does the last batch
+        {"hidden": (1, 3), "batch_size": 50, "momentum": 0.0},
+        {"hidden": (9,), "batch_size": 20, "n_train": 170, "target": "binary", "loss": "binary_cross_entropy"},
+        {"hidden": (9, 5), "batch_size": 99, "model": {"mlp": {"activation": "silu"}}, "update": "sam"},
+    ],
+)
+def test_bits_do_not_depend_on_companions_where_matrices_lie_crooked(change: dict[str, Any], tmp_path: Path) -> None:
+    """Of sizes whose slices of a stack begin at no even address, and of one output, whose matrices are vectors."""
+    values = {"lr": 0.05, "momentum": 0.9, "max_epochs": 3, "stops": ["epoch_3"], **change}
+    runs = [config_from_dict({**values, "seed": seed, "lr": 0.02 * (1 + seed)}) for seed in range(4)]
+    run_shard(runs, [], runs_root=tmp_path / "all")
+    for run in runs:
+        run_shard([run], [], runs_root=tmp_path / "one")
+        assert equal(final_weights(tmp_path / "all", run), final_weights(tmp_path / "one", run))
+        a, b = (RunPaths(tmp_path / name, run_key(run)).epochs.read_bytes() for name in ("all", "one"))
+        assert a == b
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "squared_error", "binary_cross_entropy"])
+def test_a_loss_has_the_same_bits_wherever_a_sample_stands(loss: str) -> None:
+    n_outputs = 1 if loss == "binary_cross_entropy" else 2
+    logits = 3 * torch.randn(500, n_outputs, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(500) % 2
+
+    def found(some: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        some = some.clone().requires_grad_()
+        losses = sample_losses(some, y, loss)
+        return torch.cat([losses.detach().unsqueeze(1), torch.autograd.grad(losses.sum(), some)[0]], 1)
+
+    alone = [found(a, b) for a, b in zip(logits.split(1), labels.split(1), strict=True)]
+    assert torch.equal(torch.cat(alone), found(logits, labels))
 
 
 class Killed(Exception):

@@ -1,0 +1,36 @@
+"""Linear layers of a stack whose bits do not depend on where a network stands in it.
+
+A CPU's matrix products round by where a matrix begins in memory, in steps of 16 bytes, and by another order where it is
+a vector. In a stack the matrices of a network follow those of the one before, so each must be a multiple of 16 bytes.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+STEP = 4  # numbers of 4 bytes, or more, that fill 16
+
+
+class AlignedLinear(nn.Linear):
+    """nn.Linear, with zeros around inputs, weights and outputs where those of one network fill no such step.
+
+    Costs nothing where they do: a comparison of integers.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Inputs (..., in) to (..., out)."""
+        inputs, outputs, n = self.in_features, self.out_features, x.numel() // self.in_features
+        if 1 not in (inputs, outputs) and not any(size % STEP for size in (n * inputs, n * outputs, inputs * outputs)):
+            return super().forward(x)
+        more, above = -inputs % STEP, -outputs % STEP
+        bias = None if self.bias is None else functional.pad(self.bias, (0, above))
+        weight = functional.pad(self.weight, (0, more, 0, above))
+        return functional.linear(functional.pad(x, (0, more)), weight, bias)[..., :outputs]
+
+
+def align(template: nn.Module) -> None:
+    """Make every linear layer of a network an AlignedLinear."""
+    for module in template.modules():
+        if type(module) is nn.Linear:
+            module.__class__ = AlignedLinear

@@ -46,8 +46,8 @@ class Case:
 IMAGES, SMALL = {"dataset": "mnist"}, {"dataset": "digits_images"}
 NORMED = {**IMAGES, "model": "batch_norm"}
 ADAPTIVE = {"momentum": 0.0, "weight_decay": 0.1}
-BETAS = {"beta1": 0.5, "beta2": 0.6, "eps": 1e-3}  # a small eps would make rounding errors of dead weights a step
-RMSPROP = {"weight_decay": 0.1, "optimizer": {"rmsprop": {"alpha": 0.5, "eps": 1e-3}}}
+BETAS = {"beta1": 0.5, "beta2": 0.6, "eps": 1e-2}  # a small eps would make rounding errors of dead weights a step
+RMSPROP = {"weight_decay": 0.1, "optimizer": {"rmsprop": {"alpha": 0.5, "eps": 1e-2}}}
 SAM = {"update": {"sam": {"rho": 0.1}}}
 WALK = {"steps": 3, "gamma": 0.3, "scoping": 0.2, "noise": 0.01, "averaging": 0.5}
 SMOOTH = {"objective": {"label_smoothing": {"smoothing": 0.2}}}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +16,8 @@ from study.data.extra import EXTRAS
 from study.data.labels import LABELS
 from study.data.subset import SUBSETS
 from study.data.target import TARGETS, Groups, groups
-from study.loss import LOSSES, n_outputs
-from study.models.init import INITS
+from study.field import RULES, converted
+from study.loss import n_outputs
 from study.models.registry import MODELS
 from study.names import STOP_ALLOWED, Stop
 from study.seams.batch import BATCHES
@@ -119,74 +118,11 @@ STACKED = (
 )
 
 
-def _one_of(names: Any) -> tuple[Callable[[Any], bool], str]:
-    return (lambda v: v in names), "allowed: " + ", ".join(sorted(names))
-
-
-def _number(test: Callable[[Any], bool], text: str) -> tuple[Callable[[Any], bool], str]:
-    return (lambda v: abs(v) <= sys.float_info.max and test(v)), text
-
-
-STOPS = "loss_<number>, error_<number> or epoch_<n>"
-_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "n_train": _number(lambda v: v >= 0, "allowed: 0 (all) or a number of training images"),
-    "label_noise": _number(lambda v: 0 <= v < 1, "allowed: 0 <= label_noise < 1"),
-    "hidden": (lambda v: len(v) > 0 and all(n > 0 for n in v), "allowed: a list of positive widths"),
-    "init": _one_of(INITS),
-    "init_gain": _number(lambda v: v > 0, "allowed: a number > 0"),
-    "lr": _number(lambda v: v > 0, "allowed: a number > 0"),
-    "lr_factor": _number(lambda v: v > 0, "allowed: a number > 0"),
-    "momentum": _number(lambda v: 0 <= v < 1, "allowed: 0 <= momentum < 1"),
-    "weight_decay": _number(lambda v: v >= 0, "allowed: a number >= 0"),
-    "batch_size": _number(lambda v: v > 0, "allowed: an integer > 0"),
-    "loss": _one_of(LOSSES),
-    "n_validation": _number(lambda v: v >= 0, "allowed: 0 (none) or a number of images"),
-    "stops": (lambda v: 0 < len(v) == len(set(v)), "allowed: at least one stop, each once: " + STOPS),
-    "max_epochs": _number(lambda v: v > 0, "allowed: an integer > 0"),
-    "checks_per_epoch": _number(lambda v: v > 0, "allowed: an integer > 0"),
-    "seed": _number(lambda v: 0 <= v < 2**31, "allowed: 0 <= seed < 2**31"),
-}
-
-
 def allowed_text(name: str) -> str:
     """What a field may be, in words, e.g. "0 <= momentum < 1"."""
     if name in SEAMS:
         return ", ".join(SEAMS[name])
-    return _RULES[name][1].removeprefix("allowed: ")
-
-
-def _convert(name: str, value: Any) -> Any:
-    kind = str(FIELDS[name].type)
-    if kind == "str" and isinstance(value, str):
-        return value
-    if kind == "int" and not isinstance(value, bool) and (isinstance(value, int) or _is_whole(value)):
-        return int(value)
-    if kind == "float" and not isinstance(value, bool) and isinstance(value, int | float | str):
-        try:
-            return float(value)  # PyYAML reads 1e-3 as a string
-        except (ValueError, OverflowError):
-            pass
-    if name == "stops" and isinstance(value, list | tuple):
-        return tuple(map(_stop, value))
-    if kind.startswith("tuple") and isinstance(value, list | tuple):
-        for v in value:
-            if not isinstance(v, int) or isinstance(v, bool):
-                raise ConfigError(name, v, f"is a {type(v).__name__}, {_RULES[name][1]}")
-        return tuple(value)
-    wanted = {"str": "a name", "int": "an integer", "float": "a number"}.get(kind, "a list")
-    raise ConfigError(name, value, f"is a {type(value).__name__}, allowed: {wanted}")
-
-
-def _stop(value: Any) -> str:
-    """A stop as it is written in keys, folders and records, however a person wrote it."""
-    try:
-        return Stop.parse(value).canonical
-    except (TypeError, ValueError):
-        raise ConfigError("stops", value, STOP_ALLOWED) from None
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, float) and value.is_integer()
+    return RULES[name][1].removeprefix("allowed: ")
 
 
 def checked_value(name: Any, value: Any) -> Any:
@@ -195,11 +131,7 @@ def checked_value(name: Any, value: Any) -> Any:
         raise ConfigError(str(name), value, "unknown field, allowed: " + ", ".join(FIELDS))
     if name in SEAMS:
         return SEAMS[name].choose(value)
-    converted = _convert(name, value)
-    allowed, text = _RULES.get(name, (lambda v: True, ""))
-    if not allowed(converted):
-        raise ConfigError(name, value, text)
-    return converted
+    return converted(name, str(FIELDS[name].type), value)
 
 
 def config_from_dict(values: Mapping[str, Any]) -> RunConfig:

@@ -15,6 +15,7 @@ from typing import Any
 
 from slurm.job.shard import ShardJob
 from slurm.journal import Journal, Marker
+from slurm.variables import variables
 from study.storage import lease
 
 POLL_SECONDS = 0.2
@@ -52,7 +53,7 @@ class Pool:
 
         self._tasks = [_Task(job) for job in self.jobs]
         display = _Progress(self.journal, self._tasks)
-        with _environment(self.environment), _interruptible():
+        with variables(self.environment), _interruptible():
             executor = LocalExecutor(self.logs, max_num_timeout=0, python=self.python or None)
             executor.update_parameters(timeout_min=60 * 24 * 365)
             try:
@@ -127,21 +128,6 @@ def _start(executor: Any, job: ShardJob) -> Any:
 
 def _is_held(marker: Marker | None, runs_root: str) -> bool:
     return marker is not None and marker.state in ("waiting", "running") and lease.alive(Path(runs_root), marker.holder)
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set variables that the processes inherit; put back afterwards."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 @contextmanager

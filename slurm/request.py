@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from slurm.filter import EVERYTHING, Filter
 from slurm.job.shard import ShardJob
 from slurm.launch import Place, digest, n_workers
 from slurm.snapshot import Code
+from slurm.variables import variables
 from study.config import run_key
 from study.grid import Shard, shards
 from study.hyperparameter import changed_seams, differing
@@ -90,22 +90,8 @@ def fetch_data(place: Place, to_send: Sequence[Shard]) -> None:
         return
     from study.data.fetch import fetch
 
-    with _variables(_data(place)):
+    with variables(_data(place)):
         fetch(config.dataset.name for shard in to_send for config in shard.runs)
-
-
-@contextmanager
-def _variables(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def keep_plan(place: Place) -> None:

@@ -17,3 +17,5 @@ from study.measures import hessian as _hessian  # noqa: F401
 from study.measures import norm as _norm  # noqa: F401
 from study.measures import outputs as _outputs  # noqa: F401
 from study.measures import pac_bayes as _pac_bayes  # noqa: F401
+from study.measures import path as _path  # noqa: F401
+from study.measures import spectral as _spectral  # noqa: F401

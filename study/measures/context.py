@@ -106,6 +106,41 @@ class MeasureContext:
         with torch.no_grad():
             return torch.cat([model(part).double() for part in x.split(CHUNK)])
 
+    @functools.cached_property
+    def folded(self) -> nn.Module:
+        """The network in float64 with its batch-norms folded into the layers before them; without any, a copy.
+
+        Raises ValueError where they cannot be, or the outputs on the first samples are not the same.
+        """
+        import torch
+
+        from study.transforms.folding import folded
+        from study.transforms.rescaling import function_difference
+
+        other, x = folded(self.model), self.x[:64]
+        with torch.no_grad():
+            function_difference(self.model(x).double(), other(x.double() if x.is_floating_point() else x))
+        return other
+
+    @functools.cached_property
+    def folded_initial(self) -> nn.Module:
+        """The network at its start, folded as `folded` is: running statistics there are zeros and ones."""
+        import copy
+
+        import torch
+        from torch import nn
+
+        from study.transforms.folding import folded
+
+        start = copy.deepcopy(self.model)
+        with torch.no_grad():
+            for name, parameter in start.named_parameters():
+                parameter.copy_(self.initial[name])
+        for module in start.modules():
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                module.reset_running_stats()
+        return folded(start)
+
     def value(self, label: str, take: Callable[[MeasureContext], Value] | None = None) -> Value:
         """A measure by its label, taken once: by `take`, or as the registry has it."""
         if label not in self._values:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,7 @@ class Sampled:
 
 
 Value = float | Sampled | dict[str, float]
+F = TypeVar("F", bound=Callable[[Any], Value])
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,10 @@ class Measure:
 MEASURES: dict[str, Measure] = {}
 
 
-def measure(label: str, *, layerwise: bool = False) -> Callable[[Callable[[Any], Value]], Callable[[Any], Value]]:
+def measure(label: str, *, layerwise: bool = False) -> Callable[[F], F]:
     """Register a measure under its label: the name in configs, records, tables and figures."""
 
-    def register(function: Callable[[Any], Value]) -> Callable[[Any], Value]:
+    def register(function: F) -> F:
         if label in MEASURES:
             raise ValueError(f"measure: {label!r}: is registered twice")
         MEASURES[label] = Measure(label, layerwise, function)

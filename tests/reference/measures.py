@@ -3,10 +3,13 @@
 `TWINS[label](case)` gives what `study.measures` must give. A measure without a twin fails tests/study/test_measures.py.
 """
 
-from collections.abc import Callable
+import itertools
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
+from scipy import linalg
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
@@ -151,6 +154,86 @@ def _distance(case: Case) -> float:
     return sum(((p - q) ** 2).sum().item() for p, q in pairs) ** 0.5
 
 
+def _weights(case: Case) -> list[Tensor]:
+    return [case.weight(layer).flatten(1) for layer in case.layers()]
+
+
+def _moved(case: Case) -> list[Tensor]:
+    return [case.weight(layer).flatten(1) - case.initial[f"{layer}.weight"].flatten(1) for layer in case.layers()]
+
+
+def _fro2(w: Tensor) -> float:
+    return sum(v.item() ** 2 for v in w.flatten())
+
+
+def _spec2(w: Tensor) -> float:
+    return torch.linalg.eigvalsh(w @ w.T)[-1].item()
+
+
+def _product(values: Iterable[float], case: Case, *, margin: bool = False) -> float:
+    return math.log(math.prod(values) * (_margin(case) if margin else 1))
+
+
+def _geometric(values: Iterable[float], case: Case, *, margin: bool = False) -> float:
+    d = len(case.layers())
+    return math.log(d * (math.prod(values) * (_margin(case) if margin else 1)) ** (1 / d))
+
+
+def _fro(case: Case) -> list[float]:
+    return [_fro2(w) for w in _weights(case)]
+
+
+def _spec(case: Case) -> list[float]:
+    return [_spec2(w) for w in _weights(case)]
+
+
+def _ranks(case: Case, numerators: list[Tensor]) -> float:
+    return sum(_fro2(n) / _spec2(w) for n, w in zip(numerators, _weights(case), strict=True))
+
+
+def _spectral_bound(case: Case, numerators: list[Tensor]) -> float:
+    return math.log(math.prod(_spec(case)) * _margin(case) * _ranks(case, numerators))
+
+
+def unrolled(weight: Tensor, size: tuple[int, int], stride: int = 1) -> Tensor:
+    """A circular convolution as a matrix: a row for each output pixel and channel, a column for each of the inputs."""
+    outputs, inputs, height, width = weight.shape
+    matrix = weight.new_zeros(outputs, size[0] // stride, size[1] // stride, inputs, *size)
+    for o, i, a, b in itertools.product(range(outputs), range(inputs), range(height), range(width)):
+        for y, x in itertools.product(range(size[0] // stride), range(size[1] // stride)):
+            matrix[o, y, x, i, (stride * y + a) % size[0], (stride * x + b) % size[1]] += weight[o, i, a, b]
+    return matrix.reshape(outputs * (size[0] // stride) * (size[1] // stride), -1)
+
+
+def _operators(case: Case) -> list[float]:
+    found = []
+    for layer in case.layers():
+        w = case.weight(layer)
+        matrix = unrolled(w, tuple(case.inputs(layer).shape[2:])) if w.ndim == 4 else w  # type: ignore[arg-type]
+        found.append(float(linalg.svdvals(matrix.numpy())[0]) ** 2)
+    return found
+
+
+def _path_norm(case: Case) -> float:
+    """Layer by layer, pixel by pixel: what reaches each neuron from an input of ones through squared parameters."""
+    v = torch.ones_like(case.x[0])
+    for module in case.model.children():
+        if isinstance(module, nn.Linear):
+            v = torch.stack([(w**2 * v).sum() + b**2 for w, b in zip(module.weight, module.bias, strict=True)])
+        elif isinstance(module, nn.Conv2d):
+            v, k = functional.pad(v, (int(module.padding[0]),) * 4), module.kernel_size[0]
+            pixels = range(v.shape[1] - k + 1)
+            pairs = list(zip(module.weight, module.bias, strict=True))  # type: ignore[arg-type]
+            v = torch.stack([torch.stack([torch.stack([(w**2 * v[:, y : y + k, x : x + k]).sum() + b**2
+                             for x in pixels]) for y in pixels]) for w, b in pairs])  # fmt: skip
+        elif isinstance(module, nn.MaxPool2d):
+            v = torch.maximum(v[:, ::2], v[:, 1::2])
+            v = torch.maximum(v[:, :, ::2], v[:, :, 1::2])
+        elif isinstance(module, nn.Flatten):
+            v = v.flatten()
+    return v.sum().item()
+
+
 def _loss(case: Case) -> float:
     with torch.no_grad():
         return case.loss_of(case.model(case.x)).item()
@@ -172,6 +255,26 @@ TWINS: dict[str, Callable[[Case], float | dict[str, float]]] = {
     "pac_bayes_flatness": _pac_bayes,
     "weight_norm_squared": _layers(_norm),
     "distance_from_init": _distance,
+    "parameter_count": lambda c: sum(w.numel() for w in _weights(c)),
+    "l2": lambda c: sum(_fro(c)) ** 0.5,
+    "l2_distance": lambda c: sum(map(_fro2, _moved(c))) ** 0.5,
+    "param_norm": lambda c: sum(_fro(c)),
+    "fro_distance": lambda c: sum(map(_fro2, _moved(c))),
+    "log_prod_of_fro": lambda c: _product(_fro(c), c),
+    "log_prod_of_fro_over_margin": lambda c: _product(_fro(c), c, margin=True),
+    "log_sum_of_fro": lambda c: _geometric(_fro(c), c),
+    "log_sum_of_fro_over_margin": lambda c: _geometric(_fro(c), c, margin=True),
+    "log_prod_of_spec": lambda c: _product(_spec(c), c),
+    "log_prod_of_spec_over_margin": lambda c: _product(_spec(c), c, margin=True),
+    "log_sum_of_spec": lambda c: _geometric(_spec(c), c),
+    "log_sum_of_spec_over_margin": lambda c: _geometric(_spec(c), c, margin=True),
+    "fro_over_spec": lambda c: _ranks(c, _weights(c)),
+    "log_spec_orig": lambda c: _spectral_bound(c, _weights(c)),
+    "log_spec_init": lambda c: _spectral_bound(c, _moved(c)),
+    "dist_spec_init": lambda c: sum(map(_spec2, _moved(c))),
+    "log_prod_of_spec_fft": lambda c: _product(_operators(c), c),
+    "path_norm": _path_norm,
+    "path_norm_over_margin": lambda c: _path_norm(c) * _margin(c),
     "inverse_margin": _margin,
     "train_loss": _loss,
 }

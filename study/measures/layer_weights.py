@@ -1,0 +1,39 @@
+"""What measures of the weights alone share: each layer's weights as a matrix, and the margin they are divided by."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from study.measures.context import MeasureContext
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+def weights_of(model: nn.Module) -> list[Tensor]:
+    """Each layer's weights as a matrix (n_out, n_in), n_in = everything behind the first axis, in network order."""
+    return [p.detach().flatten(1) for p in model.parameters() if p.ndim >= 2]
+
+
+def moved(ctx: MeasureContext) -> list[Tensor]:
+    """Each layer's weights minus their initial values, as `weights_of`, of the folded network."""
+    return [w - start for w, start in zip(weights_of(ctx.folded), weights_of(ctx.folded_initial), strict=True)]
+
+
+def squared_frobenius(weights: list[Tensor]) -> list[float]:
+    """The squared Frobenius norm of each."""
+    return [w.square().sum().item() for w in weights]
+
+
+def inverse_margin_of(ctx: MeasureContext) -> float:
+    """1 / gamma^2, `inverse_margin` taken once. Raises ValueError where that does."""
+    value = ctx.value("inverse_margin")
+    assert isinstance(value, float)
+    return value
+
+
+def log_sum(ctx: MeasureContext, log_product: float) -> float:
+    """log d + log_product / d: d times the geometric mean over the d layers, as a logarithm."""
+    d = len(weights_of(ctx.model))
+    return math.log(d) + log_product / d

@@ -1,0 +1,64 @@
+"""Measures of the paths from inputs to outputs."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+from study.measures.context import MeasureContext
+from study.measures.layer_weights import inverse_margin_of
+from study.measures.registry import measure
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@measure("path_norm")
+def path_norm(ctx: MeasureContext) -> float:
+    """Path norm: the squared weights multiplied along each path, summed over paths, those from biases too.
+
+    Sum of the outputs of the network with every parameter squared on an input of ones.  Source: Jiang et al. 2020
+    (1912.02178), number 44 as read in the public code of Dziugaite et al. 2020 (`PATH_NORM`). Parameters: all,
+    biases too, batch-norm folded in. Data: none. Fails (recorded as missing) for other norm layers and activations
+    than ReLU and leaky ReLU. Deterministic. Cost: one forward pass of one sample, and one of 64 that checks the
+    folding.
+    """
+    return _squared_parameters(ctx)
+
+
+@measure("path_norm_over_margin")
+def path_norm_over_margin(ctx: MeasureContext) -> float:
+    """Path norm over the squared margin.
+
+    path_norm / gamma^2. Source: Jiang et al. 2020 (1912.02178), number 43 as read in the public code of Dziugaite
+    et al. 2020 (`PATH_NORM_OVER_MARGIN`), there with the margin's absolute value. Parameters: as `path_norm`. Data:
+    training set, for the margin gamma of `inverse_margin`; fails (recorded as missing) where that does.
+    Deterministic. Cost: one forward pass, shared.
+    """
+    return path_norm(ctx) * inverse_margin_of(ctx)
+
+
+def _squared_parameters(ctx: MeasureContext) -> float:
+    import torch
+
+    model = copy.deepcopy(ctx.folded)
+    for path, module in model.named_modules():
+        if not list(module.children()) and not _carries_paths(module):
+            raise ValueError(
+                f"{path}: {type(module).__name__}: a path norm needs a network of ReLU without norm layers"
+            )
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.square_()
+        return float(model(torch.ones_like(ctx.x[:1], dtype=torch.float64)).sum())
+
+
+def _carries_paths(module: nn.Module) -> bool:
+    """Whether a module without children multiplies and adds along paths, or passes numbers that are not negative."""
+    from torch import nn
+
+    from study.models.residual import PaddedShortcut
+
+    pooling = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+    passing = (nn.ReLU, nn.LeakyReLU, nn.Flatten, nn.Dropout, nn.Identity, PaddedShortcut, *pooling)
+    return isinstance(module, (nn.Linear, nn.Conv2d, *passing))

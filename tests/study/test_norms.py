@@ -1,0 +1,139 @@
+"""Norms of the weights where the toys of test_measures.py have nothing to say: batch-norm, strides, other networks."""
+
+import copy
+import math
+
+import pytest
+import torch
+from scipy import linalg
+from torch import nn
+
+from study.measures import MeasureContext, compute
+from study.models.residual import BasicBlock
+from study.transforms.folding import folded
+from tests.reference.measures import unrolled
+
+FOLDED = ("param_norm", "log_prod_of_spec", "log_prod_of_spec_fft", "fro_over_spec", "path_norm")
+
+
+def normed() -> nn.Sequential:
+    """Two layers with batch-norm, one without a bias; its statistics are of no start."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 3, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(3), nn.ReLU(),
+                          nn.Flatten(), nn.Linear(27, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3))  # fmt: skip
+    return drawn(model)
+
+
+def drawn(model: nn.Sequential) -> nn.Sequential:
+    generator = torch.Generator().manual_seed(1)
+    for module in model.double().eval().modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            for tensor in (module.running_mean, module.running_var, module.weight.data, module.bias.data):
+                assert tensor is not None
+                tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
+    return model
+
+
+def of(model: nn.Module, shape: tuple[int, ...] = (2, 6, 6)) -> MeasureContext:
+    torch.manual_seed(2)
+    x = torch.randn(9, *shape, dtype=torch.float64)
+    initial = {n: 0.5 * p.detach() for n, p in model.named_parameters()}
+    return MeasureContext(model, initial, x, model(x).argmax(1), "cross_entropy", key="0" * 12)
+
+
+def test_norms_are_those_of_the_folded_network() -> None:
+    """By hand: the rows of a layer times gamma / sqrt(var + eps), at the start with the statistics of the start."""
+    ctx = of(normed())
+    now = distance = 0.0
+    for layer, norm in ((0, 1), (4, 5), (7, None)):
+        w = ctx.model[layer].weight.detach()  # type: ignore[index]
+        start = 0.5 * w
+        if norm is not None:
+            batch = ctx.model[norm]  # type: ignore[index]
+            scale = batch.weight.detach() / (batch.running_var + batch.eps).sqrt()
+            first = 0.5 * batch.weight.detach() / math.sqrt(1 + batch.eps)
+            w, start = (torch.stack([f * row for f, row in zip(factor, v, strict=True)])
+                        for factor, v in ((scale, w), (first, start)))  # fmt: skip
+        now += w.square().sum().item()
+        distance += (w - start).square().sum().item()
+    assert compute("param_norm", ctx)["value"] == pytest.approx(now, rel=1e-12)
+    assert compute("fro_distance", ctx)["value"] == pytest.approx(distance, rel=1e-12)
+    assert compute("l2_distance", ctx)["value"] == pytest.approx(distance**0.5, rel=1e-12)
+    assert sum(compute("weight_norm_squared", ctx)["layers"].values()) != pytest.approx(now, rel=0.1)
+
+
+@pytest.mark.parametrize("label", FOLDED)
+def test_weights_before_batch_norm_may_be_scaled(label: str) -> None:
+    """With the running statistics moved along, eps too, the function is the same, and so is the folded network."""
+    model, factor = normed(), 7.0
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other[0].weight.mul_(factor)  # type: ignore[operator]
+        other[1].running_mean.mul_(factor)  # type: ignore[operator]
+        other[1].running_var.mul_(factor**2).add_((factor**2 - 1) * other[1].eps)  # type: ignore[operator]
+    before, after = of(model), of(other)
+    torch.testing.assert_close(before.logits, after.logits)
+    assert compute(label, after)["value"] == pytest.approx(compute(label, before)["value"], rel=1e-9)
+
+
+@pytest.mark.parametrize("projects", [True, False])
+def test_folds_residual_blocks(projects: bool) -> None:
+    block = BasicBlock(2, 4, 2, projects=projects, norm_momentum=0.1)
+    ctx = of(drawn(nn.Sequential(block, nn.Flatten(), nn.Linear(36, 3))))
+    torch.testing.assert_close(ctx.folded(ctx.x), ctx.logits)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in ctx.folded.modules())
+    assert all(math.isfinite(compute(label, ctx)["value"]) for label in FOLDED)
+
+
+def test_a_batch_norm_that_cannot_be_folded_is_named() -> None:
+    before = drawn(nn.Sequential(nn.Conv2d(2, 4, 1), nn.ReLU(), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 3)))
+    with pytest.raises(ValueError, match="the function was not preserved"):
+        compute("param_norm", of(before))
+    with pytest.raises(ValueError, match="0: no layer of 2 channels before it: batch-norm cannot be folded"):
+        folded(nn.Sequential(nn.BatchNorm2d(2), nn.Conv2d(2, 4, 1)))
+    with pytest.raises(ValueError, match="1: has no running statistics"):
+        folded(nn.Sequential(nn.Conv2d(2, 4, 1), nn.BatchNorm2d(4, track_running_stats=False)))
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride"), [((4, 6), (3, 2), 1), ((4, 6), (3, 3), 2), ((6, 3), (2, 1), 3), ((2, 2), (3, 3), 1)]
+)
+def test_a_convolution_has_the_norm_of_its_unrolled_matrix(
+    size: tuple[int, int], kernel: tuple[int, int], stride: int
+) -> None:
+    """By scipy's singular values of the matrix; also where the kernel is larger than the image."""
+    torch.manual_seed(3)
+    layer = nn.Conv2d(2, 3, kernel, stride, padding=1, bias=False)
+    ctx = of(nn.Sequential(layer, nn.Flatten()).double(), (2, *size))
+    expected = linalg.svdvals(unrolled(layer.weight.detach(), size, stride).numpy())[0]
+    assert compute("log_prod_of_spec_fft", ctx)["value"] == pytest.approx(2 * math.log(expected), rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (nn.Conv2d(2, 4, 3, groups=2), r"0: groups 2, dilation \(1, 1\), stride \(1, 1\) on \(6, 6\): allowed: 1,"),
+        (nn.Conv2d(2, 4, 2, dilation=2), r"0: groups 1, dilation \(2, 2\)"),
+        (nn.Conv2d(2, 4, 3, stride=4), r"stride \(4, 4\) on \(6, 6\)"),
+    ],
+)
+def test_an_operator_without_this_norm_is_named(layer: nn.Module, said: str) -> None:
+    ctx = of(nn.Sequential(layer, nn.Flatten()).double())
+    with pytest.raises(ValueError, match=said):
+        compute("log_prod_of_spec_fft", ctx)
+    assert not layer._forward_hooks
+
+
+def test_no_path_norm_of_a_network_without_paths() -> None:
+    for module, said in ((nn.Tanh(), "1: Tanh: a path norm needs"), (nn.LayerNorm(4), "1: LayerNorm: ")):
+        ctx = of(nn.Sequential(nn.Linear(6, 4), module, nn.Linear(4, 3)).double(), (6,))
+        with pytest.raises(ValueError, match=said):
+            compute("path_norm", ctx)
+
+
+def test_over_a_margin_that_is_not_positive_is_missing() -> None:
+    ctx = of(normed())
+    ctx.labels = (ctx.labels + 1) % 3
+    for label in ("log_prod_of_fro_over_margin", "log_spec_init", "path_norm_over_margin"):
+        with pytest.raises(ValueError, match="percentile of the margins must be positive"):
+            compute(label, ctx)

@@ -119,7 +119,7 @@ class MeasureContext:
 
         other, x = folded(self.model), self.x[:64]
         with torch.no_grad():
-            function_difference(self.model(x).double(), other(x.double() if x.is_floating_point() else x))
+            function_difference(self.model(x).double(), other(x.double()))
         return other
 
     @functools.cached_property

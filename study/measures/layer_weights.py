@@ -16,7 +16,7 @@ def weights_of(model: nn.Module) -> list[Tensor]:
     return [p.detach().flatten(1) for p in model.parameters() if p.ndim >= 2]
 
 
-def moved(ctx: MeasureContext) -> list[Tensor]:
+def displacements(ctx: MeasureContext) -> list[Tensor]:
     """Each layer's weights minus their initial values, as `weights_of`, of the folded network."""
     return [w - start for w, start in zip(weights_of(ctx.folded), weights_of(ctx.folded_initial), strict=True)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from study.measures.context import MeasureContext
-from study.measures.layer_weights import inverse_margin_of, log_sum, moved, squared_frobenius, weights_of
+from study.measures.layer_weights import displacements, inverse_margin_of, log_sum, squared_frobenius, weights_of
 from study.measures.registry import measure
 
 
@@ -34,18 +34,18 @@ def distance_from_init(ctx: MeasureContext) -> float:
 
 @measure("parameter_count")
 def parameter_count(ctx: MeasureContext) -> float:
-    """Number of weights.
+    """Number of weights: no biases, no batch-norm.
 
     omega. Source: Jiang et al. 2020 (1912.02178), number 20 as read in the public code of Dziugaite et al. 2020
     (`PARAMS`). Parameters: weight tensors of two or more dimensions, no biases. Data: none. Deterministic. Cost: no
     pass.
     """
-    return float(sum(len(w.flatten()) for w in weights_of(ctx.model)))
+    return float(sum(w.numel() for w in weights_of(ctx.model)))
 
 
 @measure("l2")
 def l2(ctx: MeasureContext) -> float:
-    """Euclidean norm of all weights.
+    """Euclidean norm of all weights, batch-norm folded in.
 
     ||w||_2. Source: Jiang et al. 2020 (1912.02178), numbering not checked; read in the public code of Dziugaite et
     al. 2020 (`L2`). Parameters: weights of layers, batch-norm folded in, no biases. Data: none. Deterministic.
@@ -84,7 +84,7 @@ def fro_distance(ctx: MeasureContext) -> float:
     read in the public code of Dziugaite et al. 2020 (`FRO_DIST`). Parameters: weights of layers, batch-norm folded
     in, no biases. Data: none. Deterministic. Cost: no pass but one of 64 samples that checks the folding.
     """
-    return sum(squared_frobenius(moved(ctx)))
+    return sum(squared_frobenius(displacements(ctx)))
 
 
 @measure("log_prod_of_fro")

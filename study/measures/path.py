@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 def path_norm(ctx: MeasureContext) -> float:
     """Path norm: the squared weights multiplied along each path, summed over paths, those from biases too.
 
-    Sum of the outputs of the network with every parameter squared on an input of ones.  Source: Jiang et al. 2020
-    (1912.02178), number 44 as read in the public code of Dziugaite et al. 2020 (`PATH_NORM`). Parameters: all,
-    biases too, batch-norm folded in. Data: none. Fails (recorded as missing) for other norm layers and activations
-    than ReLU and leaky ReLU. Deterministic. Cost: one forward pass of one sample, and one of 64 that checks the
-    folding.
+    Sum of the outputs of the network with every parameter squared on an input of ones; pooling as it is. Source:
+    Jiang et al. 2020 (1912.02178), number 44 as read in the public code of Dziugaite et al. 2020 (`PATH_NORM`).
+    Parameters: all, biases too, batch-norm folded in. Data: none. Fails (recorded as missing) for other norm layers
+    and activations than ReLU and leaky ReLU. Deterministic. Cost: one forward pass of one sample, and one of 64
+    that checks the folding.
     """
     return _squared_parameters(ctx)
 

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from study.measures.context import MeasureContext
-from study.measures.layer_weights import inverse_margin_of, log_sum, moved, squared_frobenius, weights_of
+from study.measures.layer_weights import displacements, inverse_margin_of, log_sum, squared_frobenius, weights_of
 from study.measures.registry import measure
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def log_spec_init(ctx: MeasureContext) -> float:
     margin gamma of `inverse_margin`; fails (recorded as missing) where that does. Deterministic. Cost: one forward
     pass, shared.
     """
-    return log_prod_of_spec_over_margin(ctx) + math.log(_over_spectral(ctx, moved(ctx)))
+    return log_prod_of_spec_over_margin(ctx) + math.log(_over_spectral(ctx, displacements(ctx)))
 
 
 @measure("dist_spec_init")
@@ -107,7 +107,7 @@ def dist_spec_init(ctx: MeasureContext) -> float:
     2020 (`DIST_SPEC_INIT`). Parameters: weights of layers, batch-norm folded in, no biases. Data: none.
     Deterministic. Cost: no pass but one of 64 samples that checks the folding.
     """
-    return sum(_squared_spectral(moved(ctx)))
+    return sum(_squared_spectral(displacements(ctx)))
 
 
 @measure("log_prod_of_spec_fft")
@@ -120,7 +120,7 @@ def log_prod_of_spec_fft(ctx: MeasureContext) -> float:
     2020 (`LOG_PROD_OF_SPEC_FFT`), there of stride 1 and on the size of the images for all layers. Parameters:
     weights of layers, batch-norm folded in, no biases. Data: one sample, for the size of each layer's inputs. Fails
     (recorded as missing) for groups, dilation, or a stride that does not divide that size. Deterministic. Cost: a
-    singular value decomposition a frequency, half of them left out by symmetry.
+    singular value decomposition a frequency, half of them left out by symmetry, one of a kernel of one pixel.
     """
     return sum(math.log(v) for v in _squared_operator(ctx))
 
@@ -174,13 +174,15 @@ def _circular(path: str, layer: nn.Conv2d, size: tuple[int, int]) -> float:
     kernel = layer.weight.detach()
     missing = [-n % stride for n in kernel.shape[-2:]]
     pieces = functional.pixel_unshuffle(functional.pad(kernel, (0, missing[1], 0, missing[0])), stride)
-    rows, columns = (
-        # exp(-2 pi i f a / n), f a frequency, a a pixel of the kernel: also where the kernel is the larger
-        torch.exp(-2j * math.pi * torch.outer(torch.arange(f), torch.arange(a)).to(kernel) / n)
-        for f, a, n in (
-            (size[0] // stride, pieces.shape[2], size[0] // stride),
-            (size[1] // stride // 2 + 1, pieces.shape[3], size[1] // stride),
-        )
-    )
+    rows, columns = (_frequencies(n // stride, k) for n, k in zip(size, pieces.shape[2:], strict=True))
+    rows, columns = rows.to(kernel.device), columns[: size[1] // stride // 2 + 1].to(kernel.device)  # real: symmetric
     transformed = torch.einsum("fa,oiab,gb->fgoi", rows, pieces.to(rows.dtype), columns)
     return torch.linalg.svdvals(transformed).max().square().item()
+
+
+def _frequencies(n: int, pixels: int) -> Tensor:
+    """exp(-2 pi i f a / n), frequencies f by pixels a of a kernel, larger than n or not; one f where all are alike."""
+    import torch
+
+    f = torch.arange(n if pixels > 1 else 1, dtype=torch.float64)
+    return torch.exp(-2j * math.pi * torch.outer(f, torch.arange(pixels, dtype=torch.float64)) / n)

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -9,8 +10,10 @@ from scipy import linalg
 from torch import nn
 
 from study.measures import MeasureContext, compute
+from study.models.registry import MODELS, build
 from study.models.residual import BasicBlock
 from study.transforms.folding import folded
+from study.transforms.rescaling import last_two_layers
 from tests.reference.measures import unrolled
 
 FOLDED = ("param_norm", "log_prod_of_spec", "log_prod_of_spec_fft", "fro_over_spec", "path_norm")
@@ -24,7 +27,7 @@ def normed() -> nn.Sequential:
     return drawn(model)
 
 
-def drawn(model: nn.Sequential) -> nn.Sequential:
+def drawn(model: Any) -> Any:
     generator = torch.Generator().manual_seed(1)
     for module in model.double().eval().modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
@@ -85,6 +88,30 @@ def test_folds_residual_blocks(projects: bool) -> None:
     assert all(math.isfinite(compute(label, ctx)["value"]) for label in FOLDED)
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("nin", {"depth": 2, "width": 4}),
+        ("vgg", {"depth": 2, "width": 2, "norm": "batch"}),
+        ("resnet", {"depth": 8, "width": 2}),
+        ("resnet18", {"width": 2}),
+    ],
+)
+def test_every_architecture_with_batch_norm_folds(name: str, options: dict[str, int | str]) -> None:
+    chosen = MODELS.choose({name: options})
+    ctx = of(drawn(build(chosen, (3, 32, 32), 3, (), init="default", gain=1.0, seed=0)), (3, 32, 32))
+    assert all(math.isfinite(compute(label, ctx)["value"]) for label in FOLDED)
+
+
+def test_of_rescaled_networks_they_are_those_of_all_layers() -> None:
+    """Where batch-norm stands before the last layer, its scale is rescaled: the folded layer before it moves too."""
+    ctx = of(normed())
+    assert last_two_layers(ctx.model) == ("5", "7")
+    for label in ("log_prod_of_fro", "log_prod_of_spec_fft", "fro_over_spec", "path_norm"):
+        assert compute(f"{label}@factor_20", ctx)["value"] == pytest.approx(compute(label, ctx)["value"], rel=1e-9)
+    assert compute("param_norm@factor_20", ctx)["value"] > 10 * compute("param_norm", ctx)["value"]
+
+
 def test_a_batch_norm_that_cannot_be_folded_is_named() -> None:
     before = drawn(nn.Sequential(nn.Conv2d(2, 4, 1), nn.ReLU(), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 3)))
     with pytest.raises(ValueError, match="the function was not preserved"):
@@ -96,7 +123,8 @@ def test_a_batch_norm_that_cannot_be_folded_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "kernel", "stride"), [((4, 6), (3, 2), 1), ((4, 6), (3, 3), 2), ((6, 3), (2, 1), 3), ((2, 2), (3, 3), 1)]
+    ("size", "kernel", "stride"),
+    [((4, 6), (3, 2), 1), ((4, 6), (3, 3), 2), ((6, 3), (2, 1), 3), ((2, 2), (3, 3), 1), ((4, 4), (1, 1), 1)],
 )
 def test_a_convolution_has_the_norm_of_its_unrolled_matrix(
     size: tuple[int, int], kernel: tuple[int, int], stride: int

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from study.choice import Choice
 from study.config import RunConfig, n_images, run_key
 from study.estimate import costs_of, few
 from study.grid import Shard, Study, shards
 from study.hyperparameter import shape_of
+from study.measures import MEASURES
 from study.measures.own import check_own
 from study.names import Label
 from study.state import State, missing, outdated, run_state
@@ -89,8 +91,7 @@ def make(study: Study, runs_root: str | Path, *, skip_published: bool = False) -
             to_do.append(Shard(shard.id, tuple(left)))
     new = [c for shard in to_do for c in shard.runs if lacking[run_key(c)] is None]
     _check_networks(new)
-    if any(Label.parse(label).transform for label in study.measures):
-        _check_rescaled(new)
+    _check_defined(new, map(Label.parse, study.measures))
     unmeasured = {label for stops in lacking.values() for labels in stops or () for label in labels}
     if to_do and importlib.util.find_spec("torch") is not None:
         check_own(study.measures)
@@ -114,21 +115,29 @@ def _check_networks(configs: Iterable[RunConfig]) -> None:
         check_trainable(config, n_train)
 
 
-def _check_rescaled(configs: Iterable[RunConfig]) -> None:
-    """Refuse where no network has last layers that can be rescaled: every value would be recorded as missing."""
+def _check_defined(configs: Iterable[RunConfig], labels: Iterable[Label]) -> None:
+    """Refuse what no network has, a measure or layers to rescale: every value would be recorded as missing."""
     each = {(shape_of(c, "model"), c.dataset, c.hidden): c for c in configs}
     if not each or importlib.util.find_spec("torch") is None:
         return
     from study.training.start import build_model
     from study.transforms.rescaling import last_two_layers
 
-    for config in each.values():
-        try:
-            last_two_layers(build_model(config))
-            return
-        except ValueError as found:
-            error = found
-    raise error
+    asked = list(labels)
+    checks: list[Callable[[Any], object]] = [last_two_layers] if any(label.transform for label in asked) else []
+    known = (MEASURES[label.measure].check for label in asked if label.measure in MEASURES)
+    checks += dict.fromkeys(check for check in known if check)
+    for check in checks:
+        error: ValueError | None = None
+        for config in each.values():
+            try:
+                check(build_model(config))
+                break
+            except ValueError as found:
+                error = found
+        else:
+            assert error
+            raise error
 
 
 def n_left(plan: Plan, runs_root: str | Path) -> int:

@@ -13,7 +13,23 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-@measure("path_norm")
+def check_paths(model: nn.Module) -> None:
+    """Raises ValueError, naming it, for a module that neither multiplies and adds along paths nor passes them on."""
+    from torch import nn
+
+    from study.models.residual import PaddedShortcut
+
+    weighted = (nn.Linear, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d)  # batch-norm is folded
+    pooling = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+    passing = (nn.ReLU, nn.LeakyReLU, nn.Flatten, nn.Dropout, nn.Identity, PaddedShortcut)
+    for path, module in model.named_modules():
+        if not list(module.children()) and not isinstance(module, weighted + pooling + passing):
+            raise ValueError(
+                f"path_norm: {path}: {type(module).__name__}: allowed: ReLU, leaky ReLU, pooling, batch-norm"
+            )
+
+
+@measure("path_norm", check=check_paths)
 def path_norm(ctx: MeasureContext) -> float:
     """Path norm: the squared weights multiplied along each path, summed over paths, those from biases too.
 
@@ -23,10 +39,17 @@ def path_norm(ctx: MeasureContext) -> float:
     and activations than ReLU and leaky ReLU. Deterministic. Cost: one forward pass of one sample, and one of 64
     that checks the folding.
     """
-    return _squared_parameters(ctx)
+    import torch
+
+    check_paths(ctx.folded)
+    model = copy.deepcopy(ctx.folded)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.square_()
+        return float(model(torch.ones_like(ctx.x[:1], dtype=torch.float64)).sum())
 
 
-@measure("path_norm_over_margin")
+@measure("path_norm_over_margin", check=check_paths)
 def path_norm_over_margin(ctx: MeasureContext) -> float:
     """Path norm over the squared margin.
 
@@ -36,29 +59,3 @@ def path_norm_over_margin(ctx: MeasureContext) -> float:
     Deterministic. Cost: one forward pass, shared.
     """
     return path_norm(ctx) * inverse_margin_of(ctx)
-
-
-def _squared_parameters(ctx: MeasureContext) -> float:
-    import torch
-
-    model = copy.deepcopy(ctx.folded)
-    for path, module in model.named_modules():
-        if not list(module.children()) and not _carries_paths(module):
-            raise ValueError(
-                f"{path}: {type(module).__name__}: a path norm needs a network of ReLU without norm layers"
-            )
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.square_()
-        return float(model(torch.ones_like(ctx.x[:1], dtype=torch.float64)).sum())
-
-
-def _carries_paths(module: nn.Module) -> bool:
-    """Whether a module without children multiplies and adds along paths, or passes numbers that are not negative."""
-    from torch import nn
-
-    from study.models.residual import PaddedShortcut
-
-    pooling = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
-    passing = (nn.ReLU, nn.LeakyReLU, nn.Flatten, nn.Dropout, nn.Identity, PaddedShortcut, *pooling)
-    return isinstance(module, (nn.Linear, nn.Conv2d, *passing))

@@ -21,23 +21,24 @@ F = TypeVar("F", bound=Callable[[Any], Value])
 
 @dataclass(frozen=True)
 class Measure:
-    """A registered measure."""
+    """A registered measure; `check` raises ValueError for a network, trained or not, that has no such value."""
 
     label: str
     layerwise: bool
     function: Callable[[Any], Value]
+    check: Callable[[Any], None] | None = None
 
 
 MEASURES: dict[str, Measure] = {}
 
 
-def measure(label: str, *, layerwise: bool = False) -> Callable[[F], F]:
+def measure(label: str, *, layerwise: bool = False, check: Callable[[Any], None] | None = None) -> Callable[[F], F]:
     """Register a measure under its label: the name in configs, records, tables and figures."""
 
     def register(function: F) -> F:
         if label in MEASURES:
             raise ValueError(f"measure: {label!r}: is registered twice")
-        MEASURES[label] = Measure(label, layerwise, function)
+        MEASURES[label] = Measure(label, layerwise, function, check)
         return function
 
     return register

@@ -153,7 +153,10 @@ def test_an_operator_without_this_norm_is_named(layer: nn.Module, said: str) -> 
 
 
 def test_no_path_norm_of_a_network_without_paths() -> None:
-    for module, said in ((nn.Tanh(), "1: Tanh: a path norm needs"), (nn.LayerNorm(4), "1: LayerNorm: ")):
+    for module, said in (
+        (nn.Tanh(), "path_norm: 1: Tanh: allowed: ReLU"),
+        (nn.LayerNorm(4), "path_norm: 1: LayerNorm: "),
+    ):
         ctx = of(nn.Sequential(nn.Linear(6, 4), module, nn.Linear(4, 3)).double(), (6,))
         with pytest.raises(ValueError, match=said):
             compute("path_norm", ctx)

@@ -96,6 +96,17 @@ def test_networks_none_of_which_can_be_rescaled_are_one_line(tmp_path, monkeypat
         plan.make(load_study(config), tmp_path)
 
 
+def test_a_measure_that_no_network_has_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("STUDY_RECORDS", str(tmp_path / "records"))
+    config = tmp_path / "tiny.yaml"
+    head = "fixed: {hidden: [4]}\nmeasures: [train_loss, path_norm_over_margin]\ngrid: {model.mlp.activation: "
+    config.write_text(head + "[relu, silu]}")
+    assert plan.make(load_study(config), tmp_path).n_to_do == 2
+    config.write_text(head + "[tanh, silu]}")
+    with pytest.raises(ValueError, match=r"^path_norm: .*: (Tanh|SiLU): allowed: ReLU, leaky ReLU"):
+        plan.make(load_study(config), tmp_path)
+
+
 def test_work_that_measures_share_is_counted_though_another_one_has_its_time(study, tmp_path):
     times = Timings(10.0, {"relative_flatness": 4.0, "kappa_2019": 0.25, "inverse_margin": 1.5, "kappa_2019@x": 0.125})
     assert times.of_measures(["kappa_2019"]) == 4.0  # the curvature pass, done again

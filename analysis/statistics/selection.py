@@ -51,14 +51,16 @@ def selection(
     target: str = "test.error",
     labels: Sequence[str] | None = None,
     unit: str = "network",
+    noise: Sequence[float] = NOISE,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Regret and hits of every measure, then of the baselines; a records frame of one stop, one row each.
 
-    Columns: measure, n (units with a value of both), regret (in the target's unit), normalized_regret and hits, each
-    with .low and .high, 95% for new levels; note. Units without a value are not there to be picked. Raises ValueError
-    for a target that is no column or a unit that is none of UNITS. Time: as n x resamples x (measures + 100).
+    Columns: measure, n (networks), configurations, regret (in the target's unit), normalized_regret and hits, each with
+    .low and .high, 95% for new levels; note. Units without a value are not there to be picked. Raises ValueError
+    for a target that is no column or a unit that is none of UNITS. `noise`: an oracle each. Time: as n x resamples x
+    (measures + DRAWS x oracles).
     """
     check_frame(frame, target)
     if unit not in UNITS:
@@ -67,12 +69,15 @@ def selection(
     columns = [target, *(f"measure.{label}" for label in (*names, _LOSS)), "train.loss"]
     picked = frame if unit == "network" else _means(frame, [c for c in columns if c in frame.columns])
     goal, grid = values(picked, target), design(picked)
+    of_unit = np.arange(len(frame)) if unit == "network" else configurations(frame)
+    networks = np.bincount(of_unit[np.isfinite(values(frame, target))], minlength=len(picked))
     rows = []
-    scores = {label: values(picked, f"measure.{label}")[None] for label in names} | baselines(picked, goal, seed)
+    scores = {label: values(picked, f"measure.{label}")[None] for label in names} | baselines(picked, goal, noise, seed)
     for label, score in scores.items():
         there = np.isfinite(goal) & ~np.isnan(score).any(axis=0)
         said = _row(score[:, there], goal[there], grid.where(there), resamples, seed) if there.any() else _NOTHING
-        rows.append({"measure": label, "n": int(there.sum()), **said})
+        n_configurations = len(np.unique(grid.configuration[there]))
+        rows.append({"measure": label, "n": int(networks[there].sum()), "configurations": n_configurations, **said})
     return pd.DataFrame(rows)
 
 
@@ -81,21 +86,22 @@ def regretted(frame: pd.DataFrame) -> list[str]:
     return [target for target in TARGETS if int(np.isfinite(values(frame, target)).sum()) > 1]
 
 
-def baselines(frame: pd.DataFrame, goal: Floats, seed: int = 0) -> dict[str, Floats]:
+def baselines(frame: pd.DataFrame, goal: Floats, noise: Sequence[float] = NOISE, seed: int = 0) -> dict[str, Floats]:
     """Scores (draws, n) of what a measure is compared with, by name; the training loss and the order where they are."""
     loss = values(frame, "train.loss" if f"measure.{_LOSS}" not in frame.columns else f"measure.{_LOSS}")
     order = canonical(frame)
     found = {_LOSS: loss[None], "canonical_ordering": order[None], "random_choice": np.zeros((1, len(frame)))}
     found = {name: score for name, score in found.items() if not np.isnan(score).all()}
-    noise = np.random.default_rng([seed, len(frame)]).normal(size=(DRAWS, len(frame)))
-    return found | {f"oracle({size})": goal + size * noise for size in NOISE}
+    drawn = np.random.default_rng([seed, len(frame)]).normal(size=(DRAWS, len(frame)))
+    return found | {f"oracle({size})": goal + size * drawn for size in noise}
 
 
 def canonical(frame: pd.DataFrame) -> Floats:
     """The ranks of the levels of each hyperparameter of CANONICAL, each from 0 to 1, added up (n,); NaN without any."""
     total = np.full(len(frame), np.nan)
+    numbers = frame.select_dtypes("number")  # of a ledger a width may be a text
     for column, sign in CANONICAL.items():
-        levels, place = np.unique(sign * values(frame, column), return_inverse=True)
+        levels, place = np.unique(sign * values(numbers, column), return_inverse=True)
         if len(levels) > 1 and not np.isnan(levels).any():
             total = np.where(np.isnan(total), 0.0, total) + place / (len(levels) - 1)
     return total.round(12)  # opposite orders of one axis' hyperparameters cancel to ties

@@ -27,9 +27,9 @@ METHOD = (
 
 
 def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
-    """Columns: target, unit (what is picked), measure, n, regret, normalized_regret, hits, note; every target.
+    """Columns: target, unit (what is picked), measure, n, configurations, regret, normalized_regret, hits, note.
 
-    A study with one seed has no rows of configurations; one of more than LIMIT networks no intervals.
+    Every target. A study with one seed has no rows of configurations; one of more than LIMIT networks no intervals.
     """
     kept, exclusions = exclude(at_stop(frame))
     available = regretted(kept)
@@ -40,7 +40,7 @@ def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
     for target in available:
         for unit in UNITS if several else UNITS[:1]:
             count = resamples if len(kept) <= LIMIT else 0
-            part = selection(kept, target, with_last_layer(kept), unit, count)
+            part = selection(kept, target, with_last_layer(kept), unit, resamples=count)
             part.insert(0, "unit", unit)
             part.insert(0, "target", target)
             parts.append(part)

@@ -58,6 +58,7 @@ def test_the_canonical_ordering_reads_hyperparameters_alone(records):
     assert np.isnan(canonical(records[["hp.init_gain"]])).all()
     opposed = pd.DataFrame({"hp.batch_size": range(8), "hp.lr": range(8)})
     assert len(np.unique(canonical(opposed))) == 1
+    assert (canonical(records.assign(**{"hp.width": "wide"})) == order).all()
     row = selection(records, "gap.loss", [], resamples=0).set_index("measure").loc["canonical_ordering"]
     assert row["regret"] == pytest.approx(first["gap.loss"].mean() - records["gap.loss"].min())
     same = records[(records["hp.lr"] == 0.1) & (records["hp.batch_size"] == 8)].reset_index(drop=True)
@@ -68,7 +69,7 @@ def test_of_configurations_the_means_over_seeds_are_picked_among(records):
     group = configurations(records)
     x, y = (records[c].groupby(group).mean().to_numpy() for c in ("measure.hessian_trace", "test.loss"))
     row = selection(records, "test.loss", ["hessian_trace"], "configuration", resamples=50).iloc[0]
-    assert row["n"] == 27 and row["regret"] == pytest.approx(y[x.argmin()] - y.min())
+    assert (row["n"], row["configurations"]) == (81, 27) and row["regret"] == pytest.approx(y[x.argmin()] - y.min())
     assert row["regret.low"] <= row["regret"] and row["hits.high"] <= 1
     with pytest.raises(ValueError, match="unit: seed: allowed are network, configuration"):
         selection(records, unit="seed")
@@ -95,7 +96,7 @@ def test_intervals_for_new_levels_hold_what_is_expected_of_such_studies(name, he
     truth = np.mean(each, axis=0)[:, 0]
     inside = []
     for number, frame in enumerate(frames[:40]):
-        row = selection(frame.drop(columns="train.loss"), "gap.loss", ["first"], "network", 100, number).iloc[0]
+        row = selection(frame, "gap.loss", ["first"], noise=(), resamples=100, seed=number).iloc[0]
         inside.append([row[f"{s}.low"] <= t <= row[f"{s}.high"] for s, t in zip(SAID, truth, strict=True)])
     share = np.mean(inside, axis=0)
     assert share[0] >= held and share[1] >= 0.75 and share[2] >= 0.9

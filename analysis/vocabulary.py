@@ -34,6 +34,7 @@ MEASURES: dict[str, tuple[str, str]] = {
 TARGETS: dict[str, tuple[str, str]] = {
     "gap.loss": ("loss gap", "generalization gap (loss, nats)"),
     "gap.error": ("error gap", "generalization gap (error)"),
+    "test.loss": ("test loss", "test loss (nats)"),
     "test.error": ("test error", "test error"),
     "gen.gap": ("gap", "generalization gap"),
 }

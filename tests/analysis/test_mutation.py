@@ -24,6 +24,7 @@ NAMES = (
     "given",
     "rules",
     "factor",
+    "unit",
 )
 COUNTS = ("n", "configurations", "runs", "reason", "rule", "cells", "nan_cells", "coupled_pairs", "environments")
 Tables = dict[str, pd.DataFrame]

@@ -1,0 +1,62 @@
+"""What picking by a measure costs: normalized regret and hits of each measure and of the baselines, with intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.columns import at_stop
+from analysis.drawing import style
+from analysis.drawing.looks import Look, Looks, looks
+from analysis.exclude import exclude
+from analysis.figures import Lacking
+from analysis.selection import with_last_layer
+from analysis.statistics.coefficients import RESAMPLES
+from analysis.statistics.selection import regretted, selection
+from analysis.statistics.settings import LIMIT
+from analysis.vocabulary import measure_words, target_words
+from study.names import Label
+
+TITLE = (
+    "Picking the network with the smallest value of each measure, and baselines: its regret over that of a random "
+    "choice, and the share of the measure's best fifth of networks that is in the target's; 95% intervals for new "
+    "levels, dashed what a random choice has"
+)
+_BASELINE = Look(style.GREY, "o")
+
+
+def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> Figure:
+    """A panel of regret and one of hits, a row a measure; main stop, networks, test error or what else there is first.
+
+    Raises Lacking without two networks with such a value.
+    """
+    kept, _ = exclude(at_stop(frame))
+    available = regretted(kept)
+    if not available:
+        raise Lacking("two networks with a test error, a test loss or a gap at the main stop")
+    count = resamples if len(kept) <= LIMIT else 0
+    rows = selection(kept, available[0], with_last_layer(kept), resamples=count)
+    with style.paper_style():
+        figure = Figure(figsize=(style.PAGE, 0.5 + 0.17 * len(rows)))
+        left, right = figure.subplots(1, 2, sharey=True)
+        _panel(left, rows, "normalized_regret", looks(frame))
+        _panel(right, rows, "hits", looks(frame))
+        left.set_yticks(range(len(rows)), [measure_words(m) for m in rows["measure"]])
+        left.set(ylim=(len(rows) - 0.4, -0.6), xlabel=f"normalized regret, {target_words(available[0])}")
+        right.set(xlim=(-0.03, 1.03), xlabel="hits of the best fifth")
+        for axes in (left, right):
+            axes.tick_params(axis="y", length=0)
+    return figure
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, column: str, every: Looks) -> None:
+    """A point and an interval a row; nothing where there is no value."""
+    axes.axvline(rows.loc[rows["measure"] == "random_choice", column].iloc[0], linestyle="--", **style.ZERO)
+    for at, row in enumerate(rows.to_dict("records")):
+        name = str(row["measure"])
+        one = every.of(name) if Label.parse(name).name in every.by_name else _BASELINE
+        if not np.isnan(row[f"{column}.low"]):
+            axes.plot([row[f"{column}.low"], row[f"{column}.high"]], [at, at], color=one.colour, linewidth=1.2)
+        axes.plot(row[column], at, marker=one.marker, color=one.colour, markersize=4)

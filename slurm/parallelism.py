@@ -52,9 +52,9 @@ def divide(cluster: Cluster, before: Mapping[str, int], sizes: Sequence[int]) ->
     return [replace(cluster, array_parallelism=share) for share in given[len(before) :]]
 
 
-def after(cluster: Cluster, arrays: Sequence[str], n_arrays: int) -> Cluster:
-    """The same, to begin when these arrays have ended, where `n_arrays` are more than may run jobs at once."""
-    if n_arrays <= cluster.array_parallelism or not arrays:
+def after(cluster: Cluster, limit: int, arrays: Sequence[str], n_arrays: int) -> Cluster:
+    """The same, to begin when these arrays have ended, where `n_arrays` are more than the `limit` of jobs at once."""
+    if n_arrays <= limit or not arrays:
         return cluster
     asked = [cluster.flags["dependency"]] if "dependency" in cluster.flags else []
     dependency = ",".join([*asked, "afterany:" + ":".join(arrays)])

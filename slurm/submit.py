@@ -133,8 +133,9 @@ def _send(place: Place, options: Options, to_send: Sequence[Shard], arrays: Mapp
         divide(place.cluster, arrays, [preview.n_jobs(place.cluster, piece) for piece in pieces]),
         list(arrays),
     )
+    limit, n_arrays = place.cluster.array_parallelism, len(arrays) + len(pieces)
     for piece, cluster in zip(pieces, clusters, strict=True):
-        before.append(_send_array(place, options, piece, code, after(cluster, before, len(arrays) + len(pieces))))
+        before.append(_send_array(place, options, piece, code, after(cluster, limit, before, n_arrays)))
     print(f"next      {place.command('watch')}")
     return 0
 

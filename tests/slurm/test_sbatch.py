@@ -90,6 +90,9 @@ def test_array_parallelism_is_that_of_the_study_not_of_each_array(
     (fake_slurm / "scontrol.fail").write_text("slurm_update error: Invalid job id specified\n")
     assert submit.submit(Options(tiny, str(cluster), allow_dirty=True)) == 0, "it has ended since"
     assert "keeps its limit: scontrol: slurm_update error" in capsys.readouterr().err
+    cluster.write_text("kind: slurm\narray_parallelism: 2\n")
+    assert submit.submit(Options(tiny, str(cluster), allow_dirty=True)) == 0
+    assert arrays()[-1] == ("0-1%1", ""), "one job of each array at once: none waits for the other"
     cluster.write_text("kind: slurm\narray_parallelism: 1\nflags: {dependency: 'after:5'}\n")
     assert submit.submit(Options(tiny, str(cluster), allow_dirty=True)) == 0
     assert arrays()[-2:] == [("0-1%1", ""), ("", "dependency=after:5,afterany:7")], "no room: one after another"

@@ -39,16 +39,21 @@ class Options:
     chosen: Filter = EVERYTHING
 
 
-def assign(place: Place, options: Options, shard: Shard) -> ShardJob:
-    """What is pickled for a shard."""
-    mirrors = place.cluster.kind == "slurm" or options.wandb == "online"  # else once at the end, which costs less
-    return ShardJob(
-        place.study.name, shard.id, shard.runs, place.study.measures, str(place.runs), str(place.results),
-        options.device or device_of(place.cluster), options.wandb if mirrors else "off",
-        0.8 * place.cluster.signal_seconds if place.cluster.kind == "slurm" else 3600.0,
-        tuple(sorted(changed_seams(place.study.runs))), tuple(differing(place.study.runs)),
-        _live_rate(place) if options.wandb == "online" else 0.0, options.test_curve,
-    )  # fmt: skip
+def assign(place: Place, options: Options, chosen: Sequence[Shard]) -> list[ShardJob]:
+    """What is pickled for each of these shards; what is of the whole study is found once."""
+    study, cluster = place.study, place.cluster
+    mirrors = cluster.kind == "slurm" or options.wandb == "online"  # else once at the end, which costs less
+    seams, varies = tuple(sorted(changed_seams(study.runs))), tuple(differing(study.runs))
+    rate = _live_rate(place) if options.wandb == "online" else 0.0
+    return [
+        ShardJob(
+            study.name, shard.id, shard.runs, study.measures, str(place.runs), str(place.results),
+            options.device or device_of(cluster), options.wandb if mirrors else "off",
+            0.8 * cluster.signal_seconds if cluster.kind == "slurm" else 3600.0,
+            seams, varies, rate, options.test_curve,
+        )
+        for shard in chosen
+    ]  # fmt: skip
 
 
 def _live_rate(place: Place) -> float:

@@ -147,7 +147,7 @@ def _send_array(place: Place, options: Options, piece: Sequence[Shard], code: sn
     record = Submission(id, cluster.name, "slurm", code.commit, tuple(s.id for s in piece), shards_per_job=n)
     before = place.journal.reopen(record.shards)
     place.journal.write(record)
-    jobs, variables = bundled([assign(place, options, s) for s in piece], n), environment(place, code)
+    jobs, variables = bundled(assign(place, options, piece), n), environment(place, code)
     try:
         sent = scheduler.send(cluster, f"{place.study.name}.{id}", jobs, place.journal.logs(id), variables)
     except scheduler.Refused as error:

@@ -38,7 +38,8 @@ NOISE = (0.02, 0.05)
 DRAWS = 50  # of the oracle's noise; ours
 # Hyperparameter -> the sign of its values' order from small gaps to large: Jiang et al.'s, as their psi has it.
 CANONICAL = {
-    "hp.batch_size": 1, "hp.lr": -1, "hp.weight_decay": -1, "hp.dropout": -1, "hp.depth": -1, "hp.width": -1,
+    "hp.batch_size": 1, "hp.lr": -1, "hp.lr_factor": -1, "hp.weight_decay": -1, "hp.dropout": -1, "hp.depth": -1,
+    "hp.width": -1, "hp.model.dropout": -1, "hp.model.depth": -1, "hp.model.width": -1,
 }  # fmt: skip
 SAID = ("regret", "normalized_regret", "hits")
 _LOSS = "train_loss"
@@ -97,10 +98,16 @@ def baselines(frame: pd.DataFrame, goal: Floats, noise: Sequence[float] = NOISE,
 
 
 def canonical(frame: pd.DataFrame) -> Floats:
-    """The ranks of the levels of each hyperparameter of CANONICAL, each from 0 to 1, added up (n,); NaN without any."""
+    """The ranks of the levels of each hyperparameter of CANONICAL, each from 0 to 1, added up (n,); NaN without any.
+
+    Where a factor of the learning rate varies, it stands for it: the rates of several optimizers are no one order.
+    """
     total = np.full(len(frame), np.nan)
     numbers = frame.select_dtypes("number")  # of a ledger a width may be a text
+    by_factor = "hp.lr_factor" in numbers and len(numbers["hp.lr_factor"].unique()) > 1
     for column, sign in CANONICAL.items():
+        if column == "hp.lr" and by_factor:
+            continue
         levels, place = np.unique(sign * values(numbers, column), return_inverse=True)
         if len(levels) > 1 and not np.isnan(levels).any():
             total = np.where(np.isnan(total), 0.0, total) + place / (len(levels) - 1)

@@ -59,6 +59,8 @@ def test_the_canonical_ordering_reads_hyperparameters_alone(records):
     opposed = pd.DataFrame({"hp.batch_size": range(8), "hp.lr": range(8)})
     assert len(np.unique(canonical(opposed))) == 1
     assert (canonical(records.assign(**{"hp.width": "wide"})) == order).all()
+    ours = pd.DataFrame({"hp.lr": [0.1, 0.1, 3, 3], "hp.lr_factor": [1, 0.5, 1, 0.5], "hp.model.depth": [4, 4, 3, 3]})
+    assert canonical(ours).tolist() == [0, 1, 1, 2]
     row = selection(records, "gap.loss", [], resamples=0).set_index("measure").loc["canonical_ordering"]
     assert row["regret"] == pytest.approx(first["gap.loss"].mean() - records["gap.loss"].min())
     same = records[(records["hp.lr"] == 0.1) & (records["hp.batch_size"] == 8)].reset_index(drop=True)

@@ -12,10 +12,8 @@ order the levels of one, here the ranks of the levels of all in CANONICAL that v
 
 Intervals for new levels: levels are drawn as for every coefficient (see design), and a network counts the product of
 its levels' counts. They are percentiles for one axis too, since no jackknife holds for a smallest value. Of resamples a
-smallest value is too high: simulated on the designs of the published studies (400 each; some again in
-tests/analysis/test_selection.py), those of 95% held the regret expected of such studies in 76 to 92% of studies of two
-or three axes and in 70 to 74% of one axis of four levels; the normalized regret in 97 to 100% and 88 to 92%, the share
-of hits in 96 to 100%.
+smallest value is too high: those of 95% hold a regret less often than they say, least with one axis of few levels;
+those of the normalized regret and of hits about as often. tests/analysis/test_selection.py simulates all three.
 """
 
 from __future__ import annotations

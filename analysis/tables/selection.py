@@ -19,8 +19,9 @@ METHOD = (
     "target less the smallest there is, in the target's unit; normalized: over that of a random choice, 0 the best and "
     "1 chance. Hits: the share of the measure's best fifth that is in the target's best fifth. In brackets 95% "
     "intervals for new levels ({resamples} resamples of the levels of each axis with three or more, percentiles); "
-    "those of a regret are rough: simulated, they hold it in 76 to 92% of studies of several axes, in 70 to 74% of one "
-    f"axis of four levels. Oracle: the target with Gaussian noise of that standard deviation in its unit, {DRAWS} "
+    "those of a regret are rough, as tests/analysis/test_selection.py simulates: a smallest value is too high in "
+    "resamples, and they hold it less often than they say, least where one axis has levels to draw. Oracle: the target "
+    f"with Gaussian noise of that standard deviation in its unit, {DRAWS} "
     "draws. Canonical ordering: by hyperparameters alone, small batches, large learning rates, much weight decay and "
     "dropout, deep and wide first; where hyperparameters changed together oppose, chance. Random choice: expected."
 )

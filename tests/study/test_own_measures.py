@@ -83,9 +83,7 @@ def test_the_example_of_the_document_from_yaml_to_analysis(example: Path, capsys
 def test_a_job_takes_the_code_along(example: Path) -> None:
     """As it is pickled for a job, where the file may be another one, or none, when the job starts."""
     place = find_place(example, "inline", None, None)
-    jobs = [
-        pickle.dumps(assign(place, Options(example, "inline", wandb="off"), shard)) for shard in shards(place.study)
-    ]
+    jobs = [pickle.dumps(job) for job in assign(place, Options(example, "inline", wandb="off"), shards(place.study))]
     own = place.study.measures[2]
     example.with_name("my_measures.py").write_text("raise SystemExit('not what was sent')\n")
     for job in jobs:

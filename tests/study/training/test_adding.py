@@ -106,7 +106,7 @@ def test_wandb_is_shown_the_columns_of_the_study_and_a_job_knows_them(
     with all_registered():
         study = load_study(tmp_path / "s.yaml")
         place = find_place(tmp_path / "s.yaml", "inline", tmp_path / "runs", tmp_path / "results")
-        jobs = [assign(place, Options(study.path, "inline"), shard) for shard in shards(study)]
+        jobs = assign(place, Options(study.path, "inline"), shards(study))
         for shard in shards(study):
             run_shard(shard.runs, study.measures, runs_root=tmp_path / "runs")
         mirror(study.runs, study.measures, tmp_path / "runs", "s", "offline", tmp_path)

@@ -51,7 +51,7 @@ class Evaluation:
 
         n_classes = max(self.logits.shape[-1], 2)  # one logit means two classes
         labels = torch.arange(n_classes, device=self.labels.device).expand(*self.labels.shape, -1)
-        return sample_losses(self.logits.unsqueeze(-2).expand(-1, -1, n_classes, -1), labels, self.loss)
+        return sample_losses(self.logits.contiguous().unsqueeze(-2).expand(-1, -1, n_classes, -1), labels, self.loss)
 
 
 Objective = Callable[[Evaluation, Mapping[str, Any]], "Tensor"]

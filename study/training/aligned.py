@@ -22,13 +22,19 @@ class AlignedLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Inputs (..., in) to (..., out)."""
-        size = x.numel()
-        if self.whole and not size % STEP and not size // self.in_features * self.out_features % STEP:
+        if fits(self, x.numel() // self.in_features):
             return functional.linear(x, self.weight, self.bias)
         more, above = -self.in_features % STEP, -self.out_features % STEP
         bias = None if self.bias is None else functional.pad(self.bias, (0, above))
         weight = functional.pad(self.weight, (0, more, 0, above))
         return functional.linear(functional.pad(x, (0, more)), weight, bias)[..., : self.out_features]
+
+
+def fits(layer: nn.Linear, n: int) -> bool:
+    """Whether n inputs of one network, weights and outputs need no zeros around them; always of a layer as torch's."""
+    if not isinstance(layer, AlignedLinear):
+        return True
+    return layer.whole and not n * layer.in_features % STEP and not n * layer.out_features % STEP
 
 
 def align(template: nn.Module) -> None:

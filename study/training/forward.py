@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from study.loss import sample_losses
+from study.loss import by_class, sample_losses
 from study.models.pooling import HalvingPool
 from study.seams.noise import Noise
 from study.seams.objective import Evaluation
 from study.seams.optimizer import Stack
 from study.training import dropout
 from study.training.aligned import align
+from study.training.chain import Chain, chain_of
 
 
 class StackedForward:
@@ -31,6 +32,7 @@ class StackedForward:
         template.to(example.device)
         if mode == "stacked" and example.device.type == "cpu":
             align(template)
+        self.chain = chain_of(template) if mode == "stacked" else None
         self.pools = [module for module in template.modules() if isinstance(module, HalvingPool)]
         self.own = dict(template.named_parameters())
         kept = template.state_dict().keys()
@@ -43,6 +45,8 @@ class StackedForward:
             self._point_at(parameters, buffers, {})
             alone: Tensor = self.template(x)
             return alone.unsqueeze(0)
+        if self.chain and self.chain.fits(len(x)):
+            return by_class(self.chain.evaluate(parameters, x), self.loss)
         return self._stacked({**parameters, **buffers}, x, None)
 
     def masks(self, rates: Stack, noise: Noise, n: int) -> Stack:
@@ -58,6 +62,8 @@ class StackedForward:
         Running statistics in `buffers` move in place. The networks share nothing, so one backward pass of the summed
         objectives gives every network its own gradient.
         """
+        if self.chain and self.chain.fits(x.shape[1]):
+            return self._gradients_by_hand(self.chain, parameters, masks, x, labels, objective)
         self._train(True)
         leaves, logits, stack = self._training_logits(parameters, buffers, masks, x)
         values = objective(Evaluation(x, labels, logits, self.loss, stack, self._again(buffers, masks)))
@@ -65,6 +71,26 @@ class StackedForward:
         if self.mode == "sequential":
             found = tuple(gradient.unsqueeze(0) for gradient in found)
         return dict(zip(leaves, found, strict=True))
+
+    def _gradients_by_hand(
+        self, chain: Chain, parameters: Stack, masks: Stack, x: Tensor, labels: Tensor,
+        objective: Callable[[Evaluation], Tensor],
+    ) -> Stack:  # fmt: skip
+        """As `gradients`: that in the logits by autograd, and in parameters that the objective itself asks for."""
+        leaves: Stack = {}
+
+        def asked() -> Stack:
+            leaves.update({name: tensor.detach().requires_grad_() for name, tensor in parameters.items()})
+            return leaves
+
+        taken = chain.forward(parameters, masks, x)
+        logits = by_class(taken.logits, self.loss).requires_grad_()
+        values = objective(Evaluation(x, labels, logits, self.loss, asked, self._again({}, masks)))
+        own, *more = torch.autograd.grad(values.sum(), [logits, *leaves.values()], materialize_grads=True)
+        found = taken.backward(own)
+        for name, gradient in zip(leaves, more, strict=True):
+            found[name].add_(gradient)
+        return found
 
     def input_gradients(self, parameters: Stack, buffers: Stack, x: Tensor, labels: Tensor) -> Tensor:
         """Gradient of each sample's loss in evaluation mode with respect to its input, (networks, n, *shape)."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from study.config import RunConfig
 from study.data.dataset import Tensors
-from study.data.pixels import decoded
+from study.data.pixels import decoded, rows
 from study.loss import mean_loss_and_error
 from study.seams.noise import Noise
 from study.seams.schedule import Time
@@ -117,7 +117,7 @@ class Population:
         checks = {n_steps * k // config.checks_per_epoch for k in range(1, config.checks_per_epoch)} - {0, n_steps}
         for step in range(1, n_steps + 1):
             batch = orders[:, (step - 1) * config.batch_size : step * config.batch_size]
-            x, labels = decoded(self.data.train_x[batch]), self.labels.gather(1, batch)
+            x, labels = decoded(rows(self.data.train_x, batch)), self.labels.gather(1, batch)
             self.stepper.step(self.state, x, labels, noise, Time(done, last, (step - 1) / n_steps, n_steps))
             for run in runs:
                 run.step += 1
@@ -217,8 +217,8 @@ class Population:
             run.rows = []
 
         def write() -> None:
-            for paths, epoch, rows in curves:
-                checkpoint.append_rows(paths, epoch, rows, guard)
+            for paths, epoch, lines in curves:
+                checkpoint.append_rows(paths, epoch, lines, guard)
             self.file.write(groups, guard)
 
         self.background.start(write)

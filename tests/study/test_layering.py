@@ -18,8 +18,8 @@ STUDY = (
     ("choice", "curvature", "device", "display", "names", "provenance", "seeds", "storage"),
     ("data", "loss", "models", "transforms"), ("field", "measures", "seams"), ("config",),
     ("hyperparameter", "state", "study_file", "training"), ("grid", "measuring", "slices"),
-    ("archive", "comparison", "records", "reference", "run"), ("estimate", "publish", "tracking"), ("plan", "replace"),
-    ("commands",), ("__main__",),
+    ("archive", "audit", "comparison", "records", "reference", "run"), ("estimate", "publish", "tracking"),
+    ("plan", "replace"), ("commands",), ("__main__",),
 )  # fmt: skip
 ANALYSIS = (
     ("columns", "csv_file"), ("exclude", "load", "simulated", "vocabulary"), ("statistics",),

@@ -18,18 +18,25 @@ from study.training import graph
 from study.training.graph import Given, Record, Work
 from study.training.population import Population
 from study.training.steps import Epoch, Steps
+from tests.support.blobs import known_blobs
 
 GPU = pytest.param("cuda", marks=pytest.mark.gpu)
-COMMON = {"hidden": [7], "batch_size": 10, "n_train": 174, "max_epochs": 3, "momentum": 0.9, "lr": 0.05,
-          "stops": ["epoch_3"]}  # fmt: skip
+COMMON = {"dataset": "blobs_8", "hidden": [7], "batch_size": 10, "n_train": 174, "max_epochs": 3, "momentum": 0.9,
+          "lr": 0.05, "stops": ["epoch_3"]}  # fmt: skip
 # What a step reads beside its batch: the time, noise of the batch, of dropout and of the update, buffers, counters.
 SHAPES: dict[str, dict[str, Any]] = {
     "plain": {},
     "time": {"schedule": {"cosine": {"warmup": 1}}, "weight_decay": 0.01},
-    "noise": {"dataset": "digits_images", "batch": {"augment": {"crop": 1, "cutout": 2}},
+    "noise": {"batch": {"augment": {"crop": 1, "cutout": 2}},
               "model": {"mlp": {"dropout": 0.3}}, "update": {"entropy_sgd": {"steps": 3, "noise": 0.01}}},
     "adam": {"optimizer": "adam", "momentum": 0.0, "update": {"sam": {"rho": 0.05}}, "objective": "label_smoothing"},
 }  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def data_sets() -> Iterator[None]:
+    with known_blobs():
+        yield
 
 
 def runs_of(kind: str) -> list[RunConfig]:
@@ -112,7 +119,7 @@ def test_what_cannot_be_recorded_goes_on_step_by_step(record: Record, why: str, 
 def test_a_network_that_diverges_is_recorded_all_the_same(tmp_path: Path) -> None:
     runs = [replace(run, lr=lr) for run, lr in zip(runs_of("plain"), (1e30, 0.05, 0.02), strict=True)]
     notes: list[str] = []
-    data, paths = load("digits", runs[0].n_train), [RunPaths(tmp_path, run_key(run)) for run in runs]
+    data, paths = load("blobs_8", runs[0].n_train), [RunPaths(tmp_path, run_key(run)) for run in runs]
     population = Population(runs, paths, data, "cpu", "stacked", lambda: None, notes.append)
     population.recording.record = by_doing_it
     population.train(should_stop=lambda: False, on_epoch=lambda runs: None, save_every_seconds=1e9)
@@ -127,7 +134,7 @@ def test_few_steps_an_epoch_are_not_worth_it(tmp_path: Path) -> None:
 def test_a_step_that_draws_otherwise_is_not_replayed(tmp_path: Path) -> None:
     """A custom entry that asks for another stream than at the first time is no step to record."""
     runs = runs_of("plain")[:1]
-    data, paths = load("digits", 174), [RunPaths(tmp_path, run_key(run)) for run in runs]
+    data, paths = load("blobs_8", 174), [RunPaths(tmp_path, run_key(run)) for run in runs]
     population = Population(runs, paths, data, "cpu", "stacked", lambda: None)
     names = iter(["first", "second", "third"])
 

@@ -1,7 +1,7 @@
 """A population that does not fit: trained in smaller ones, refilled as networks end, to the bits of one that fits."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,19 +21,36 @@ from study.training.checkpoint import fresh_state
 from study.training.population import Population
 from study.training.start import build_model
 from study.training.step import Stepper
+from tests.support.blobs import known_blobs
 from tests.support.held import peak_bytes
 
-BASE = RunConfig(hidden=(9,), lr=0.05, momentum=0.9, batch_size=40, n_train=290, stops=("loss_0.8",), max_epochs=7)
+BASE = RunConfig(
+    dataset=Choice("blobs_8"),
+    hidden=(9,),
+    lr=0.05,
+    momentum=0.9,
+    batch_size=40,
+    n_train=290,
+    stops=("loss_0.8",),
+    max_epochs=7,
+)
 # They end at different epochs: at their loss, or at the last epoch that each has.
 RUNS = [replace(BASE, seed=s, lr=0.03 + 0.03 * s, max_epochs=3 + s, label_noise=0.1 * s) for s in range(6)]
 # Noise, a schedule by the epoch, an update of two gradients: whatever a step is given, each network at its own epoch.
 _RICH: dict[str, Any] = {
-    "dataset": "digits_images", "batch": {"augment": {"crop": 1, "cutout": 2}}, "update": {"sam": {"rho": 0.02}},
+    "dataset": "blobs_8", "batch": {"augment": {"crop": 1, "cutout": 2}}, "update": {"sam": {"rho": 0.02}},
     "model": {"mlp": {"dropout": 0.2}}, "schedule": {"cosine": {"warmup": 1}}, "hidden": [9], "batch_size": 40,
     "n_train": 290, "stops": ["epoch_2"], "max_epochs": 4,
 }  # fmt: skip
-RICH = [replace(config_from_dict(_RICH), seed=s, stops=(f"epoch_{2 + s % 3}",)) for s in range(6)]
+with known_blobs():
+    RICH = [replace(config_from_dict(_RICH), seed=s, stops=(f"epoch_{2 + s % 3}",)) for s in range(6)]
 GPU = pytest.param("cuda", marks=pytest.mark.gpu)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def data_sets() -> Iterator[None]:
+    with known_blobs():
+        yield
 
 
 def trained(runs: Sequence[RunConfig], root: Path, device: str = "cpu", stop_after: int = 99) -> list[str]:
@@ -97,7 +114,7 @@ def test_an_error_of_the_allocator_is_known_from_others() -> None:
     assert not is_out_of_memory(ValueError("out of memory"))
 
 
-@pytest.mark.parametrize(("above", "from_step", "sizes"), [(3, 0, [6]), (2, 20, [6, 3]), (1, 33, [4, 2])])
+@pytest.mark.parametrize(("above", "from_step", "sizes"), [(3, 0, [6]), (2, 20, [6, 3]), (1, 28, [4, 2])])
 def test_out_of_memory_goes_on_with_half_as_many_to_the_same_bits(
     above: int, from_step: int, sizes: list[int], whole: dict[str, list[Any]], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -140,7 +157,7 @@ def test_networks_that_do_not_fit_follow_as_others_end(
 
 
 def fit(**changes: Any) -> Fit:
-    config = config_from_dict({"n_train": 300, **changes})
+    config = config_from_dict({"dataset": "blobs_8", "n_train": 300, **changes})
     state = fresh_state(config, build_model(config), {})
     return Fit(config, config.hidden, state, load(config.dataset, config.n_train), "cpu")
 
@@ -148,7 +165,7 @@ def fit(**changes: Any) -> Fit:
 @pytest.mark.parametrize(
     "changes",
     [{"hidden": [64, 64]}, {"hidden": [300], "batch_size": 300, "optimizer": "adam"},
-     {"hidden": [32], "update": {"sam": {}}, "dataset": "digits_images", "model": {"mlp": {"dropout": 0.5}}}],
+     {"hidden": [32], "update": {"sam": {}}, "dataset": "blobs_8", "model": {"mlp": {"dropout": 0.5}}}],
 )  # fmt: skip
 def test_a_network_takes_no_more_than_the_bound_and_not_much_less(changes: dict[str, Any]) -> None:
     some = fit(**changes)
@@ -190,9 +207,9 @@ def test_a_device_that_is_none_is_refused_in_one_line(device: str, text: str, tm
 
 @pytest.mark.gpu
 def test_a_trial_on_a_gpu_measures_a_network() -> None:
-    config = config_from_dict({"hidden": [256], "batch_size": 300, "n_train": 300})
+    config = config_from_dict({"dataset": "blobs_8", "hidden": [256], "batch_size": 300, "n_train": 300})
     state = fresh_state(config, build_model(config), {})
-    some = Fit(config, config.hidden, state, load("digits", 300).to("cuda"), "cuda")
+    some = Fit(config, config.hidden, state, load("blobs_8", 300).to("cuda"), "cuda")
     assert 1 <= some._measured() / 4 / sum(t.numel() for t in state.parameters.values()) <= 200
     assert 1 <= some.capacity(10**9) < 10**9
 
@@ -212,10 +229,8 @@ def test_a_stack_equals_training_alone(kind: str, device: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("device", ["cpu", GPU])
-@pytest.mark.parametrize("changes", [{}, {"model": Choice("lenet5"), "dataset": Choice("digits_images")}])
+@pytest.mark.parametrize("changes", [{}, {"model": Choice("lenet5"), "dataset": Choice("blobs_28")}])
 def test_a_resumed_population_has_the_same_bits(changes: dict[str, Any], device: str, tmp_path: Path) -> None:
-    if changes and device == "cpu":
-        changes = {"dataset": Choice("digits_images")}
     runs = [replace(BASE, seed=s, max_epochs=3, stops=(f"epoch_{2 + s % 2}",), **changes) for s in range(3)]
     trained(runs, tmp_path / "whole", device)
     for n in (1, 1, 99):

@@ -66,9 +66,7 @@ def _study(content: dict[str, Any], path: Path) -> Study:
         raise ConfigError("name", name, f"allowed: the file's own name, {path.stem!r}")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.\-]*", name):  # it names folders, jobs and wandb's runs
         raise ConfigError("name", name, "allowed in a study's name: letters, digits, . _ -")
-    measures = tuple(_measure(label, path.parent) for label in content["measures"])
-    if not measures or len(set(measures)) < len(measures):
-        raise ConfigError("measures", list(measures), "allowed: at least one measure, each once")
+    measures = read_measures(content["measures"], path.parent)
     measures += tuple(_reparameterized(content["reparameterize"], measures))
     shard_size = content["shard_size"]
     if shard_size < 1:
@@ -78,6 +76,14 @@ def _study(content: dict[str, Any], path: Path) -> Study:
         raise ConfigError("seconds_per_run", seconds, "allowed: a number > 0, measured, or leave it out")
     runs = tuple(_runs(content))
     return Study(name, content["title"], runs, measures, shard_size, seconds, path)
+
+
+def read_measures(listed: Iterable[Any], folder: Path) -> tuple[str, ...]:
+    """The measures of a yaml's list; a file of one's own starts at `folder`. Raises ConfigError, one line."""
+    measures = tuple(_measure(label, folder) for label in listed)
+    if not measures or len(set(measures)) < len(measures):
+        raise ConfigError("measures", list(measures), "allowed: at least one measure, each once")
+    return measures
 
 
 def _measure(label: Any, folder: Path) -> str:

@@ -17,9 +17,9 @@ ONLY = {
 STUDY = (
     ("choice", "curvature", "device", "display", "names", "provenance", "seeds", "storage"),
     ("data", "loss", "models", "transforms"), ("field", "measures", "seams"), ("config",),
-    ("hyperparameter", "state", "study_file", "training"), ("grid", "measuring", "slices"),
-    ("archive", "comparison", "records", "reference", "run"), ("estimate", "publish", "tracking"), ("plan", "replace"),
-    ("commands",), ("__main__",),
+    ("hyperparameter", "state", "study_file", "training"), ("grid", "measuring", "slices"), ("ledger",),
+    ("archive", "comparison", "records", "reference", "run"), ("estimate", "publish", "tracking"),
+    ("plan", "replace"), ("commands",), ("__main__",),
 )  # fmt: skip
 ANALYSIS = (
     ("columns", "csv_file"), ("exclude", "load", "simulated", "vocabulary"), ("statistics",),

@@ -8,7 +8,7 @@ CLUSTER ?= local
 export STUDY_DATA ?= $(if $(wildcard ../shared/data/unpack),.data,)
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce plan report paper verify reference test test-quick test-slurm check bench-curvature bench-statistics bench-coverage data clean
+.PHONY: help reproduce plan report paper verify reference test test-quick test-slurm check bench-curvature bench-training bench-statistics bench-coverage data clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -41,6 +41,9 @@ verify: .venv/ready  ## published numbers beside ours, from the committed record
 reference: .venv/ready  ## the generated tables of configs/, study/measures/ and analysis/README.md
 	@$(PY) -m study reference
 	@$(PY) -m analysis reference
+
+bench-training: .venv/ready  ## shards of every kind beside plain PyTorch that trains one network after another
+	@$(PY) -m tests.benchmarks.training $(if $(ONLY),--only "$(ONLY)")
 
 bench-statistics: .venv/ready  ## every statistic of a ledger of 10,000 rows and 40 measures, with its time
 	@$(PY) -m tests.benchmarks.statistics_scale

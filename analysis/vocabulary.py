@@ -27,7 +27,15 @@ MEASURES: dict[str, tuple[str, str]] = {
     "weight_norm_squared": ("squared weight norm", "norm"),
     "distance_from_init": ("distance from init", "norm"),
     "inverse_margin": ("inverse margin", "output"),
+    "margin_normalized": ("inverse margin of inputs", "output"),
     "train_loss": ("training loss", "output"),
+    "cross_entropy": ("cross-entropy", "output"),
+    "entropy": ("minus entropy", "output"),
+    "confidence": ("confidence", "output"),
+    "ece": ("calibration error", "output"),
+    "brier": ("Brier score", "output"),
+    "temperature": ("best temperature", "output"),
+    "nll_after_temperature": ("cross-entropy at best temperature", "output"),
 }
 
 # Target -> (short words, an axis with its unit).

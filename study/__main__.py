@@ -13,13 +13,19 @@ from study.grid import load_study
 from study.storage.folders import find_folders, usable
 from study.storage.paths import results_root, runs_folder
 
-_WRITING = {"run", "records", "slice"}  # commands that are told of a folder that cannot be written before they work
+_WRITING = {
+    "run",
+    "records",
+    "slice",
+    "audit",
+}  # commands that are told of a folder that cannot be written before they work
 
 EPILOG = """examples:
   python -m study plan configs/digits_mlp.yaml             what would run, what is done, how long it takes
   python -m study run configs/digits_mlp.yaml              train, evaluate and measure it here, one process
   python -m study run configs/digits_mlp.yaml --minutes 8  so much of it, saved; the same command goes on from there
   python -m study records configs/digits_mlp.yaml          runs/ -> results/digits_mlp/records.csv
+  python -m study audit configs/digits_mlp.yaml            which measure survives which change that keeps the function
   python -m study publish configs/digits_mlp.yaml          merge those into analysis/records/, to be committed
   python -m study publish configs/digits_mlp.yaml --replace --dry-run      what a study made anew would change
   python -m study archive configs/digits_mlp.yaml digits_mlp.tar    its networks as one file; `restore` puts them back
@@ -41,6 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("run", "train, evaluate and measure what is missing, here, shard after shard"),
         ("records", "write results/<study>/records.csv and timings.csv from the finished runs"),
         ("slice", "write results/<study>/slices.csv: the loss along a direction at the first finished network"),
+        (
+            "audit",
+            "write results/<study>/audit.csv: each measure before and after every change that keeps the function",
+        ),
         ("publish", "merge the records into analysis/records/<study>.csv"),
         ("keys", "print the key and the fields of every run"),
         ("archive", "pack the trained networks into one file, of which any measure can be taken later"),
@@ -51,6 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.add_argument("--runs", type=Path, help="folder of all runs (default: where it was sent, else runs)")
             sent = "folder of results (default: where the study was sent, else results)"
             command.add_argument("--results", type=Path, help=sent)
+        if name == "audit":
+            text = "how many of the finished networks, the first (default: %(default)s)"
+            command.add_argument("--networks", type=int, default=1, help=text)
+            text = "training images that they are measured on, at most (default: %(default)s)"
+            command.add_argument("--images", type=int, default=200, help=text)
+            text = "all of the catalogue and the study's own, or the study's alone (default: %(default)s)"
+            command.add_argument("--measures", choices=("all", "study"), default="all", help=text)
         if name == "archive":
             command.add_argument("target", type=Path, help="the archive to be written, e.g. digits_mlp.tar")
         if name in ("plan", "run"):
@@ -59,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.add_argument(
                 "--replace", action="store_true",
                 help="the study was made anew, by other code or on another processor: show what changes, and replace "
-                "the published records, timings and slices, all of them; refused unless every run is there",
+                "the published records, timings, slices and audit, all of them; refused unless every run is there",
             )  # fmt: skip
             command.add_argument("--dry-run", action="store_true", help="with --replace: show it, write nothing")
         if name == "run":

@@ -232,8 +232,26 @@ def _slice(study: Study, options: argparse.Namespace) -> int:
     raise ValueError(f"{options.runs}: holds no finished run of {study.name}; allowed: run the study first")
 
 
+def _audit(study: Study, options: argparse.Namespace) -> int:
+    for option in ("networks", "images"):
+        if getattr(options, option) < 1:
+            raise ValueError(f"--{option}: {getattr(options, option)}: allowed: an integer > 0")
+    from study.audit.write import make, write
+    from study.data.fetch import fetch
+
+    plan = make(study, options.runs, options.networks, options.images, options.measures == "all")
+    plan.show()
+    fetch(config.dataset.name for config in plan.networks)
+    path, refused = write(plan, options.runs, options.results)
+    for line in refused:
+        print(f"refused: {line}", file=sys.stderr)
+    print(f"{path}: {len(plan.networks)} of {len(study.runs)} networks; table and figure: python -m analysis")
+    return 1 if refused else 0
+
+
 COMMANDS = {
     "slice": _slice,
+    "audit": _audit,
     "plan": _plan,
     "fetch": _fetch,
     "run": _run,

@@ -15,7 +15,7 @@ from study.device import reproducible
 from study.ledger.file import LedgerFile
 from study.ledger.networks import Network
 from study.ledger.restored import NO_INITIAL, InitialMissing, Restorer
-from study.measures import MEASURES, MeasureContext
+from study.measures import MEASURES, MeasureContext, compute
 from study.measures.own import check_own
 from study.measuring import Measuring
 from study.names import Label
@@ -86,7 +86,7 @@ def _check(plan: LedgerPlan) -> None:
     for network in plan.to_do:
         model = plan.restorer.model(network)
         for label in plan.lacking[network.name]:
-            known = MEASURES.get(Label.parse(label).name)
+            known = MEASURES.get(Label.parse(label).measure)
             if known and known.check:
                 try:
                     known.check(model)
@@ -106,7 +106,7 @@ def _reads_initial(label: str) -> bool:
     import torch
     from torch import nn
 
-    if Label.parse(label).name not in MEASURES:
+    if Label.parse(label).measure not in MEASURES:
         return False
     if label not in _ASKED:
         with torch.random.fork_rng(devices=[]):
@@ -114,7 +114,7 @@ def _reads_initial(label: str) -> bool:
             model, x = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2)).eval(), torch.randn(8, 2)
         context = MeasureContext(model, NO_INITIAL, x, model(x).argmax(1), "cross_entropy")
         try:
-            MEASURES[Label.parse(label).name].function(context)
+            compute(label, context)
             _ASKED[label] = False
         except InitialMissing:
             _ASKED[label] = True

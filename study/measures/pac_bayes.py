@@ -25,7 +25,7 @@ def pac_bayes_flatness(ctx: MeasureContext) -> Sampled:
     2020 (1912.02178), numbering not checked; read in the public code of Dziugaite et al. 2020 (`PACBAYES_FLATNESS`),
     which takes sigma^2 for the standard deviation, as does that of Petzka et al. 2021 made of it. Parameters: all,
     biases too. Data: the first 500 training samples, mean. Sampled: 10 noise vectors, the same at each sigma; jackknife
-    standard error over them. Cost: about 100 passes over the samples.
+    standard error over them. Cost: about 100 passes over the samples. Invariant: permutation.
     """
     import torch
     from torch.func import functional_call

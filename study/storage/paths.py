@@ -158,8 +158,13 @@ def slices_file(study: str, root: str | Path | None = None) -> Path:
     return results_folder(study, root) / "slices.csv"
 
 
+def audit_file(study: str, root: str | Path | None = None) -> Path:
+    """Each measure before and after changes of the weights that leave the function, for some networks."""
+    return results_folder(study, root) / "audit.csv"
+
+
 def published_file(study: str, kind: str = "") -> Path:
-    """The reviewed, committed copy of a study's records, or of a file beside them (`timings`, `slices`)."""
+    """The reviewed, committed copy of a study's records, or of a file beside them (`timings`, `slices`, `audit`)."""
     return published_folder() / (f"{study}.{kind}.csv" if kind else f"{study}.csv")
 
 

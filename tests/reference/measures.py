@@ -1,12 +1,12 @@
 """Slow, obvious twins of every measure, in float64: the whole Hessian by autograd, loops over neurons and samples.
 
-`TWINS[label](case)` gives what `study.measures` must give. A measure without a twin fails tests/study/test_measures.py.
+`TWINS[label](case)` gives what `study.measures` must give; labels may have options. A measure without a twin fails
+tests/study/test_measures.py. Families that came later have files of their own beside this one.
 """
 
 import itertools
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import torch
 from scipy import linalg
@@ -15,51 +15,8 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from study.seeds import generator_for
-
-
-@dataclass
-class Case:
-    """A small trained network, its start and its data, all in float64."""
-
-    model: nn.Module
-    initial: dict[str, Tensor]
-    x: Tensor
-    labels: Tensor
-    loss: str
-
-    def loss_of(self, logits: Tensor) -> Tensor:
-        if self.loss == "cross_entropy":
-            return functional.cross_entropy(logits, self.labels)
-        target = torch.eye(logits.shape[1], dtype=logits.dtype)[self.labels]
-        return sum(((logits[i] - target[i]) ** 2).sum() for i in range(len(target))) / len(target)  # type: ignore[return-value]
-
-    def layers(self) -> list[str]:
-        return [name.removesuffix(".weight") for name, p in self.model.named_parameters() if p.ndim >= 2]
-
-    def weight(self, layer: str) -> Tensor:
-        return dict(self.model.named_parameters())[f"{layer}.weight"].detach()
-
-    def hessian(self, layer: str) -> Tensor:
-        """The Hessian block of one layer, shape (n_out, n_in, n_out, n_in), n_in = everything behind the first axis."""
-        parameters = {n: p.detach() for n, p in self.model.named_parameters()}
-        w = parameters[f"{layer}.weight"]
-
-        def loss(flat: Tensor) -> Tensor:
-            changed = {**parameters, f"{layer}.weight": flat.view_as(w)}
-            return self.loss_of(functional_call(self.model, changed, (self.x,)))
-
-        h = torch.autograd.functional.hessian(loss, w.flatten())
-        rows = len(w)
-        return h.view(rows, w.numel() // rows, rows, w.numel() // rows)
-
-    def inputs(self, layer: str) -> Tensor:
-        """What the layer is given on all samples."""
-        caught: list[Tensor] = []
-        handle = self.model.get_submodule(layer).register_forward_hook(lambda m, args, out: caught.append(args[0]))
-        with torch.no_grad():
-            self.model(self.x)
-        handle.remove()
-        return caught[0]
+from tests.reference import calibration
+from tests.reference.case import Case
 
 
 def _trace(case: Case, layer: str) -> float:
@@ -277,4 +234,5 @@ TWINS: dict[str, Callable[[Case], float | dict[str, float]]] = {
     "path_norm_over_margin": lambda c: _path_norm(c) * _margin(c),
     "inverse_margin": _margin,
     "train_loss": _loss,
+    **calibration.TWINS,
 }

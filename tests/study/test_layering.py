@@ -18,7 +18,7 @@ STUDY = (
     ("choice", "curvature", "device", "display", "names", "provenance", "seeds", "storage"),
     ("data", "loss", "models", "transforms"), ("field", "measures", "seams"), ("config",),
     ("hyperparameter", "state", "study_file", "training"), ("grid", "measuring", "slices"), ("ledger",),
-    ("archive", "comparison", "records", "reference", "run"), ("estimate", "publish", "tracking"),
+    ("archive", "audit", "comparison", "records", "reference", "run"), ("estimate", "publish", "tracking"),
     ("plan", "replace"), ("commands",), ("__main__",),
 )  # fmt: skip
 ANALYSIS = (

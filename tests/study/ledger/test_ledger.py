@@ -219,7 +219,7 @@ MISTAKES: list[tuple[Callable[[Path], object], str]] = [
     (weights(nn.Linear(3, 2)), "networks: 'w1.pt': cannot be read .*weights_only"),
     (weights([1, 2]), "holds no state dict"),
     (lambda folder: (folder / "w1.pt").write_bytes(b"half"), "networks: 'w1.pt': cannot be read"),
-    (edit("param_norm", "parm_norm"), "measures: 'parm_norm': unknown measure, allowed: relative_flatness"),
+    (edit("param_norm", "parm_norm"), "measures: 'parm_norm': unknown measure, allowed: "),
     (edit("param_norm", "distance_from_init"), "'distance_from_init': asks for the initial weights of w0.pt"),
     (undefined, "measures: 'path_norm': no network has it: .*Tanh"),
     (edit("measures: ", "measure: "), "measure: .*: unknown section, allowed: build"),

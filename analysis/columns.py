@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from study.names import STANDARD_ERROR, Stop, label_of
 
-TARGETS = ("gap.loss", "gap.error", "test.error", "gen.gap")  # what a measure may be asked to predict
+TARGETS = ("gen.gap", "gap.loss", "gap.error", "test.error")  # what a measure may be asked to predict
 SEED = "hp.seed"
 LEDGER = "ledger"  # the one stop of a table that is not ours
 

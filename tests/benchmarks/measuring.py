@@ -158,7 +158,10 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         network = Path(folder) / "network.pt"
-        train(options.study, options.epochs, network)
+        try:
+            train(options.study, options.epochs, network)
+        except ValueError as error:  # an unknown study, data that are not there
+            raise SystemExit(str(error)) from None
         roots = {"ours": _ROOT} | ({"against": options.against.resolve()} if options.against else {})
         codes = {peer: Code(root, options.study, network) for peer, root in roots.items()}
         try:

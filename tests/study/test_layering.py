@@ -17,7 +17,7 @@ ONLY = {
 STUDY = (
     ("choice", "curvature", "device", "display", "names", "provenance", "seeds", "storage"),
     ("data", "loss", "models"), ("transforms",), ("field", "measures", "seams"), ("config",),
-    ("hyperparameter", "state", "study_file", "training"), ("grid", "measuring", "slices"),
+    ("hyperparameter", "state", "study_file", "training"), ("grid", "measuring", "slices"), ("ledger",),
     ("archive", "audit", "comparison", "records", "reference", "run"), ("estimate", "publish", "tracking"),
     ("plan", "replace"), ("commands",), ("__main__",),
 )  # fmt: skip

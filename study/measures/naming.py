@@ -36,6 +36,15 @@ _SETS: dict[str, tuple[str, ...]] = {
         "sharpness_max(logits=normalized)", *(f"sharpness_mean(rho={rho})" for rho in (0.05, 0.1, 0.2, 0.4)),
         "sharpness_mean(c=ones,rho=0.01)", "sharpness_mean(logits=normalized)",
     ),
+    "curvature": (
+        "hessian_trace", "lambda_max", "lambda_max_network", "hessian_frobenius", "effective_rank", "soft_rank",
+        "soft_rank(c=0.01)", "tic", "noise_over_trace", "gradient_square", "gradient_norm", "gradient_noise",
+    ),
+    "invariant": (
+        "relative_flatness", "relative_flatness_normalized", "kappa_2019", "kappa_max", "rho_max", "rho_sum",
+        "weight_curvature", "weight_curvature(form=root)", "weight_curvature(form=global)", "quotient_eigenvalue",
+        "tsuzuku",
+    ),
     "petzka2021": (
         "relative_flatness", "hessian_trace", "lambda_max", "fisher_rao_norm", "weight_norm_squared",
         "pac_bayes_flatness",

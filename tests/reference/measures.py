@@ -13,7 +13,8 @@ from scipy import linalg
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tests.reference import calibration, perturbation
+from study.measures.registry import Whole
+from tests.reference import calibration, gauss_newton, perturbation
 from tests.reference.case import Case
 
 
@@ -182,7 +183,7 @@ def _layers(function: Callable[[Case, str], float]) -> Callable[[Case], dict[str
     return lambda case: {layer: function(case, layer) for layer in case.layers()}
 
 
-TWINS: dict[str, Callable[[Case], float | dict[str, float]]] = {
+TWINS: dict[str, Callable[[Case], float | Whole | dict[str, float]]] = {
     "relative_flatness": _layers(lambda c, n: _relative_flatness(c.weight(n).flatten(1), c.hessian(n))),
     "relative_flatness_normalized": _layers(_normalized),
     "kappa_2019": _layers(lambda c, n: _norm(c, n) * _trace(c, n)),
@@ -217,4 +218,5 @@ TWINS: dict[str, Callable[[Case], float | dict[str, float]]] = {
     "train_loss": _loss,
     **calibration.TWINS,
     **perturbation.TWINS,
+    **gauss_newton.TWINS,
 }

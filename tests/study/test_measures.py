@@ -22,10 +22,9 @@ from tests.reference.measures import TWINS, Case
 LOSSES = ("cross_entropy", "squared_error")
 # Relative difference from the twin: Lanczos ends at a residual; 31 samples make an error curve of steps, which may pass
 # 0.1 more than once, and the twin takes the first passage of a finer scale; an ascent of 20 steps is not one of 200.
-TOLERANCE = {"lambda_max": 1e-6, "temperature": 1e-5}
-PERTURBS = {
-    m.label for m in MEASURES.values() if m.function.__module__.endswith(("pac_bayes", "sharpness", "worst_case"))
-}
+TOLERANCE = {"lambda_max": 1e-6, "tsuzuku": 1e-4, "temperature": 1e-5}
+MOVING = ("pac_bayes", "sharpness", "worst_case")  # modules whose measures move the weights
+PERTURBS = {label for label, m in MEASURES.items() if m.function.__module__.endswith(MOVING)}
 SEARCHES = {label for label in PERTURBS if label not in ("keskar", "sharpness_max", "sharpness_mean")}
 TOLERANCE |= dict.fromkeys(SEARCHES, 0.15) | {"keskar": 0.001, "sharpness_max": 0.01, "sharpness_mean": 0.1}
 # Defined where the network errs: of these the labels of three samples are others, too few to make a margin negative.
@@ -166,7 +165,12 @@ def two_classes() -> tuple[MeasureContext, MeasureContext]:
 TWICE = ("hessian_trace", "kappa_2019", "lambda_max")
 
 
-@pytest.mark.parametrize("label", sorted(set(MEASURES) - {"parameter_count"} - PERTURBS - NEEDS_ERRORS))
+# Of two outputs there are other weights: twice as many in the last layer, which counts twice beside the others.
+OTHER = {label for label, m in MEASURES.items() if m.function.__module__.endswith((*MOVING, "spectrum", "gradient"))}
+OTHER |= {"parameter_count", "quotient_eigenvalue", "weight_curvature"}
+
+
+@pytest.mark.parametrize("label", sorted(set(MEASURES) - OTHER - NEEDS_ERRORS))
 def test_of_one_output_as_of_two(label: str) -> None:
     """Binary cross-entropy of f is the softmax's of (0, f): the same function of the same weights, measured alike."""
     one, two = (compute(label, ctx) for ctx in two_classes())

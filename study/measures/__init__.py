@@ -21,6 +21,7 @@ from study.measures import gradient as _gradient  # noqa: F401
 from study.measures import hessian as _hessian  # noqa: F401
 from study.measures import invariant as _invariant  # noqa: F401
 from study.measures import norm as _norm  # noqa: F401
+from study.measures import operator_norm as _operator_norm  # noqa: F401
 from study.measures import outputs as _outputs  # noqa: F401
 from study.measures import pac_bayes as _pac_bayes  # noqa: F401
 from study.measures import path as _path  # noqa: F401

@@ -66,7 +66,7 @@ def _study(content: dict[str, Any], path: Path) -> Study:
         raise ConfigError("name", name, f"allowed: the file's own name, {path.stem!r}")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.\-]*", name):  # it names folders, jobs and wandb's runs
         raise ConfigError("name", name, "allowed in a study's name: letters, digits, . _ -")
-    measures = _measures(content["measures"], path.parent)
+    measures = read_measures(content["measures"], path.parent)
     measures += tuple(_reparameterized(content["reparameterize"], measures))
     shard_size = content["shard_size"]
     if shard_size < 1:
@@ -78,8 +78,11 @@ def _study(content: dict[str, Any], path: Path) -> Study:
     return Study(name, content["title"], runs, measures, shard_size, seconds, path)
 
 
-def _measures(given: list[Any], folder: Path) -> tuple[str, ...]:
-    """Labels in the order given; what a set has and the list names too is taken once."""
+def read_measures(given: list[Any], folder: Path) -> tuple[str, ...]:
+    """The measures of a yaml's list, in its order; what a set has and the list names too is taken once.
+
+    A file of one's own starts at `folder`. Raises ConfigError, one line.
+    """
     found: dict[str, bool] = {}  # label -> whether it was named itself
     for item in given:
         is_set = isinstance(item, str) and item.startswith(PREFIX)

@@ -1,8 +1,8 @@
 """What each measure of a frame looks like: a colour and a marker that no other has, the same in every figure of it.
 
-The measures that the vocabulary knows have theirs for good: a colour a family, a marker or a letter a measure. Any
-others, a ledger's own, are given what is left, in their order: the first seven differ in both, any number in one of the
-two.
+The measures that the vocabulary knows have theirs for good: a colour a family, a marker a measure, of many a letter.
+Any others, a ledger's own, are given what is left, in their order: the first seven differ in both, any number in one of
+the two.
 """
 
 from __future__ import annotations

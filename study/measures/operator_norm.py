@@ -20,11 +20,12 @@ def log_prod_of_spec_fft(ctx: MeasureContext) -> float:
 
     sum_l log sigma_l^2, sigma_l exact for the circular convolution of the layer's stride on its own input size: a
     strided one is one of stride 1 of the image's stride x stride pieces as channels. Method: Sedghi et al. 2019
-    (1805.10408). Source: Jiang et al. 2020 (1912.02178), number 32 as read in the public code of Dziugaite et al.
-    2020 (`LOG_PROD_OF_SPEC_FFT`), there of stride 1 and on the size of the images for all layers. Parameters:
-    weights of layers, batch-norm folded in, no biases. Data: one sample, for the size of each layer's inputs. Fails
-    (recorded as missing) for groups, dilation, or a stride that does not divide that size. Deterministic. Cost: a
-    singular value decomposition a frequency, half of them left out by symmetry, one of a kernel of one pixel.
+    (1805.10408). Source: Jiang et al. 2020 (1912.02178), number 32 as read in the public code of Dziugaite et al. 2020
+    (`LOG_PROD_OF_SPEC_FFT`), there of stride 1 and on the size of the images for all layers. Parameters: weights of
+    layers, batch-norm folded in, no biases. Data: one sample, for the size of each layer's inputs. Fails (recorded as
+    missing) for groups, dilation, or a stride that does not divide that size. Deterministic. Cost: a singular value
+    decomposition a frequency, half of them left out by symmetry, one of a kernel of one pixel. Invariant: layer-wise,
+    permutation, norm-layer.
     """
     return sum(math.log(v) for v in ctx.shared(_of_weights))
 
@@ -37,7 +38,7 @@ def log_prod_of_spec_over_margin_fft(ctx: MeasureContext) -> float:
     Dziugaite et al. 2020 (`LOG_PROD_OF_SPEC_OVER_MARGIN_FFT`), there as `log_prod_of_spec_fft` says. Parameters:
     weights of layers, batch-norm folded in, no biases. Data: training set, for the margin gamma of `inverse_margin`.
     Fails (recorded as missing) where that or `log_prod_of_spec_fft` does. Deterministic. Cost: as
-    `log_prod_of_spec_fft`. Invariant: layer-wise, permutation.
+    `log_prod_of_spec_fft`. Invariant: layer-wise, permutation, norm-layer.
     """
     return log_prod_of_spec_fft(ctx) + math.log(inverse_margin_of(ctx))
 
@@ -50,7 +51,7 @@ def log_sum_of_spec_fft(ctx: MeasureContext) -> float:
     in the public code of Dziugaite et al. 2020 (`LOG_SUM_OF_SPEC_FFT`), there as `log_prod_of_spec_fft` says.
     Parameters: weights of layers, batch-norm folded in, no biases. Data: one sample, for the size of each layer's
     inputs. Fails (recorded as missing) where `log_prod_of_spec_fft` does. Deterministic. Cost: as
-    `log_prod_of_spec_fft`. Invariant: layer-wise, permutation.
+    `log_prod_of_spec_fft`. Invariant: layer-wise, permutation, norm-layer.
     """
     return log_sum(ctx, log_prod_of_spec_fft(ctx))
 
@@ -63,7 +64,7 @@ def log_sum_of_spec_over_margin_fft(ctx: MeasureContext) -> float:
     34 as read in the public code of Dziugaite et al. 2020 (`LOG_SUM_OF_SPEC_OVER_MARGIN_FFT`), there as
     `log_prod_of_spec_fft` says. Parameters: weights of layers, batch-norm folded in, no biases. Data: training set, for
     the margin gamma of `inverse_margin`. Fails (recorded as missing) where that or `log_prod_of_spec_fft` does.
-    Deterministic. Cost: as `log_prod_of_spec_fft`. Invariant: layer-wise, permutation.
+    Deterministic. Cost: as `log_prod_of_spec_fft`. Invariant: layer-wise, permutation, norm-layer.
     """
     return log_sum(ctx, log_prod_of_spec_over_margin_fft(ctx))
 
@@ -76,7 +77,7 @@ def fro_over_spec_fft(ctx: MeasureContext) -> float:
     (1912.02178), number 33 as read in the public code of Dziugaite et al. 2020 (`FRO_OVER_SPEC_FFT`), there as
     `log_prod_of_spec_fft` says. Parameters: weights of layers, batch-norm folded in, no biases. Data: one sample, for
     the size of each layer's inputs. Fails (recorded as missing) where `log_prod_of_spec_fft` does. Deterministic. Cost:
-    as `log_prod_of_spec_fft`. Invariant: layer-wise, permutation.
+    as `log_prod_of_spec_fft`. Invariant: layer-wise, permutation, norm-layer.
     """
     return _ratios(ctx, weights_of(ctx.folded))
 
@@ -89,7 +90,7 @@ def log_spec_orig_fft(ctx: MeasureContext) -> float:
     in the public code of Dziugaite et al. 2020 (`LOG_SPEC_ORIG_MAIN_FFT`), there as `log_prod_of_spec_fft` says.
     Parameters: weights of layers, batch-norm folded in, no biases. Data: training set, for the margin gamma of
     `inverse_margin`. Fails (recorded as missing) where that or `log_prod_of_spec_fft` does. Deterministic. Cost: as
-    `log_prod_of_spec_fft`. Invariant: layer-wise, permutation.
+    `log_prod_of_spec_fft`. Invariant: layer-wise, permutation, norm-layer.
     """
     return log_prod_of_spec_over_margin_fft(ctx) + math.log(fro_over_spec_fft(ctx))
 
@@ -102,7 +103,7 @@ def log_spec_init_fft(ctx: MeasureContext) -> float:
     number 29 as read in the public code of Dziugaite et al. 2020 (`LOG_SPEC_INIT_MAIN_FFT`), there as
     `log_prod_of_spec_fft` says. Parameters: weights of layers, batch-norm folded in, no biases. Data: training set, for
     the margin gamma of `inverse_margin`. Fails (recorded as missing) where that or `log_prod_of_spec_fft` does.
-    Deterministic. Cost: as `log_prod_of_spec_fft`. Invariant: none.
+    Deterministic. Cost: as `log_prod_of_spec_fft`. Invariant: norm-layer.
     """
     return log_prod_of_spec_over_margin_fft(ctx) + math.log(_ratios(ctx, displacements(ctx)))
 
@@ -114,7 +115,7 @@ def dist_spec_init_fft(ctx: MeasureContext) -> float:
     sum_l sigma_max(W_l - W0_l)^2. Source: Jiang et al. 2020 (1912.02178), number 41 as read in the public code of
     Dziugaite et al. 2020 (`DIST_SPEC_INIT_FFT`), there as `log_prod_of_spec_fft` says. Parameters: weights of layers,
     batch-norm folded in, no biases. Data: one sample, for the size of each layer's inputs. Fails (recorded as missing)
-    where `log_prod_of_spec_fft` does. Deterministic. Cost: as `log_prod_of_spec_fft`. Invariant: none.
+    where `log_prod_of_spec_fft` does. Deterministic. Cost: as `log_prod_of_spec_fft`. Invariant: norm-layer.
     """
     return sum(_squared_operator(ctx, displacements(ctx)))
 

@@ -23,7 +23,8 @@ def inverse_margin(ctx: MeasureContext) -> float:
     1 / gamma^2; the margin of one output f is f for class 1 and -f for class 0. Source: Jiang et al. 2020 (1912.02178),
     numbering not checked; read in the public code of Dziugaite et al. 2020 (`INVERSE_MARGIN`), there also where gamma
     is negative. Parameters: none. Data: training set, outputs before the softmax. Fails (recorded as missing) where
-    gamma is not positive. Deterministic. Cost: one forward pass, shared.
+    gamma is not positive. Deterministic. Cost: one forward pass, shared. Invariant: layer-wise, neuron-wise,
+    permutation, norm-layer.
     """
     return _inverse_square(_margins(ctx.shared(class_logits), ctx.labels))
 
@@ -55,7 +56,7 @@ def train_loss(ctx: MeasureContext) -> float:
     """Mean training loss itself, the baseline that a measure at a common stop must beat.
 
     mean_i loss(f(x_i), y_i). Source: baseline of the study. Parameters: none. Data: training set, mean, the run's own
-    labels. Deterministic. Cost: one forward pass, shared.
+    labels. Deterministic. Cost: one forward pass, shared. Invariant: layer-wise, neuron-wise, permutation, norm-layer.
     """
     from study.loss import sample_losses
 
@@ -70,7 +71,8 @@ def fisher_rao_norm(ctx: MeasureContext) -> float:
     is <p_i, f_i> - f_i[y_i]. It is the norm of Liang et al. where no layer has a bias. Source: Liang et al. 2019
     (1711.01530), numbering not checked; read in the published code of Petzka et al. 2021 (2001.00939), which takes 6
     for L + 1 of LeNet5 where it is 5 here: a constant factor. Parameters: none but through the outputs and the depth.
-    Data: training set, mean. Deterministic. Cost: one forward pass, shared.
+    Data: training set, mean. Deterministic. Cost: one forward pass, shared. Invariant: layer-wise, neuron-wise,
+    permutation, norm-layer.
     """
     import torch
 

@@ -31,7 +31,7 @@ def pac_bayes_flatness(ctx: MeasureContext, noise: str) -> Sampled:
     biases too; with noise=common of the network with batch-norm folded in. Data: the first 500 training samples, mean;
     with noise=common 512. Sampled: 10 noise vectors, the same at each sigma; jackknife standard error over them; with
     noise=common the same vectors for all networks of a shape, 10 or more until the standard error is 5 % of the value,
-    80 at most. Cost: about 100 passes over the samples, or up to 700.
+    80 at most. Cost: about 100 passes over the samples, or up to 700. Invariant: permutation.
     """
     level = ctx.shared(_own_level if noise == "own" else _level)
     value = 4.0**-level.log2_sigma

@@ -1,4 +1,4 @@
-"""What the code knows of configs/README.md and study/measures/README.md: sections, fields, choices, studies, measures.
+"""What the code knows of the READMEs of configs/, study/measures/ and study/ledger/: sections, fields, choices, ...
 
 `python -m study reference` writes it there; a test holds the committed text to what would be written.
 """
@@ -17,16 +17,18 @@ from study.choice import Entry, Option, Registry
 from study.config import FIELDS, SEAMS, STACKED, RunConfig, allowed_text
 from study.data.dataset import DATASETS, Dataset
 from study.grid import load_study
+from study.ledger.file import SECTIONS as LEDGER
 from study.measures import MEASURES, PREFIX
 from study.measures.naming import sets
 from study.models.registry import MODELS
 from study.reference.definition import definition
 from study.reference.markdown import Blocks, escaped, fill, table
 from study.storage.paths import CONFIGS
-from study.study_file import SECTIONS, read_study_file
+from study.study_file import SECTIONS, Section, read_study_file
 from study.transforms.rescaling import ALLOWED
 
-FILES = (CONFIGS / "README.md", Path(__file__).parents[1] / "measures/README.md")
+_LEDGER = Path(__file__).parents[1] / "ledger/README.md"
+FILES = (CONFIGS / "README.md", Path(__file__).parents[1] / "measures/README.md", _LEDGER)
 
 
 def write() -> list[Path]:
@@ -35,7 +37,15 @@ def write() -> list[Path]:
 
 
 def _sections() -> str:
-    rows = [(f"`{n}`", s.form, _default(s.default), s.meaning) for n, s in SECTIONS.items()]
+    return _of_sections(SECTIONS)
+
+
+def _ledger() -> str:
+    return _of_sections(LEDGER)
+
+
+def _of_sections(sections: Mapping[str, Section]) -> str:
+    rows = [(f"`{n}`", s.form, _default(s.default), s.meaning) for n, s in sections.items()]
     return table(("section", "form", "default", "meaning"), rows)
 
 
@@ -175,4 +185,5 @@ BLOCKS: Blocks = {
     "measures": _measures,
     "sets": _sets,
     "catalogue": _catalogue,
+    "ledger": _ledger,
 }

@@ -21,7 +21,9 @@ _SETS: dict[str, tuple[str, ...]] = {
         "parameter_count", "inverse_margin", "param_norm", "fro_distance", "log_prod_of_fro",
         "log_prod_of_fro_over_margin", "log_sum_of_fro", "log_sum_of_fro_over_margin", "log_prod_of_spec",
         "log_prod_of_spec_over_margin", "log_sum_of_spec", "log_sum_of_spec_over_margin", "log_spec_orig",
-        "log_spec_init", "fro_over_spec", "dist_spec_init", "path_norm", "path_norm_over_margin",
+        "log_prod_of_spec_fft", "log_prod_of_spec_over_margin_fft", "log_sum_of_spec_fft",
+        "log_sum_of_spec_over_margin_fft", "log_spec_orig_fft", "log_spec_init_fft", "fro_over_spec_fft",
+        "dist_spec_init_fft", "log_spec_init", "fro_over_spec", "dist_spec_init", "path_norm", "path_norm_over_margin",
         "pac_bayes_flatness(noise=common)", "pac_bayes_orig", "pac_bayes_init", "pac_bayes_mag_flatness",
         "pac_bayes_mag_orig", "pac_bayes_mag_init", "sharpness_flatness", "sharpness_orig", "sharpness_init",
         "sharpness_mag_flatness", "sharpness_mag_orig", "sharpness_mag_init",
@@ -35,6 +37,15 @@ _SETS: dict[str, tuple[str, ...]] = {
         *(f"sharpness_max(norm=linf,rho={rho})" for rho in (0.001, 0.002, 0.004, 0.008)), "sharpness_max(c=ones)",
         "sharpness_max(logits=normalized)", *(f"sharpness_mean(rho={rho})" for rho in (0.05, 0.1, 0.2, 0.4)),
         "sharpness_mean(c=ones,rho=0.01)", "sharpness_mean(logits=normalized)",
+    ),
+    "curvature": (
+        "hessian_trace", "lambda_max", "lambda_max_network", "hessian_frobenius", "effective_rank", "soft_rank",
+        "soft_rank(c=0.01)", "tic", "noise_over_trace", "gradient_square", "gradient_norm", "gradient_noise",
+    ),
+    "invariant": (
+        "relative_flatness", "relative_flatness_normalized", "kappa_2019", "kappa_max", "rho_max", "rho_sum",
+        "weight_curvature", "weight_curvature(form=root)", "weight_curvature(form=global)", "quotient_eigenvalue",
+        "tsuzuku",
     ),
     "petzka2021": (
         "relative_flatness", "hessian_trace", "lambda_max", "fisher_rao_norm", "weight_norm_squared",

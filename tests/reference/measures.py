@@ -13,7 +13,8 @@ from scipy import linalg
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tests.reference import calibration, perturbation
+from study.measures.registry import Whole
+from tests.reference import calibration, gauss_newton, perturbation
 from tests.reference.case import Case
 
 
@@ -144,13 +145,21 @@ def unrolled(weight: Tensor, size: tuple[int, int], stride: int = 1) -> Tensor:
     return matrix.reshape(outputs * (size[0] // stride) * (size[1] // stride), -1)
 
 
-def _operators(case: Case) -> list[float]:
+def _operators(case: Case, weights: list[Tensor] | None = None) -> list[float]:
     found = []
-    for layer in case.layers():
-        w = case.weight(layer)
+    for layer, flat in zip(case.layers(), weights or _weights(case), strict=True):
+        w = flat.view_as(case.weight(layer))
         matrix = unrolled(w, tuple(case.inputs(layer).shape[2:])) if w.ndim == 4 else w  # type: ignore[arg-type]
         found.append(float(linalg.svdvals(matrix.numpy())[0]) ** 2)
     return found
+
+
+def _operator_ranks(case: Case, numerators: list[Tensor]) -> float:
+    return sum(_fro2(n) / norm for n, norm in zip(numerators, _operators(case), strict=True))
+
+
+def _operator_bound(case: Case, numerators: list[Tensor]) -> float:
+    return _product(_operators(case), case, margin=True) + math.log(_operator_ranks(case, numerators))
 
 
 def _path_norm(case: Case) -> float:
@@ -182,7 +191,7 @@ def _layers(function: Callable[[Case, str], float]) -> Callable[[Case], dict[str
     return lambda case: {layer: function(case, layer) for layer in case.layers()}
 
 
-TWINS: dict[str, Callable[[Case], float | dict[str, float]]] = {
+TWINS: dict[str, Callable[[Case], float | Whole | dict[str, float]]] = {
     "relative_flatness": _layers(lambda c, n: _relative_flatness(c.weight(n).flatten(1), c.hessian(n))),
     "relative_flatness_normalized": _layers(_normalized),
     "kappa_2019": _layers(lambda c, n: _norm(c, n) * _trace(c, n)),
@@ -211,10 +220,18 @@ TWINS: dict[str, Callable[[Case], float | dict[str, float]]] = {
     "log_spec_init": lambda c: _spectral_bound(c, _moved(c)),
     "dist_spec_init": lambda c: sum(map(_spec2, _moved(c))),
     "log_prod_of_spec_fft": lambda c: _product(_operators(c), c),
+    "log_prod_of_spec_over_margin_fft": lambda c: _product(_operators(c), c, margin=True),
+    "log_sum_of_spec_fft": lambda c: _geometric(_operators(c), c),
+    "log_sum_of_spec_over_margin_fft": lambda c: _geometric(_operators(c), c, margin=True),
+    "fro_over_spec_fft": lambda c: _operator_ranks(c, _weights(c)),
+    "log_spec_orig_fft": lambda c: _operator_bound(c, _weights(c)),
+    "log_spec_init_fft": lambda c: _operator_bound(c, _moved(c)),
+    "dist_spec_init_fft": lambda c: sum(_operators(c, _moved(c))),
     "path_norm": _path_norm,
     "path_norm_over_margin": lambda c: _path_norm(c) * _margin(c),
     "inverse_margin": _margin,
     "train_loss": _loss,
     **calibration.TWINS,
     **perturbation.TWINS,
+    **gauss_newton.TWINS,
 }

@@ -6,6 +6,7 @@ A *records frame* has one row a run and stop and the columns `key`, `stop`, `hp.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ _NUMBERS = ("measure.", "complexity.", "gap.", "test.", "gen.", "n.", "reparamet
 _COUNTED = ("train.loss", "train.error", "train.epoch", "train.step")
 _RENAMED = {"is.converged": "train.converged", "seed": SEED}
 _AUDITED = ("relative_change", "tolerance", "output_difference")
+_DOT = re.compile(r"\.(?![^()]*\))")  # but one in an option, as in sharpness(rho=0.1)
 _OPTIONAL = {  # what a file beside the records must have
     "timings": ("key", "stop", "item", "seconds"),
     "curves": ("key", "epoch", "train.loss"),
@@ -109,7 +111,7 @@ def _ledger(file: CsvFile) -> pd.DataFrame:
     _need(file, "hp.", "hp.<hyperparameter>", "a ledger needs")
     if taken := [c for c in file.header if c in ("key", "stop")]:
         raise InputError(f"{file.path}: columns: {', '.join(taken)}: records have it; {shape}")
-    names = {c: "measure." + c.removeprefix("complexity.").replace(".", "_") if _is_measure(c) else c
+    names = {c: "measure." + _DOT.sub("_", c.removeprefix("complexity.")) if _is_measure(c) else c
              for c in file.header}  # fmt: skip
     names |= {c: name for c, name in _RENAMED.items() if c in names and not (c == "seed" and SEED in names)}
     one_name(file.path, names)

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from study.commands import COMMANDS, reference, restore
+from study.commands import COMMANDS, ledger, reference, restore
 from study.display import to_the_end
 from study.grid import load_study
 from study.storage.folders import find_folders, usable
-from study.storage.paths import runs_folder
+from study.storage.paths import results_root, runs_folder
 
 _WRITING = {
     "run",
@@ -29,6 +29,7 @@ EPILOG = """examples:
   python -m study publish configs/digits_mlp.yaml          merge those into analysis/records/, to be committed
   python -m study publish configs/digits_mlp.yaml --replace --dry-run      what a study made anew would change
   python -m study archive configs/digits_mlp.yaml digits_mlp.tar    its networks as one file; `restore` puts them back
+  python -m study ledger models.yaml                       measure networks that were trained elsewhere
   python -m slurm submit configs/digits_mlp.yaml --cluster local      the same on all cores, or on a cluster
 """
 
@@ -95,7 +96,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = commands.add_parser("restore", help=text, description=text)
     command.add_argument("archive", type=Path, help="what `archive` wrote")
     command.add_argument("--runs", type=Path, default=runs_folder(), help="folder of all runs (default: %(default)s)")
-    text = "bring the generated parts of configs/README.md and study/measures/README.md up to date"
+    text = "measure checkpoints of anybody's networks, as a models.yaml says, into results/<name>/ledger.csv"
+    command = commands.add_parser("ledger", help=text, description=text)
+    command.add_argument("models", type=Path, help="the yaml; its sections: study/ledger/README.md")
+    command.add_argument(
+        "--results", type=Path, default=results_root(), help="folder of results (default: %(default)s)"
+    )
+    command.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    command.add_argument("--dry-run", action="store_true", help="check everything, print the plan, measure nothing")
+    text = "bring the generated parts of the READMEs of configs, measures and ledgers up to date"
     commands.add_parser("reference", help=text, description=text)
     options = parser.parse_args(arguments)
     try:
@@ -103,6 +112,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return reference()
         if options.command == "restore":
             return restore(options.archive, usable("--runs", options.runs, write=True))
+        if options.command == "ledger":
+            usable("--results", options.results, write=True)
+            return ledger(options)
         study = load_study(options.config)
         if "runs" in options:
             found = find_folders(study.name, options.runs, options.results)

@@ -66,7 +66,7 @@ class Measuring:
         if not files.evaluation.exists():
             self._evaluate(config, context, files)
         for label in missing:
-            self._take(label, context, files, f"{paths.key} {stop}")
+            self.take(label, context, files, f"{paths.key} {stop}")
         return len(missing)
 
     def _context(self, config: RunConfig, paths: RunPaths, files: StopPaths) -> MeasureContext:
@@ -88,7 +88,11 @@ class Measuring:
         self.guard()
         write_json(files.evaluation, {**result, "seconds": time.perf_counter() - begin})
 
-    def _take(self, label: str, context: MeasureContext, files: StopPaths, where: str) -> None:
+    def take(self, label: str, context: MeasureContext, files: StopPaths, where: str) -> None:
+        """One measure of one network into its file; where it has no value, a null, and the reason beside it.
+
+        `where` stands before the reason in `failed`. Raises OwnMeasureError, and what is of the machine.
+        """
         from study.measures import Own, OwnMeasureError, compute
 
         begin = time.perf_counter()

@@ -33,7 +33,10 @@ SECTIONS = {
     "seeds": Section((int, list), "a number or a list", 1, "n for the seeds 0 to n - 1, or the seeds themselves"),
     "exclude": Section((list,), "[{field: value}]", [], "combinations that are left out; each must match a run"),
     "measures": Section(
-        (list,), "[labels]", [], "what is measured at every stop; at least one; one's own is file.py:function"
+        (list,),
+        "[labels]",
+        [],
+        "what is measured at every stop; at least one; a set is set:<name>, one's own file.py:function",
     ),
     "reparameterize": Section(
         (list, dict), "[transforms] or transform: [labels]", [], "measured again of networks whose weights are rescaled"

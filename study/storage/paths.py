@@ -171,3 +171,13 @@ def published_file(study: str, kind: str = "") -> Path:
 def published_studies() -> list[str]:
     """Names of the studies whose records are committed."""
     return sorted(path.stem for path in published_folder().glob("*.csv") if "." not in path.stem)
+
+
+def ledger_file(name: str, root: str | Path | None = None) -> Path:
+    """The ledger of anybody's networks; its values are kept in `ledger_network`."""
+    return results_folder(name, root) / "ledger.csv"
+
+
+def ledger_network(name: str, key: str, root: str | Path | None = None) -> StopPaths:
+    """Files of one network of a ledger, as of one stop of a run; the weights stay where their owner has them."""
+    return StopPaths(results_folder(name, root) / "networks" / key)

@@ -1,65 +1,20 @@
 """Slow, obvious twins of every measure, in float64: the whole Hessian by autograd, loops over neurons and samples.
 
-`TWINS[label](case)` gives what `study.measures` must give. A measure without a twin fails tests/study/test_measures.py.
+`TWINS[label](case)` gives what `study.measures` must give; labels may have options. A measure without a twin fails
+tests/study/test_measures.py. Families that came later have files of their own beside this one.
 """
 
 import itertools
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import torch
 from scipy import linalg
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional
 
-from study.seeds import generator_for
-
-
-@dataclass
-class Case:
-    """A small trained network, its start and its data, all in float64."""
-
-    model: nn.Module
-    initial: dict[str, Tensor]
-    x: Tensor
-    labels: Tensor
-    loss: str
-
-    def loss_of(self, logits: Tensor) -> Tensor:
-        if self.loss == "cross_entropy":
-            return functional.cross_entropy(logits, self.labels)
-        target = torch.eye(logits.shape[1], dtype=logits.dtype)[self.labels]
-        return sum(((logits[i] - target[i]) ** 2).sum() for i in range(len(target))) / len(target)  # type: ignore[return-value]
-
-    def layers(self) -> list[str]:
-        return [name.removesuffix(".weight") for name, p in self.model.named_parameters() if p.ndim >= 2]
-
-    def weight(self, layer: str) -> Tensor:
-        return dict(self.model.named_parameters())[f"{layer}.weight"].detach()
-
-    def hessian(self, layer: str) -> Tensor:
-        """The Hessian block of one layer, shape (n_out, n_in, n_out, n_in), n_in = everything behind the first axis."""
-        parameters = {n: p.detach() for n, p in self.model.named_parameters()}
-        w = parameters[f"{layer}.weight"]
-
-        def loss(flat: Tensor) -> Tensor:
-            changed = {**parameters, f"{layer}.weight": flat.view_as(w)}
-            return self.loss_of(functional_call(self.model, changed, (self.x,)))
-
-        h = torch.autograd.functional.hessian(loss, w.flatten())
-        rows = len(w)
-        return h.view(rows, w.numel() // rows, rows, w.numel() // rows)
-
-    def inputs(self, layer: str) -> Tensor:
-        """What the layer is given on all samples."""
-        caught: list[Tensor] = []
-        handle = self.model.get_submodule(layer).register_forward_hook(lambda m, args, out: caught.append(args[0]))
-        with torch.no_grad():
-            self.model(self.x)
-        handle.remove()
-        return caught[0]
+from tests.reference import calibration, perturbation
+from tests.reference.case import Case
 
 
 def _trace(case: Case, layer: str) -> float:
@@ -131,22 +86,6 @@ def _fisher_rao(case: Case) -> float:
         (slope,) = torch.autograd.grad(one.loss_of((1 + t) * logits[i : i + 1]), t)
         squares.append(slope.item() ** 2)
     return len(case.layers()) * (sum(squares) / len(squares)) ** 0.5
-
-
-def _pac_bayes(case: Case) -> float:
-    """The largest noise of a fine scale, from small to large, before the mean training error has risen by 0.1."""
-    generator = generator_for("0123456789ab", "measure", "pac_bayes_flatness")
-    start = {n: p.detach() for n, p in case.model.named_parameters()}
-    noise = [{n: torch.randn(p.shape, generator=generator).to(p) for n, p in start.items()} for _ in range(10)]
-
-    def error(sigma: float, u: dict[str, Tensor]) -> float:
-        logits = functional_call(case.model, {n: p + sigma * u[n] for n, p in start.items()}, (case.x,))
-        return sum(row.argmax().item() != y.item() for row, y in zip(logits, case.labels, strict=True)) / len(logits)
-
-    clean, sigma = error(0.0, noise[0]), 1e-3
-    while sum(error(sigma, u) - clean for u in noise) / 10 <= 0.1:
-        sigma *= 1.02
-    return 1 / sigma**2
 
 
 def _distance(case: Case) -> float:
@@ -252,7 +191,6 @@ TWINS: dict[str, Callable[[Case], float | dict[str, float]]] = {
     "rho_sum": _layers(lambda c, n: sum(_rho(c, n))),
     "lambda_max": _layers(_lambda_max),
     "fisher_rao_norm": _fisher_rao,
-    "pac_bayes_flatness": _pac_bayes,
     "weight_norm_squared": _layers(_norm),
     "distance_from_init": _distance,
     "parameter_count": lambda c: sum(w.numel() for w in _weights(c)),
@@ -277,4 +215,6 @@ TWINS: dict[str, Callable[[Case], float | dict[str, float]]] = {
     "path_norm_over_margin": lambda c: _path_norm(c) * _margin(c),
     "inverse_margin": _margin,
     "train_loss": _loss,
+    **calibration.TWINS,
+    **perturbation.TWINS,
 }

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from study.audit.changes import Change, changes
-from study.audit.rows import TOLERANCE, Values, changed, compared, values
+from study.audit.rows import ROUNDING, TOLERANCE, Values, changed, compared, values
 from study.measures import MEASURES, MeasureContext
 from study.reference.definition import definition
 from study.transforms.places import AT_PLACES
@@ -53,12 +53,12 @@ def networks() -> tuple[MeasureContext, MeasureContext]:
 
 @functools.cache
 def taken() -> list[tuple[Change, Values, Values]]:
-    """Every measure of both networks before and after each transformation at the last place where it is exact."""
+    """Every measure before and after each transformation, at the last place of one of the networks."""
     found = []
-    for context in networks():
+    for context, asked in zip(networks(), (AT_PLACES[:-1], AT_PLACES[-1:]), strict=True):
         before = values(list(MEASURES), context)
         every = [change for change in changes(context.model, context.key) if change.factor in ("", FACTOR)]
-        for transform in AT_PLACES:
+        for transform in asked:
             for change in [change for change in every if change.transform == transform][-1:]:
                 other = changed(context, change)
                 function_difference(context.logits, other.logits, TOLERANCE)
@@ -72,11 +72,12 @@ def test_what_leaves_a_measure_is_what_its_docstring_says(label: str) -> None:
     assert re.fullmatch(r"(none|[a-z]+(-[a-z]+)?(, [a-z]+(-[a-z]+)?)*)\.", said), f"{label}: docstring lacks Invariant:"
     promised = {name for name in AT_PLACES if name in said.rstrip(".").split(", ")}
     assert promised or said == "none."
-    moved: dict[str, list[float]] = {transform: [] for transform in AT_PLACES}
     for change, before, after in taken():
         row = compared(before[label], after[label])
-        if row["before"]:
-            moved[change.transform].append(abs(float(row["relative_change"] or "inf")) / float(row["tolerance"] or 1))
-    assert all(moved.values()), f"{label}: neither network has it"
-    kept = {transform for transform, each in moved.items() if max(each) <= 1}
-    assert kept == promised, f"{label}: a run leaves it at {', '.join(sorted(kept)) or 'none'}: {moved}"
+        if not row["before"]:
+            continue  # this network has no such value
+        moved, tolerance = abs(float(row["relative_change"] or "inf")), float(row["tolerance"])
+        if change.transform in promised:
+            assert moved <= tolerance, f"{label}: {change.words}: moved by {moved:.2g}"
+        elif tolerance == ROUNDING:  # of a sampled one a change may lie within its standard error
+            assert moved > tolerance, f"{label}: {change.words}: the same, which its docstring does not say"

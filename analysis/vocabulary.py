@@ -56,6 +56,8 @@ MEASURES: dict[str, tuple[str, str]] = {
 TARGETS: dict[str, tuple[str, str]] = {
     "gap.loss": ("loss gap", "generalization gap (loss, nats)"),
     "gap.error": ("error gap", "generalization gap (error)"),
+    "gap.shift.mean.loss": ("loss gap, shifted", "gap to shifted test sets, mean (loss, nats)"),
+    "gap.shift.mean.error": ("error gap, shifted", "gap to shifted test sets, mean (error)"),
     "test.loss": ("test loss", "test loss (nats)"),
     "test.error": ("test error", "test error"),
     "gen.gap": ("gap", "generalization gap"),
@@ -153,12 +155,18 @@ def at_words(stop: str) -> str:
 
 def target_words(column: str) -> str:
     """Short words for a target column, as in a table's head."""
-    return TARGETS.get(column, (column, column))[0]
+    return TARGETS.get(column, (_shift_words(column), ""))[0]
 
 
 def target_axis(column: str) -> str:
     """Axis label of a target, with its unit."""
-    return TARGETS.get(column, (column, column))[1]
+    return TARGETS.get(column, ("", _shift_words(column)))[1]
+
+
+def _shift_words(column: str) -> str:
+    """ "error gap, blur 3" of gap.shift.blur_3.error; any other column as it is."""
+    match = re.fullmatch(r"gap\.shift\.(\w+)\.(loss|error)", column)
+    return f"{match[2]} gap, {match[1].replace('_', ' ')}" if match else column
 
 
 def column_words(column: str, latex: bool = False) -> str:

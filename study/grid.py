@@ -19,9 +19,11 @@ from study.config import (
     config_from_dict,
     run_key,
 )
+from study.data.dataset import known
+from study.data.shift import SHIFTS
 from study.hyperparameter import SIZES, checked, matches, shard_shape
 from study.measures import PREFIX, Own, canonical, members
-from study.names import Label
+from study.names import Label, shift_label
 from study.study_file import StudyFileError, read_study_file
 from study.transforms.rescaling import ALLOWED, is_transform
 
@@ -38,7 +40,8 @@ class Shard:
 class Study:
     """What a yaml asks for; a measure of reparameterized networks is labelled `<measure>@<transform>`.
 
-    `seconds_per_run` is the header's measured cost of one run on one core, or None.
+    Shifted test sets stand behind the measures, labelled `shift(of=<shift>)`. `seconds_per_run` is the header's
+    measured cost of one run on one core, or None.
     """
 
     name: str
@@ -75,7 +78,19 @@ def _study(content: dict[str, Any], path: Path) -> Study:
     if seconds is not None and not 0 < seconds < 1e9:
         raise ConfigError("seconds_per_run", seconds, "allowed: a number > 0, measured, or leave it out")
     runs = tuple(_runs(content))
+    measures += _shifts(content["shifts"], runs)
     return Study(name, content["title"], runs, measures, shard_size, seconds, path)
+
+
+def _shifts(listed: list[Any], runs: Iterable[RunConfig]) -> tuple[str, ...]:
+    """The labels of a yaml's shifts, each once and all runs being of images."""
+    for name in listed:
+        if name not in SHIFTS or listed.count(name) > 1:
+            raise ConfigError("shifts", name, f"allowed, each once: {', '.join(SHIFTS)}")
+    for config in runs if listed else ():
+        if len(known(config.dataset).shape) != 3:
+            raise ConfigError("shifts", config.dataset.name, "holds no images (channels, rows, columns), allowed: none")
+    return tuple(map(shift_label, listed))
 
 
 def read_measures(given: list[Any], folder: Path) -> tuple[str, ...]:

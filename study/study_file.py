@@ -41,6 +41,7 @@ SECTIONS = {
     "reparameterize": Section(
         (list, dict), "[transforms] or transform: [labels]", [], "measured again of networks whose weights are rescaled"
     ),
+    "shifts": Section((list,), "[shifts]", [], "test sets under these shifts, at five severities, beside the test set"),
     "shard_size": Section((int,), "an integer > 0", 32, "runs of one shape that train together, at most"),
     "seconds_per_run": Section((int, float), "a number > 0", None, "measured cost of a run on one core, for the plan"),
 }

@@ -14,7 +14,7 @@ from study.config import RunConfig, n_images, run_key
 from study.device import reproducible
 from study.grid import Study
 from study.measures import MEASURES
-from study.names import Label
+from study.names import Label, shift_of
 from study.provenance import commit
 from study.state import run_state
 from study.storage.atomic import read_json
@@ -60,7 +60,7 @@ def make(study: Study, runs_root: Path, n_networks: int, images: int, every_meas
     for config in networks:
         if not changes(build_model(config), ""):
             raise ValueError(f"audit: {config.model}: nothing can be changed, allowed: two layers, or batch-norm")
-    own = [label for label in study.measures if not Label.parse(label).transform]
+    own = [label for label in study.measures if not (Label.parse(label).transform or shift_of(label))]
     measures = tuple(dict.fromkeys([*(MEASURES if every_measure else ()), *own]))
     return Plan(study, networks, len(found), measures, images)
 

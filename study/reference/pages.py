@@ -16,6 +16,7 @@ from typing import Any
 from study.choice import Entry, Option, Registry
 from study.config import FIELDS, SEAMS, STACKED, RunConfig, allowed_text
 from study.data.dataset import DATASETS, Dataset
+from study.data.shift import SHIFTS
 from study.grid import load_study
 from study.ledger.file import SECTIONS as LEDGER
 from study.measures import MEASURES, PREFIX
@@ -130,6 +131,14 @@ def _transforms() -> str:
     return escaped(f"Transforms: {ALLOWED}.\n")
 
 
+def _shifts() -> str:
+    rows = [
+        (f"`{name}`", entry.meaning, ", ".join(f"{level:g}" for level in entry.content[1]))
+        for name, entry in SHIFTS.entries().items()
+    ]
+    return table(("shift", "what it is", "level at severity 1 to 5"), rows)
+
+
 def _studies() -> str:
     """A row a yaml in configs/: what is varied, and where it is measured."""
     rows = []
@@ -181,6 +190,7 @@ BLOCKS: Blocks = {
     "models": _models,
     "seams": _seams,
     "transforms": _transforms,
+    "shifts": _shifts,
     "studies": _studies,
     "measures": _measures,
     "sets": _sets,

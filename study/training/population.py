@@ -63,21 +63,26 @@ class Population:
     def _load(self) -> bool:
         members = [(c, p) for c, p in self.members if not p.outcome.exists()]
         found = saved.load([p for _, p in members], self.tell)
+        before = {key: one.progress.get("stack") or {} for key, one in found.items()}
+        # As they stood: on a GPU bits depend on the stack. What is new comes after them.
+        members.sort(key=lambda pair: before.get(pair[1].key, {}).get("place", len(members)))
         self.waiting = [checkpoint.resume_or_start(c, p, self.data, found.get(p.key), self.guard) for c, p in members]
         self.runs = []
         if self.waiting:
-            self._enter()
+            self._enter(before.get(members[0][1].key, {}).get("room"))
         return True
 
-    def _enter(self) -> None:
-        """Stack waiting runs that are of the size of the first of them, as many as fit."""
+    def _enter(self, room: int | None = None) -> None:
+        """Stack waiting runs that are of the size of the first of them, as many as fit, or as there was room for."""
         first, state = self.waiting[0]
         n = sum(run.hidden == first.hidden for run, _ in self.waiting)
-        self.room = min(self.most, Fit(first.config, first.hidden, state, self.data, self.device).capacity(n))
-        if self.room < min(n, self.most):
-            self.tell(
-                f"{self.room} of {n} networks fit into the memory of {self.device}; the others follow as these end"
-            )
+        if room is None:
+            room = Fit(first.config, first.hidden, state, self.data, self.device).capacity(n)
+            if room < min(n, self.most):
+                self.tell(
+                    f"{room} of {n} networks fit into the memory of {self.device}; the others follow as these end"
+                )
+        self.room = min(self.most, room)
         entering = self._taken(first.hidden, self.room)
         template = build_model(self.shape, first.hidden)
         self.forward = StackedForward(template, self.shape.loss, self.mode, decoded(self.data.train_x[0]))
@@ -262,10 +267,11 @@ class Population:
     def save(self) -> None:
         """Copy every network's state, and write it beside the training: from there it goes on to the same bits."""
         runs, guard = [*self.runs, *(run for run, _ in self.waiting)], self.guard
-        groups = [_group(self.runs, self.state.copied())] if self.runs else []
+        groups = [self._group(0, self.runs, self.state.copied())] if self.runs else []
         for hidden in dict.fromkeys(run.hidden for run, _ in self.waiting):
             these = [pair for pair in self.waiting if pair[0].hidden == hidden]
-            groups.append(_group([run for run, _ in these], stack_states([state for _, state in these], "cpu")))
+            state = stack_states([state for _, state in these], "cpu")
+            groups.append(self._group(sum(len(g.keys) for g in groups), [run for run, _ in these], state))
         curves = [(run.paths, run.epoch, run.rows) for run in runs]
         for run in runs:
             run.rows = []
@@ -277,6 +283,8 @@ class Population:
 
         self.background.start(write)
 
-
-def _group(runs: Sequence[Run], state: State) -> Group:
-    return Group([run.paths.key for run in runs], [run.progress() for run in runs], state)
+    def _group(self, place: int, runs: Sequence[Run], state: State) -> Group:
+        """Runs with their state, and where they stand: in the stack, or in the queue behind it."""
+        stack = [{"place": place + i, "room": self.room} for i in range(len(runs))]
+        progress = [run.progress() | {"stack": at} for run, at in zip(runs, stack, strict=True)]
+        return Group([run.paths.key for run in runs], progress, state)

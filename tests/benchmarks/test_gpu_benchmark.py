@@ -84,3 +84,13 @@ def test_every_test_for_a_gpu_is_among_those_it_runs() -> None:
     marked = {p.relative_to(ROOT).as_posix() for p in (ROOT / "tests").rglob("test_*.py")
               if "mark.gpu" in p.read_text(encoding="utf-8")}  # fmt: skip
     assert marked == set(gpu.TESTS)
+
+
+def test_the_pins_for_a_gpu_are_those_of_the_environment() -> None:
+    def pins(path: str) -> dict[str, str]:
+        lines = [line.partition("#")[0].strip() for line in (ROOT / path).read_text(encoding="utf-8").splitlines()]
+        return dict(line.split("==") for line in lines if line)  # each is pinned exactly
+
+    ours, all_of_them = pins("slurm/requirements-cuda.txt"), pins("requirements.txt")
+    assert {"torch", "torchvision", "numpy", "scipy", "PyYAML", "pytest"} == ours.keys() & all_of_them.keys()
+    assert all(ours[name] == all_of_them[name] for name in ours.keys() & all_of_them.keys())

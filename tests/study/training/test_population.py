@@ -136,24 +136,29 @@ def test_one_network_that_does_not_fit_is_an_error_in_one_line(tmp_path: Path, m
 
 
 @pytest.mark.parametrize("kind", ["plain", "rich"])
-@pytest.mark.parametrize("cut", [False, True])
 def test_networks_that_do_not_fit_follow_as_others_end(
-    kind: str, cut: bool, whole: dict[str, list[Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, whole: dict[str, list[Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The stack stays as full as it may be; left at an epoch's end and gone on with, the bits are the same."""
-    runs, seen = RUNS if kind == "plain" else RICH, []
+    runs = RUNS if kind == "plain" else RICH
+    seen: dict[str, list[Any]] = {"whole": [], "cut": []}
     monkeypatch.setattr(Fit, "capacity", lambda self, n: min(n, 4))
     epoch = Population._epoch
-    monkeypatch.setattr(
-        Population, "_epoch", lambda self: (seen.append((len(self.runs), len(self.waiting))), epoch(self))
-    )
-    if cut:
-        for n in (1, 2, 2):
-            trained(runs, tmp_path, stop_after=n)
-    notes = trained(runs, tmp_path)
-    assert ends(runs, tmp_path) == whole[kind]
-    assert all(n == 4 for n, waiting in seen if waiting) and seen[0] == (4, 2)
-    assert cut or notes == ["4 of 6 networks fit into the memory of cpu; the others follow as these end"]
+
+    def watched(self: Population) -> None:
+        root = self.runs[0].paths.folder.relative_to(tmp_path).parts[0]
+        seen[root].append(([run.config.seed for run in self.runs], len(self.waiting)))
+        epoch(self)
+
+    monkeypatch.setattr(Population, "_epoch", watched)
+    assert trained(runs, tmp_path / "whole") == [
+        "4 of 6 networks fit into the memory of cpu; the others follow as these end"
+    ]
+    for n in (1, 2, 1, 99):
+        trained(runs, tmp_path / "cut", stop_after=n)
+    assert ends(runs, tmp_path / "whole") == ends(runs, tmp_path / "cut") == whole[kind]
+    assert all(len(stack) == 4 for stack, n_waiting in seen["whole"] if n_waiting)
+    assert seen["whole"][0] == ([0, 1, 2, 3], 2) and seen["cut"] == seen["whole"], "a GPU's bits depend on the stack"
 
 
 def fit(**changes: Any) -> Fit:

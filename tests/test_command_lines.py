@@ -55,7 +55,7 @@ COMMANDS = {
 }  # fmt: skip
 # Refused as quickly as the others, but otherwise long, or hanging on the state of the checkout; tests of their own.
 LONG = [
-    "study publish CONFIG", "study restore LEDGER",
+    "study publish CONFIG", "study restore LEDGER", "study audit CONFIG",
     "analysis report tiny", "analysis ledger LEDGER", "analysis make tiny", "wandb_report tiny",
 ]  # fmt: skip
 # Of the checkout or of its published numbers alone: no study of one's own.

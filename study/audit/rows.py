@@ -76,7 +76,7 @@ def rows(
         after = values(list(before), other)
         for label in before:
             row = {"measure": label, "transform": change.transform, "place": change.place, "factor": change.factor}
-            yield {**row, **_compared(before[label], after[label]), "output_difference": repr(difference)}
+            yield {**row, **compared(before[label], after[label]), "output_difference": repr(difference)}
     progress(len(every), len(every))
 
 
@@ -89,8 +89,8 @@ def changed(context: MeasureContext, change: Change) -> MeasureContext:
     return MeasureContext(model, initial, context.x, context.labels, context.loss, context.key)
 
 
-def _compared(before: tuple[float, float], after: tuple[float, float]) -> Row:
-    """As text, empty where missing."""
+def compared(before: tuple[float, float], after: tuple[float, float]) -> Row:
+    """Values before and after as text, empty where missing, with their relative change and what counts as none."""
     (old, old_error), (new, new_error) = before, after
     difference, sampled = new - old, STANDARD_ERRORS * math.hypot(old_error, new_error)
     if old == 0:

@@ -46,7 +46,7 @@ def pac_bayes_orig(ctx: MeasureContext) -> Sampled:
     training samples. Source: Jiang et al. 2020 (1912.02178), number 49 as read in the public code of Dziugaite et al.
     2020 (`PACBAYES_ORIG`). Parameters: noise on all, w without biases; batch-norm folded in. Data: the first 512
     training samples. Sampled: as `pac_bayes_flatness(noise=common)`, its standard error carried over. Cost: its
-    search, shared. Invariant: none.
+    search, shared. Invariant: permutation, norm-layer.
     """
     square = float(weights(ctx.folded).square().sum())
     return _carried(ctx.shared(_level), lambda sigma: square / (4 * sigma**2) + math.log(len(ctx.x) / sigma) + 10)
@@ -59,7 +59,7 @@ def pac_bayes_init(ctx: MeasureContext) -> Sampled:
     As `pac_bayes_orig` with w - w_0 in place of w. Source: Jiang et al. 2020 (1912.02178), number 48 as read in the
     public code of Dziugaite et al. 2020 (`PACBAYES_INIT`). Parameters: noise on all, w without biases; batch-norm
     folded in. Data: the first 512 training samples. Sampled: as `pac_bayes_flatness(noise=common)`, its standard error
-    carried over. Cost: its search, shared. Invariant: none.
+    carried over. Cost: its search, shared. Invariant: norm-layer.
     """
     square = float(displacement(ctx).square().sum())
     return _carried(ctx.shared(_level), lambda sigma: square / (4 * sigma**2) + math.log(len(ctx.x) / sigma) + 10)
@@ -73,7 +73,7 @@ def pac_bayes_mag_flatness(ctx: MeasureContext) -> Sampled:
     0.001. Source: Jiang et al. 2020 (1912.02178), number 61 as read in the public code of Dziugaite et al. 2020
     (`PACBAYES_MAG_FLATNESS`), which takes s_i^2 for the standard deviation. Parameters: all, biases too, batch-norm
     folded in. Data: the first 512 training samples. Sampled: as `pac_bayes_flatness(noise=common)`, standard error
-    too. Cost: a search as there, shared by the three. Invariant: none.
+    too. Cost: a search as there, shared by the three. Invariant: permutation, norm-layer.
     """
     return _carried(ctx.shared(_relative_level), lambda sigma: sigma**-2)
 
@@ -87,7 +87,7 @@ def pac_bayes_mag_orig(ctx: MeasureContext) -> Sampled:
     Jiang et al. 2020 (1912.02178), number 57 as read in the public code of Dziugaite et al. 2020
     (`PACBAYES_MAG_ORIG`). Parameters: noise on all, w without biases; batch-norm folded in. Data: the first 512
     training samples. Sampled: as `pac_bayes_mag_flatness`, its standard error carried over. Cost: its search, shared.
-    Invariant: none.
+    Invariant: norm-layer.
     """
     return _relative_bound(ctx, weights(ctx.folded))
 
@@ -99,7 +99,7 @@ def pac_bayes_mag_init(ctx: MeasureContext) -> Sampled:
     As `pac_bayes_mag_orig` with ||w - w_0||^2 in place of ||w||^2. Source: Jiang et al. 2020 (1912.02178), number 56 as
     read in the public code of Dziugaite et al. 2020 (`PACBAYES_MAG_INIT`). Parameters: noise on all, w without biases;
     batch-norm folded in. Data: the first 512 training samples. Sampled: as `pac_bayes_mag_flatness`, its standard error
-    carried over. Cost: its search, shared. Invariant: none.
+    carried over. Cost: its search, shared. Invariant: norm-layer.
     """
     return _relative_bound(ctx, displacement(ctx))
 

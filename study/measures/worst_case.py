@@ -31,7 +31,7 @@ def sharpness_flatness(ctx: MeasureContext, steps: int) -> float:
     loss finds; to 3 % of its value. Source: Jiang et al. 2020 (1912.02178), number 54, whose text was not read; its
     public code is none, read in a public reimplementation's code. Parameters: all, biases too, batch-norm folded in.
     Data: the first 512 training samples. Deterministic. Cost: about 9 ascents of at most 21 forward and backward
-    passes over the samples, shared by the three. Invariant: permutation.
+    passes over the samples, shared by the three. Invariant: permutation, norm-layer.
     """
     return _radius(ctx, steps) ** -2
 
@@ -43,7 +43,7 @@ def sharpness_orig(ctx: MeasureContext, steps: int) -> float:
     ||w||^2 log(2 omega) / (4 alpha^2) + log(m / alpha) + 10, alpha as in `sharpness_flatness`, omega the number of
     weights, m that of training samples. Source: Jiang et al. 2020 (1912.02178), number 52, as `sharpness_flatness`.
     Parameters: ascent in all, w without biases; batch-norm folded in. Data: the first 512 training samples.
-    Deterministic. Cost: the search of `sharpness_flatness`, shared. Invariant: permutation.
+    Deterministic. Cost: the search of `sharpness_flatness`, shared. Invariant: permutation, norm-layer.
     """
     return _bound(ctx, weights(ctx.folded), _radius(ctx, steps))
 
@@ -54,7 +54,7 @@ def sharpness_init(ctx: MeasureContext, steps: int) -> float:
 
     As `sharpness_orig` with w - w_0 in place of w. Source: Jiang et al. 2020 (1912.02178), number 51, as
     `sharpness_flatness`. Parameters: ascent in all, w without biases; batch-norm folded in. Data: the first 512
-    training samples. Deterministic. Cost: the search of `sharpness_flatness`, shared. Invariant: none.
+    training samples. Deterministic. Cost: the search of `sharpness_flatness`, shared. Invariant: norm-layer.
     """
     return _bound(ctx, displacement(ctx), _radius(ctx, steps))
 
@@ -66,7 +66,7 @@ def sharpness_mag_flatness(ctx: MeasureContext, steps: int) -> float:
     1 / alpha'^2, as `sharpness_flatness` with |delta_i| <= alpha' |w_i| + eps, eps = 0.001. Source: Jiang et al. 2020
     (1912.02178), number 62, as `sharpness_flatness`. Parameters: all, biases too, batch-norm folded in. Data: the first
     512 training samples. Fails (recorded as missing) where eps alone raises the error. Deterministic. Cost: a search as
-    there, shared by the three. Invariant: permutation.
+    there, shared by the three. Invariant: permutation, norm-layer.
     """
     return _relative_radius(ctx, steps) ** -2
 
@@ -79,7 +79,7 @@ def sharpness_mag_orig(ctx: MeasureContext, steps: int) -> float:
     log(m / alpha') + 10, delta = 0.05, alpha' and eps as in `sharpness_mag_flatness`. Source: Jiang et al. 2020
     (1912.02178), number 59, as `sharpness_flatness`. Parameters: ascent in all, w without biases; batch-norm folded
     in. Data: the first 512 training samples. Deterministic. Cost: the search of `sharpness_mag_flatness`, shared.
-    Invariant: none.
+    Invariant: norm-layer.
     """
     return _relative_bound(ctx, weights(ctx.folded), _relative_radius(ctx, steps))
 
@@ -90,7 +90,7 @@ def sharpness_mag_init(ctx: MeasureContext, steps: int) -> float:
 
     As `sharpness_mag_orig` with ||w - w_0||^2 in place of ||w||^2. Source: Jiang et al. 2020 (1912.02178), number 58,
     as `sharpness_flatness`. Parameters: ascent in all, w without biases; batch-norm folded in. Data: the first 512
-    training samples. Deterministic. Cost: the search of `sharpness_mag_flatness`, shared. Invariant: none.
+    training samples. Deterministic. Cost: the search of `sharpness_mag_flatness`, shared. Invariant: norm-layer.
     """
     return _relative_bound(ctx, displacement(ctx), _relative_radius(ctx, steps))
 

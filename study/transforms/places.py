@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 from torch import fx, nn
 
-from study.models.activation import ACTIVATIONS
-
 # In the words of the measures' docstrings, which say what each is invariant to.
 LAYER, NEURON, PERMUTATION, NORM = "layer-wise", "neuron-wise", "permutation", "norm-layer"
 AT_PLACES = (LAYER, NEURON, PERMUTATION, NORM)
@@ -26,7 +24,7 @@ _HOMOGENEOUS = (
     nn.ReLU, nn.LeakyReLU, nn.Identity, nn.Flatten, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.MaxPool1d, nn.MaxPool2d,
     nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d,
 )  # fmt: skip
-_ELEMENTWISE = (*ACTIVATIONS.values(), nn.GELU, nn.SiLU, nn.Softplus, nn.Sigmoid, nn.ELU)  # channels may be exchanged
+_ELEMENTWISE = (nn.Tanh, nn.GELU, nn.SiLU, nn.Softplus, nn.Sigmoid, nn.ELU)  # channels may be exchanged
 _OUTPUTS = "its outputs are the network's"
 
 

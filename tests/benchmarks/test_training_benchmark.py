@@ -1,6 +1,7 @@
 """The training benchmark compares like with like: the same steps, the same weights, the time of both."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from study.data.dataset import DATASETS
-from tests.benchmarks import race, training
+from tests.benchmarks import document, race, training
 from tests.benchmarks.alone import Alone
 from tests.benchmarks.race import Case
 
@@ -86,3 +87,10 @@ def test_targets_are_judged() -> None:
     assert training.verdict({**row, "time_ratio": 0.9}, "cpu") == "at most 0.85: NOT MET"
     assert training.verdict({**row, "case": "lenet5 population 4"}, "cpu") == ""
     assert training.best_lenet5([row]).endswith("NOT MET")
+
+
+def test_the_table_that_is_shown_is_the_committed_one() -> None:
+    """Where this fails, paste what `python -m tests.benchmarks.document training` prints between the two markers."""
+    readme = (Path(__file__).parents[2] / "study/training/README.md").read_text()
+    (shown,) = re.findall(r"<!-- benchmark: tests/benchmarks/training.json -->\n(.*?)<!-- end -->", readme, re.DOTALL)
+    assert shown == document.training_section(json.loads(document.TRAINING.read_text()))

@@ -59,7 +59,7 @@ data: .venv/ready  ## a torchvision root with real images in .data, where the ar
 
 test: .venv/ready  ## all tests that this machine can run
 	@if [ -x ../shared/data/unpack ] && [ "$(STUDY_DATA)" = .data ]; then ../shared/data/unpack .data >/dev/null; fi
-	@STUDY_DATA=$(abspath $(STUDY_DATA)) $(PY) -m pytest -m "not slurm and not gpu" -n auto --dist loadfile $(TESTS)
+	@STUDY_DATA=$(abspath $(STUDY_DATA)) $(PY) -m pytest -m "not slurm and not gpu" -n auto --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-quick: .venv/ready  ## the tests that take seconds
 	@$(PY) -m pytest -m "not slow and not slurm and not gpu" $(TESTS)

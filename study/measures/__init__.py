@@ -22,4 +22,6 @@ from study.measures import norm as _norm  # noqa: F401
 from study.measures import outputs as _outputs  # noqa: F401
 from study.measures import pac_bayes as _pac_bayes  # noqa: F401
 from study.measures import path as _path  # noqa: F401
+from study.measures import sharpness as _sharpness  # noqa: F401
 from study.measures import spectral as _spectral  # noqa: F401
+from study.measures import worst_case as _worst_case  # noqa: F401

@@ -41,7 +41,7 @@ class MeasureContext:
     changed: tuple[str, ...] = ()
     difference: float | None = None
     _values: dict[str, Value] = field(default_factory=dict, repr=False)
-    _shared: dict[Callable[..., Any], Any] = field(default_factory=dict, repr=False)
+    _shared: dict[object, Any] = field(default_factory=dict, repr=False)
     _inputs: dict[int, Tensor] = field(default_factory=dict, repr=False)
     _reparameterized: dict[str, MeasureContext] = field(default_factory=dict, repr=False)
 
@@ -153,11 +153,12 @@ class MeasureContext:
             self._values[label] = (take or taking(label))(self)
         return self._values[label]
 
-    def shared(self, make: Callable[[MeasureContext], T]) -> T:
-        """What a function makes of this context, made once: work that several measures read."""
-        if make not in self._shared:
-            self._shared[make] = make(self)
-        return cast("T", self._shared[make])
+    def shared(self, make: Callable[[MeasureContext], T], name: object = None) -> T:
+        """What a function makes of this context, made once: work that several measures read, by `name` if given."""
+        at = name or make
+        if at not in self._shared:
+            self._shared[at] = make(self)
+        return cast("T", self._shared[at])
 
     def reparameterized(self, transform: str) -> MeasureContext:
         """The same network with other weights and the same outputs (checked); made once and kept."""

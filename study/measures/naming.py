@@ -22,10 +22,19 @@ _SETS: dict[str, tuple[str, ...]] = {
         "log_prod_of_fro_over_margin", "log_sum_of_fro", "log_sum_of_fro_over_margin", "log_prod_of_spec",
         "log_prod_of_spec_over_margin", "log_sum_of_spec", "log_sum_of_spec_over_margin", "log_spec_orig",
         "log_spec_init", "fro_over_spec", "dist_spec_init", "path_norm", "path_norm_over_margin",
+        "pac_bayes_flatness(noise=common)", "pac_bayes_orig", "pac_bayes_init", "pac_bayes_mag_flatness",
+        "pac_bayes_mag_orig", "pac_bayes_mag_init", "sharpness_flatness", "sharpness_orig", "sharpness_init",
+        "sharpness_mag_flatness", "sharpness_mag_orig", "sharpness_mag_init",
     ),
     "outputs": (
         "inverse_margin", "margin_normalized", "train_loss", "cross_entropy", "entropy", "confidence", "ece",
         "ece(binning=mass)", "brier", "temperature", "nll_after_temperature",
+    ),
+    "sharpness": (
+        "keskar(zeta=0.0001)", "keskar", *(f"sharpness_max(rho={rho})" for rho in (0.25, 0.5, 1.0, 2.0)),
+        *(f"sharpness_max(norm=linf,rho={rho})" for rho in (0.001, 0.002, 0.004, 0.008)), "sharpness_max(c=ones)",
+        "sharpness_max(logits=normalized)", *(f"sharpness_mean(rho={rho})" for rho in (0.05, 0.1, 0.2, 0.4)),
+        "sharpness_mean(c=ones,rho=0.01)", "sharpness_mean(logits=normalized)",
     ),
     "petzka2021": (
         "relative_flatness", "hessian_trace", "lambda_max", "fisher_rao_norm", "weight_norm_squared",

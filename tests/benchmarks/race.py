@@ -79,8 +79,11 @@ class Race:
         elapsed = self.clock() - self.since
         if event["kind"] == "epoch":
             running = event["running"]
-            if running and event["epoch"] > 1:
-                self.result.rounds.append((elapsed / running, self._alone(max(1, round(running * self.share)))))
+            n = min(
+                max(1, round(running * self.share)), len(self.tasks)
+            )  # of a population in parts, until none is left
+            if running and event["epoch"] > 1 and n:
+                self.result.rounds.append((elapsed / running, self._alone(n)))
             torch.set_num_threads(self.threads)  # run_shard has set 1
         self.since = self.clock()
 

@@ -11,11 +11,9 @@ from collections.abc import Callable, Iterable
 import torch
 from scipy import linalg
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional
 
-from study.seeds import generator_for
-from tests.reference import calibration
+from tests.reference import calibration, perturbation
 from tests.reference.case import Case
 
 
@@ -88,22 +86,6 @@ def _fisher_rao(case: Case) -> float:
         (slope,) = torch.autograd.grad(one.loss_of((1 + t) * logits[i : i + 1]), t)
         squares.append(slope.item() ** 2)
     return len(case.layers()) * (sum(squares) / len(squares)) ** 0.5
-
-
-def _pac_bayes(case: Case) -> float:
-    """The largest noise of a fine scale, from small to large, before the mean training error has risen by 0.1."""
-    generator = generator_for("0123456789ab", "measure", "pac_bayes_flatness")
-    start = {n: p.detach() for n, p in case.model.named_parameters()}
-    noise = [{n: torch.randn(p.shape, generator=generator).to(p) for n, p in start.items()} for _ in range(10)]
-
-    def error(sigma: float, u: dict[str, Tensor]) -> float:
-        logits = functional_call(case.model, {n: p + sigma * u[n] for n, p in start.items()}, (case.x,))
-        return sum(row.argmax().item() != y.item() for row, y in zip(logits, case.labels, strict=True)) / len(logits)
-
-    clean, sigma = error(0.0, noise[0]), 1e-3
-    while sum(error(sigma, u) - clean for u in noise) / 10 <= 0.1:
-        sigma *= 1.02
-    return 1 / sigma**2
 
 
 def _distance(case: Case) -> float:
@@ -209,7 +191,6 @@ TWINS: dict[str, Callable[[Case], float | dict[str, float]]] = {
     "rho_sum": _layers(lambda c, n: sum(_rho(c, n))),
     "lambda_max": _layers(_lambda_max),
     "fisher_rao_norm": _fisher_rao,
-    "pac_bayes_flatness": _pac_bayes,
     "weight_norm_squared": _layers(_norm),
     "distance_from_init": _distance,
     "parameter_count": lambda c: sum(w.numel() for w in _weights(c)),
@@ -235,4 +216,5 @@ TWINS: dict[str, Callable[[Case], float | dict[str, float]]] = {
     "inverse_margin": _margin,
     "train_loss": _loss,
     **calibration.TWINS,
+    **perturbation.TWINS,
 }

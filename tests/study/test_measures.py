@@ -21,8 +21,13 @@ from tests.reference.measures import TWINS, Case
 
 LOSSES = ("cross_entropy", "squared_error")
 # Relative difference from the twin: Lanczos ends at a residual; 31 samples make an error curve of steps, which may pass
-# 0.1 more than once, and the twin takes the first passage of a finer scale.
-TOLERANCE = {"lambda_max": 1e-6, "pac_bayes_flatness": 0.15, "temperature": 1e-5}
+# 0.1 more than once, and the twin takes the first passage of a finer scale; an ascent of 20 steps is not one of 200.
+TOLERANCE = {"lambda_max": 1e-6, "temperature": 1e-5}
+PERTURBS = {
+    m.label for m in MEASURES.values() if m.function.__module__.endswith(("pac_bayes", "sharpness", "worst_case"))
+}
+SEARCHES = {label for label in PERTURBS if label not in ("keskar", "sharpness_max", "sharpness_mean")}
+TOLERANCE |= dict.fromkeys(SEARCHES, 0.15) | {"keskar": 0.001, "sharpness_max": 0.01, "sharpness_mean": 0.1}
 # Defined where the network errs: of these the labels of three samples are others, too few to make a margin negative.
 NEEDS_ERRORS = {"temperature", "nll_after_temperature"}
 
@@ -66,9 +71,9 @@ def context(
 
 
 @functools.cache
-def shared(kind: str, loss: str, errs: bool) -> MeasureContext:
+def shared(kind: str, loss: str, errs: bool, dtype: torch.dtype = torch.float64, copy: str = "") -> MeasureContext:
     """One context for all measures, as they are taken in a study: work that they share is done once."""
-    return context(kind, loss, label="temperature" if errs else "")
+    return context(kind, loss, dtype, label="temperature" if errs else "")
 
 
 @functools.cache
@@ -117,7 +122,7 @@ def test_a_missing_twin_says_where_to_write_it() -> None:
 def test_agrees_with_its_twin(label: str, kind: str, loss: str) -> None:
     ctx = shared(kind, loss, label in NEEDS_ERRORS)
     expected = TWINS[label](shared_case(kind, loss, label in NEEDS_ERRORS))
-    found, rel = compute(label, ctx), TOLERANCE.get(label, 1e-9)
+    found, rel = compute(label, ctx), TOLERANCE.get(Label.parse(label).measure, 1e-9)
     if isinstance(expected, dict):
         assert found["layers"].keys() == expected.keys()
         for name, value in expected.items():
@@ -161,7 +166,7 @@ def two_classes() -> tuple[MeasureContext, MeasureContext]:
 TWICE = ("hessian_trace", "kappa_2019", "lambda_max")
 
 
-@pytest.mark.parametrize("label", sorted(set(MEASURES) - {"pac_bayes_flatness", "parameter_count"} - NEEDS_ERRORS))
+@pytest.mark.parametrize("label", sorted(set(MEASURES) - {"parameter_count"} - PERTURBS - NEEDS_ERRORS))
 def test_of_one_output_as_of_two(label: str) -> None:
     """Binary cross-entropy of f is the softmax's of (0, f): the same function of the same weights, measured alike."""
     one, two = (compute(label, ctx) for ctx in two_classes())
@@ -190,11 +195,11 @@ def test_noise_on_a_network_with_one_output_is_judged_by_its_sign() -> None:
 @pytest.mark.parametrize("kind", ["mlp", "conv"])
 @pytest.mark.parametrize("label", sorted(MEASURES))
 def test_is_finite_repeatable_and_touches_nothing(label: str, kind: str) -> None:
-    ctx = context(kind, dtype=torch.float32, label=label)
+    ctx = shared(kind, "cross_entropy", label in NEEDS_ERRORS, torch.float32, "first")
     before, rng = copy.deepcopy(ctx.model.state_dict()), torch.get_rng_state()
     flags = [(m.training, len(m._forward_hooks), len(m._backward_hooks)) for m in ctx.model.modules()]
     first = compute(label, ctx)
-    again = compute(label, context(kind, dtype=torch.float32, label=label))
+    again = compute(label, shared(kind, "cross_entropy", label in NEEDS_ERRORS, torch.float32, "again"))
     assert first == again
     assert math.isfinite(first["value"])
     assert torch.equal(rng, torch.get_rng_state()) or kind == "never"
@@ -208,14 +213,15 @@ def test_does_not_depend_on_the_batches(label: str, monkeypatch: pytest.MonkeyPa
     values = []
     for size in (7, 64):
         monkeypatch.setattr("study.measures.context.CHUNK", size)
-        values.append(compute(label, context("conv", label=label))["value"])
+        ctx = shared("conv", "cross_entropy", label in NEEDS_ERRORS, copy=f"in batches of {size}")
+        values.append(compute(label, ctx)["value"])
     assert values[0] == pytest.approx(values[1], rel=1e-12)
 
 
 def test_sampled_values_have_a_standard_error_that_is_right() -> None:
     """Over other noise the value scatters by what the standard error says, within a factor of 2."""
     ctx = context("mlp")
-    found = [compute("pac_bayes_flatness", replace(ctx, key=f"{k:012x}", _values={})) for k in range(40)]
+    found = [compute("pac_bayes_flatness", replace(ctx, key=f"{k:012x}", _values={}, _shared={})) for k in range(40)]
     logs = torch.tensor([f["value"] for f in found]).double().log()
     claimed = torch.tensor([f["standard_error"] / f["value"] for f in found]).double().square().mean().sqrt()
     assert 0.5 < float(logs.std() / claimed) < 2
@@ -251,22 +257,29 @@ PATHS = {"path_norm", "path_norm_over_margin", "parameter_count"}
 PRODUCTS = {f"log_{kind}_of_{norm}" for kind in ("prod", "sum") for norm in ("fro", "spec")}
 PRODUCTS |= {f"{label}_over_margin" for label in PRODUCTS} | {"log_prod_of_spec_fft", "fro_over_spec", "log_spec_orig"}
 NEURONWISE_INVARIANT = FUNCTION_ONLY | PATHS | {"relative_flatness_normalized", "rho_max", "rho_sum"}
+NEARLY = {"pac_bayes_mag_flatness", "sharpness_mag_flatness"}  # but for their eps, which is far below these weights
 LAYERWISE_INVARIANT = NEURONWISE_INVARIANT | PRODUCTS | {"relative_flatness", "kappa_2019"}
+
+
+@functools.cache
+def rescaled(transform: str, errs: bool) -> MeasureContext:
+    ctx = shared("mlp", "cross_entropy", errs)
+    factor = torch.full((7,), 11.0) if transform == "layerwise" else torch.arange(5.0, 12.0)
+    model = scaled(ctx.model, 0, 2, factor.double())
+    torch.testing.assert_close(ctx.model(ctx.x), model(ctx.x))
+    return MeasureContext(model, ctx.initial, ctx.x, ctx.labels, ctx.loss, ctx.key)
 
 
 @pytest.mark.parametrize("label", sorted(MEASURES))
 @pytest.mark.parametrize("transform", ["layerwise", "neuronwise"])
 def test_invariance_is_as_promised(label: str, transform: str) -> None:
-    ctx = context("mlp", label=label)
-    factor = torch.full((7,), 11.0) if transform == "layerwise" else torch.arange(5.0, 12.0)
-    changed = MeasureContext(
-        scaled(ctx.model, 0, 2, factor.double()), ctx.initial, ctx.x, ctx.labels, ctx.loss, ctx.key
-    )
-    torch.testing.assert_close(ctx.model(ctx.x), changed.model(ctx.x))
+    ctx, changed = shared("mlp", "cross_entropy", label in NEEDS_ERRORS), rescaled(transform, label in NEEDS_ERRORS)
     before, after = compute(label, ctx)["value"], compute(label, changed)["value"]
     said = definition(MEASURES[label]).get("Invariant")
     promised = LAYERWISE_INVARIANT if transform == "layerwise" else NEURONWISE_INVARIANT
     if label in promised if said is None else transform.replace("wise", "-wise") in said:
         assert after == pytest.approx(before, rel=1e-9)
+    elif label in NEARLY:
+        assert after == pytest.approx(before, rel=0.1)
     else:
         assert abs(after - before) > 0.01 * abs(before)

@@ -117,6 +117,13 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "r_less_trace": ("Δr", r"$\Delta r$"),
     "tau_b_less_trace": ("Δτ_b", r"$\Delta\tau_b$"),
     "r_less_trace_after": ("Δr after rescaling", r"$\Delta r$ after rescaling"),
+    "nearest_tau_b": ("τ_b with it", r"$\tau_b$ with it"),
+    "r2_linear": ("R² linear", r"$R^2$ linear"),
+    "r2_monotone": ("R² monotone", r"$R^2$ monotone"),
+    "r2_loss": ("R² of training loss", r"$R^2$ of training loss"),
+    "added_to_loss": ("added to loss", "added to loss"),
+    "r2_norm": ("R² of norm", r"$R^2$ of norm"),
+    "added_to_norm": ("added to norm", "added to norm"),
     "than": ("less", "less"),
     "delta_tau_b": ("Δτ_b", r"$\Delta\tau_b$"),
 }

@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 
 from study.names import STANDARD_ERROR, Stop, label_of
 
-TARGETS = ("gap.loss", "gap.error", "test.error", "gen.gap")  # what a measure may be asked to predict
+TARGETS = (
+    "gen.gap",
+    "gap.loss",
+    "gap.error",
+    "gap.shift.mean.loss",
+    "gap.shift.mean.error",
+    "test.error",
+)  # what a measure may be asked to predict
 SEED = "hp.seed"
 LEDGER = "ledger"  # the one stop of a table that is not ours
 
@@ -134,8 +141,22 @@ def at_stop(frame: pd.DataFrame, stop: str | None = None) -> pd.DataFrame:
 
 
 def targets(frame: pd.DataFrame) -> list[str]:
-    """The targets that the frame has values of, in the order of TARGETS."""
-    return [t for t in TARGETS if t in frame.columns and bool(pd.notna(values(frame, t)).any())]
+    """The targets that the frame has values of, in the order of TARGETS; of a frame `about` another one, that one."""
+    found = [t for t in possible_targets(frame) if bool(pd.notna(values(frame, t)).any())]
+    return [t for t in TARGETS if t in found] or found
+
+
+def possible_targets(frame: pd.DataFrame) -> list[str]:
+    """Every column that a measure may be asked to predict: gaps, those to shifted test sets, test loss and error."""
+    return [c for c in frame.columns if c.startswith(("gap.", "gen.")) or c in ("test.loss", "test.error")]
+
+
+def about(frame: pd.DataFrame, target: str) -> pd.DataFrame:
+    """The frame without all targets but one, which every table and figure is then about. Raises ValueError: no such."""
+    every = possible_targets(frame)
+    if target not in every:
+        raise ValueError(f"target: {target}: allowed are {', '.join(every) or 'none: the frame has no gap'}")
+    return frame.drop(columns=[c for c in every if c != target])
 
 
 def check_frame(frame: pd.DataFrame, target: str) -> None:

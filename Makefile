@@ -8,7 +8,7 @@ CLUSTER ?= local
 export STUDY_DATA ?= $(if $(wildcard ../shared/data/unpack),.data,)
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce plan report paper verify reference test test-quick test-slurm check bench-curvature bench-statistics bench-coverage data clean
+.PHONY: help reproduce plan report paper verify reference test test-quick test-slurm check bench-curvature bench-training bench-statistics bench-coverage bench-gpu data clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -42,18 +42,24 @@ reference: .venv/ready  ## the generated tables of configs/, study/measures/ and
 	@$(PY) -m study reference
 	@$(PY) -m analysis reference
 
+bench-training: .venv/ready  ## shards of every kind beside plain PyTorch that trains one network after another
+	@$(PY) -m tests.benchmarks.training $(if $(ONLY),--only "$(ONLY)")
+
 bench-statistics: .venv/ready  ## every statistic of a ledger of 10,000 rows and 40 measures, with its time
 	@$(PY) -m tests.benchmarks.statistics_scale
 
 bench-coverage: .venv/ready  ## how often intervals hold the truth, on the designs of the published studies
 	@$(PY) -m tests.benchmarks.coverage
 
+bench-gpu:  ## what needs a GPU, in eight minutes, with PYTHON's own torch (also torchvision, numpy, scipy, PyYAML, pytest)
+	@$(PYTHON) -m tests.benchmarks.gpu
+
 data: .venv/ready  ## a torchvision root with real images in .data, where the archives are at hand
 	@if [ -x ../shared/data/unpack ]; then ../shared/data/unpack .data; else echo "no archives here: torchvision downloads what it needs into .data"; fi
 
 test: .venv/ready  ## all tests that this machine can run
 	@if [ -x ../shared/data/unpack ] && [ "$(STUDY_DATA)" = .data ]; then ../shared/data/unpack .data >/dev/null; fi
-	@STUDY_DATA=$(abspath $(STUDY_DATA)) $(PY) -m pytest -m "not slurm and not gpu" -n auto --dist loadfile $(TESTS)
+	@STUDY_DATA=$(abspath $(STUDY_DATA)) $(PY) -m pytest -m "not slurm and not gpu" -n auto --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-quick: .venv/ready  ## the tests that take seconds
 	@$(PY) -m pytest -m "not slow and not slurm and not gpu" $(TESTS)

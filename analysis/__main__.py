@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     for one, kind in ((figure, "figure"), (table, "table")):
         one.add_argument("study", help=f"{_STUDY}; or a ledger, a CSV file")
         one.add_argument("name", help=f"a {kind}'s name; `python -m analysis items` lists them")
+        one.add_argument("--target", help="about this target alone, e.g. gap.shift.blur_3.error or test.loss")
         one.add_argument("--stop", help="only rows of this stop, e.g. loss_0.01 (default: what the item says)")
     figure.add_argument("--out", type=Path, help="a .pdf or .png file (default: both, in <results>/<study>/figures)")
     table.add_argument(

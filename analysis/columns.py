@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -10,22 +11,29 @@ from numpy.typing import NDArray
 
 from study.names import STANDARD_ERROR, Stop, label_of
 
-TARGETS = ("gap.loss", "gap.error", "test.error", "gen.gap")  # what a measure may be asked to predict
+TARGETS = (
+    "gen.gap",
+    "gap.loss",
+    "gap.error",
+    "gap.shift.mean.loss",
+    "gap.shift.mean.error",
+    "test.error",
+)  # what a measure may be asked to predict
 SEED = "hp.seed"
 LEDGER = "ledger"  # the one stop of a table that is not ours
 
 
 def measures(frame: pd.DataFrame) -> list[str]:
     """Return the measures' labels in column order (totals only, neither layers nor standard errors)."""
-    found = [label for label in map(label_of, frame.columns) if label]
-    totals = [str(label) for label in found if not label.layer]
-    return totals + [n for n in dict.fromkeys(str(label.at(layer="")) for label in found) if n not in totals]
+    found = [(whole, layer) for whole, layer in map(_whole_and_layer, frame.columns.tolist()) if whole]
+    totals = [whole for whole, layer in found if not layer]
+    return totals + [n for n in dict.fromkeys(whole for whole, _ in found) if n not in totals]
 
 
 def layers(frame: pd.DataFrame, label: str) -> list[str]:
     """Return the layers that `label` was measured in, in network order; empty for a scalar measure."""
-    found = [known for known in map(label_of, frame.columns) if known and str(known.at(layer="")) == label]
-    return [known.layer for known in found if known.layer not in ("", STANDARD_ERROR)]
+    found = [layer for whole, layer in map(_whole_and_layer, frame.columns.tolist()) if whole == label]
+    return [layer for layer in found if layer not in ("", STANDARD_ERROR)]
 
 
 def values(frame: pd.DataFrame, column: str) -> NDArray[np.float64]:
@@ -38,7 +46,7 @@ def values(frame: pd.DataFrame, column: str) -> NDArray[np.float64]:
 def hyperparameters(frame: pd.DataFrame) -> list[str]:
     """Return the hp.* columns but the seed, in column order; not the widths that depth and width stand for."""
     left_out = {SEED, "hp.hidden"} if {"hp.depth", "hp.width"} <= set(frame.columns) else {SEED}
-    return [c for c in frame.columns if c.startswith("hp.") and c not in left_out]
+    return [c for c in frame.columns.tolist() if c.startswith("hp.") and c not in left_out]
 
 
 def varying(frame: pd.DataFrame) -> list[str]:
@@ -90,15 +98,19 @@ def codes(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
 
     The numbering depends on the set of settings only, never on the order of the rows. An empty cell is a value.
     """
-    if not columns:
-        return np.zeros(len(frame), dtype=np.int64)
-    each = [_column_codes(frame[c]) for c in columns]
+    return joined([_column_codes(frame[c]) for c in columns], len(frame))
+
+
+def joined(each: Sequence[NDArray[np.int64]], n: int) -> NDArray[np.int64]:
+    """Number the distinct rows of codes (n,), 0.. in sorted order; shape (n,)."""
+    if not each:
+        return np.zeros(n, dtype=np.int64)
     return np.unique(np.stack(each, axis=1), axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
 def configurations(frame: pd.DataFrame) -> NDArray[np.int64]:
     """Number each row's configuration: all hp.* columns but the seed; the unit of resampling. Shape (n,)."""
-    return codes(frame, hyperparameters(frame))
+    return codes(frame, varying(frame))  # one of a single value numbers nothing
 
 
 def stops(frame: pd.DataFrame) -> list[str]:
@@ -129,8 +141,22 @@ def at_stop(frame: pd.DataFrame, stop: str | None = None) -> pd.DataFrame:
 
 
 def targets(frame: pd.DataFrame) -> list[str]:
-    """The targets that the frame has values of, in the order of TARGETS."""
-    return [t for t in TARGETS if t in frame.columns and bool(pd.notna(values(frame, t)).any())]
+    """The targets that the frame has values of, in the order of TARGETS; of a frame `about` another one, that one."""
+    found = [t for t in possible_targets(frame) if bool(pd.notna(values(frame, t)).any())]
+    return [t for t in TARGETS if t in found] or found
+
+
+def possible_targets(frame: pd.DataFrame) -> list[str]:
+    """Every column that a measure may be asked to predict: gaps, those to shifted test sets, test loss and error."""
+    return [c for c in frame.columns if c.startswith(("gap.", "gen.")) or c in ("test.loss", "test.error")]
+
+
+def about(frame: pd.DataFrame, target: str) -> pd.DataFrame:
+    """The frame without all targets but one, which every table and figure is then about. Raises ValueError: no such."""
+    every = possible_targets(frame)
+    if target not in every:
+        raise ValueError(f"target: {target}: allowed are {', '.join(every) or 'none: the frame has no gap'}")
+    return frame.drop(columns=[c for c in every if c != target])
 
 
 def check_frame(frame: pd.DataFrame, target: str) -> None:
@@ -142,6 +168,13 @@ def check_frame(frame: pd.DataFrame, target: str) -> None:
         raise ValueError(
             f"stop: {', '.join(frame['stop'].unique())}: rows of one stop are allowed; see columns.at_stop"
         )
+
+
+@functools.cache
+def _whole_and_layer(column: str) -> tuple[str, str]:
+    """The label of a `measure.` column without its layer, and the layer; both empty of any other column."""
+    label = label_of(column)
+    return (str(label.at(layer="")), label.layer) if label else ("", "")
 
 
 def _column_codes(column: pd.Series) -> NDArray[np.int64]:

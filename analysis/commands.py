@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import cache, items
-from analysis.columns import at_stop
+from analysis.columns import about, at_stop
 from analysis.drawing import render
 from analysis.load import InputError, Source, load_ledger, load_study
 from analysis.make import Made, build, make, write
@@ -50,12 +50,12 @@ def make_all(options: argparse.Namespace) -> None:
 def figure(options: argparse.Namespace) -> None:
     """One figure of a study, as files."""
     source = _source(options.study, options)
-    name = f"{options.name}-{options.stop}" if options.stop else options.name
+    name = "-".join(filter(None, (options.name, options.stop, options.target)))
     folder = _folder(options.study, options, write=options.out is None) / "figures"
     paths = [options.out] if options.out else [folder / (name + end) for end in render.FIGURE_FILES]
     if paths[0].suffix not in render.FIGURE_FILES:
         raise InputError(f"--out: {paths[0]}: allowed is a name that ends in {' or '.join(render.FIGURE_FILES)}")
-    built = _one("figure", options.name, source, options.stop)
+    built = _one("figure", options.name, source, options)
     assert isinstance(built, Figure)
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def table(options: argparse.Namespace) -> None:
     ends = {end: kind for kind, end in FORMATS.items()}
     kind = options.format or (ends.get(options.out.suffix, "text") if options.out else "text")
     source = _source(options.study, options)
-    built = _one("table", options.name, source, options.stop)
+    built = _one("table", options.name, source, options)
     assert isinstance(built, pd.DataFrame)
     writers = {"md": render.to_markdown, "tex": render.to_latex, "csv": render.to_csv}
     text = writers[kind](built) if kind in writers else render.to_text(built, _width())
@@ -154,14 +154,16 @@ def _folder(study: str, options: argparse.Namespace, *, write: bool = True) -> P
         raise InputError(str(error)) from None
 
 
-def _one(kind: str, name: str, source: Source, stop: str | None) -> pd.DataFrame | Figure:
-    """A table or figure by its name, of one stop where one is given."""
+def _one(kind: str, name: str, source: Source, options: argparse.Namespace) -> pd.DataFrame | Figure:
+    """A table or figure by its name, of one stop and about one target where these are given."""
     part = items.part(kind, name)
-    if stop is not None:
+    for option, narrowed in (("stop", at_stop), ("target", about)):
+        if (value := getattr(options, option)) is None:
+            continue
         if part.frame != "records":
-            raise InputError(f"--stop: {stop}: allowed with items of the records; {name} is of {part.frame}")
+            raise InputError(f"--{option}: {value}: allowed with items of the records; {name} is of {part.frame}")
         try:
-            source = replace(source, records=at_stop(source.records, stop))
+            source = replace(source, records=narrowed(source.records, value))
         except ValueError as error:
             raise InputError(f"--{error}") from None
     built = build(kind, name, source)

@@ -6,6 +6,7 @@ A *records frame* has one row a run and stop and the columns `key`, `stop`, `hp.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,15 +19,18 @@ from study.names import label_of
 from study.storage.paths import CONFIGS, published_file, records_file
 from study.study_file import StudyFileError, read_study_file
 
-EXTRA = ("timings", "curves", "slices")  # files that may stand beside the records
+EXTRA = ("timings", "curves", "slices", "audit")  # files that may stand beside the records
 _TEXT = ("key", "stop", "train.status", "prov.commit", "prov.torch", "prov.device", "prov.mode")
 _NUMBERS = ("measure.", "complexity.", "gap.", "test.", "gen.", "n.", "reparameterized.", "validation.")
 _COUNTED = ("train.loss", "train.error", "train.epoch", "train.step")
 _RENAMED = {"is.converged": "train.converged", "seed": SEED}
+_AUDITED = ("relative_change", "tolerance", "output_difference")
+_DOT = re.compile(r"\.(?![^()]*\))")  # but one in an option, as in sharpness(rho=0.1)
 _OPTIONAL = {  # what a file beside the records must have
     "timings": ("key", "stop", "item", "seconds"),
     "curves": ("key", "epoch", "train.loss"),
     "slices": ("key", "transform", "normalization", "alpha", "loss"),
+    "audit": ("key", "model", "measure", "transform", "factor", "before", "after", *_AUDITED),
 }
 
 
@@ -35,7 +39,8 @@ class Source:
     """One study's frames and where they came from.
 
     `records`: the records frame; `timings`: key, stop, item, seconds; `curves`: key, epoch, train.loss, ...;
-    `slices`: key, transform, normalization, alpha, loss. A frame that no file gave is empty. `plan` is the yaml that
+    `slices`: key, transform, normalization, alpha, loss; `audit`: key, measure, transform, place, factor, before,
+    after, relative_change, tolerance, output_difference. A frame that no file gave is empty. `plan` is the yaml that
     says what was to be run, where there is one.
     """
 
@@ -48,6 +53,7 @@ class Source:
     timings: pd.DataFrame = field(default_factory=pd.DataFrame)
     curves: pd.DataFrame = field(default_factory=pd.DataFrame)
     slices: pd.DataFrame = field(default_factory=pd.DataFrame)
+    audit: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def frame(self, kind: str) -> pd.DataFrame:
         """Return the frame called `kind`: records, or one of EXTRA."""
@@ -105,7 +111,7 @@ def _ledger(file: CsvFile) -> pd.DataFrame:
     _need(file, "hp.", "hp.<hyperparameter>", "a ledger needs")
     if taken := [c for c in file.header if c in ("key", "stop")]:
         raise InputError(f"{file.path}: columns: {', '.join(taken)}: records have it; {shape}")
-    names = {c: "measure." + c.removeprefix("complexity.").replace(".", "_") if _is_measure(c) else c
+    names = {c: "measure." + _DOT.sub("_", c.removeprefix("complexity.")) if _is_measure(c) else c
              for c in file.header}  # fmt: skip
     names |= {c: name for c, name in _RENAMED.items() if c in names and not (c == "seed" and SEED in names)}
     one_name(file.path, names)
@@ -177,8 +183,9 @@ def _optional(records: Path, kind: str, committed: bool) -> pd.DataFrame:
     file, needed = read_csv_file(path), _OPTIONAL[kind]
     if missing := [c for c in needed if c not in file.header]:
         raise InputError(f"{path}: columns: {', '.join(missing)} missing: {kind} have {', '.join(needed)}")
-    numbers = ("seconds", "epoch", "alpha", "loss", *_COUNTED)
-    return file.frame(lambda c: c in numbers, ("key", "stop", "item", "transform", "normalization"))
+    numbers = ("seconds", "epoch", "alpha", "loss", "before", "after", *_AUDITED, *_COUNTED)
+    texts = ("key", "stop", "item", "transform", "normalization", "measure", "place", "factor", "model", "prov.commit")
+    return file.frame(lambda c: c in numbers, texts)
 
 
 def _named(study: str) -> tuple[str, str, Path | None]:

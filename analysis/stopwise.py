@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from analysis.columns import LEDGER, at_stop, stops, targets
+from analysis.columns import LEDGER, TARGETS, at_stop, stops, targets
 from analysis.exclude import DEFAULT, Rule, exclude
 
 Statistic = Callable[[pd.DataFrame, str], pd.DataFrame]
@@ -25,7 +25,8 @@ def stopwise(
 ) -> pd.DataFrame:
     """Put `statistic(kept rows of one stop, target)` under one another, with columns stop and target in front.
 
-    The target is the first of `wanted` that the rows have, or each of them with `every_target`. The note is `method`
+    The target is the first of `wanted` that the rows have, or each of them with `every_target`; of a frame `about`
+    one that tables do not ask for by themselves, that one. The note is `method`
     and every stop's exclusions; a study for which nothing comes out gives an empty table that says it lacks `needs`.
     """
     parts: list[pd.DataFrame] = []
@@ -35,10 +36,11 @@ def stopwise(
         kept, exclusions = exclude(at_stop(frame, stop), rules)
         notes[stop] = exclusions.note if stop == LEDGER else f"{stop}: {exclusions.note}"
         counts.append(f"{stop}: {exclusions.counted}" if counts else notes[stop])
-        available = [t for t in targets(kept) if t in wanted]
+        there = targets(kept)
+        available = [t for t in there if t in wanted] or [t for t in there if t not in TARGETS]
         if len(kept) < 2:
             continue
-        for target in available if every_target else sorted(available, key=list(wanted).index)[:1]:
+        for target in available if every_target else sorted(available, key=[*wanted, *available].index)[:1]:
             part = statistic(kept, target)
             if len(part):
                 part.insert(0, "target", target)

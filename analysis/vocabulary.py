@@ -22,18 +22,55 @@ MEASURES: dict[str, tuple[str, str]] = {
     "rho_sum": ("neuron-wise flatness, sum", "flatness of 2019"),
     "hessian_trace": ("Hessian trace", "Hessian"),
     "lambda_max": ("largest Hessian eigenvalue", "Hessian"),
+    "kappa_max": ("kappa max of neurons", "flatness of 2019"),
+    "weight_curvature": ("weight-curvature index", "flatness of 2019"),
+    "quotient_eigenvalue": ("layer-quotient eigenvalue", "flatness of 2019"),
+    "tsuzuku": ("normalized flatness of Tsuzuku et al.", "flatness of 2019"),
+    "lambda_max_network": ("largest eigenvalue, all weights", "Hessian"),
+    "hessian_frobenius": ("Frobenius norm of the Hessian", "Hessian"),
+    "effective_rank": ("effective rank", "Hessian"),
+    "soft_rank": ("soft rank", "Hessian"),
+    "tic": ("Takeuchi's criterion", "Hessian"),
+    "noise_over_trace": ("gradient noise over Hessian trace", "Hessian"),
+    "gradient_square": ("mean squared gradient", "Hessian"),
+    "gradient_norm": ("gradient norm", "Hessian"),
+    "gradient_noise": ("gradient noise", "Hessian"),
     "fisher_rao_norm": ("Fisher-Rao norm", "perturbation"),
     "pac_bayes_flatness": ("PAC-Bayes flatness", "perturbation"),
+    "pac_bayes_orig": ("PAC-Bayes bound, origin", "perturbation"),
+    "pac_bayes_init": ("PAC-Bayes bound, init", "perturbation"),
+    "pac_bayes_mag_flatness": ("PAC-Bayes flatness, relative", "perturbation"),
+    "pac_bayes_mag_orig": ("relative PAC-Bayes bound, origin", "perturbation"),
+    "pac_bayes_mag_init": ("relative PAC-Bayes bound, init", "perturbation"),
+    "keskar": ("sharpness of Keskar et al.", "perturbation"),
+    "sharpness_max": ("adaptive sharpness, worst case", "perturbation"),
+    "sharpness_mean": ("adaptive sharpness, average", "perturbation"),
+    "sharpness_flatness": ("worst-case flatness", "perturbation"),
+    "sharpness_orig": ("worst-case bound, origin", "perturbation"),
+    "sharpness_init": ("worst-case bound, init", "perturbation"),
+    "sharpness_mag_flatness": ("worst-case flatness, relative", "perturbation"),
+    "sharpness_mag_orig": ("relative worst-case bound, origin", "perturbation"),
+    "sharpness_mag_init": ("relative worst-case bound, init", "perturbation"),
     "weight_norm_squared": ("squared weight norm", "norm"),
     "distance_from_init": ("distance from init", "norm"),
     "inverse_margin": ("inverse margin", "output"),
+    "margin_normalized": ("inverse margin of inputs", "output"),
     "train_loss": ("training loss", "output"),
+    "cross_entropy": ("cross-entropy", "output"),
+    "entropy": ("minus entropy", "output"),
+    "confidence": ("confidence", "output"),
+    "ece": ("calibration error", "output"),
+    "brier": ("Brier score", "output"),
+    "temperature": ("best temperature", "output"),
+    "nll_after_temperature": ("cross-entropy at best temperature", "output"),
 }
 
 # Target -> (short words, an axis with its unit).
 TARGETS: dict[str, tuple[str, str]] = {
     "gap.loss": ("loss gap", "generalization gap (loss, nats)"),
     "gap.error": ("error gap", "generalization gap (error)"),
+    "gap.shift.mean.loss": ("loss gap, shifted", "gap to shifted test sets, mean (loss, nats)"),
+    "gap.shift.mean.error": ("error gap, shifted", "gap to shifted test sets, mean (error)"),
     "test.loss": ("test loss", "test loss (nats)"),
     "test.error": ("test error", "test error"),
     "gen.gap": ("gap", "generalization gap"),
@@ -80,6 +117,13 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "r_less_trace": ("Δr", r"$\Delta r$"),
     "tau_b_less_trace": ("Δτ_b", r"$\Delta\tau_b$"),
     "r_less_trace_after": ("Δr after rescaling", r"$\Delta r$ after rescaling"),
+    "nearest_tau_b": ("τ_b with it", r"$\tau_b$ with it"),
+    "r2_linear": ("R² linear", r"$R^2$ linear"),
+    "r2_monotone": ("R² monotone", r"$R^2$ monotone"),
+    "r2_loss": ("R² of training loss", r"$R^2$ of training loss"),
+    "added_to_loss": ("added to loss", "added to loss"),
+    "r2_norm": ("R² of norm", r"$R^2$ of norm"),
+    "added_to_norm": ("added to norm", "added to norm"),
     "than": ("less", "less"),
     "delta_tau_b": ("Δτ_b", r"$\Delta\tau_b$"),
 }
@@ -131,12 +175,18 @@ def at_words(stop: str) -> str:
 
 def target_words(column: str) -> str:
     """Short words for a target column, as in a table's head."""
-    return TARGETS.get(column, (column, column))[0]
+    return TARGETS.get(column, (_shift_words(column), ""))[0]
 
 
 def target_axis(column: str) -> str:
     """Axis label of a target, with its unit."""
-    return TARGETS.get(column, (column, column))[1]
+    return TARGETS.get(column, ("", _shift_words(column)))[1]
+
+
+def _shift_words(column: str) -> str:
+    """ "error gap, blur 3" of gap.shift.blur_3.error; any other column as it is."""
+    match = re.fullmatch(r"gap\.shift\.(\w+)\.(loss|error)", column)
+    return f"{match[2]} gap, {match[1].replace('_', ' ')}" if match else column
 
 
 def column_words(column: str, latex: bool = False) -> str:

@@ -7,22 +7,29 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from study.commands import COMMANDS, reference, restore
+from study.commands import COMMANDS, ledger, reference, restore
 from study.display import to_the_end
 from study.grid import load_study
 from study.storage.folders import find_folders, usable
-from study.storage.paths import runs_folder
+from study.storage.paths import results_root, runs_folder
 
-_WRITING = {"run", "records", "slice"}  # commands that are told of a folder that cannot be written before they work
+_WRITING = {
+    "run",
+    "records",
+    "slice",
+    "audit",
+}  # commands that are told of a folder that cannot be written before they work
 
 EPILOG = """examples:
   python -m study plan configs/digits_mlp.yaml             what would run, what is done, how long it takes
   python -m study run configs/digits_mlp.yaml              train, evaluate and measure it here, one process
   python -m study run configs/digits_mlp.yaml --minutes 8  so much of it, saved; the same command goes on from there
   python -m study records configs/digits_mlp.yaml          runs/ -> results/digits_mlp/records.csv
+  python -m study audit configs/digits_mlp.yaml            which measure survives which change that keeps the function
   python -m study publish configs/digits_mlp.yaml          merge those into analysis/records/, to be committed
   python -m study publish configs/digits_mlp.yaml --replace --dry-run      what a study made anew would change
   python -m study archive configs/digits_mlp.yaml digits_mlp.tar    its networks as one file; `restore` puts them back
+  python -m study ledger models.yaml                       measure networks that were trained elsewhere
   python -m slurm submit configs/digits_mlp.yaml --cluster local      the same on all cores, or on a cluster
 """
 
@@ -40,6 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("run", "train, evaluate and measure what is missing, here, shard after shard"),
         ("records", "write results/<study>/records.csv and timings.csv from the finished runs"),
         ("slice", "write results/<study>/slices.csv: the loss along a direction at the first finished network"),
+        (
+            "audit",
+            "write results/<study>/audit.csv: each measure before and after every change that keeps the function",
+        ),
         ("publish", "merge the records into analysis/records/<study>.csv"),
         ("keys", "print the key and the fields of every run"),
         ("archive", "pack the trained networks into one file, of which any measure can be taken later"),
@@ -50,6 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.add_argument("--runs", type=Path, help="folder of all runs (default: where it was sent, else runs)")
             sent = "folder of results (default: where the study was sent, else results)"
             command.add_argument("--results", type=Path, help=sent)
+        if name == "audit":
+            text = "how many of the finished networks, the first (default: %(default)s)"
+            command.add_argument("--networks", type=int, default=1, help=text)
+            text = "training images that they are measured on, at most (default: %(default)s)"
+            command.add_argument("--images", type=int, default=200, help=text)
+            text = "all of the catalogue and the study's own, or the study's alone (default: %(default)s)"
+            command.add_argument("--measures", choices=("all", "study"), default="all", help=text)
         if name == "archive":
             command.add_argument("target", type=Path, help="the archive to be written, e.g. digits_mlp.tar")
         if name in ("plan", "run"):
@@ -58,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.add_argument(
                 "--replace", action="store_true",
                 help="the study was made anew, by other code or on another processor: show what changes, and replace "
-                "the published records, timings and slices, all of them; refused unless every run is there",
+                "the published records, timings, slices and audit, all of them; refused unless every run is there",
             )  # fmt: skip
             command.add_argument("--dry-run", action="store_true", help="with --replace: show it, write nothing")
         if name == "run":
@@ -78,7 +96,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = commands.add_parser("restore", help=text, description=text)
     command.add_argument("archive", type=Path, help="what `archive` wrote")
     command.add_argument("--runs", type=Path, default=runs_folder(), help="folder of all runs (default: %(default)s)")
-    text = "bring the generated parts of configs/README.md and study/measures/README.md up to date"
+    text = "measure checkpoints of anybody's networks, as a models.yaml says, into results/<name>/ledger.csv"
+    command = commands.add_parser("ledger", help=text, description=text)
+    command.add_argument("models", type=Path, help="the yaml; its sections: study/ledger/README.md")
+    command.add_argument(
+        "--results", type=Path, default=results_root(), help="folder of results (default: %(default)s)"
+    )
+    command.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    command.add_argument("--dry-run", action="store_true", help="check everything, print the plan, measure nothing")
+    text = "bring the generated parts of the READMEs of configs, measures and ledgers up to date"
     commands.add_parser("reference", help=text, description=text)
     options = parser.parse_args(arguments)
     try:
@@ -86,6 +112,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return reference()
         if options.command == "restore":
             return restore(options.archive, usable("--runs", options.runs, write=True))
+        if options.command == "ledger":
+            usable("--results", options.results, write=True)
+            return ledger(options)
         study = load_study(options.config)
         if "runs" in options:
             found = find_folders(study.name, options.runs, options.results)

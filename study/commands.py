@@ -37,6 +37,30 @@ def restore(archive: Path, runs: Path) -> int:
     return 0
 
 
+def ledger(options: argparse.Namespace) -> int:
+    """Measure anybody's networks as a models.yaml says, and write their ledger."""
+    from study.display import every_few_seconds
+    from study.ledger.file import read_ledger_file
+    from study.ledger.table import write_ledger
+    from study.ledger.taking import make_plan, show_plan, take
+    from study.storage.paths import results_folder
+
+    plan = make_plan(read_ledger_file(options.models), options.results)
+    show_plan(plan, results_folder(plan.file.name, options.results))
+    if options.dry_run:
+        return 0
+    try:
+        failed = take(plan, options.device, every_few_seconds())
+    except KeyboardInterrupt:
+        failed = []
+        print("\nstopped; what is measured is kept, the same command goes on from here", file=sys.stderr)
+    if failed:
+        print(f"{len(failed)} values recorded as missing, the reason beside each; the first: {failed[0]}")
+    path, n = write_ledger(plan, options.results)
+    print(f"{path}: {n} of {len(plan.file.networks)} networks; next: python -m analysis ledger {path}")
+    return 0 if n == len(plan.file.networks) else 1
+
+
 def _archive(study: Study, options: argparse.Namespace) -> int:
     from study.archive import pack
 
@@ -208,8 +232,26 @@ def _slice(study: Study, options: argparse.Namespace) -> int:
     raise ValueError(f"{options.runs}: holds no finished run of {study.name}; allowed: run the study first")
 
 
+def _audit(study: Study, options: argparse.Namespace) -> int:
+    for option in ("networks", "images"):
+        if getattr(options, option) < 1:
+            raise ValueError(f"--{option}: {getattr(options, option)}: allowed: an integer > 0")
+    from study.audit.write import make, write
+    from study.data.fetch import fetch
+
+    plan = make(study, options.runs, options.networks, options.images, options.measures == "all")
+    plan.show()
+    fetch(config.dataset.name for config in plan.networks)
+    path, refused = write(plan, options.runs, options.results)
+    for line in refused:
+        print(f"refused: {line}", file=sys.stderr)
+    print(f"{path}: {len(plan.networks)} of {len(study.runs)} networks; table and figure: python -m analysis")
+    return 1 if refused else 0
+
+
 COMMANDS = {
     "slice": _slice,
+    "audit": _audit,
     "plan": _plan,
     "fetch": _fetch,
     "run": _run,

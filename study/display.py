@@ -62,6 +62,21 @@ class StoppedWaiting(ValueError):
     """Asked to stop, or out of time, while another process held the runs."""
 
 
+def every_few_seconds(seconds: float = 5.0) -> Callable[[str], None]:
+    """Shows lines of progress on stderr, none sooner than `seconds` after another, on a terminal each in its place."""
+    last = -math.inf
+
+    def said(line: str) -> None:
+        nonlocal last
+        if sys.stderr.isatty():
+            print(f"\r{line[:100]:<100}", end="", file=sys.stderr, flush=True)
+        elif time.monotonic() - last > seconds:
+            last = time.monotonic()
+            print(line, file=sys.stderr, flush=True)
+
+    return said
+
+
 class Display:
     """Called with the events of `run_shard`; shows runs trained, measures taken and the epoch that is running.
 

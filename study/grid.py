@@ -19,9 +19,11 @@ from study.config import (
     config_from_dict,
     run_key,
 )
+from study.data.dataset import known
+from study.data.shift import SHIFTS
 from study.hyperparameter import SIZES, checked, matches, shard_shape
-from study.measures import MEASURES, Own
-from study.names import Label
+from study.measures import PREFIX, Own, canonical, members
+from study.names import Label, shift_label
 from study.study_file import StudyFileError, read_study_file
 from study.transforms.rescaling import ALLOWED, is_transform
 
@@ -38,7 +40,8 @@ class Shard:
 class Study:
     """What a yaml asks for; a measure of reparameterized networks is labelled `<measure>@<transform>`.
 
-    `seconds_per_run` is the header's measured cost of one run on one core, or None.
+    Shifted test sets stand behind the measures, labelled `shift(of=<shift>)`. `seconds_per_run` is the header's
+    measured cost of one run on one core, or None.
     """
 
     name: str
@@ -66,9 +69,7 @@ def _study(content: dict[str, Any], path: Path) -> Study:
         raise ConfigError("name", name, f"allowed: the file's own name, {path.stem!r}")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.\-]*", name):  # it names folders, jobs and wandb's runs
         raise ConfigError("name", name, "allowed in a study's name: letters, digits, . _ -")
-    measures = tuple(_measure(label, path.parent) for label in content["measures"])
-    if not measures or len(set(measures)) < len(measures):
-        raise ConfigError("measures", list(measures), "allowed: at least one measure, each once")
+    measures = read_measures(content["measures"], path.parent)
     measures += tuple(_reparameterized(content["reparameterize"], measures))
     shard_size = content["shard_size"]
     if shard_size < 1:
@@ -77,16 +78,42 @@ def _study(content: dict[str, Any], path: Path) -> Study:
     if seconds is not None and not 0 < seconds < 1e9:
         raise ConfigError("seconds_per_run", seconds, "allowed: a number > 0, measured, or leave it out")
     runs = tuple(_runs(content))
+    measures += _shifts(content["shifts"], runs)
     return Study(name, content["title"], runs, measures, shard_size, seconds, path)
+
+
+def _shifts(listed: list[Any], runs: Iterable[RunConfig]) -> tuple[str, ...]:
+    """The labels of a yaml's shifts, each once and all runs being of images."""
+    for name in listed:
+        if name not in SHIFTS or listed.count(name) > 1:
+            raise ConfigError("shifts", name, f"allowed, each once: {', '.join(SHIFTS)}")
+    for config in runs if listed else ():
+        if len(known(config.dataset).shape) != 3:
+            raise ConfigError("shifts", config.dataset.name, "holds no images (channels, rows, columns), allowed: none")
+    return tuple(map(shift_label, listed))
+
+
+def read_measures(given: list[Any], folder: Path) -> tuple[str, ...]:
+    """The measures of a yaml's list, in its order; what a set has and the list names too is taken once.
+
+    A file of one's own starts at `folder`. Raises ConfigError, one line.
+    """
+    found: dict[str, bool] = {}  # label -> whether it was named itself
+    for item in given:
+        is_set = isinstance(item, str) and item.startswith(PREFIX)
+        for label in members(item) if is_set else [_measure(item, folder)]:
+            if found.get(label) and not is_set:
+                raise ConfigError("measures", list(map(str, given)), f"{label} is given twice, allowed: each once")
+            found[label] = found.get(label, False) or not is_set
+    if not found:
+        raise ConfigError("measures", given, "allowed: at least one measure, each once")
+    return tuple(found)
 
 
 def _measure(label: Any, folder: Path) -> str:
     if isinstance(label, str) and ".py:" in label:
         return Own.read(label, folder)
-    if not isinstance(label, str) or label not in MEASURES:
-        allowed = f"unknown measure, allowed: {', '.join(MEASURES)}, or file.py:function"
-        raise ConfigError("measures", label, allowed)
-    return label
+    return canonical(str(label))
 
 
 def _reparameterized(section: Any, measures: tuple[str, ...]) -> Iterable[str]:
@@ -97,12 +124,26 @@ def _reparameterized(section: Any, measures: tuple[str, ...]) -> Iterable[str]:
         chosen = section[transform] if isinstance(section, dict) else measures
         if not isinstance(chosen, list | tuple) or not chosen or len(set(map(str, chosen))) < len(chosen):
             raise ConfigError(f"reparameterize.{transform}", chosen, "allowed: a list of measures, each once")
-        for label in chosen:
+        for label in dict.fromkeys(_expanded(chosen, measures)):
             if label not in measures:
                 allowed = "is not measured before it, allowed: " + ", ".join(measures)
                 raise ConfigError(f"reparameterize.{transform}", label, allowed)
             known = measures[measures.index(label)]
             yield known.at(transform) if isinstance(known, Own) else str(Label.parse(label).at(transform=transform))
+
+
+def _expanded(labels: Iterable[Any], measures: tuple[str, ...]) -> Iterable[Any]:
+    """Labels as `measures` writes them, sets as their members, each once; what is none is left for the caller."""
+    for label in labels:
+        if label in measures or not isinstance(label, str):
+            yield label
+        elif label.startswith(PREFIX):
+            yield from members(label)
+        else:
+            try:
+                yield canonical(label)
+            except ConfigError:
+                yield label
 
 
 def _axis(section: str, name: Any, values: Any) -> list[Any]:

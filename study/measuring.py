@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from study.config import RunConfig
 from study.device import is_of_the_machine
+from study.names import shift_of
 from study.provenance import commit
 from study.state import taken
 from study.storage.atomic import read_json, read_tensors, write_bytes, write_json
@@ -66,7 +68,10 @@ class Measuring:
         if not files.evaluation.exists():
             self._evaluate(config, context, files)
         for label in missing:
-            self._take(label, context, files, f"{paths.key} {stop}")
+            if shift := shift_of(label):
+                self._shifted(shift, label, config, context, files)
+                continue
+            self.take(label, context, files, f"{paths.key} {stop}")
         return len(missing)
 
     def _context(self, config: RunConfig, paths: RunPaths, files: StopPaths) -> MeasureContext:
@@ -88,7 +93,29 @@ class Measuring:
         self.guard()
         write_json(files.evaluation, {**result, "seconds": time.perf_counter() - begin})
 
-    def _take(self, label: str, context: MeasureContext, files: StopPaths, where: str) -> None:
+    def _shifted(self, shift: str, label: str, config: RunConfig, context: MeasureContext, files: StopPaths) -> None:
+        """Gaps to the test images under a shift at each severity, into a file as a measure has one."""
+        from study.data.shift import SEVERITIES, shifted
+        from study.loss import mean_loss_and_error
+        from study.training.start import with_own_labels
+
+        begin = time.perf_counter()
+        data, train = with_own_labels(config, self._floats), read_json(files.evaluation)["train"]
+        gaps = {}
+        for severity in SEVERITIES:
+            x = shifted(data.test_x, shift, severity)
+            loss, error = (part.item() for part in mean_loss_and_error(context.model, x, data.test_y, config.loss))
+            gap = {"loss": loss - train["loss"], "error": error - train["error"]}
+            gaps[str(severity)] = {what: value if math.isfinite(value) else None for what, value in gap.items()}
+        self.guard()
+        stored = {"label": label, "gaps": gaps, "commit": commit(), "seconds": time.perf_counter() - begin}
+        write_json(files.measure(label), stored)
+
+    def take(self, label: str, context: MeasureContext, files: StopPaths, where: str) -> None:
+        """One measure of one network into its file; where it has no value, a null, and the reason beside it.
+
+        `where` stands before the reason in `failed`. Raises OwnMeasureError, and what is of the machine.
+        """
         from study.measures import Own, OwnMeasureError, compute
 
         begin = time.perf_counter()

@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass, replace
 
 COLUMN = "measure."
+_SHIFT = "shift"
 STANDARD_ERROR = "se"  # `measure.<label>.se` stands where a layer's name would; no layer may be called so
 STOP_ALLOWED = (
     "allowed: loss_<number > 0>, error_<0 <= number < 1> or epoch_<integer > 0>, e.g. loss_0.01, error_0, epoch_20"
@@ -62,6 +63,17 @@ class Label:
         """The same measure of another transform, or layer ("" is the whole network as trained)."""
         changes = {"transform": transform, "layer": layer}
         return replace(self, **{part: value for part, value in changes.items() if value is not None})
+
+
+def shift_label(name: str) -> str:
+    """Under what a run keeps its gaps on a shifted test set: `shift(of=blur)`, beside its measures and none of them."""
+    return str(Label(_SHIFT, f"of={name}"))
+
+
+def shift_of(label: str) -> str:
+    """The shift of a label of `shift_label`; "" of a measure's."""
+    known = Label.parse(label)
+    return known.options.removeprefix("of=") if known.measure == _SHIFT else ""
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
 
 from study.config import run_key
@@ -9,8 +10,10 @@ from study.grid import Study
 from study.measures import Own
 from study.names import label_of
 from study.records import write_table
-from study.storage.paths import published_file, records_file, slices_file, timings_file
+from study.storage.paths import audit_file, published_file, records_file, slices_file, timings_file
 from study.storage.rows import Row, read_table, write_rows
+
+AUDITED = ("key", "stop", "measure", "transform", "place", "factor")  # what a row of the audit is of
 
 
 class RecordsConflict(ValueError):
@@ -20,6 +23,7 @@ class RecordsConflict(ValueError):
 def publish(study: Study, results_root: str | Path | None = None) -> tuple[Path, int]:
     """Merge results/<study>/records.csv into analysis/records/<study>.csv by key and stop; the path and rows added.
 
+    The rows of audit.csv beside it likewise, by key, stop, measure, transformation, place and factor.
     Rows that agree stay, with cells that only one side has filled in; a number that differs is refused with
     RecordsConflict, naming row and column, and nothing is written. Provenance stays that of the row first published.
     """
@@ -29,7 +33,10 @@ def publish(study: Study, results_root: str | Path | None = None) -> tuple[Path,
     for row in fresh:
         place = (row["key"], row["stop"])
         published[place] = _merged(published.get(place, {}), row, f"{target}: row {place[0]} {place[1]}")
+    audits = _audits(study.name, set(published), results_root)
     write_table(target, list(published.values()))
+    if audits:
+        write_rows(published_file(study.name, "audit"), audits)
     _publish_beside(study.name, results_root)
     return target, len(published) - n_before
 
@@ -40,11 +47,40 @@ def fresh_records(study: Study, results_root: str | Path | None = None) -> list[
     fresh = read_table(source)
     if not fresh:
         raise ValueError(f"{source}: holds no records; allowed: records of at least one finished run (study records)")
-    for row in fresh:
-        for column in ("prov.commit", "prov.measured"):
+    _check_committed(source, fresh, ("prov.commit", "prov.measured"))
+    return fresh
+
+
+def _check_committed(source: Path, rows: list[Row], columns: tuple[str, ...]) -> None:
+    for row in rows:
+        for column in columns:
             if "-dirty" in row[column] or "unknown" in row[column]:
                 raise ValueError(f"{source}: {column}: {row[column]!r}: allowed: records of committed code")
+
+
+def fresh_audit(study: str, places: Container[tuple[str, str]], results_root: str | Path | None = None) -> list[Row]:
+    """The rows of results/<study>/audit.csv, none without it.
+
+    Raises ValueError for one of uncommitted code, or of a run and stop that is not in `places`.
+    """
+    source = audit_file(study, results_root)
+    fresh = read_table(source)
+    _check_committed(source, fresh, ("prov.commit",))
+    for row in fresh:
+        if (row["key"], row["stop"]) not in places:
+            allowed = "allowed: runs and stops of the records (study records)"
+            raise ValueError(f"{source}: {row['key']} {row['stop']}: is in no records; {allowed}")
     return fresh
+
+
+def _audits(study: str, places: Container[tuple[str, str]], results_root: str | Path | None) -> list[Row]:
+    """The published rows of the audit with the fresh ones, a network's together."""
+    target = published_file(study, "audit")
+    merged = {tuple(row[name] for name in AUDITED): row for row in read_table(target)}
+    for row in fresh_audit(study, places, results_root):
+        place = tuple(row[name] for name in AUDITED)
+        merged[place] = _merged(merged.get(place, {}), row, f"{target}: row {' '.join(filter(None, place))}")
+    return sorted(merged.values(), key=lambda row: (row["key"], row["stop"]))
 
 
 def _publish_beside(study: str, results_root: str | Path | None) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from study.config import RunConfig, run_key
+from study.data.shift import SEVERITIES
 from study.grid import Study
 from study.hyperparameter import changed_seams, hyperparameters
 from study.measures import Own
-from study.names import Label, Stop
+from study.names import Label, Stop, shift_of
 from study.state import run_state
 from study.storage.atomic import read_json
 from study.storage.paths import RunPaths, StopPaths, curves_file, records_file, timings_file
@@ -112,20 +113,41 @@ def _row(
     cells |= {f"n.{part}": values.get("n") for part, values in parts.items()}
     cells |= {"n.parameters": outcome["n_parameters"]}
     commits, differences = set(), {}
+    gaps: dict[str, Any] = {}
     for label in measures:
         stored = {"value": None} if diverged else read_json(files.measure(label))
         commits.add(stored.get("commit"))
+        if shift := shift_of(label):
+            gaps[shift] = stored.get("gaps", {str(severity): {} for severity in SEVERITIES})
+            continue
         cells[f"measure.{label}"] = stored["value"]
         cells |= {f"measure.{label}.{layer}": v for layer, v in (stored.get("layers") or {}).items()}
         if stored.get("standard_error") is not None:
             cells[f"measure.{label}.se"] = stored["standard_error"]
         if stored.get("difference") is not None:
             differences[Label.parse(label).transform] = stored["difference"]
+    cells |= _shifted(gaps)
     cells |= {f"reparameterized.{transform}.difference": v for transform, v in differences.items()}
     cells |= {f"prov.{name}": value for name, value in outcome["provenance"].items()}
     cells |= {label.provenance: label.code for label in measures if isinstance(label, Own)}
     cells["prov.measured"] = "+".join(sorted(c for c in commits if c))
     return {name: _text(value) for name, value in cells.items()}
+
+
+def _shifted(gaps: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> dict[str, float | None]:
+    """gap.shift.<shift>_<severity>.<loss|error>, and their means over all; no cell where nothing is shifted."""
+    cells = {
+        f"gap.shift.{shift}_{severity}.{what}": gap.get(what)
+        for shift, severities in gaps.items()
+        for severity, gap in severities.items()
+        for what in ("loss", "error")
+    }
+    means: dict[str, float | None] = {}
+    for what in ("loss", "error") if gaps else ():
+        found = [value for name, value in cells.items() if name.endswith(f".{what}")]
+        known = [value for value in found if value is not None]
+        means[f"gap.shift.mean.{what}"] = sum(known) / len(known) if len(known) == len(found) else None
+    return means | cells
 
 
 def _curve(paths: RunPaths) -> list[Row]:

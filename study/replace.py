@@ -10,12 +10,15 @@ from pathlib import Path
 from study.comparison import Comparison, compare
 from study.config import run_key
 from study.grid import Study
-from study.publish import fresh_records
+from study.publish import fresh_audit, fresh_records
 from study.storage.atomic import write_together
-from study.storage.paths import published_file, records_file, slices_file, timings_file
+from study.storage.paths import audit_file, published_file, records_file, slices_file, timings_file
 from study.storage.rows import Row, read_table
 
 SAME_NETWORK = 1e-4  # relative: a slice's middle and the record's training loss, summed in another order
+
+SAME_NORM = 1e-9  # relative: the same numbers, summed in another order
+_NORM = "weight_norm_squared"
 
 
 @dataclass(frozen=True)
@@ -32,10 +35,10 @@ class Replacement:
 
 
 def replacement(study: Study, results_root: str | Path | None = None) -> Replacement:
-    """Records, timings and slices of results/<study>, checked to be the whole study; nothing is written.
+    """Records, timings, slices and audit of results/<study>, checked to be the whole study; nothing is written.
 
     Raises ValueError, one line, naming what is missing: a run of the config at one of its stops, a stop that is
-    published, a measure of the config, or the timings or slices of these networks.
+    published, a measure of the config, or the timings, slices or audit of these networks.
     """
     target = published_file(study.name)
     fresh, published = fresh_records(study, results_root), read_table(target)
@@ -48,6 +51,10 @@ def replacement(study: Study, results_root: str | Path | None = None) -> Replace
     if slices.exists() or published_file(study.name, "slices").exists():
         _check_slices(study, slices, fresh)
         contents[published_file(study.name, "slices")] = slices.read_bytes()
+    audit = audit_file(study.name, results_root)
+    if audit.exists() or published_file(study.name, "audit").exists():
+        _check_audit(study, audit, fresh, results_root)
+        contents[published_file(study.name, "audit")] = audit.read_bytes()
     return Replacement(target, contents, compare(published, fresh))
 
 
@@ -101,6 +108,20 @@ def _check_slices(study: Study, slices: Path, fresh: list[Row]) -> None:
                 f"{slices}: {key}: is of other weights: its training loss is {loss}, the records have "
                 f"{recorded or 'none'}; {allowed}"
             )
+
+
+def _check_audit(study: Study, audit: Path, fresh: list[Row], results_root: str | Path | None) -> None:
+    """An audit of earlier weights is told by their norm, which needs no data, where the records have it."""
+    recorded = {(row["key"], row["stop"]): row.get(f"measure.{_NORM}", "") for row in fresh}
+    rows = fresh_audit(study.name, recorded, results_root)
+    allowed = "allowed with --replace: an audit of the new networks (study audit)"
+    if not rows:
+        raise ValueError(f"{audit}: holds no audit, and the published one is of the old networks; {allowed}")
+    for row in rows:
+        norm = recorded[row["key"], row["stop"]]
+        if row["measure"] == _NORM and norm and not math.isclose(float(row["before"]), float(norm), rel_tol=SAME_NORM):
+            said = f"its {_NORM} is {row['before']}, the records have {norm}"
+            raise ValueError(f"{audit}: {row['key']}: is of other weights: {said}; {allowed}")
 
 
 def _some(names: Iterable[str]) -> str:

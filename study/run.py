@@ -42,11 +42,12 @@ def run_shard(
 
     `guard` is called before each write, on another thread too, and raises where this process may no longer write (its
     lease is lost); `should_stop` is asked at epoch ends and between measures; `progress` is told {"kind": "epoch" |
-    "trained" | "measured" | "note", ...}; with `test_curve` the test set is evaluated at each epoch's end, for the
-    curve alone. One thread computes on a CPU, so that bits do not depend on the number of cores: run shards side by
-    side instead. Nothing is being written any more when it returns or raises. Raises
-    ValueError for a network that cannot be trained or a person's own measure whose code does not run, before anything
-    is written, and where a run's folder holds another config; RuntimeError without the device.
+    "trained" | "measured" | "note", ...}, at an epoch's end how many are "running" and "left", of how many; with
+    `test_curve` the test set is evaluated at each epoch's end, for the curve alone. One thread computes on a CPU, so
+    that bits do not depend on the number of cores: run shards side by side instead. Nothing is being written any more
+    when it returns or raises. Raises ValueError for a network that cannot be trained or a person's own measure whose
+    code does not run, before anything is written, and where a run's folder holds another config; RuntimeError without
+    the device, and where one network is more than it holds.
     """
     with reproducible(device):
         from study.training.population import Population
@@ -77,9 +78,9 @@ def run_shard(
             population = Population(configs, paths_of, data, device, mode, guard, tell, test_curve)
             n_chunk = len(chunk)
 
-            def on_epoch(running: Sequence[Any], n_chunk: int = n_chunk) -> None:
-                progress({"kind": "epoch", "running": len(running), "of": n_chunk,
-                          "epoch": max((r.epoch for r in running), default=0)})  # fmt: skip
+            def on_epoch(running: Sequence[Any], p: Population = population, n_chunk: int = n_chunk) -> None:
+                progress({"kind": "epoch", "running": len(running), "left": len(running) + len(p.waiting),
+                          "of": n_chunk, "epoch": max((r.epoch for r in running), default=0)})  # fmt: skip
 
             ended = population.train(should_stop=should_stop, on_epoch=on_epoch, save_every_seconds=SAVE_EVERY_SECONDS)
             report.trained += [p.key for _, p in chunk if p.outcome.exists()]

@@ -33,11 +33,15 @@ SECTIONS = {
     "seeds": Section((int, list), "a number or a list", 1, "n for the seeds 0 to n - 1, or the seeds themselves"),
     "exclude": Section((list,), "[{field: value}]", [], "combinations that are left out; each must match a run"),
     "measures": Section(
-        (list,), "[labels]", [], "what is measured at every stop; at least one; one's own is file.py:function"
+        (list,),
+        "[labels]",
+        [],
+        "what is measured at every stop; at least one; a set is set:<name>, one's own file.py:function",
     ),
     "reparameterize": Section(
         (list, dict), "[transforms] or transform: [labels]", [], "measured again of networks whose weights are rescaled"
     ),
+    "shifts": Section((list,), "[shifts]", [], "test sets under these shifts, at five severities, beside the test set"),
     "shard_size": Section((int,), "an integer > 0", 32, "runs of one shape that train together, at most"),
     "seconds_per_run": Section((int, float), "a number > 0", None, "measured cost of a run on one core, for the plan"),
 }

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections import Counter
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -25,6 +26,9 @@ def image_root() -> Path:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     import importlib.util
 
+    # Files with slow tests first: one that began last would run alone, with every other process idle.
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
     if importlib.util.find_spec("torch") is None:
         return
     import torch

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import torch
 
 from analysis.__main__ import main as analyse
 from analysis.wandb_report import main as report
@@ -31,12 +32,19 @@ fixed: {{hidden: [2], n_train: 50, batch_size: 50, max_epochs: 1, stops: [epoch_
 grid: {{lr: [0.03, 0.1]}}
 measures: [weight_norm_squared, train_loss]
 """
+MODELS = """
+build: networks.py:build
+data: digits
+networks: [{checkpoint: a.pt, lr: 0.1}]
+measures: [param_norm]
+"""
 MAINS = {"study": study, "slurm": launch, "analysis": analyse, "wandb_report": report, "wandb_upload": upload}
-# About a study that is done, collected, and was sent to far/. CONFIG: its yaml; LEDGER: a ledger; PIECE: a new folder.
+# About a study that is done, collected, and was sent to far/. CONFIG: its yaml; LEDGER: a ledger; PIECE: a new folder;
+# MODELS: the yaml of a network that was trained elsewhere.
 COMMANDS = {
     "study plan CONFIG": 0, "study run CONFIG --wandb off": 0, "study records CONFIG": 0, "study slice CONFIG": 0,
     "study publish CONFIG --dry-run": 2, "study keys CONFIG": 0, "study fetch CONFIG": 0,
-    "study archive CONFIG PIECE.tar": 0,
+    "study archive CONFIG PIECE.tar": 0, "study ledger MODELS": 0, "study ledger MODELS --dry-run": 0,
     "slurm submit CONFIG --cluster inline --runs far/runs --results far/results --wandb off": 0,
     "slurm submit CONFIG --cluster inline --runs far/runs --results far/results --dry-run": 0,
     "slurm status CONFIG": 0, "slurm status CONFIG --json": 0, "slurm watch CONFIG": 0, "slurm logs CONFIG": 1,
@@ -47,7 +55,7 @@ COMMANDS = {
 }  # fmt: skip
 # Refused as quickly as the others, but otherwise long, or hanging on the state of the checkout; tests of their own.
 LONG = [
-    "study publish CONFIG", "study restore LEDGER",
+    "study publish CONFIG", "study restore LEDGER", "study audit CONFIG",
     "analysis report tiny", "analysis ledger LEDGER", "analysis make tiny", "wandb_report tiny",
 ]  # fmt: skip
 # Of the checkout or of its published numbers alone: no study of one's own.
@@ -66,6 +74,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("lines")
     (folder / "tiny.yaml").write_text(TINY, encoding="utf-8")
     (folder / "mine.csv").write_text("hp.lr,gen.gap,complexity.m\n0.1,0.5,1\n0.2,0.6,2\n0.3,0.8,4\n0.4,0.7,3\n")
+    (folder / "models.yaml").write_text(MODELS, encoding="utf-8")
+    (folder / "networks.py").write_text("import torch\ndef build(hp):\n    return torch.nn.Linear(64, 10)\n")
+    torch.save(torch.nn.Linear(64, 10).state_dict(), folder / "a.pt")
     far = folder / "far"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STUDY_RESULTS", str(folder / "near"))
@@ -82,7 +93,8 @@ def words(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
     monkeypatch.setenv("STUDY_RESULTS", str(place / "near"))
     monkeypatch.setenv("STUDY_RUNS", str(place / "near/runs"))
     monkeypatch.setenv("STUDY_RECORDS", str(place / "published"))
-    names = {"CONFIG": str(place / "tiny.yaml"), "LEDGER": str(place / "mine.csv"), "PIECE": str(tmp_path / "piece")}
+    names = {"CONFIG": str(place / "tiny.yaml"), "LEDGER": str(place / "mine.csv"), "PIECE": str(tmp_path / "piece"),
+             "MODELS": str(place / "models.yaml")}  # fmt: skip
 
     def of(command: str) -> list[str]:
         for name, path in names.items():
@@ -179,7 +191,9 @@ def test_a_folder_that_cannot_be_written_is_one_line_before_anything_is_done(
     assert not shown.out and shown.err.startswith(f"error: {option}: {tmp_path / 'new'}: {tmp_path} cannot be written")
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if not (COMMANDS[c] or c in WITHOUT or "LEDGER" in c)])
+@pytest.mark.parametrize(
+    "command", [c for c in COMMANDS if not (COMMANDS[c] or c in WITHOUT or "LEDGER" in c or "MODELS" in c)]
+)
 def test_a_command_reads_where_the_study_was_sent_and_says_so(
     command: str, words: Callable[[str], Sequence[str]], place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

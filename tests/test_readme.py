@@ -1,4 +1,4 @@
-"""README is short, leads to everything, and its example runs; numbers: analysis/test_prose, links: test_documents."""
+"""README is short, leads to everything, its example runs; numbers: analysis/test_manuscript, links: test_documents."""
 
 import re
 from pathlib import Path

@@ -1,7 +1,8 @@
 """What each measure of a frame looks like: a colour and a marker that no other has, the same in every figure of it.
 
-The measures that the vocabulary knows have theirs for good: a colour a family, a marker a measure. Any others, a
-ledger's own, are given what is left, in their order: the first seven differ in both, any number in one of the two.
+The measures that the vocabulary knows have theirs for good: a colour a family, a marker a measure, of many a letter.
+Any others, a ledger's own, are given what is left, in their order: the first seven differ in both, any number in one of
+the two.
 """
 
 from __future__ import annotations
@@ -26,6 +27,11 @@ _FAMILIES = {
     "output": ORANGE,
 }
 _MARKERS = {
+    "relative_flatness": "o",
+    "hessian_trace": "o",
+    "fisher_rao_norm": "o",
+    "weight_norm_squared": "o",
+    "inverse_margin": "o",
     "relative_flatness_normalized": "s",
     "kappa_2019": "^",
     "rho_max": "v",
@@ -66,7 +72,7 @@ def looks_of(labels: Iterable[str]) -> Looks:
 
     Known ones are taken whether or not they are among the labels: another study's figures show them.
     """
-    found = {name: Look(_FAMILIES[family(name)], _MARKERS.get(name, "o")) for name in MEASURES}
+    found = _known()
     for label in ordered(labels):
         name = Label.parse(label).name
         if name not in found:
@@ -74,6 +80,18 @@ def looks_of(labels: Iterable[str]) -> Looks:
             taken = set(found.values())
             found[name] = next(look for look in distinct() if look not in taken and wanted in (None, look.colour))
     return Looks(found)
+
+
+def _known() -> dict[str, Look]:
+    """Looks of the vocabulary's measures: the marker that one has, else the next letter of its family."""
+    found: dict[str, Look] = {}
+    lettered = dict.fromkeys(_FAMILIES, 0)
+    for name in MEASURES:
+        kind = family(name)
+        if name not in _MARKERS:
+            lettered[kind] += 1
+        found[name] = Look(_FAMILIES[kind], _MARKERS.get(name) or f"${chr(ord('a') + lettered[kind] - 1)}$")
+    return found
 
 
 def distinct() -> Iterator[Look]:

@@ -18,13 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.columns import codes, configurations, pairs_of, varying, zipped
+from analysis.columns import codes, joined, pairs_of, varying, zipped
 from analysis.statistics.resample import multiplicities
 
 Floats = NDArray[np.float32]
@@ -103,7 +103,8 @@ class Resampling:
         if self.is_single:
             draws = [multiplicities(self.cells.shape[1], resamples, seed)]
         else:
-            draws = [drawn_levels(axis.stratum, place, resamples, seed) for place, axis in enumerate(self.axes)]
+            strata = [tuple(axis.stratum.tolist()) for axis in self.axes]
+            draws = [drawn_levels(stratum, place, resamples, seed) for place, stratum in enumerate(strata)]
         for at in range(0, resamples, _CHUNK):
             each = [drawn[level, at : at + _CHUNK] for level, drawn in zip(self.cells, draws, strict=True)]
             yield np.prod(each, axis=0)
@@ -111,7 +112,8 @@ class Resampling:
 
 def design(frame: pd.DataFrame) -> Design:
     """The design of a records frame of one stop. The seed is no axis; what was only changed together is one."""
-    return _design(configurations(frame), {name: codes(frame, [name]) for name in varying(frame)})
+    levels = {name: codes(frame, [name]) for name in varying(frame)}
+    return _design(joined(list(levels.values()), len(frame)), levels)  # as columns.configurations numbers them
 
 
 def unrelated(groups: ArrayLike) -> Design:
@@ -120,17 +122,20 @@ def unrelated(groups: ArrayLike) -> Design:
     return _design(number, {"configuration": number})
 
 
-def drawn_levels(stratum: Ints, place: int, resamples: int, seed: int) -> Floats:
-    """How often each level of an axis is drawn, among those of its stratum (levels,); shape (levels, resamples).
+@lru_cache(maxsize=16)
+def drawn_levels(stratum: tuple[int, ...], place: int, resamples: int, seed: int) -> Floats:
+    """How often each level of an axis is drawn, among those of its stratum; shape (levels, resamples).
 
-    Levels of a stratum with fewer than LEAST stay, each once. `place`: two axes of four levels are not drawn alike.
+    Levels of a stratum with fewer than LEAST stay, each once. `place`: two axes of four levels are not drawn alike. It
+    depends on its arguments alone: every measure of a grid asks for the same. The array is shared and read-only.
     """
     generator = np.random.default_rng([seed, place, len(stratum), resamples])
     counts = np.ones((len(stratum), resamples), dtype=np.float32)
-    for setting in range(int(stratum.max()) + 1):
-        own = np.flatnonzero(stratum == setting)
+    for setting in range(max(stratum) + 1):
+        own = np.flatnonzero(np.equal(stratum, setting))
         if len(own) >= LEAST:
             counts[own] = generator.multinomial(len(own), np.full(len(own), 1 / len(own)), size=resamples).T
+    counts.flags.writeable = False
     return counts
 
 

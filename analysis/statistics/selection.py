@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.columns import check_frame, configurations, hyperparameters, measures, values
+from analysis.columns import check_frame, configurations, hyperparameters, measures, targets, values
 from analysis.statistics.coefficients import RESAMPLES
 from analysis.statistics.design import NONE, Design, design
 from analysis.statistics.resample import percentile
@@ -82,7 +82,8 @@ def selection(
 
 def regretted(frame: pd.DataFrame) -> list[str]:
     """Those of TARGETS of which two networks of a records frame have a value, at one stop."""
-    return [target for target in TARGETS if int(np.isfinite(values(frame, target)).sum()) > 1]
+    known = [t for t in TARGETS if t in frame.columns] or targets(frame)
+    return [target for target in known if int(np.isfinite(values(frame, target)).sum()) > 1]
 
 
 def baselines(frame: pd.DataFrame, goal: Floats, noise: Sequence[float] = NOISE, seed: int = 0) -> dict[str, Floats]:

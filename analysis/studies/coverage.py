@@ -14,7 +14,7 @@ from analysis.load import Source
 from analysis.vocabulary import at_words
 from study.config import ConfigError, RunConfig, run_key
 from study.grid import Study, load_study
-from study.names import COLUMN, Label
+from study.names import COLUMN, Label, shift_of
 from study.state import State, run_state
 from study.storage.folders import find_folders
 from study.storage.paths import RunPaths
@@ -83,7 +83,9 @@ def _measures(rows: pd.DataFrame, labels: Iterable[str]) -> Iterator[str]:
     runs = rows["key"].nunique()
     without: dict[int, list[str]] = {}
     for label in labels:
-        n = runs - rows.loc[~np.isnan(values(rows, COLUMN + label)), "key"].nunique()
+        shift = shift_of(label)
+        column = f"gap.shift.{shift}_1.loss" if shift else COLUMN + label
+        n = runs - rows.loc[~np.isnan(values(rows, column)), "key"].nunique()
         if n:
             without.setdefault(n, []).append(label)
     for n, names in sorted(without.items(), reverse=True):

@@ -57,7 +57,7 @@ class Progress:
             else:  # the rate is of the epochs that end after this one
                 self._first_epoch = now
             m.epoch = max(m.epoch, event["epoch"])
-            m.runs_done = self._trained + event["of"] - event["running"]
+            m.runs_done = self._trained + event["of"] - event["left"]
         elif event["kind"] == "trained":
             self._trained += event["n"]
         if event["kind"] == "trained" or now - self._said >= SAY_SECONDS:

@@ -8,17 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from .adapter import Forward, Target
-from .batches import Data
+from .adapter import Forward, Target, adapted
+from .batches import Batches, Data
+from .blocks.rows import layer_rows
 from .finding import find_layers
 from .options import whole
 from .products import KEPT_BYTES, Curvature
-from .torch_losses import GivenLoss
+from .torch_losses import GivenLoss, resolve_loss
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +27,15 @@ if TYPE_CHECKING:
 # Below this size ARPACK has no room for its basis, and a dense matrix costs less anyway.
 _DENSE = 24
 _BASIS = 12
+
+
+class Symmetric(Protocol):
+    """A symmetric matrix through its products: an open `Curvature`, or a layer's block."""
+
+    n: int
+
+    def product(self, vectors: Tensor) -> Tensor:
+        """The matrix applied to each row of vectors (m, n): (m, n), float64."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +62,7 @@ class LayerEigenvalue:
     n_products: int
 
 
-def top_eigenvalues(matrix: Curvature, k: int = 1, *, tolerance: float = 1e-4, seed: int = 0) -> Eigenvalues:
+def top_eigenvalues(matrix: Symmetric, k: int = 1, *, tolerance: float = 1e-4, seed: int = 0) -> Eigenvalues:
     """The k algebraically largest eigenvalues of an open `Curvature`, by implicitly restarted Lanczos (ARPACK).
 
     `tolerance` is relative to the eigenvalue; a float32 model cannot go under about 1e-6. Each product costs a
@@ -75,7 +85,7 @@ def top_eigenvalues(matrix: Curvature, k: int = 1, *, tolerance: float = 1e-4, s
     return Eigenvalues(tuple(values.tolist()), tuple(residuals.tolist()), count + k, vectors)
 
 
-def _arpack(matrix: Curvature, k: int, start: Tensor, tolerance: float) -> tuple[Tensor, Tensor, int]:
+def _arpack(matrix: Symmetric, k: int, start: Tensor, tolerance: float) -> tuple[Tensor, Tensor, int]:
     """k eigenvalues, their vectors (k, n), and the products spent, that with `start` counted."""
     try:
         from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
@@ -115,16 +125,25 @@ def layer_eigenvalues(
 ) -> dict[str, LayerEigenvalue]:
     """lambda_max of the block of each layer's weight, by the layer's path; see `top_eigenvalues` for the cost.
 
-    `memory_budget` as in `Curvature`.
+    `memory_budget` as in `Curvature`. Of a convolution the Gauss-Newton block is taken from the gradients of all
+    samples where the budget holds them: one backward pass an output in place of some dozens.
     """
     opened = partial(
         Curvature, model, data, loss, kind=kind, memory_budget=memory_budget, forward=forward, target=target
     )
+    block = None
+    if kind == "gauss_newton" and isinstance(data, tuple | list):  # what may be read once is left to `Curvature`
+        pairs, call = adapted(data, forward, target)
+        block = partial(layer_rows, model, Batches.of(pairs), resolve_loss(loss), call, memory_budget)
+    weights = dict(model.named_parameters())
     results = {}
     for layer in find_layers(model, layers):
-        with opened(parameters=[layer.parameter]) as matrix:
-            top = top_eigenvalues(matrix, tolerance=tolerance, seed=seed)
-            norm = float(matrix.network.parameters[layer.parameter].detach().double().square().sum())
+        if block and (rows := block(layer)):
+            top = top_eigenvalues(rows, tolerance=tolerance, seed=seed)
+        else:
+            with opened(parameters=[layer.parameter]) as matrix:
+                top = top_eigenvalues(matrix, tolerance=tolerance, seed=seed)
+        norm = float(weights[layer.parameter].detach().double().square().sum())
         results[layer.name] = LayerEigenvalue(
             layer.name, top.values[0], top.residuals[0], norm * top.values[0], top.n_products
         )
@@ -190,7 +209,7 @@ def _lanczos(matrix: Curvature, start: Tensor, n_steps: int) -> Tensor:
     return torch.tensor(diagonal, dtype=torch.float64).diag() + off.diag(1) + off.diag(-1)
 
 
-def _times(matrix: Curvature, vectors: Tensor) -> Tensor:
+def _times(matrix: Symmetric, vectors: Tensor) -> Tensor:
     product = matrix.product(vectors).cpu()
     if not product.isfinite().all():
         raise ValueError("a product with the matrix is not finite: weights or data hold NaN or too large numbers")

@@ -15,6 +15,7 @@ GROUND = (
     "files",
     "labels",
     "pixels",
+    "shift",
     "subset",
     "target",
     "vision",

@@ -6,16 +6,26 @@ oriented so that larger should go with a larger generalization gap.
 
 from study.measures.compute import compute as compute
 from study.measures.context import MeasureContext as MeasureContext
+from study.measures.naming import PREFIX as PREFIX
+from study.measures.naming import canonical as canonical
+from study.measures.naming import members as members
 from study.measures.own import Own as Own
 from study.measures.own import OwnMeasureError as OwnMeasureError
 from study.measures.registry import MEASURES as MEASURES
 
 # isort: split
 # Each registers its measures, in the order in which they are listed.
+from study.measures import calibration as _calibration  # noqa: F401
 from study.measures import flatness as _flatness  # noqa: F401
+from study.measures import gradient as _gradient  # noqa: F401
 from study.measures import hessian as _hessian  # noqa: F401
+from study.measures import invariant as _invariant  # noqa: F401
 from study.measures import norm as _norm  # noqa: F401
+from study.measures import operator_norm as _operator_norm  # noqa: F401
 from study.measures import outputs as _outputs  # noqa: F401
 from study.measures import pac_bayes as _pac_bayes  # noqa: F401
 from study.measures import path as _path  # noqa: F401
+from study.measures import sharpness as _sharpness  # noqa: F401
 from study.measures import spectral as _spectral  # noqa: F401
+from study.measures import spectrum as _spectrum  # noqa: F401
+from study.measures import worst_case as _worst_case  # noqa: F401

@@ -7,12 +7,12 @@ from typing import Any
 
 from study.measures.context import MeasureContext
 from study.measures.own import Own
-from study.measures.registry import MEASURES, Sampled
+from study.measures.registry import Sampled, Whole, taking
 from study.names import Label
 
 
 def compute(label: str, context: MeasureContext) -> dict[str, Any]:
-    """One measure as it is stored: {"label", "value", "layers"}; a layerwise value is the sum over its layers.
+    """One measure as it is stored: {"label", "value", "layers"}; a layerwise value is a sum over layers, or Whole's.
 
     A sampled value has its "standard_error". `<measure>@<transform>` is the measure of the reparameterized network,
     stored with the "difference" of its outputs; its "layers" are those whose weights changed, its value the sum over
@@ -22,13 +22,16 @@ def compute(label: str, context: MeasureContext) -> dict[str, Any]:
     parsed = Label.parse(label)
     if parsed.transform:
         context = context.reparameterized(parsed.transform)
-    take = label.take if isinstance(label, Own) else MEASURES[parsed.name].function
+    take = label.take if isinstance(label, Own) else taking(parsed.name)
     result = context.value(parsed.name, take)
     stored: dict[str, Any] = {"label": label, "value": result, "layers": None}
     if isinstance(label, Own):
         stored["code"] = label.code
     if isinstance(result, Sampled):
         stored |= {"value": float(result.value), "standard_error": float(result.standard_error)}
+    elif isinstance(result, Whole):
+        layers = {layer: float(value) for layer, value in result.layers.items() if layer in context.layers()}
+        stored |= {"value": float(result.value), "layers": layers}
     elif isinstance(result, dict):
         layers = {layer: float(value) for layer, value in result.items() if layer in context.layers()}
         unchanged = context.before.value(parsed.name, take) if context.before else {}

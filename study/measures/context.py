@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from study.measures.registry import MEASURES, Value
+from study.measures.registry import Value, taking
 from study.seeds import generator_for
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from study.curvature import LayerCurvature
 
 CHUNK = 2048  # samples a forward pass
+T = TypeVar("T")
 
 
 @dataclass
@@ -40,6 +41,7 @@ class MeasureContext:
     changed: tuple[str, ...] = ()
     difference: float | None = None
     _values: dict[str, Value] = field(default_factory=dict, repr=False)
+    _shared: dict[object, Any] = field(default_factory=dict, repr=False)
     _inputs: dict[int, Tensor] = field(default_factory=dict, repr=False)
     _reparameterized: dict[str, MeasureContext] = field(default_factory=dict, repr=False)
 
@@ -51,6 +53,10 @@ class MeasureContext:
         """Paths of the layers to measure, in network order: those with a weight of two or more dimensions."""
         weights = [n.removesuffix(".weight") for n, p in self.model.named_parameters() if p.ndim >= 2]
         return [n for n in weights if n in self.changed] if self.before else weights
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs and labels of the training set, in its order, some at a time."""
+        yield from zip(self.x.split(CHUNK), self.labels.split(CHUNK), strict=True)
 
     def from_layer(self, layer: str) -> tuple[nn.Module, Tensor]:
         """The network from one layer on, and what that layer is given (n, ...): the layers before it run once.
@@ -144,8 +150,15 @@ class MeasureContext:
     def value(self, label: str, take: Callable[[MeasureContext], Value] | None = None) -> Value:
         """A measure by its label, taken once: by `take`, or as the registry has it."""
         if label not in self._values:
-            self._values[label] = (take or MEASURES[label].function)(self)
+            self._values[label] = (take or taking(label))(self)
         return self._values[label]
+
+    def shared(self, make: Callable[[MeasureContext], T], name: object = None) -> T:
+        """What a function makes of this context, made once: work that several measures read, by `name` if given."""
+        at = name or make
+        if at not in self._shared:
+            self._shared[at] = make(self)
+        return cast("T", self._shared[at])
 
     def reparameterized(self, transform: str) -> MeasureContext:
         """The same network with other weights and the same outputs (checked); made once and kept."""

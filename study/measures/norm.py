@@ -15,6 +15,7 @@ def weight_norm_squared(ctx: MeasureContext) -> dict[str, float]:
 
     ||W_l||_F^2. Source: read in the published code of Petzka et al. 2021 (2001.00939), there of the last layer.
     Parameters: weight tensors of two or more dimensions, no biases. Data: none. Deterministic. Cost: no pass.
+    Invariant: permutation.
     """
     weights = {n: p for n, p in ctx.model.named_parameters() if p.ndim >= 2}
     return {n.removesuffix(".weight"): p.detach().double().square().sum().item() for n, p in weights.items()}
@@ -26,7 +27,7 @@ def distance_from_init(ctx: MeasureContext) -> float:
 
     ||theta - theta_0||_2. Source: Jiang et al. 2020 (1912.02178), numbering not checked; read in the public code of
     Dziugaite et al. 2020 (`L2_DIST`), there without biases. Parameters: all, biases too. Data: none. Deterministic.
-    Cost: no pass.
+    Cost: no pass. Invariant: none.
     """
     moved = [(p.detach().double() - ctx.initial[n].double()).square().sum() for n, p in ctx.model.named_parameters()]
     return float(sum(m.item() for m in moved) ** 0.5)
@@ -38,7 +39,7 @@ def parameter_count(ctx: MeasureContext) -> float:
 
     omega. Source: Jiang et al. 2020 (1912.02178), number 20 as read in the public code of Dziugaite et al. 2020
     (`PARAMS`). Parameters: weight tensors of two or more dimensions, no biases. Data: none. Deterministic. Cost: no
-    pass.
+    pass. Invariant: layer-wise, neuron-wise, permutation, norm-layer.
     """
     return float(sum(w.numel() for w in weights_of(ctx.model)))
 
@@ -47,9 +48,9 @@ def parameter_count(ctx: MeasureContext) -> float:
 def l2(ctx: MeasureContext) -> float:
     """Euclidean norm of all weights, batch-norm folded in.
 
-    ||w||_2. Source: Jiang et al. 2020 (1912.02178), numbering not checked; read in the public code of Dziugaite et
-    al. 2020 (`L2`). Parameters: weights of layers, batch-norm folded in, no biases. Data: none. Deterministic.
-    Cost: no pass but one of 64 samples that checks the folding.
+    ||w||_2. Source: Jiang et al. 2020 (1912.02178), numbering not checked; read in the public code of Dziugaite et al.
+    2020 (`L2`). Parameters: weights of layers, batch-norm folded in, no biases. Data: none. Deterministic. Cost: no
+    pass but one of 64 samples that checks the folding. Invariant: permutation, norm-layer.
     """
     return param_norm(ctx) ** 0.5
 
@@ -58,9 +59,9 @@ def l2(ctx: MeasureContext) -> float:
 def l2_distance(ctx: MeasureContext) -> float:
     """Euclidean distance of all weights from their initial values, batch-norm folded in.
 
-    ||w - w_0||_2. Source: Jiang et al. 2020 (1912.02178), numbering not checked; read in the public code of
-    Dziugaite et al. 2020 (`L2_DIST`). Parameters: weights of layers, batch-norm folded in, no biases. Data: none.
-    Deterministic. Cost: no pass but one of 64 samples that checks the folding.
+    ||w - w_0||_2. Source: Jiang et al. 2020 (1912.02178), numbering not checked; read in the public code of Dziugaite
+    et al. 2020 (`L2_DIST`). Parameters: weights of layers, batch-norm folded in, no biases. Data: none. Deterministic.
+    Cost: no pass but one of 64 samples that checks the folding. Invariant: norm-layer.
     """
     return fro_distance(ctx) ** 0.5
 
@@ -69,9 +70,9 @@ def l2_distance(ctx: MeasureContext) -> float:
 def param_norm(ctx: MeasureContext) -> float:
     """Sum over layers of the squared Frobenius norm of their weights, batch-norm folded in.
 
-    sum_l ||W_l||_F^2. Source: Jiang et al. 2020 (1912.02178), number 42 as read in the public code of Dziugaite et
-    al. 2020 (`PARAM_NORM`). Parameters: weights of layers, batch-norm folded in, no biases. Data: none.
-    Deterministic. Cost: no pass but one of 64 samples that checks the folding.
+    sum_l ||W_l||_F^2. Source: Jiang et al. 2020 (1912.02178), number 42 as read in the public code of Dziugaite et al.
+    2020 (`PARAM_NORM`). Parameters: weights of layers, batch-norm folded in, no biases. Data: none. Deterministic.
+    Cost: no pass but one of 64 samples that checks the folding. Invariant: permutation, norm-layer.
     """
     return sum(squared_frobenius(weights_of(ctx.folded)))
 
@@ -80,9 +81,10 @@ def param_norm(ctx: MeasureContext) -> float:
 def fro_distance(ctx: MeasureContext) -> float:
     """Sum over layers of the squared Frobenius distance of their weights from initialization.
 
-    sum_l ||W_l - W0_l||_F^2, both with batch-norm folded in. Source: Jiang et al. 2020 (1912.02178), number 40 as
-    read in the public code of Dziugaite et al. 2020 (`FRO_DIST`). Parameters: weights of layers, batch-norm folded
-    in, no biases. Data: none. Deterministic. Cost: no pass but one of 64 samples that checks the folding.
+    sum_l ||W_l - W0_l||_F^2, both with batch-norm folded in. Source: Jiang et al. 2020 (1912.02178), number 40 as read
+    in the public code of Dziugaite et al. 2020 (`FRO_DIST`). Parameters: weights of layers, batch-norm folded in, no
+    biases. Data: none. Deterministic. Cost: no pass but one of 64 samples that checks the folding. Invariant:
+    norm-layer.
     """
     return sum(squared_frobenius(displacements(ctx)))
 
@@ -91,9 +93,10 @@ def fro_distance(ctx: MeasureContext) -> float:
 def log_prod_of_fro(ctx: MeasureContext) -> float:
     """Logarithm of the product over layers of the squared Frobenius norm of their weights.
 
-    sum_l log ||W_l||_F^2. Source: Jiang et al. 2020 (1912.02178), number 37 as read in the public code of
-    Dziugaite et al. 2020 (`LOG_PROD_OF_FRO`). Parameters: weights of layers, batch-norm folded in, no biases. Data:
-    none. Deterministic. Cost: no pass but one of 64 samples that checks the folding.
+    sum_l log ||W_l||_F^2. Source: Jiang et al. 2020 (1912.02178), number 37 as read in the public code of Dziugaite et
+    al. 2020 (`LOG_PROD_OF_FRO`). Parameters: weights of layers, batch-norm folded in, no biases. Data: none.
+    Deterministic. Cost: no pass but one of 64 samples that checks the folding. Invariant: layer-wise, permutation,
+    norm-layer.
     """
     return sum(math.log(v) for v in squared_frobenius(weights_of(ctx.folded)))
 
@@ -103,9 +106,10 @@ def log_prod_of_fro_over_margin(ctx: MeasureContext) -> float:
     """Logarithm of the product of squared Frobenius norms, over the squared margin.
 
     log_prod_of_fro - 2 log gamma. Source: Jiang et al. 2020 (1912.02178), number 36 as read in the public code of
-    Dziugaite et al. 2020 (`LOG_PROD_OF_FRO_OVER_MARGIN`), there with the margin's absolute value. Parameters:
-    weights of layers, batch-norm folded in, no biases. Data: training set, for the margin gamma of
-    `inverse_margin`; fails (recorded as missing) where that does. Deterministic. Cost: one forward pass, shared.
+    Dziugaite et al. 2020 (`LOG_PROD_OF_FRO_OVER_MARGIN`), there with the margin's absolute value. Parameters: weights
+    of layers, batch-norm folded in, no biases. Data: training set, for the margin gamma of `inverse_margin`; fails
+    (recorded as missing) where that does. Deterministic. Cost: one forward pass, shared. Invariant: layer-wise,
+    permutation, norm-layer.
     """
     return log_prod_of_fro(ctx) + math.log(inverse_margin_of(ctx))
 
@@ -114,9 +118,10 @@ def log_prod_of_fro_over_margin(ctx: MeasureContext) -> float:
 def log_sum_of_fro(ctx: MeasureContext) -> float:
     """Logarithm of the number of layers times the geometric mean of their squared Frobenius norms.
 
-    log d + log_prod_of_fro / d, d the number of layers. Source: Jiang et al. 2020 (1912.02178), number 39 as read
-    in the public code of Dziugaite et al. 2020 (`LOG_SUM_OF_FRO`). Parameters: weights of layers, batch-norm folded
-    in, no biases. Data: none. Deterministic. Cost: no pass but one of 64 samples that checks the folding.
+    log d + log_prod_of_fro / d, d the number of layers. Source: Jiang et al. 2020 (1912.02178), number 39 as read in
+    the public code of Dziugaite et al. 2020 (`LOG_SUM_OF_FRO`). Parameters: weights of layers, batch-norm folded in, no
+    biases. Data: none. Deterministic. Cost: no pass but one of 64 samples that checks the folding. Invariant:
+    layer-wise, permutation, norm-layer.
     """
     return log_sum(ctx, log_prod_of_fro(ctx))
 
@@ -125,10 +130,10 @@ def log_sum_of_fro(ctx: MeasureContext) -> float:
 def log_sum_of_fro_over_margin(ctx: MeasureContext) -> float:
     """As `log_sum_of_fro`, of the product of norms over the squared margin.
 
-    log d + log_prod_of_fro_over_margin / d, d the number of layers. Source: Jiang et al. 2020 (1912.02178), number
-    38 as read in the public code of Dziugaite et al. 2020 (`LOG_SUM_OF_FRO_OVER_MARGIN`), there with the margin's
-    absolute value. Parameters: weights of layers, batch-norm folded in, no biases. Data: training set, for the
-    margin gamma of `inverse_margin`; fails (recorded as missing) where that does. Deterministic. Cost: one forward
-    pass, shared.
+    log d + log_prod_of_fro_over_margin / d, d the number of layers. Source: Jiang et al. 2020 (1912.02178), number 38
+    as read in the public code of Dziugaite et al. 2020 (`LOG_SUM_OF_FRO_OVER_MARGIN`), there with the margin's absolute
+    value. Parameters: weights of layers, batch-norm folded in, no biases. Data: training set, for the margin gamma of
+    `inverse_margin`; fails (recorded as missing) where that does. Deterministic. Cost: one forward pass, shared.
+    Invariant: layer-wise, permutation, norm-layer.
     """
     return log_sum(ctx, log_prod_of_fro_over_margin(ctx))

@@ -1,4 +1,4 @@
-"""Measures of how much random noise on the weights the network bears."""
+"""Bounds from how much random noise on the weights the network bears."""
 
 from __future__ import annotations
 
@@ -6,86 +6,155 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from study.choice import word
+from study.measures.bound import EPSILON, displacement, log_ratios, weights
 from study.measures.context import MeasureContext
+from study.measures.noise import Level, largest_noise, noise
+from study.measures.perturbation import Perturbed, folded_samples
 from study.measures.registry import Sampled, measure
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
-RISE = 0.1  # of the training error, as in the public code of Dziugaite et al. 2020
 DRAWS, SAMPLES = 10, 500  # noise vectors and training samples; ours, the standard error says what they are worth
-HALVINGS = 4  # of the interval of log2 sigma, 1 wide at first; what is left is interpolated
+MOST_DRAWS = 80  # of the noise that all networks of a shape have in common
 
 
-@measure("pac_bayes_flatness")
-def pac_bayes_flatness(ctx: MeasureContext) -> Sampled:
+@measure("pac_bayes_flatness", noise=word("own", "common"))
+def pac_bayes_flatness(ctx: MeasureContext, noise: str) -> Sampled:
     """PAC-Bayes flatness: one over the largest noise variance on the weights that the training error bears.
 
     1 / sigma^2, sigma the largest with E_u[error(w + sigma u)] <= error(w) + 0.1 for u ~ N(0, I). Source: Jiang et al.
     2020 (1912.02178), numbering not checked; read in the public code of Dziugaite et al. 2020 (`PACBAYES_FLATNESS`),
     which takes sigma^2 for the standard deviation, as does that of Petzka et al. 2021 made of it. Parameters: all,
-    biases too. Data: the first 500 training samples, mean. Sampled: 10 noise vectors, the same at each sigma; jackknife
-    standard error over them. Cost: about 100 passes over the samples.
+    biases too; with noise=common of the network with batch-norm folded in. Data: the first 500 training samples, mean;
+    with noise=common 512. Sampled: 10 noise vectors, the same at each sigma; jackknife standard error over them; with
+    noise=common the same vectors for all networks of a shape, 10 or more until the standard error is 5 % of the value,
+    80 at most. Cost: about 100 passes over the samples, or up to 700. Invariant: permutation.
     """
+    level = ctx.shared(_own_level if noise == "own" else _level)
+    value = 4.0**-level.log2_sigma
+    return Sampled(value, 2 * math.log(2) * value * level.standard_error)
+
+
+@measure("pac_bayes_orig")
+def pac_bayes_orig(ctx: MeasureContext) -> Sampled:
+    """PAC-Bayes bound with the origin as reference.
+
+    ||w||^2 / (4 sigma^2) + log(m / sigma) + 10, sigma as in `pac_bayes_flatness(noise=common)`, m the number of
+    training samples. Source: Jiang et al. 2020 (1912.02178), number 49 as read in the public code of Dziugaite et al.
+    2020 (`PACBAYES_ORIG`). Parameters: noise on all, w without biases; batch-norm folded in. Data: the first 512
+    training samples. Sampled: as `pac_bayes_flatness(noise=common)`, its standard error carried over. Cost: its
+    search, shared. Invariant: permutation, norm-layer.
+    """
+    square = float(weights(ctx.folded).square().sum())
+    return _carried(ctx.shared(_level), lambda sigma: square / (4 * sigma**2) + math.log(len(ctx.x) / sigma) + 10)
+
+
+@measure("pac_bayes_init")
+def pac_bayes_init(ctx: MeasureContext) -> Sampled:
+    """PAC-Bayes bound with initialization as reference.
+
+    As `pac_bayes_orig` with w - w_0 in place of w. Source: Jiang et al. 2020 (1912.02178), number 48 as read in the
+    public code of Dziugaite et al. 2020 (`PACBAYES_INIT`). Parameters: noise on all, w without biases; batch-norm
+    folded in. Data: the first 512 training samples. Sampled: as `pac_bayes_flatness(noise=common)`, its standard error
+    carried over. Cost: its search, shared. Invariant: norm-layer.
+    """
+    square = float(displacement(ctx).square().sum())
+    return _carried(ctx.shared(_level), lambda sigma: square / (4 * sigma**2) + math.log(len(ctx.x) / sigma) + 10)
+
+
+@measure("pac_bayes_mag_flatness")
+def pac_bayes_mag_flatness(ctx: MeasureContext) -> Sampled:
+    """One over the largest noise variance, relative to each squared weight, that the training error bears.
+
+    1 / sigma'^2, sigma' the largest with E_u[error(w + s u)] <= error(w) + 0.1, s_i^2 = sigma'^2 w_i^2 + eps^2, eps =
+    0.001. Source: Jiang et al. 2020 (1912.02178), number 61 as read in the public code of Dziugaite et al. 2020
+    (`PACBAYES_MAG_FLATNESS`), which takes s_i^2 for the standard deviation. Parameters: all, biases too, batch-norm
+    folded in. Data: the first 512 training samples. Sampled: as `pac_bayes_flatness(noise=common)`, standard error
+    too. Cost: a search as there, shared by the three. Invariant: permutation, norm-layer.
+    """
+    return _carried(ctx.shared(_relative_level), lambda sigma: sigma**-2)
+
+
+@measure("pac_bayes_mag_orig")
+def pac_bayes_mag_orig(ctx: MeasureContext) -> Sampled:
+    """Magnitude-aware PAC-Bayes bound with the origin as reference.
+
+    1/4 sum_i log[(eps^2 + (sigma'^2 + 1) ||w||^2 / omega) / (eps^2 + sigma'^2 (w - w_0)_i^2)] + log(m / sigma') + 10,
+    omega the number of weights, m that of training samples, sigma' and eps as in `pac_bayes_mag_flatness`. Source:
+    Jiang et al. 2020 (1912.02178), number 57 as read in the public code of Dziugaite et al. 2020
+    (`PACBAYES_MAG_ORIG`). Parameters: noise on all, w without biases; batch-norm folded in. Data: the first 512
+    training samples. Sampled: as `pac_bayes_mag_flatness`, its standard error carried over. Cost: its search, shared.
+    Invariant: norm-layer.
+    """
+    return _relative_bound(ctx, weights(ctx.folded))
+
+
+@measure("pac_bayes_mag_init")
+def pac_bayes_mag_init(ctx: MeasureContext) -> Sampled:
+    """Magnitude-aware PAC-Bayes bound with initialization as reference.
+
+    As `pac_bayes_mag_orig` with ||w - w_0||^2 in place of ||w||^2. Source: Jiang et al. 2020 (1912.02178), number 56 as
+    read in the public code of Dziugaite et al. 2020 (`PACBAYES_MAG_INIT`). Parameters: noise on all, w without biases;
+    batch-norm folded in. Data: the first 512 training samples. Sampled: as `pac_bayes_mag_flatness`, its standard error
+    carried over. Cost: its search, shared. Invariant: norm-layer.
+    """
+    return _relative_bound(ctx, displacement(ctx))
+
+
+def _relative_bound(ctx: MeasureContext, reference: Tensor) -> Sampled:
+    moved = displacement(ctx)
+
+    def bound(sigma: float) -> float:
+        return log_ratios(reference, moved, sigma, 1.0) / 4 + math.log(len(ctx.x) / sigma) + 10
+
+    return _carried(ctx.shared(_relative_level), bound)
+
+
+def _carried(level: Level, of_sigma: Callable[[float], float]) -> Sampled:
+    """A function of sigma with the standard error that sigma's gives it."""
+    low, high = (of_sigma(2.0 ** (level.log2_sigma + sign * level.standard_error)) for sign in (-1, 1))
+    return Sampled(of_sigma(2.0**level.log2_sigma), abs(high - low) / 2)
+
+
+def _own_level(ctx: MeasureContext) -> Level:
+    """By noise of this run's own, on the network as trained."""
     import torch
-    from torch.func import functional_call
 
-    from study.loss import predicted
+    network = Perturbed(ctx.model, ctx.x[:SAMPLES], ctx.labels[:SAMPLES], ctx.loss)
+    generator, shapes = ctx.generator("pac_bayes_flatness"), [p.shape for p in ctx.model.parameters()]
+    vectors = [torch.cat([torch.randn(s, generator=generator).flatten() for s in shapes]) for _ in range(DRAWS)]
+    drawn = [vector.to(network.weights) for vector in vectors]
+    return _sought(network, drawn, lambda sigma, u: sigma * u, math.log2(network.size))
 
-    model, x, labels = ctx.model, ctx.x[:SAMPLES], ctx.labels[:SAMPLES]
-    start = {name: p.detach() for name, p in model.named_parameters()}
-    generator = ctx.generator("pac_bayes_flatness")
-    noise = [{n: torch.randn(p.shape, generator=generator).to(p) for n, p in start.items()} for _ in range(DRAWS)]
 
-    def error(weights: dict[str, Tensor]) -> float:
+def _level(ctx: MeasureContext) -> Level:
+    """By noise that all networks of a shape have in common."""
+    network = ctx.shared(folded_samples)
+    drawn = list(noise(network.weights, MOST_DRAWS))
+    return _sought(network, drawn, lambda sigma, u: sigma * u, math.log2(network.size))
+
+
+def _relative_level(ctx: MeasureContext) -> Level:
+    """The same relative to each weight."""
+    network = ctx.shared(folded_samples)
+    square, drawn = network.weights.square(), list(noise(network.weights, MOST_DRAWS))
+    return _sought(network, drawn, lambda sigma, u: (sigma**2 * square + EPSILON**2).sqrt() * u, -1.0)
+
+
+def _sought(network: Perturbed, drawn: list[Tensor], moved: Callable[[float, Tensor], Tensor], start: float) -> Level:
+    import torch
+
+    def error(weights: Tensor) -> float:
         with torch.no_grad():
-            logits = functional_call(model, weights, (x,))
-        return float((predicted(logits) != labels).double().mean())
+            return network.error(network.outputs(weights))
 
-    clean = error(start)
+    clean = error(network.weights)
 
-    visited: dict[float, Tensor] = {}
+    def rises(log2_sigma: float, which: slice) -> torch.Tensor:
+        errors = [error(network.weights + moved(2.0**log2_sigma, u)) for u in drawn[which]]
+        return torch.tensor(errors, dtype=torch.float64) - clean
 
-    def rise(log2_sigma: float) -> float:
-        if log2_sigma not in visited:
-            sigma = 2.0**log2_sigma
-            errors = [error({n: p + sigma * u[n] for n, p in start.items()}) for u in noise]
-            visited[log2_sigma] = torch.tensor(errors, dtype=torch.float64) - clean
-        return float(visited[log2_sigma].mean())
-
-    size = math.sqrt(sum(float(p.square().sum()) for p in start.values()) / sum(p.numel() for p in start.values()))
-    _approach(rise, math.log2(size))
-    at = sorted(visited)
-    curves = torch.stack([visited[a] for a in at], 1)  # (draws, noises)
-    root = _crossing(at, curves.mean(0).tolist())
-    others = [torch.cat([curves[:k], curves[k + 1 :]]).mean(0).tolist() for k in range(DRAWS)]
-    jackknife = torch.tensor([_crossing(at, other) for other in others], dtype=torch.float64)
-    spread = math.sqrt((DRAWS - 1) * float(jackknife.var(unbiased=False)))
-    value = 4.0**-root
-    return Sampled(value, 2 * math.log(2) * value * spread)
-
-
-def _approach(rise: Callable[[float], float], start: float) -> None:
-    """Ask for the rise at log2 sigmas ever closer to where it is RISE. Raises ValueError where no noise reaches it."""
-    at = float(math.floor(start))
-    while rise(at) > RISE:
-        at -= 1
-    while rise(at + 1) <= RISE:
-        at += 1
-        if at > start + 20:
-            raise ValueError(f"sigma: {2.0**at:.3g}: the training error does not rise by {RISE} at any noise")
-    low, high = at, at + 1
-    for beside in (low - 1, high + 1):  # the jackknife's crossings may lie there
-        rise(beside)
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if rise(middle) <= RISE else (low, middle)
-
-
-def _crossing(at: list[float], rises: list[float]) -> float:
-    """Where a curve first goes over RISE, linear between its points; its first or last point if it does not."""
-    over = next((i for i, value in enumerate(rises) if value > RISE), len(at))
-    if over in (0, len(at)):
-        return at[min(over, len(at) - 1)]
-    share = (RISE - rises[over - 1]) / (rises[over] - rises[over - 1])
-    return at[over - 1] + share * (at[over] - at[over - 1])
+    return largest_noise(rises, start, DRAWS, len(drawn))

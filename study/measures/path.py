@@ -33,11 +33,11 @@ def check_paths(model: nn.Module) -> None:
 def path_norm(ctx: MeasureContext) -> float:
     """Path norm: the squared weights multiplied along each path, summed over paths, those from biases too.
 
-    Sum of the outputs of the network with every parameter squared on an input of ones; pooling as it is. Source:
-    Jiang et al. 2020 (1912.02178), number 44 as read in the public code of Dziugaite et al. 2020 (`PATH_NORM`).
-    Parameters: all, biases too, batch-norm folded in. Data: none. Fails (recorded as missing) for other norm layers
-    and activations than ReLU and leaky ReLU. Deterministic. Cost: one forward pass of one sample, and one of 64
-    that checks the folding.
+    Sum of the outputs of the network with every parameter squared on an input of ones; pooling as it is. Source: Jiang
+    et al. 2020 (1912.02178), number 44 as read in the public code of Dziugaite et al. 2020 (`PATH_NORM`). Parameters:
+    all, biases too, batch-norm folded in. Data: none. Fails (recorded as missing) for other norm layers and activations
+    than ReLU and leaky ReLU. Deterministic. Cost: one forward pass of one sample, and one of 64 that checks the
+    folding. Invariant: layer-wise, neuron-wise, permutation, norm-layer.
     """
     import torch
 
@@ -53,9 +53,9 @@ def path_norm(ctx: MeasureContext) -> float:
 def path_norm_over_margin(ctx: MeasureContext) -> float:
     """Path norm over the squared margin.
 
-    path_norm / gamma^2. Source: Jiang et al. 2020 (1912.02178), number 43 as read in the public code of Dziugaite
-    et al. 2020 (`PATH_NORM_OVER_MARGIN`), there with the margin's absolute value. Parameters: as `path_norm`. Data:
-    training set, for the margin gamma of `inverse_margin`; fails (recorded as missing) where that does.
-    Deterministic. Cost: one forward pass, shared.
+    path_norm / gamma^2. Source: Jiang et al. 2020 (1912.02178), number 43 as read in the public code of Dziugaite et
+    al. 2020 (`PATH_NORM_OVER_MARGIN`), there with the margin's absolute value. Parameters: as `path_norm`. Data:
+    training set, for the margin gamma of `inverse_margin`; fails (recorded as missing) where that does. Deterministic.
+    Cost: one forward pass, shared. Invariant: layer-wise, neuron-wise, permutation, norm-layer.
     """
     return path_norm(ctx) * inverse_margin_of(ctx)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
+
+from study.choice import ConfigError, Option, converted_to
+from study.choice import Value as OptionValue
+from study.names import Label
 
 
 @dataclass(frozen=True)
@@ -15,8 +20,16 @@ class Sampled:
     standard_error: float
 
 
-Value = float | Sampled | dict[str, float]
-F = TypeVar("F", bound=Callable[[Any], Value])
+@dataclass(frozen=True)
+class Whole:
+    """A value of the whole network that is not the sum over its layers, with theirs beside it."""
+
+    value: float
+    layers: dict[str, float]
+
+
+Value = float | Sampled | Whole | dict[str, float]
+F = TypeVar("F", bound=Callable[..., Value])
 
 
 @dataclass(frozen=True)
@@ -25,20 +38,50 @@ class Measure:
 
     label: str
     layerwise: bool
-    function: Callable[[Any], Value]
+    function: Callable[..., Value]
     check: Callable[[Any], None] | None = None
+    options: Mapping[str, Option] = field(default_factory=dict)
 
 
 MEASURES: dict[str, Measure] = {}
 
 
-def measure(label: str, *, layerwise: bool = False, check: Callable[[Any], None] | None = None) -> Callable[[F], F]:
-    """Register a measure under its label: the name in configs, records, tables and figures."""
+def measure(
+    label: str, *, layerwise: bool = False, check: Callable[[Any], None] | None = None, **options: Option
+) -> Callable[[F], F]:
+    """Register a measure under its label: the name in configs, records, tables and figures.
+
+    Its function takes the context, and each of `options` by keyword.
+    """
 
     def register(function: F) -> F:
         if label in MEASURES:
             raise ValueError(f"measure: {label!r}: is registered twice")
-        MEASURES[label] = Measure(label, layerwise, function, check)
+        MEASURES[label] = Measure(label, layerwise, function, check, options)
         return function
 
     return register
+
+
+def taking(name: str) -> Callable[[Any], Value]:
+    """The function that takes a measure with options from a context. Raises ConfigError as `given_options` does."""
+    label = Label.parse(name)
+    known = MEASURES[label.measure]
+    defaults = {option: had.default for option, had in known.options.items()}
+    return functools.partial(known.function, **defaults | given_options(name, label.options, known.options))
+
+
+def given_options(text: str, options: str, known: Mapping[str, Option]) -> dict[str, OptionValue]:
+    """Options of a label as their types. Raises ConfigError, naming the label `text`, for one that is not allowed."""
+    given: dict[str, OptionValue] = {}
+    for piece in filter(None, options.split(",")):
+        name, _, value = (part.strip() for part in piece.partition("="))
+        if name not in known or name in given:
+            allowed = f"allowed, each once: {', '.join(known) or 'none'}"
+            raise ConfigError("measures", text, f"option {name}: {allowed}")
+        kind = type(known[name].default)
+        converted = converted_to(kind, int(value) if kind is int and value.isdecimal() else value)
+        if converted is None or not known[name].test(converted):
+            raise ConfigError("measures", text, f"option {name}: {value!r}: {known[name].allowed}")
+        given[name] = converted
+    return given

@@ -1,4 +1,4 @@
-"""Measures of the layers' spectral norms: of the kernel as a matrix, and (`_fft`) of the convolution as an operator."""
+"""Measures of the layers' spectral norms, of a convolution the kernel as a matrix; as an operator: operator_norm.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from study.measures.layer_weights import displacements, inverse_margin_of, log_s
 from study.measures.registry import measure
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 
 @measure("log_prod_of_spec")
@@ -18,11 +18,12 @@ def log_prod_of_spec(ctx: MeasureContext) -> float:
     """Logarithm of the product over layers of the squared spectral norm of their weights.
 
     sum_l log sigma_l^2, sigma_l the largest singular value of the layer's weights, of a convolution the kernel as a
-    matrix of n_out rows. Source: Jiang et al. 2020 (1912.02178), number 32 as read in the public code of Dziugaite
-    et al. 2020 (`LOG_PROD_OF_SPEC`). Parameters: weights of layers, batch-norm folded in, no biases. Data: none.
-    Deterministic. Cost: no pass but one of 64 samples that checks the folding.
+    matrix of n_out rows. Source: Jiang et al. 2020 (1912.02178), number 32 as read in the public code of Dziugaite et
+    al. 2020 (`LOG_PROD_OF_SPEC`). Parameters: weights of layers, batch-norm folded in, no biases. Data: none.
+    Deterministic. Cost: no pass but one of 64 samples that checks the folding. Invariant: layer-wise, permutation,
+    norm-layer.
     """
-    return sum(math.log(v) for v in _squared_spectral(weights_of(ctx.folded)))
+    return sum(math.log(v) for v in squared_spectral(weights_of(ctx.folded)))
 
 
 @measure("log_prod_of_spec_over_margin")
@@ -30,9 +31,10 @@ def log_prod_of_spec_over_margin(ctx: MeasureContext) -> float:
     """Logarithm of the product of squared spectral norms, over the squared margin.
 
     log_prod_of_spec - 2 log gamma. Source: Jiang et al. 2020 (1912.02178), number 31 as read in the public code of
-    Dziugaite et al. 2020 (`LOG_PROD_OF_SPEC_OVER_MARGIN`), there with the margin's absolute value. Parameters:
-    weights of layers, batch-norm folded in, no biases. Data: training set, for the margin gamma of
-    `inverse_margin`; fails (recorded as missing) where that does. Deterministic. Cost: one forward pass, shared.
+    Dziugaite et al. 2020 (`LOG_PROD_OF_SPEC_OVER_MARGIN`), there with the margin's absolute value. Parameters: weights
+    of layers, batch-norm folded in, no biases. Data: training set, for the margin gamma of `inverse_margin`; fails
+    (recorded as missing) where that does. Deterministic. Cost: one forward pass, shared. Invariant: layer-wise,
+    permutation, norm-layer.
     """
     return log_prod_of_spec(ctx) + math.log(inverse_margin_of(ctx))
 
@@ -41,9 +43,10 @@ def log_prod_of_spec_over_margin(ctx: MeasureContext) -> float:
 def log_sum_of_spec(ctx: MeasureContext) -> float:
     """Logarithm of the number of layers times the geometric mean of their squared spectral norms.
 
-    log d + log_prod_of_spec / d, d the number of layers. Source: Jiang et al. 2020 (1912.02178), number 35 as read
-    in the public code of Dziugaite et al. 2020 (`LOG_SUM_OF_SPEC`). Parameters: weights of layers, batch-norm
-    folded in, no biases. Data: none. Deterministic. Cost: no pass but one of 64 samples that checks the folding.
+    log d + log_prod_of_spec / d, d the number of layers. Source: Jiang et al. 2020 (1912.02178), number 35 as read in
+    the public code of Dziugaite et al. 2020 (`LOG_SUM_OF_SPEC`). Parameters: weights of layers, batch-norm folded in,
+    no biases. Data: none. Deterministic. Cost: no pass but one of 64 samples that checks the folding. Invariant:
+    layer-wise, permutation, norm-layer.
     """
     return log_sum(ctx, log_prod_of_spec(ctx))
 
@@ -52,11 +55,11 @@ def log_sum_of_spec(ctx: MeasureContext) -> float:
 def log_sum_of_spec_over_margin(ctx: MeasureContext) -> float:
     """As `log_sum_of_spec`, of the product of norms over the squared margin.
 
-    log d + log_prod_of_spec_over_margin / d, d the number of layers. Source: Jiang et al. 2020 (1912.02178), number
-    34 as read in the public code of Dziugaite et al. 2020 (`LOG_SUM_OF_SPEC_OVER_MARGIN`), there with the margin's
-    absolute value. Parameters: weights of layers, batch-norm folded in, no biases. Data: training set, for the
-    margin gamma of `inverse_margin`; fails (recorded as missing) where that does. Deterministic. Cost: one forward
-    pass, shared.
+    log d + log_prod_of_spec_over_margin / d, d the number of layers. Source: Jiang et al. 2020 (1912.02178), number 34
+    as read in the public code of Dziugaite et al. 2020 (`LOG_SUM_OF_SPEC_OVER_MARGIN`), there with the margin's
+    absolute value. Parameters: weights of layers, batch-norm folded in, no biases. Data: training set, for the margin
+    gamma of `inverse_margin`; fails (recorded as missing) where that does. Deterministic. Cost: one forward pass,
+    shared. Invariant: layer-wise, permutation, norm-layer.
     """
     return log_sum(ctx, log_prod_of_spec_over_margin(ctx))
 
@@ -65,10 +68,10 @@ def log_sum_of_spec_over_margin(ctx: MeasureContext) -> float:
 def fro_over_spec(ctx: MeasureContext) -> float:
     """Sum over layers of the stable rank of their weights.
 
-    sum_l ||W_l||_F^2 / sigma_l^2, sigma_l as in `log_prod_of_spec`. Source: Jiang et al. 2020 (1912.02178), number
-    33 as read in the public code of Dziugaite et al. 2020 (`FRO_OVER_SPEC`). Parameters: weights of layers,
-    batch-norm folded in, no biases. Data: none. Deterministic. Cost: no pass but one of 64 samples that checks the
-    folding.
+    sum_l ||W_l||_F^2 / sigma_l^2, sigma_l as in `log_prod_of_spec`. Source: Jiang et al. 2020 (1912.02178), number 33
+    as read in the public code of Dziugaite et al. 2020 (`FRO_OVER_SPEC`). Parameters: weights of layers, batch-norm
+    folded in, no biases. Data: none. Deterministic. Cost: no pass but one of 64 samples that checks the folding.
+    Invariant: layer-wise, permutation, norm-layer.
     """
     return _over_spectral(ctx, weights_of(ctx.folded))
 
@@ -77,10 +80,11 @@ def fro_over_spec(ctx: MeasureContext) -> float:
 def log_spec_orig(ctx: MeasureContext) -> float:
     """Spectral bound with the origin as reference, as a logarithm: spectral norms, margin and stable ranks.
 
-    log_prod_of_spec_over_margin + log sum_l ||W_l||_F^2 / sigma_l^2. Source: Jiang et al. 2020 (1912.02178), number
-    30 as read in the public code of Dziugaite et al. 2020 (`LOG_SPEC_ORIG_MAIN`), there with the margin's absolute
-    value. Parameters: weights of layers, batch-norm folded in, no biases. Data: training set, for the margin gamma
-    of `inverse_margin`; fails (recorded as missing) where that does. Deterministic. Cost: one forward pass, shared.
+    log_prod_of_spec_over_margin + log sum_l ||W_l||_F^2 / sigma_l^2. Source: Jiang et al. 2020 (1912.02178), number 30
+    as read in the public code of Dziugaite et al. 2020 (`LOG_SPEC_ORIG_MAIN`), there with the margin's absolute value.
+    Parameters: weights of layers, batch-norm folded in, no biases. Data: training set, for the margin gamma of
+    `inverse_margin`; fails (recorded as missing) where that does. Deterministic. Cost: one forward pass, shared.
+    Invariant: layer-wise, permutation, norm-layer.
     """
     return log_prod_of_spec_over_margin(ctx) + math.log(fro_over_spec(ctx))
 
@@ -91,9 +95,9 @@ def log_spec_init(ctx: MeasureContext) -> float:
 
     log_prod_of_spec_over_margin + log sum_l ||W_l - W0_l||_F^2 / sigma_l^2. Source: Jiang et al. 2020 (1912.02178),
     number 29 as read in the public code of Dziugaite et al. 2020 (`LOG_SPEC_INIT_MAIN`), there with the margin's
-    absolute value. Parameters: weights of layers, batch-norm folded in, no biases. Data: training set, for the
-    margin gamma of `inverse_margin`; fails (recorded as missing) where that does. Deterministic. Cost: one forward
-    pass, shared.
+    absolute value. Parameters: weights of layers, batch-norm folded in, no biases. Data: training set, for the margin
+    gamma of `inverse_margin`; fails (recorded as missing) where that does. Deterministic. Cost: one forward pass,
+    shared. Invariant: norm-layer.
     """
     return log_prod_of_spec_over_margin(ctx) + math.log(_over_spectral(ctx, displacements(ctx)))
 
@@ -102,30 +106,16 @@ def log_spec_init(ctx: MeasureContext) -> float:
 def dist_spec_init(ctx: MeasureContext) -> float:
     """Sum over layers of the squared spectral norm of their weights' distance from initialization.
 
-    sum_l sigma_max(W_l - W0_l)^2, of a convolution the kernel as a matrix of n_out rows; both with batch-norm
-    folded in. Source: Jiang et al. 2020 (1912.02178), number 41 as read in the public code of Dziugaite et al.
-    2020 (`DIST_SPEC_INIT`). Parameters: weights of layers, batch-norm folded in, no biases. Data: none.
-    Deterministic. Cost: no pass but one of 64 samples that checks the folding.
+    sum_l sigma_max(W_l - W0_l)^2, of a convolution the kernel as a matrix of n_out rows; both with batch-norm folded
+    in. Source: Jiang et al. 2020 (1912.02178), number 41 as read in the public code of Dziugaite et al. 2020
+    (`DIST_SPEC_INIT`). Parameters: weights of layers, batch-norm folded in, no biases. Data: none. Deterministic. Cost:
+    no pass but one of 64 samples that checks the folding. Invariant: norm-layer.
     """
-    return sum(_squared_spectral(displacements(ctx)))
+    return sum(squared_spectral(displacements(ctx)))
 
 
-@measure("log_prod_of_spec_fft")
-def log_prod_of_spec_fft(ctx: MeasureContext) -> float:
-    """As `log_prod_of_spec`, a convolution being the operator on images rather than its kernel.
-
-    sum_l log sigma_l^2, sigma_l exact for the circular convolution of the layer's stride on its own input size: a
-    strided one is one of stride 1 of the image's stride x stride pieces as channels. Method: Sedghi et al. 2019
-    (1805.10408). Source: Jiang et al. 2020 (1912.02178), number 32 as read in the public code of Dziugaite et al.
-    2020 (`LOG_PROD_OF_SPEC_FFT`), there of stride 1 and on the size of the images for all layers. Parameters:
-    weights of layers, batch-norm folded in, no biases. Data: one sample, for the size of each layer's inputs. Fails
-    (recorded as missing) for groups, dilation, or a stride that does not divide that size. Deterministic. Cost: a
-    singular value decomposition a frequency, half of them left out by symmetry, one of a kernel of one pixel.
-    """
-    return sum(math.log(v) for v in _squared_operator(ctx))
-
-
-def _squared_spectral(weights: list[Tensor]) -> list[float]:
+def squared_spectral(weights: list[Tensor]) -> list[float]:
+    """The squared largest singular value of each matrix."""
     import torch
 
     return [torch.linalg.matrix_norm(w, 2).square().item() for w in weights]
@@ -133,56 +123,5 @@ def _squared_spectral(weights: list[Tensor]) -> list[float]:
 
 def _over_spectral(ctx: MeasureContext, weights: list[Tensor]) -> float:
     """Sum over layers of the squared Frobenius norm of `weights` over the squared spectral norm of the network's."""
-    spectral = _squared_spectral(weights_of(ctx.folded))
+    spectral = squared_spectral(weights_of(ctx.folded))
     return sum(f / s for f, s in zip(squared_frobenius(weights), spectral, strict=True))
-
-
-def _squared_operator(ctx: MeasureContext) -> list[float]:
-    """The squared spectral norm of each layer as an operator on what it is given."""
-    import torch
-    from torch import nn
-
-    sizes: dict[str, tuple[int, int]] = {}
-    layers = {n: m for n, m in ctx.folded.named_modules() if isinstance(m, nn.Conv2d)}
-    hooks = [
-        m.register_forward_hook(lambda _, given, __, n=n: sizes.update({n: tuple(given[0].shape[-2:])}))
-        for n, m in layers.items()
-    ]
-    try:
-        with torch.no_grad():
-            ctx.folded(ctx.x[:1].double())
-    finally:
-        for hook in hooks:
-            hook.remove()
-    weights = [(n.removesuffix(".weight"), p.detach()) for n, p in ctx.folded.named_parameters() if p.ndim >= 2]
-    return [
-        _circular(n, layers[n], sizes[n]) if n in layers else _squared_spectral([w.flatten(1)])[0] for n, w in weights
-    ]
-
-
-def _circular(path: str, layer: nn.Conv2d, size: tuple[int, int]) -> float:
-    """The squared largest singular value of a circular convolution on images of this size (height, width)."""
-    import torch
-    from torch.nn import functional
-
-    stride = layer.stride[0]
-    if layer.groups != 1 or layer.dilation != (1, 1) or layer.stride[1] != stride or any(n % stride for n in size):
-        raise ValueError(
-            f"{path}: groups {layer.groups}, dilation {layer.dilation}, stride {layer.stride} on {size}: "
-            "allowed: 1, (1, 1), one stride that divides both"
-        )
-    kernel = layer.weight.detach()
-    missing = [-n % stride for n in kernel.shape[-2:]]
-    pieces = functional.pixel_unshuffle(functional.pad(kernel, (0, missing[1], 0, missing[0])), stride)
-    rows, columns = (_frequencies(n // stride, k) for n, k in zip(size, pieces.shape[2:], strict=True))
-    rows, columns = rows.to(kernel.device), columns[: size[1] // stride // 2 + 1].to(kernel.device)  # real: symmetric
-    transformed = torch.einsum("fa,oiab,gb->fgoi", rows, pieces.to(rows.dtype), columns)
-    return torch.linalg.svdvals(transformed).max().square().item()
-
-
-def _frequencies(n: int, pixels: int) -> Tensor:
-    """exp(-2 pi i f a / n), frequencies f by pixels a of a kernel, larger than n or not; one f where all are alike."""
-    import torch
-
-    f = torch.arange(n if pixels > 1 else 1, dtype=torch.float64)
-    return torch.exp(-2j * math.pi * torch.outer(f, torch.arange(pixels, dtype=torch.float64)) / n)

@@ -1,4 +1,4 @@
-"""What the code knows of configs/README.md and study/measures/README.md: sections, fields, choices, studies, measures.
+"""What the code knows of the READMEs of configs/, study/measures/ and study/ledger/: sections, fields, choices, ...
 
 `python -m study reference` writes it there; a test holds the committed text to what would be written.
 """
@@ -9,22 +9,27 @@ import ast
 import inspect
 import io
 import tokenize
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from study.choice import Entry, Registry
+from study.choice import Entry, Option, Registry
 from study.config import FIELDS, SEAMS, STACKED, RunConfig, allowed_text
 from study.data.dataset import DATASETS, Dataset
+from study.data.shift import SHIFTS
 from study.grid import load_study
-from study.measures import MEASURES
+from study.ledger.file import SECTIONS as LEDGER
+from study.measures import MEASURES, PREFIX
+from study.measures.naming import sets
 from study.models.registry import MODELS
 from study.reference.definition import definition
 from study.reference.markdown import Blocks, escaped, fill, table
 from study.storage.paths import CONFIGS
-from study.study_file import SECTIONS, read_study_file
+from study.study_file import SECTIONS, Section, read_study_file
 from study.transforms.rescaling import ALLOWED
 
-FILES = (CONFIGS / "README.md", Path(__file__).parents[1] / "measures/README.md")
+_LEDGER = Path(__file__).parents[1] / "ledger/README.md"
+FILES = (CONFIGS / "README.md", Path(__file__).parents[1] / "measures/README.md", _LEDGER)
 
 
 def write() -> list[Path]:
@@ -33,7 +38,15 @@ def write() -> list[Path]:
 
 
 def _sections() -> str:
-    rows = [(f"`{n}`", s.form, _default(s.default), s.meaning) for n, s in SECTIONS.items()]
+    return _of_sections(SECTIONS)
+
+
+def _ledger() -> str:
+    return _of_sections(LEDGER)
+
+
+def _of_sections(sections: Mapping[str, Section]) -> str:
+    rows = [(f"`{n}`", s.form, _default(s.default), s.meaning) for n, s in sections.items()]
     return table(("section", "form", "default", "meaning"), rows)
 
 
@@ -94,9 +107,13 @@ def _seams() -> str:
 
 
 def _options(registry: Registry[Any], entry: Entry[Any]) -> str:
+    return _listed(entry.options, registry.vectors)
+
+
+def _listed(options: Mapping[str, Option], vectors: bool) -> str:
     found = []
-    for name, option in entry.options.items():
-        mixed = ", mixed" if option.stacked and registry.vectors else ""
+    for name, option in options.items():
+        mixed = ", mixed" if option.stacked and vectors else ""
         found.append(f"`{name}` {option.default} ({_words(option.allowed)}{mixed})")
     return "; ".join(found)
 
@@ -105,8 +122,21 @@ def _words(allowed: str) -> str:
     return allowed.removeprefix("allowed: ")
 
 
+def _sets() -> str:
+    rows = [(f"`{PREFIX}{name}`", ", ".join(f"`{label}`" for label in labels)) for name, labels in sets().items()]
+    return table(("set", "measures"), rows)
+
+
 def _transforms() -> str:
     return escaped(f"Transforms: {ALLOWED}.\n")
+
+
+def _shifts() -> str:
+    rows = [
+        (f"`{name}`", entry.meaning, ", ".join(f"{level:g}" for level in entry.content[1]))
+        for name, entry in SHIFTS.entries().items()
+    ]
+    return table(("shift", "what it is", "level at severity 1 to 5"), rows)
 
 
 def _studies() -> str:
@@ -138,7 +168,8 @@ def _catalogue() -> str:
         home = m.function.__module__.rpartition(".")[2]
         said = definition(m)
         bullets = "".join(f"- {name}: {escaped(text)}\n" for name, text in said.items() if name != "Meaning")
-        pieces.append(f"### {m.label}\n\n{bullets}- Code: [{home}.py]({home}.py)\n")
+        options = f"- Options: {_listed(m.options, False)}\n" if m.options else ""
+        pieces.append(f"### {m.label}\n\n{bullets}{options}- Code: [{home}.py]({home}.py)\n")
     return "\n".join(pieces)
 
 
@@ -159,7 +190,10 @@ BLOCKS: Blocks = {
     "models": _models,
     "seams": _seams,
     "transforms": _transforms,
+    "shifts": _shifts,
     "studies": _studies,
     "measures": _measures,
+    "sets": _sets,
     "catalogue": _catalogue,
+    "ledger": _ledger,
 }

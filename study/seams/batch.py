@@ -74,8 +74,9 @@ def augment(batch: Batch) -> tuple[Tensor, Tensor]:
     crop, cutout = int(batch.options["crop"]), int(batch.options["cutout"])
     rows, columns = _indices(height, batch.x), _indices(width, batch.x)
     if cutout:
-        centre = (draw("cutout", (n, 2)) * batch.x.new_tensor([height, width])).long() - cutout // 2
-        blank = _cross(_inside(rows - centre[..., :1], cutout), _inside(columns - centre[..., 1:], cutout))
+        centre = draw("cutout", (n, 2))
+        top, left = ((centre[..., i, None] * side).long() - cutout // 2 for i, side in enumerate((height, width)))
+        blank = _cross(_inside(rows - top, cutout), _inside(columns - left, cutout))
     if crop:
         shift = (draw("crop", (n, 2)) * (2 * crop + 1)).long() - crop
         rows, columns = rows + shift[..., :1], columns + shift[..., 1:]

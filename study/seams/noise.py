@@ -7,7 +7,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from study.device import upload
 from study.seeds import generator_for
+
+Draw = Callable[[torch.Generator], Tensor]
 
 
 class Noise:
@@ -22,13 +25,14 @@ class Noise:
 
     def uniform(self, purpose: str, shape: Sequence[int]) -> Tensor:
         """Uniform on [0, 1), (networks, *shape); a purpose has a stream of its own in each network."""
-        return self._draw(purpose, lambda generator: torch.rand(*shape, generator=generator))
+        return self.drawn(purpose, lambda generator: torch.rand(*shape, generator=generator))
 
     def normal(self, purpose: str, shape: Sequence[int]) -> Tensor:
         """Standard normal, (networks, *shape); a purpose has a stream of its own in each network."""
-        return self._draw(purpose, lambda generator: torch.randn(*shape, generator=generator))
+        return self.drawn(purpose, lambda generator: torch.randn(*shape, generator=generator))
 
-    def _draw(self, purpose: str, draw: Callable[[torch.Generator], Tensor]) -> Tensor:
+    def drawn(self, purpose: str, draw: Draw) -> Tensor:
+        """What `draw` makes of each network's generator of a purpose, as a stack on the device."""
         if purpose not in self._generators:
             self._generators[purpose] = [generator_for(s, f"noise.{purpose}", e) for s, e in self._networks]
-        return torch.stack([draw(generator) for generator in self._generators[purpose]]).to(self._device)
+        return upload(torch.stack([draw(generator) for generator in self._generators[purpose]]), self._device)

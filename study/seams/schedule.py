@@ -34,12 +34,12 @@ Coefficients = Mapping[str, Mapping[str, Any]]
 class Time:
     """How far each network is: `epochs_done` and `max_epochs`, vectors (networks,); part of the epoch now running.
 
-    `n_steps` is the number of steps in an epoch.
+    `n_steps` is the number of steps in an epoch. `part` is a tensor () where the step is recorded to be replayed.
     """
 
     epochs_done: Tensor
     max_epochs: Tensor
-    part: float
+    part: float | Tensor
     n_steps: int
 
     @property

@@ -135,7 +135,7 @@ def entropy_sgd(step: Step) -> None:
 
 def _move_some(step: Step, which: Tensor) -> None:
     """Move the weights of those networks whose walk has ended; the others, and their optimizers, stay as they are."""
-    if not which.any():
+    if which.device.type == "cpu" and not which.any():  # a GPU would have to be waited for
         return
     before = {n: w.clone() for n, w in step.parameters.items()}
     kept = {slot: {n: t.clone() for n, t in stack.items()} for slot, stack in step.state.items()}

@@ -158,11 +158,26 @@ def slices_file(study: str, root: str | Path | None = None) -> Path:
     return results_folder(study, root) / "slices.csv"
 
 
+def audit_file(study: str, root: str | Path | None = None) -> Path:
+    """Each measure before and after changes of the weights that leave the function, for some networks."""
+    return results_folder(study, root) / "audit.csv"
+
+
 def published_file(study: str, kind: str = "") -> Path:
-    """The reviewed, committed copy of a study's records, or of a file beside them (`timings`, `slices`)."""
+    """The reviewed, committed copy of a study's records, or of a file beside them (`timings`, `slices`, `audit`)."""
     return published_folder() / (f"{study}.{kind}.csv" if kind else f"{study}.csv")
 
 
 def published_studies() -> list[str]:
     """Names of the studies whose records are committed."""
     return sorted(path.stem for path in published_folder().glob("*.csv") if "." not in path.stem)
+
+
+def ledger_file(name: str, root: str | Path | None = None) -> Path:
+    """The ledger of anybody's networks; its values are kept in `ledger_network`."""
+    return results_folder(name, root) / "ledger.csv"
+
+
+def ledger_network(name: str, key: str, root: str | Path | None = None) -> StopPaths:
+    """Files of one network of a ledger, as of one stop of a run; the weights stay where their owner has them."""
+    return StopPaths(results_folder(name, root) / "networks" / key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,28 +13,31 @@ from torch import Tensor
 
 from study.config import RunConfig
 from study.data.dataset import Tensors
-from study.data.pixels import decoded, rows
+from study.data.pixels import decoded
+from study.device import is_out_of_memory
 from study.loss import mean_loss_and_error
-from study.seams.noise import Noise
-from study.seams.schedule import Time
-from study.seeds import generator_for
 from study.storage.atomic import write_tensors
 from study.storage.paths import RunPaths
 from study.training import checkpoint, saved
 from study.training.background import Background
+from study.training.capacity import Fit
 from study.training.checkpoint import Run
 from study.training.forward import StackedForward
+from study.training.graph import record
 from study.training.saved import Group
-from study.training.stack import State, member, select, stack_states
+from study.training.stack import State, joined, member, select, stack_states
 from study.training.start import build_model, training_labels
 from study.training.step import Stepper
+from study.training.steps import Epoch, Recording, Steps
 
 
 class Population:
-    """Networks under training, those of one size as a stack; `train` runs to the end, and may be killed at any instant.
+    """Networks under training, as many of one size as fit as a stack; `train` runs to the end, and may be killed.
 
-    `runs` are the networks of the stack, in order, `state` their tensors; `waiting` those of other sizes. With
-    `test_curve` a row of the curve has the test loss and error too, which change nothing else.
+    `runs` are the networks of the stack, in order, `state` their tensors; `waiting` those of other sizes, and those
+    that do not fit: they take the places of networks that end. Where the memory does not last, training goes on from
+    the state on disk with half as many at a time. With `test_curve` a row of the curve has the test loss and error too,
+    which change nothing else.
     """
 
     def __init__(
@@ -41,39 +45,95 @@ class Population:
         guard: Callable[[], None], tell: saved.Tell = lambda line: None, test_curve: bool = False,
     ) -> None:  # fmt: skip
         self.test_curve = test_curve
-        self.data, self.device, self.mode, self.guard = data, device, mode, guard
-        self.shape = configs[0]
+        self.data, self.device, self.mode, self.guard, self.tell = data, device, mode, guard, tell
+        self.shape, self.members = configs[0], list(zip(configs, paths, strict=True))
         self.n_steps = math.ceil(len(data.train_y) / self.shape.batch_size)
         self.file, self.background = saved.PopulationFile(paths), Background()
-        found = saved.load(paths, tell)
-        started = [
-            checkpoint.resume_or_start(c, p, data, found.get(p.key), guard) for c, p in zip(configs, paths, strict=True)
-        ]
+        self.recording = Recording(record if device != "cpu" and mode == "stacked" else None, tell)
+        self.most = len(configs)  # networks at a time
         self.runs: list[Run] = []
-        self.waiting: list[tuple[Run, State]] = started
-        self._enter()
+        self.waiting: list[tuple[Run, State]] = []
+        self._begin()
 
-    def _enter(self) -> None:
-        """Stack the waiting runs that are of the size of the first of them."""
-        hidden = self.waiting[0][0].hidden
-        entering = [pair for pair in self.waiting if pair[0].hidden == hidden]
-        self.waiting = [pair for pair in self.waiting if pair[0].hidden != hidden]
-        template = build_model(self.shape, hidden)
+    def _begin(self) -> None:
+        """Every network that has not ended, as it was saved or at its start."""
+        while self._tried(self._load) is None:
+            pass
+
+    def _load(self) -> bool:
+        members = [(c, p) for c, p in self.members if not p.outcome.exists()]
+        found = saved.load([p for _, p in members], self.tell)
+        before = {key: one.progress.get("stack") or {} for key, one in found.items()}
+        # As they stood: on a GPU bits depend on the stack. What is new comes after them.
+        members.sort(key=lambda pair: before.get(pair[1].key, {}).get("place", len(members)))
+        self.waiting = [checkpoint.resume_or_start(c, p, self.data, found.get(p.key), self.guard) for c, p in members]
+        self.runs = []
+        if self.waiting:
+            self._enter(before.get(members[0][1].key, {}).get("room"))
+        return True
+
+    def _enter(self, room: int | None = None) -> None:
+        """Stack waiting runs that are of the size of the first of them, as many as fit, or as there was room for."""
+        first, state = self.waiting[0]
+        n = sum(run.hidden == first.hidden for run, _ in self.waiting)
+        if room is None:
+            room = Fit(first.config, first.hidden, state, self.data, self.device).capacity(n)
+            if room < min(n, self.most):
+                self.tell(
+                    f"{room} of {n} networks fit into the memory of {self.device}; the others follow as these end"
+                )
+        self.room = min(self.most, room)
+        entering = self._taken(first.hidden, self.room)
+        template = build_model(self.shape, first.hidden)
         self.forward = StackedForward(template, self.shape.loss, self.mode, decoded(self.data.train_x[0]))
         self.runs = [run for run, _ in entering]
-        self.state = stack_states([state for _, state in entering], self.device)
-        self.labels = torch.stack([training_labels(run.config, self.data.train_y) for run in self.runs])
-        self.stepper = self._stepper()
+        self._stack(stack_states([state for _, state in entering], self.device), self._labels(self.runs))
 
-    def _stepper(self) -> Stepper:
-        return Stepper(self.forward, [run.config for run in self.runs], self.runs[0].hidden, self.device)
+    def _taken(self, hidden: tuple[int, ...], n: int) -> list[tuple[Run, State]]:
+        """The first n waiting runs of a size, which wait no more."""
+        taken = [pair for pair in self.waiting if pair[0].hidden == hidden][:n]
+        chosen = {run.paths.key for run, _ in taken}
+        self.waiting = [pair for pair in self.waiting if pair[0].paths.key not in chosen]
+        return taken
+
+    def _labels(self, runs: Sequence[Run]) -> Tensor:
+        return torch.stack([training_labels(run.config, self.data.train_y) for run in runs])
+
+    def _stack(self, state: State, labels: Tensor) -> None:
+        """Go on with the stack of `runs`."""
+        self.state, self.labels = state, labels
+        stepper = Stepper(self.forward, [run.config for run in self.runs], self.runs[0].hidden, self.device)
+        self.steps = Steps(stepper, state, self.data.train_x, labels, self.recording)
+
+    def _tried(self, work: Callable[[], bool]) -> bool | None:
+        """What `work` returns; None where there was no memory for it: half as many networks are trained at a time then.
+
+        Raises RuntimeError where one network alone does not fit.
+        """
+        try:
+            return work()
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            n, why = len(self.runs), textwrap.shorten(str(error).partition("\n")[0], 140)
+            if n <= 1:
+                allowed = f"allowed: networks of which one fits into the memory of {self.device}"
+                raise RuntimeError(f"model: {self.shape.model}: {allowed} ({why})") from error
+        # Only here is the error gone, and with it what the calls that it came through still held.
+        for name in ("steps", "state", "labels", "forward"):
+            self.__dict__.pop(name, None)
+        self.background.wait()
+        self.most = n // 2
+        self.tell(f"{n} networks at a time ran out of memory ({why}); {self.most} at a time go on from the last save")
+        return None
 
     def train(
         self, *, should_stop: Callable[[], bool], on_epoch: Callable[[Sequence[Any]], None], save_every_seconds: float
     ) -> bool:
         """Train every network to its end. False if `should_stop` asked to leave first; all state is then on disk."""
         try:
-            ended = self._train(should_stop, on_epoch, save_every_seconds)
+            while (ended := self._tried(lambda: self._train(should_stop, on_epoch, save_every_seconds))) is None:
+                self._begin()
         except BaseException:
             self.background.join()  # whoever catches it may let others write
             raise
@@ -105,20 +165,11 @@ class Population:
         return True
 
     def _epoch(self) -> None:
-        config, runs, n = self.shape, self.runs, len(self.data.train_y)
-        orders = torch.stack(
-            [torch.randperm(n, generator=generator_for(r.config.seed, "order", r.epoch)) for r in runs]
-        )
-        orders = orders.to(self.device)
-        noise = Noise([r.config.seed for r in runs], [r.epoch for r in runs], self.device)
-        epochs, ends = ([r.epoch for r in runs], [r.config.max_epochs for r in runs])
-        done, last = (torch.tensor(v, dtype=torch.float64, device=self.device) for v in (epochs, ends))
-        n_steps = self.n_steps
-        checks = {n_steps * k // config.checks_per_epoch for k in range(1, config.checks_per_epoch)} - {0, n_steps}
+        runs, n_steps, k = self.runs, self.n_steps, self.shape.checks_per_epoch
+        epoch = Epoch(runs, len(self.data.train_y), self.device)
+        checks = {n_steps * i // k for i in range(1, k)} - {0, n_steps}
         for step in range(1, n_steps + 1):
-            batch = orders[:, (step - 1) * config.batch_size : step * config.batch_size]
-            x, labels = decoded(rows(self.data.train_x, batch)), self.labels.gather(1, batch)
-            self.stepper.step(self.state, x, labels, noise, Time(done, last, (step - 1) / n_steps, n_steps))
+            self.steps(epoch.given(step), epoch.size, epoch.n_whole)
             for run in runs:
                 run.step += 1
             if step in checks:
@@ -192,8 +243,16 @@ class Population:
         if len(keep) < len(self.runs):
             self.runs = [self.runs[i] for i in keep]
             if keep:
-                self.state, self.labels = self.state.select(keep), self.labels[keep]
-                self.stepper = self._stepper()
+                self._refill(self.state.select(keep), self.labels[keep])
+
+    def _refill(self, state: State, labels: Tensor) -> None:
+        """Go on with those that are left, and waiting runs of their size in the places of the others."""
+        if entering := self._taken(self.runs[0].hidden, self.room - len(self.runs)):
+            new = [run for run, _ in entering]
+            state = joined(state, stack_states([state for _, state in entering], self.device))
+            labels = torch.cat([labels, self._labels(new)])
+            self.runs += new
+        self._stack(state, labels)
 
     def _finish(self, i: int) -> None:
         run = self.runs[i]
@@ -208,17 +267,24 @@ class Population:
     def save(self) -> None:
         """Copy every network's state, and write it beside the training: from there it goes on to the same bits."""
         runs, guard = [*self.runs, *(run for run, _ in self.waiting)], self.guard
-        groups = [Group([run.paths.key], [run.progress()], stack_states([s], "cpu")) for run, s in self.waiting]
-        if self.runs:
-            keys, progress = [run.paths.key for run in self.runs], [run.progress() for run in self.runs]
-            groups.append(Group(keys, progress, self.state.copied()))
+        groups = [self._group(0, self.runs, self.state.copied())] if self.runs else []
+        for hidden in dict.fromkeys(run.hidden for run, _ in self.waiting):
+            these = [pair for pair in self.waiting if pair[0].hidden == hidden]
+            state = stack_states([state for _, state in these], "cpu")
+            groups.append(self._group(sum(len(g.keys) for g in groups), [run for run, _ in these], state))
         curves = [(run.paths, run.epoch, run.rows) for run in runs]
         for run in runs:
             run.rows = []
 
         def write() -> None:
-            for paths, epoch, lines in curves:
-                checkpoint.append_rows(paths, epoch, lines, guard)
+            for paths, epoch, rows in curves:
+                checkpoint.append_rows(paths, epoch, rows, guard)
             self.file.write(groups, guard)
 
         self.background.start(write)
+
+    def _group(self, place: int, runs: Sequence[Run], state: State) -> Group:
+        """Runs with their state, and where they stand: in the stack, or in the queue behind it."""
+        stack = [{"place": place + i, "room": self.room} for i in range(len(runs))]
+        progress = [run.progress() | {"stack": at} for run, at in zip(runs, stack, strict=True)]
+        return Group([run.paths.key for run in runs], progress, state)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from study.seeds import generator_for
@@ -90,18 +91,25 @@ def reparameterized(model: nn.Module, name: str, key: str) -> nn.Module:
 
     Raises ValueError where something between the two is not positively homogeneous.
     """
+    other = copy.deepcopy(model)
+    first, second = map(other.get_submodule, last_two_layers(model))
+    rescale(first, [second], factors(name, len(cast("Tensor", first.weight)), key))
+    return other
+
+
+def rescale(first: nn.Module, readers: Sequence[nn.Module], factors: Tensor) -> None:
+    """In place: weights and bias of channel i of `first` / factors[i] (n,), the readers' weights that read it * it."""
     import torch
 
-    other = copy.deepcopy(model)
-    first, second = (cast("nn.Linear | nn.Conv2d", other.get_submodule(path)) for path in last_two_layers(model))
-    a = factors(name, len(first.weight), key).to(first.weight)
+    weight, bias = cast("Tensor", first.weight), cast("Tensor | None", first.bias)
+    a = factors.to(weight)
     with torch.no_grad():
-        _scale(first.weight, 1 / a, 0)
-        if first.bias is not None:
-            _scale(first.bias, 1 / a, 0)
-        columns = second.weight.shape[1] // len(a)  # pixels of a channel
-        _scale(second.weight, a.repeat_interleave(columns), 1)
-    return other
+        _scale(weight, 1 / a, 0)
+        if bias is not None:
+            _scale(bias, 1 / a, 0)
+        for reader in readers:
+            read = cast("Tensor", reader.weight)
+            _scale(read, a.repeat_interleave(read.shape[1] // len(a)), 1)  # the pixels of a channel
 
 
 def _scale(tensor: Tensor, factor: Tensor, axis: int) -> None:
@@ -110,9 +118,9 @@ def _scale(tensor: Tensor, factor: Tensor, axis: int) -> None:
     tensor.mul_(factor.view(shape))
 
 
-def function_difference(before: Tensor, after: Tensor) -> float:
-    """Largest difference of two networks' outputs, relative to the largest output. Raises ValueError past TOLERANCE."""
+def function_difference(before: Tensor, after: Tensor, tolerance: float = TOLERANCE) -> float:
+    """Largest difference of two networks' outputs, relative to the largest output. Raises ValueError past tolerance."""
     difference = ((after - before).abs().max() / before.abs().max()).item()
-    if not difference <= TOLERANCE:
+    if not difference <= tolerance:
         raise ValueError(f"outputs differ by {difference:.2g} of the largest: the function was not preserved")
     return difference

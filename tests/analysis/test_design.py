@@ -55,7 +55,7 @@ def test_new_levels_equal_loops_over_weighted_pairs(seed, few, monkeypatch):
     frame = frame_of(x, y, grid)
     got = coefficients(x, y, design(frame), resamples=15, seed=seed)
     left, right, first, second = brute.complete(x.tolist(), y.tolist(), grid[0].tolist(), grid[1].tolist())
-    draws = [drawn_levels(np.zeros(n, dtype=np.int64), place, 15, seed) for place, n in enumerate((4, 3))]
+    draws = [drawn_levels((0,) * n, place, 15, seed) for place, n in enumerate((4, 3))]
     weights = np.array([draws[0][f] * draws[1][s] for f, s in zip(first, second, strict=True)])
     assert got.resampled == ("hp.a", "hp.b") and got.n == len(left)
     assert_equal_to_loops(got, left, right, weights)
@@ -78,7 +78,7 @@ def test_this_grid_equals_loops_over_runs_drawn_from_their_configuration(seed, m
 
 
 def test_axes_of_as_many_levels_are_drawn_apart_and_each_evenly():
-    first, second = (drawn_levels(np.zeros(4, dtype=np.int64), place, 4000, 0) for place in (0, 1))
+    first, second = (drawn_levels((0,) * 4, place, 4000, 0) for place in (0, 1))
     assert (first.sum(axis=0) == 4).all() and abs(np.corrcoef(first[0], second[0])[0, 1]) < 0.05
     assert first.mean(axis=1) == pytest.approx(1, abs=0.05) and first.var(axis=1) == pytest.approx(0.75, abs=0.08)
 
@@ -127,14 +127,16 @@ def test_a_nested_axis_is_drawn_within_its_parent():
     assert rate.stratum.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2] and not optimizer.stratum.any()
     drawn = found.resampling
     weights = np.concatenate(list(drawn.chunks(300, 0)), axis=1)
-    of_rates = drawn_levels(rate.stratum, 1, 300, 0)
+    of_rates = drawn_levels(tuple(rate.stratum), 1, 300, 0)
     assert (of_rates.reshape(3, 3, 300).sum(axis=1) == 3).all()
-    of_optimizer, of_size = (drawn_levels(axis.stratum, place, 300, 0) for place, axis in ((0, optimizer), (2, size)))
+    of_optimizer, of_size = (
+        drawn_levels(tuple(axis.stratum), place, 300, 0) for place, axis in ((0, optimizer), (2, size))
+    )
     for unit, (o, r, z) in enumerate(drawn.cells.T):
         assert (weights[unit] == of_optimizer[o] * of_rates[r] * of_size[z]).all()
     two = design(frame[frame["hp.optimizer"] < "c"].reset_index(drop=True)).resampling
     assert two.names == ("hp.lr", "hp.size")  # two optimizers stay; their rates are drawn in each
-    assert (drawn_levels(two.axes[0].stratum, 0, 50, 0).reshape(2, 3, 50).sum(axis=1) == 3).all()
+    assert (drawn_levels(tuple(two.axes[0].stratum), 0, 50, 0).reshape(2, 3, 50).sum(axis=1) == 3).all()
     one = design(frame[(frame["hp.optimizer"] < "c") & (frame["hp.size"] == 1)].reset_index(drop=True)).resampling
     assert one.names == ("hp.lr",) and not one.is_single
     drawn = np.concatenate(list(one.chunks(50, 0)), axis=1)

@@ -50,9 +50,10 @@ def test_stops_are_ordered_and_the_main_one_is_the_lowest_loss(make_records):
 
 def test_ledger_becomes_records(make_ledger, tmp_path):
     path = tmp_path / "ledger.csv"
-    make_ledger(n_rows=40, n_measures=3).rename(columns={"complexity.m00": "complexity.a.b"}).to_csv(path, index=False)
+    names = {"complexity.m00": "complexity.a.b", "complexity.m01": "complexity.s(rho=0.1)"}
+    make_ledger(n_rows=40, n_measures=3).rename(columns=names).to_csv(path, index=False)
     frame = read_ledger(path)
-    assert measures(frame) == ["a_b", "m01", "m02"] and "hp.seed" in frame
+    assert measures(frame) == ["a_b", "s(rho=0.1)", "m02"] and "hp.seed" in frame
     assert frame["train.converged"].dtype == bool
     assert len(set(configurations(frame))) == 8
 

@@ -1,10 +1,6 @@
-"""The paper is made of committed records alone, of what it shows alone; it is short, and LaTeX is content."""
+"""The parts of the paper: tables cut to pages, figures and headings; a fault is one line."""
 
 from __future__ import annotations
-
-import re
-import shutil
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -13,41 +9,6 @@ from analysis.drawing.render import to_latex
 from analysis.load import InputError
 from analysis.manuscript import appendix, paper
 from analysis.manuscript.number import Number, printed
-
-ROOT = Path(__file__).parents[2] / "paper"
-TEXT_PAGES, APPENDIX_PAGES = 10, 30
-needs_latex = pytest.mark.skipif(shutil.which("latexmk") is None, reason="latexmk is not installed (see README)")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    """A copy of paper/ with all that main.tex includes."""
-    root = tmp_path_factory.mktemp("paper")
-    for name in ("main.tex", "references.bib"):
-        shutil.copy(ROOT / name, root / name)
-    paper.generate(root)
-    return root
-
-
-@pytest.mark.slow
-def test_what_is_made_is_what_is_shown(folder):
-    shown = (folder / "main.tex").read_text() + (folder / "appendix.tex").read_text()
-    made = {path.stem for kind in ("tables/*.tex", "figures/*.pdf") for path in folder.glob(kind)}
-    asked = set(re.findall(r"\{(?:figures|tables)/([\w.-]+)\}", shown))
-    assert asked == made and len(made) > 30
-    assert [path.name for path in folder.glob("*.pdf")] == []
-
-
-@needs_latex
-@pytest.mark.slow
-def test_the_pdf_is_short_and_without_complaints(folder):
-    pdf = paper.build_pdf(folder)
-    assert pdf.read_bytes().startswith(b"%PDF") and b"/Type3" not in pdf.read_bytes()
-    assert paper.complaints((folder / "main.log").read_text(errors="replace")) == []
-    text, end = (paper.page_of(folder, label) for label in ("end:text", "end:appendix"))
-    assert 4 < text <= TEXT_PAGES and 10 < end - text <= APPENDIX_PAGES
-    with pytest.raises(InputError, match="label: end:nowhere: allowed is a label"):
-        paper.page_of(folder, "end:nowhere")
 
 
 def test_a_long_table_is_cut_into_pages_with_its_note_last():

@@ -15,12 +15,15 @@ from matplotlib.figure import Figure
 from analysis import items
 from analysis.__main__ import main
 from analysis.figures import Lacking, sweep
+from analysis.figures import audit as audit_figure
 from analysis.figures import slices as slices_figure
 from analysis.load import Source
 from analysis.make import make, write
 from analysis.statistics.coefficients import tau
+from analysis.statistics.invariance import invariance
 from analysis.statistics.stability import stability
 from analysis.stopwise import first_target
+from analysis.tables import audit as audit_table
 from analysis.tables import reparameterization, settings
 from analysis.tables import sweep as sweep_table
 
@@ -42,12 +45,28 @@ def loss_slices() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def audit() -> pd.DataFrame:
+    """A measure of each kind: of one that is the same, one that ends, one that grows, one that has no value after."""
+    rows = []
+    for factor in ("1e-3", "1e-2", "1e-1", "1e1", "1e2", "1e3"):
+        a = float(factor)
+        each = {"same": 2.0, "ends": 2 + a / (1 + a), "grows": 2 * a, "logs": 2 + np.log(a), "lost": np.nan}
+        for measure, after in each.items():
+            rows.append({"key": "a", "model": "mlp", "measure": measure, "transform": "layer-wise", "factor": factor,
+                         "before": 2.0, "after": after})  # fmt: skip
+    rows += [{**row, "transform": "permutation", "factor": None, "after": 2.5} for row in rows[:2]]
+    rows += [{**rows[0], "measure": "never", "before": np.nan, "after": np.nan}]
+    frame = pd.DataFrame(rows)
+    change = (frame["after"] - frame["before"]) / frame["before"]
+    return frame.assign(relative_change=change, tolerance=1e-6, output_difference=3e-16)
+
+
 @pytest.mark.slow
 def test_a_study_with_everything_lacks_nothing(make_records, tmp_path):
     records = make_records(transforms=("layerwise_1", "factor_20"), stops=("loss_0.1", "loss_0.01"))
     records = records[records["hp.init_gain"] == records["hp.init_gain"].iloc[0]]  # a grid of two axes
     timings = pd.DataFrame({"key": records["key"], "stop": "", "item": "train", "seconds": 1.0})
-    frames = {"timings": timings, "curves": training_curves(records), "slices": loss_slices()}
+    frames = {"timings": timings, "curves": training_curves(records), "slices": loss_slices(), "audit": audit()}
     made = make(source(records, **frames))
     assert set(made.lacking) == {"table published"}
     assert set(items.names("figure")) == set(made.figures)
@@ -88,6 +107,23 @@ def test_the_note_of_reparameterization_says_how_far_outputs_moved_and_of_how_ma
     assert f"Outputs moved by at most 4e\u221207 of the largest {counted}" in note
 
 
+def test_the_audit_tells_what_is_the_same_what_ends_what_grows_and_what_is_lost():
+    found = invariance(audit()).set_index(["measure", "transform"])
+    kinds = {label: found.loc[(label, "layer-wise"), "kind"] for label in ("same", "ends", "grows", "logs", "lost")}
+    assert kinds == {"same": "same", "ends": "bounded", "grows": "arbitrary", "logs": "arbitrary", "lost": "missing"}
+    assert found.loc[("ends", "layer-wise"), "change"] == pytest.approx(1000 / 1001 / 2)
+    assert found.loc[("same", "permutation"), "kind"] == "bounded", "without a factor nothing grows"
+    table = audit_table.build(audit()).set_index("measure")
+    assert list(table["layer-wise"]) == ["bounded 0.5", "arbitrary", "arbitrary", "no value after", "n/a", "same"]
+    assert list(table["permutation"]) == ["bounded 0.25", "n/a", "n/a", "n/a", "n/a", "bounded 0.25"]
+    assert "1 network (mlp); outputs moved by at most 3e−16" in audit_table.build(audit()).attrs["note"]
+    cells = [text.get_text() for text in audit_figure.build(audit()).axes[0].texts]
+    assert "↑999" in cells and "0.5" in cells and cells.count("0.25") == 2
+    with pytest.raises(Lacking, match=r"audit\.csv"):
+        audit_figure.build(pd.DataFrame())
+    assert "audit.csv" in audit_table.build(pd.DataFrame()).attrs["lacks"]
+
+
 def test_slices_draw_a_line_a_transform_in_a_panel_a_normalization():
     figure = slices_figure.build(loss_slices())
     assert isinstance(figure, Figure) and [len(a.lines) for a in figure.axes] == [2, 2]
@@ -116,7 +152,7 @@ def test_ledger_writes_every_table_under_the_stem(make_ledger, tmp_path, capsys)
     assert capsys.readouterr().out.strip().endswith("report.html")
     written = {path.name for path in (tmp_path / "out" / "mine" / "tables").iterdir()}
     lacking = {"published", "cost", "layers", "last_layer", "last_layer_stops", "layer_differences"}
-    lacking |= {"reparameterization", "sweep"}
+    lacking |= {"reparameterization", "sweep", "audit"}
     made = set(items.names("table")) - lacking - {"partial"}
     assert written == {name + suffix for name in made for suffix in (".csv", ".md", ".tex")}
     table = pd.read_csv(tmp_path / "out" / "mine" / "tables" / "correlation.csv")
@@ -134,7 +170,7 @@ def test_a_file_that_is_no_ledger_is_one_line(tmp_path, capsys):
 def test_ten_thousand_rows_fit_in_memory(make_ledger, tmp_path):
     """Memory under 2 GB; forty measures, and the time, are `make bench-statistics`'."""
     path = tmp_path / "large.csv"
-    ledger = make_ledger(n_rows=10_000, n_measures=6)
+    ledger = make_ledger(n_rows=10_000, n_measures=2)
     r = np.random.default_rng(0)
     ledger["complexity.cross_entropy"], ledger["complexity.l2"] = r.random((2, len(ledger)))
     ledger.to_csv(path, index=False)

@@ -138,13 +138,6 @@ def test_every_word_is_in_its_document() -> None:
     assert [word for word in WORDS if not re.search(rf"`[^`]*\b{word}\b[^`]*`", told)] == []
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("template", prose.templates(), ids=lambda path: path.name)
-def test_each_text_is_what_would_be_filled_in_today(template: Path) -> None:
-    """Where this fails: `python -m analysis prose`, and read what has changed."""
-    assert prose.text_of(template).read_text() == prose.fill(template)
-
-
 @pytest.mark.parametrize("template", prose.templates(), ids=lambda path: path.name)
 def test_the_sources_of_typed_numbers_exist(template: Path) -> None:
     """A file that a declaration names is there; a name in the code, too."""

@@ -1,13 +1,19 @@
-"""What study/curvature/README.md says of the committed benchmark: `python -m tests.benchmarks.document` prints it."""
+"""What READMEs say of the committed benchmarks: `python -m tests.benchmarks.document [curvature|training]` prints it.
+
+curvature.json is shown in study/curvature/README.md, training.json in study/training/README.md.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
+from tests.benchmarks import training
 from tests.benchmarks.curvature import table
 
 COMMITTED = Path(__file__).parent / "curvature.json"
+TRAINING = Path(__file__).parent / "training.json"
 
 
 def section(measured: dict) -> str:
@@ -35,5 +41,32 @@ def section(measured: dict) -> str:
     return "\n".join([command, "", *(f"- {finding}" for finding in findings), "", table(measured["rows"])])
 
 
+def training_section(measured: dict) -> str:
+    """The command, the machine, what the rows come to, and the rows themselves, as Markdown."""
+    rows = {row["case"]: row for row in measured["rows"]}
+    lenet5 = [row["time_ratio"] for case, row in rows.items() if case.startswith("lenet5 batch")]
+    few, many = (rows[f"mlp population {n}"]["networks_per_minute"] for n in (1, 64))
+    findings = [
+        f"64 networks of the laptop study take {rows['64 mlps']['time_ratio']:.2f} of the time that plain PyTorch "
+        "takes for one after another, the mean of its three batch sizes.",
+        f"LeNet5 takes {min(lenet5):.2f} to {max(lenet5):.2f}, by batch size; NiN {rows['nin']['time_ratio']:.2f}, "
+        f"ResNet-20 {rows['resnet20']['time_ratio']:.2f}.",
+        f"A stack of 64 trains {many / few:.1f} times as many networks a minute as one network alone.",
+    ]
+    arguments = f" {measured['command']}" if measured["command"] else ""
+    command = f"`python -m tests.benchmarks.training{arguments}` on {measured['machine']}, commit {measured['commit']}:"
+    return "\n".join([command, "", *(f"- {finding}" for finding in findings), "", training.table(measured["rows"])])
+
+
+def main() -> None:
+    """Print what a README says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("benchmark", nargs="?", default="curvature", choices=("curvature", "training"))
+    if parser.parse_args().benchmark == "training":
+        print(training_section(json.loads(TRAINING.read_text())), end="")
+    else:
+        print(section(json.loads(COMMITTED.read_text())), end="")
+
+
 if __name__ == "__main__":
-    print(section(json.loads(COMMITTED.read_text())), end="")
+    main()

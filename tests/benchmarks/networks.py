@@ -6,7 +6,6 @@ import itertools
 
 import torch
 import torch.nn.functional as F
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from study.data.vision import torchvision
@@ -52,6 +51,8 @@ def images(n: int) -> tuple[Tensor, Tensor]:
 
 def digit_pairs(n: int = 2000, loss: float = 0.01) -> tuple[nn.Module, Tensor, Tensor]:
     """A network trained on 100 classes of real images: two of scikit-learn's digits side by side, 00 to 99."""
+    from sklearn.datasets import load_digits  # the only one here that needs it
+
     digits, labels = (torch.from_numpy(values) for values in load_digits(return_X_y=True))
     first, second = torch.randint(len(labels), (2, n))
     x = torch.cat([digits[first], digits[second]], 1).float() / 8 - 1

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.benchmarks import curvature, networks, peers, statistics_scale
+from tests.benchmarks import curvature, measuring, networks, peers, statistics_scale
 
 
 def test_statistics_benchmark_equals_its_peer(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:  # type: ignore[no-untyped-def]
@@ -69,3 +69,18 @@ def test_backpack_finds_the_same_traces() -> None:
     torch.manual_seed(0)
     model, (x, y) = networks.lenet5().double(), networks.images(20)
     assert peers.backpack(model, x.double(), y)() == pytest.approx(peers.ours(model, x.double(), y)(), rel=1e-10)
+
+
+def test_rows_of_measuring_sum_up_transforms_and_compare_rounds_of_a_pair() -> None:
+    ours = [{"a": (1.0, 2.0), "a@factor_2": (1.0, 4.0), "b": (2.0, None)} for _ in range(2)]
+    theirs = [{"a": (n * 2.0, 2.0), "a@factor_2": (n * 2.0, 5.0), "b": (2.0, None)} for n in (1, 3)]
+    made = {(row["case"], row["peer"]): row for row in measuring.rows({"ours": ours, "against": theirs}, 6)}
+    assert made["a", "against"]["seconds"] == 8 and made["a", "against"]["time_ratio"] == 4
+    assert made["a", "against"]["difference"] == pytest.approx(0.2) and made["b", "against"]["difference"] == 0
+    assert made["all measures", "ours"] | {"seconds": 24.0, "case": "6 stops"} == made["6 stops", "ours"]
+    assert measuring.table(list(made.values())).count("a ") >= 2
+
+
+def test_measuring_beside_a_folder_without_the_study_is_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ValueError, match="holds no study/measures; allowed: a checkout"):
+        measuring.Code(tmp_path, "digits_mlp", tmp_path / "network.pt")

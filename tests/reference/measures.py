@@ -1,65 +1,21 @@
 """Slow, obvious twins of every measure, in float64: the whole Hessian by autograd, loops over neurons and samples.
 
-`TWINS[label](case)` gives what `study.measures` must give. A measure without a twin fails tests/study/test_measures.py.
+`TWINS[label](case)` gives what `study.measures` must give; labels may have options. A measure without a twin fails
+tests/study/test_measures.py. Families that came later have files of their own beside this one.
 """
 
 import itertools
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import torch
 from scipy import linalg
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional
 
-from study.seeds import generator_for
-
-
-@dataclass
-class Case:
-    """A small trained network, its start and its data, all in float64."""
-
-    model: nn.Module
-    initial: dict[str, Tensor]
-    x: Tensor
-    labels: Tensor
-    loss: str
-
-    def loss_of(self, logits: Tensor) -> Tensor:
-        if self.loss == "cross_entropy":
-            return functional.cross_entropy(logits, self.labels)
-        target = torch.eye(logits.shape[1], dtype=logits.dtype)[self.labels]
-        return sum(((logits[i] - target[i]) ** 2).sum() for i in range(len(target))) / len(target)  # type: ignore[return-value]
-
-    def layers(self) -> list[str]:
-        return [name.removesuffix(".weight") for name, p in self.model.named_parameters() if p.ndim >= 2]
-
-    def weight(self, layer: str) -> Tensor:
-        return dict(self.model.named_parameters())[f"{layer}.weight"].detach()
-
-    def hessian(self, layer: str) -> Tensor:
-        """The Hessian block of one layer, shape (n_out, n_in, n_out, n_in), n_in = everything behind the first axis."""
-        parameters = {n: p.detach() for n, p in self.model.named_parameters()}
-        w = parameters[f"{layer}.weight"]
-
-        def loss(flat: Tensor) -> Tensor:
-            changed = {**parameters, f"{layer}.weight": flat.view_as(w)}
-            return self.loss_of(functional_call(self.model, changed, (self.x,)))
-
-        h = torch.autograd.functional.hessian(loss, w.flatten())
-        rows = len(w)
-        return h.view(rows, w.numel() // rows, rows, w.numel() // rows)
-
-    def inputs(self, layer: str) -> Tensor:
-        """What the layer is given on all samples."""
-        caught: list[Tensor] = []
-        handle = self.model.get_submodule(layer).register_forward_hook(lambda m, args, out: caught.append(args[0]))
-        with torch.no_grad():
-            self.model(self.x)
-        handle.remove()
-        return caught[0]
+from study.measures.registry import Whole
+from tests.reference import calibration, gauss_newton, perturbation
+from tests.reference.case import Case
 
 
 def _trace(case: Case, layer: str) -> float:
@@ -133,22 +89,6 @@ def _fisher_rao(case: Case) -> float:
     return len(case.layers()) * (sum(squares) / len(squares)) ** 0.5
 
 
-def _pac_bayes(case: Case) -> float:
-    """The largest noise of a fine scale, from small to large, before the mean training error has risen by 0.1."""
-    generator = generator_for("0123456789ab", "measure", "pac_bayes_flatness")
-    start = {n: p.detach() for n, p in case.model.named_parameters()}
-    noise = [{n: torch.randn(p.shape, generator=generator).to(p) for n, p in start.items()} for _ in range(10)]
-
-    def error(sigma: float, u: dict[str, Tensor]) -> float:
-        logits = functional_call(case.model, {n: p + sigma * u[n] for n, p in start.items()}, (case.x,))
-        return sum(row.argmax().item() != y.item() for row, y in zip(logits, case.labels, strict=True)) / len(logits)
-
-    clean, sigma = error(0.0, noise[0]), 1e-3
-    while sum(error(sigma, u) - clean for u in noise) / 10 <= 0.1:
-        sigma *= 1.02
-    return 1 / sigma**2
-
-
 def _distance(case: Case) -> float:
     pairs = ((p.detach(), case.initial[n]) for n, p in case.model.named_parameters())
     return sum(((p - q) ** 2).sum().item() for p, q in pairs) ** 0.5
@@ -205,13 +145,21 @@ def unrolled(weight: Tensor, size: tuple[int, int], stride: int = 1) -> Tensor:
     return matrix.reshape(outputs * (size[0] // stride) * (size[1] // stride), -1)
 
 
-def _operators(case: Case) -> list[float]:
+def _operators(case: Case, weights: list[Tensor] | None = None) -> list[float]:
     found = []
-    for layer in case.layers():
-        w = case.weight(layer)
+    for layer, flat in zip(case.layers(), weights or _weights(case), strict=True):
+        w = flat.view_as(case.weight(layer))
         matrix = unrolled(w, tuple(case.inputs(layer).shape[2:])) if w.ndim == 4 else w  # type: ignore[arg-type]
         found.append(float(linalg.svdvals(matrix.numpy())[0]) ** 2)
     return found
+
+
+def _operator_ranks(case: Case, numerators: list[Tensor]) -> float:
+    return sum(_fro2(n) / norm for n, norm in zip(numerators, _operators(case), strict=True))
+
+
+def _operator_bound(case: Case, numerators: list[Tensor]) -> float:
+    return _product(_operators(case), case, margin=True) + math.log(_operator_ranks(case, numerators))
 
 
 def _path_norm(case: Case) -> float:
@@ -243,7 +191,7 @@ def _layers(function: Callable[[Case, str], float]) -> Callable[[Case], dict[str
     return lambda case: {layer: function(case, layer) for layer in case.layers()}
 
 
-TWINS: dict[str, Callable[[Case], float | dict[str, float]]] = {
+TWINS: dict[str, Callable[[Case], float | Whole | dict[str, float]]] = {
     "relative_flatness": _layers(lambda c, n: _relative_flatness(c.weight(n).flatten(1), c.hessian(n))),
     "relative_flatness_normalized": _layers(_normalized),
     "kappa_2019": _layers(lambda c, n: _norm(c, n) * _trace(c, n)),
@@ -252,7 +200,6 @@ TWINS: dict[str, Callable[[Case], float | dict[str, float]]] = {
     "rho_sum": _layers(lambda c, n: sum(_rho(c, n))),
     "lambda_max": _layers(_lambda_max),
     "fisher_rao_norm": _fisher_rao,
-    "pac_bayes_flatness": _pac_bayes,
     "weight_norm_squared": _layers(_norm),
     "distance_from_init": _distance,
     "parameter_count": lambda c: sum(w.numel() for w in _weights(c)),
@@ -273,8 +220,18 @@ TWINS: dict[str, Callable[[Case], float | dict[str, float]]] = {
     "log_spec_init": lambda c: _spectral_bound(c, _moved(c)),
     "dist_spec_init": lambda c: sum(map(_spec2, _moved(c))),
     "log_prod_of_spec_fft": lambda c: _product(_operators(c), c),
+    "log_prod_of_spec_over_margin_fft": lambda c: _product(_operators(c), c, margin=True),
+    "log_sum_of_spec_fft": lambda c: _geometric(_operators(c), c),
+    "log_sum_of_spec_over_margin_fft": lambda c: _geometric(_operators(c), c, margin=True),
+    "fro_over_spec_fft": lambda c: _operator_ranks(c, _weights(c)),
+    "log_spec_orig_fft": lambda c: _operator_bound(c, _weights(c)),
+    "log_spec_init_fft": lambda c: _operator_bound(c, _moved(c)),
+    "dist_spec_init_fft": lambda c: sum(_operators(c, _moved(c))),
     "path_norm": _path_norm,
     "path_norm_over_margin": lambda c: _path_norm(c) * _margin(c),
     "inverse_margin": _margin,
     "train_loss": _loss,
+    **calibration.TWINS,
+    **perturbation.TWINS,
+    **gauss_newton.TWINS,
 }

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from slurm.__main__ import main
 from slurm.journal import Journal
 from study.grid import load_study
 from study.records import collect
@@ -196,20 +197,22 @@ def epochs_lasting(seconds: float, text: str, folder: Path) -> int:
     """How many EPOCHS make the study of `text` train for at least so long inline on this machine, start-up apart.
 
     In CPU time, which other processes hardly change; training has one thread, so that the clock never shows less.
-    Two runs of different length are compared; the longer one is made longer until the difference outweighs start-up.
+    Two runs of different length are compared, in this process; the longer one is made longer until a second is between.
     """
     folder.mkdir()
 
     def spent(epochs: int) -> float:
-        study = folder / f"pace{epochs}.yaml"
+        study, out = folder / f"pace{epochs}.yaml", str(folder / str(epochs))
         study.write_text(text.replace("EPOCHS", str(epochs)))
-        begin = children_seconds()
-        undisturbed(study, folder / str(epochs))
-        return children_seconds() - begin
+        begin = time.process_time()
+        places = ["--runs", out, "--results", out]
+        assert main(["submit", str(study), "--cluster", "inline", "--wandb", "off", *places]) == 0
+        return time.process_time() - begin
 
-    few, short = 20, spent(20)
-    many = 5 * few
-    while (more := spent(many) - short) < max(2, short):
+    spent(1)  # the first imports torch
+    few, many = 5, 20
+    short = spent(few)
+    while (more := spent(many) - short) < 1:
         many *= 4
     return math.ceil(seconds * (many - few) / more)
 

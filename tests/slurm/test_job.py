@@ -84,9 +84,9 @@ def test_what_was_trained_before_counts_from_the_start(job: ShardJob, monkeypatc
     def half(progress: Callable[[dict[str, Any]], None], **_: Any) -> ShardReport:
         seen.append((marker(job).runs_done, marker(job).runs_before))
         monkeypatch.setattr("slurm.job.work.MARK_SECONDS", 0.0)
-        progress({"kind": "epoch", "running": 1, "of": 1, "epoch": 1})
+        progress({"kind": "epoch", "running": 1, "left": 1, "of": 1, "epoch": 1})
         seen.append((marker(job).runs_done, marker(job).runs_now))
-        progress({"kind": "epoch", "running": 0, "of": 1, "epoch": 0})
+        progress({"kind": "epoch", "running": 0, "left": 0, "of": 1, "epoch": 0})
         seen.append((marker(job).runs_done, marker(job).runs_now))
         return ShardReport()
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,6 @@ from slurm.log import last_error
 from study.config import run_key
 from study.grid import load_study, shards
 
-ROOT = Path(__file__).parents[2]
 SEND = ["--cluster", "testbed", "--allow-dirty", "--wandb", "off"]
 EXECVE = "slurmstepd: error: execve(): /nowhere/python: No such file or directory"
 
@@ -126,8 +123,7 @@ def test_the_line_that_says_why(text: str, line: str, tmp_path: Path) -> None:
 
 def test_a_jobs_own_log_says_what_it_does_and_how_fast(tiny: Path) -> None:
     tiny.write_text(tiny.read_text().replace("[0.01, 0.1]", "[0.1]").replace("[10, 30, 60]", "[30]"))
-    command = [sys.executable, "-m", "slurm", "submit", str(tiny), "--cluster", "local", "--wandb", "off"]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    assert main(["submit", str(tiny), "--cluster", "local", "--wandb", "off"]) == 0
     (shard,) = shards(load_study(tiny))
     marker = Journal("tiny").marker(shard.id)
     assert marker is not None and marker.runs_now == 2
@@ -147,8 +143,8 @@ def test_a_local_job_that_failed_leads_to_its_log(tiny: Path, capsys: pytest.Cap
     folder = tiny.parent / "runs" / key[:2] / key
     folder.mkdir(parents=True)
     (folder / "config.json").write_text('{"lr": 7}')
-    command = [sys.executable, "-m", "slurm", "submit", str(tiny), "--cluster", "local", "--wandb", "off"]
-    assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 1
+    assert main(["submit", str(tiny), "--cluster", "local", "--wandb", "off"]) == 1
+    capsys.readouterr()
     assert main(["logs", str(tiny), "--failed"]) == 0
     shown = capsys.readouterr().out
     assert "config.json: lr: 7" in shown and "Traceback" in shown

@@ -58,6 +58,7 @@ def meanwhile(act: Callable[[], None]) -> Iterator[None]:
         thread.join()
 
 
+@pytest.mark.slow
 def test_each_shard_has_its_own_end_and_the_job_fails_with_those_that_fail(
     jobs: list[ShardJob], tmp_path: Path
 ) -> None:

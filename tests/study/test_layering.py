@@ -16,10 +16,10 @@ ONLY = {
 # Inside a package: a module may import what stands before it, and what is of its own room.
 STUDY = (
     ("choice", "curvature", "device", "display", "names", "provenance", "seeds", "storage"),
-    ("data", "loss", "models", "transforms"), ("field", "measures", "seams"), ("config",),
-    ("hyperparameter", "state", "study_file", "training"), ("grid", "measuring", "slices"),
-    ("archive", "comparison", "records", "reference", "run"), ("estimate", "publish", "tracking"), ("plan", "replace"),
-    ("commands",), ("__main__",),
+    ("data", "loss", "models"), ("transforms",), ("field", "measures", "seams"), ("config",),
+    ("hyperparameter", "state", "study_file", "training"), ("grid", "measuring", "slices"), ("ledger",),
+    ("archive", "audit", "comparison", "records", "reference", "run"), ("estimate", "publish", "tracking"),
+    ("plan", "replace"), ("commands",), ("__main__",),
 )  # fmt: skip
 ANALYSIS = (
     ("columns", "csv_file"), ("exclude", "load", "simulated", "vocabulary"), ("statistics",),

@@ -12,14 +12,23 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from study.measures import MEASURES, MeasureContext, compute
+from study.measures import MEASURES, MeasureContext, canonical, compute
+from study.measures.registry import Whole
+from study.names import Label
+from study.reference.definition import definition
 from tests.reference import measures as reference
 from tests.reference.measures import TWINS, Case
 
 LOSSES = ("cross_entropy", "squared_error")
 # Relative difference from the twin: Lanczos ends at a residual; 31 samples make an error curve of steps, which may pass
-# 0.1 more than once, and the twin takes the first passage of a finer scale.
-TOLERANCE = {"lambda_max": 1e-6, "pac_bayes_flatness": 0.15}
+# 0.1 more than once, and the twin takes the first passage of a finer scale; an ascent of 20 steps is not one of 200.
+TOLERANCE = {"lambda_max": 1e-6, "tsuzuku": 1e-4, "temperature": 1e-5}
+MOVING = ("pac_bayes", "sharpness", "worst_case")  # modules whose measures move the weights
+PERTURBS = {label for label, m in MEASURES.items() if m.function.__module__.endswith(MOVING)}
+SEARCHES = {label for label in PERTURBS if label not in ("keskar", "sharpness_max", "sharpness_mean")}
+TOLERANCE |= dict.fromkeys(SEARCHES, 0.15) | {"keskar": 0.001, "sharpness_max": 0.01, "sharpness_mean": 0.1}
+# Defined where the network errs: of these the labels of three samples are others, too few to make a margin negative.
+NEEDS_ERRORS = {"temperature", "nll_after_temperature"}
 
 
 def toy(kind: str, dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
@@ -50,10 +59,27 @@ def _fitted(kind: str, dtype: torch.dtype, seed: int) -> tuple[nn.Module, torch.
     return model.eval(), x, labels
 
 
-def context(kind: str, loss: str = "cross_entropy", dtype: torch.dtype = torch.float64) -> MeasureContext:
+def context(
+    kind: str, loss: str = "cross_entropy", dtype: torch.dtype = torch.float64, label: str = ""
+) -> MeasureContext:
     model, x, labels = toy(kind, dtype)
+    if label in NEEDS_ERRORS:
+        labels = torch.cat([(labels[:3] + 1) % 4, labels[3:]])
     initial = {n: p.detach() - 0.1 for n, p in model.named_parameters()}
     return MeasureContext(model, initial, x, labels, loss, key="0123456789ab")
+
+
+@functools.cache
+def shared(kind: str, loss: str, errs: bool, dtype: torch.dtype = torch.float64, copy: str = "") -> MeasureContext:
+    """One context for all measures, as they are taken in a study: work that they share is done once."""
+    return context(kind, loss, dtype, label="temperature" if errs else "")
+
+
+@functools.cache
+def shared_case(kind: str, loss: str, errs: bool) -> Case:
+    """The same for the twins."""
+    ctx = shared(kind, loss, errs)
+    return Case(ctx.model, dict(ctx.initial), ctx.x, ctx.labels, loss)
 
 
 def lacking(measures: Collection[str], twins: Collection[str]) -> str:
@@ -73,7 +99,8 @@ def lacking(measures: Collection[str], twins: Collection[str]) -> str:
 
 
 def test_every_measure_has_a_twin_and_no_twin_is_left_over() -> None:
-    said = lacking(MEASURES, TWINS)
+    said = lacking(MEASURES, {Label.parse(label).measure for label in TWINS})
+    assert [label for label in TWINS if canonical(label) != label] == []
     assert not said, said
 
 
@@ -90,18 +117,19 @@ def test_a_missing_twin_says_where_to_write_it() -> None:
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("kind", ["mlp", "conv"])
-@pytest.mark.parametrize("label", sorted(MEASURES))
+@pytest.mark.parametrize("label", sorted(TWINS))
 def test_agrees_with_its_twin(label: str, kind: str, loss: str) -> None:
-    ctx = context(kind, loss)
-    if label not in TWINS:
-        pytest.fail(lacking([label], []), pytrace=False)
-    expected = TWINS[label](Case(ctx.model, dict(ctx.initial), ctx.x, ctx.labels, loss))
-    found, rel = compute(label, ctx), TOLERANCE.get(label, 1e-9)
+    ctx = shared(kind, loss, label in NEEDS_ERRORS)
+    expected = TWINS[label](shared_case(kind, loss, label in NEEDS_ERRORS))
+    found, rel = compute(label, ctx), TOLERANCE.get(Label.parse(label).measure, 1e-9)
     if isinstance(expected, dict):
         assert found["layers"].keys() == expected.keys()
         for name, value in expected.items():
             assert found["layers"][name] == pytest.approx(value, rel=rel), name
         assert found["value"] == pytest.approx(sum(expected.values()), rel=rel)
+    elif isinstance(expected, Whole):
+        assert found["layers"] == pytest.approx(expected.layers, rel=rel)
+        assert found["value"] == pytest.approx(expected.value, rel=rel)
     else:
         assert found["layers"] is None
         assert found["value"] == pytest.approx(expected, rel=rel)
@@ -137,7 +165,12 @@ def two_classes() -> tuple[MeasureContext, MeasureContext]:
 TWICE = ("hessian_trace", "kappa_2019", "lambda_max")
 
 
-@pytest.mark.parametrize("label", sorted(set(MEASURES) - {"pac_bayes_flatness", "parameter_count"}))
+# Of two outputs there are other weights: twice as many in the last layer, which counts twice beside the others.
+OTHER = {label for label, m in MEASURES.items() if m.function.__module__.endswith((*MOVING, "spectrum", "gradient"))}
+OTHER |= {"parameter_count", "quotient_eigenvalue", "weight_curvature"}
+
+
+@pytest.mark.parametrize("label", sorted(set(MEASURES) - OTHER - NEEDS_ERRORS))
 def test_of_one_output_as_of_two(label: str) -> None:
     """Binary cross-entropy of f is the softmax's of (0, f): the same function of the same weights, measured alike."""
     one, two = (compute(label, ctx) for ctx in two_classes())
@@ -166,11 +199,11 @@ def test_noise_on_a_network_with_one_output_is_judged_by_its_sign() -> None:
 @pytest.mark.parametrize("kind", ["mlp", "conv"])
 @pytest.mark.parametrize("label", sorted(MEASURES))
 def test_is_finite_repeatable_and_touches_nothing(label: str, kind: str) -> None:
-    ctx = context(kind, dtype=torch.float32)
+    ctx = shared(kind, "cross_entropy", label in NEEDS_ERRORS, torch.float32, "first")
     before, rng = copy.deepcopy(ctx.model.state_dict()), torch.get_rng_state()
     flags = [(m.training, len(m._forward_hooks), len(m._backward_hooks)) for m in ctx.model.modules()]
     first = compute(label, ctx)
-    again = compute(label, context(kind, dtype=torch.float32))
+    again = compute(label, shared(kind, "cross_entropy", label in NEEDS_ERRORS, torch.float32, "again"))
     assert first == again
     assert math.isfinite(first["value"])
     assert torch.equal(rng, torch.get_rng_state()) or kind == "never"
@@ -184,14 +217,15 @@ def test_does_not_depend_on_the_batches(label: str, monkeypatch: pytest.MonkeyPa
     values = []
     for size in (7, 64):
         monkeypatch.setattr("study.measures.context.CHUNK", size)
-        values.append(compute(label, context("conv"))["value"])
+        ctx = shared("conv", "cross_entropy", label in NEEDS_ERRORS, copy=f"in batches of {size}")
+        values.append(compute(label, ctx)["value"])
     assert values[0] == pytest.approx(values[1], rel=1e-12)
 
 
 def test_sampled_values_have_a_standard_error_that_is_right() -> None:
     """Over other noise the value scatters by what the standard error says, within a factor of 2."""
     ctx = context("mlp")
-    found = [compute("pac_bayes_flatness", replace(ctx, key=f"{k:012x}", _values={})) for k in range(40)]
+    found = [compute("pac_bayes_flatness", replace(ctx, key=f"{k:012x}", _values={}, _shared={})) for k in range(40)]
     logs = torch.tensor([f["value"] for f in found]).double().log()
     claimed = torch.tensor([f["standard_error"] / f["value"] for f in found]).double().square().mean().sqrt()
     assert 0.5 < float(logs.std() / claimed) < 2
@@ -206,7 +240,9 @@ def test_docstring_says_everything(label: str) -> None:
         assert word in text, f"{label}: docstring lacks {word}"
     assert "Deterministic." in text or "standard error" in text
     assert MEASURES[label].function.__name__ == label
-    assert MEASURES[label].layerwise == isinstance(compute(label, context("mlp"))["layers"], dict)
+    assert MEASURES[label].layerwise == isinstance(
+        compute(label, shared("mlp", "cross_entropy", label in NEEDS_ERRORS))["layers"], dict
+    )
 
 
 def scaled(model: nn.Module, first: int, second: int, factor: torch.Tensor) -> nn.Module:
@@ -220,26 +256,26 @@ def scaled(model: nn.Module, first: int, second: int, factor: torch.Tensor) -> n
     return other
 
 
-FUNCTION_ONLY = {"inverse_margin", "train_loss", "fisher_rao_norm"}
-PATHS = {"path_norm", "path_norm_over_margin", "parameter_count"}
-PRODUCTS = {f"log_{kind}_of_{norm}" for kind in ("prod", "sum") for norm in ("fro", "spec")}
-PRODUCTS |= {f"{label}_over_margin" for label in PRODUCTS} | {"log_prod_of_spec_fft", "fro_over_spec", "log_spec_orig"}
-NEURONWISE_INVARIANT = FUNCTION_ONLY | PATHS | {"relative_flatness_normalized", "rho_max", "rho_sum"}
-LAYERWISE_INVARIANT = NEURONWISE_INVARIANT | PRODUCTS | {"relative_flatness", "kappa_2019"}
+NEARLY = {"pac_bayes_mag_flatness", "sharpness_mag_flatness"}  # but for their eps, which is far below these weights
+
+
+@functools.cache
+def rescaled(transform: str, errs: bool) -> MeasureContext:
+    ctx = shared("mlp", "cross_entropy", errs)
+    factor = torch.full((7,), 11.0) if transform == "layerwise" else torch.arange(5.0, 12.0)
+    model = scaled(ctx.model, 0, 2, factor.double())
+    torch.testing.assert_close(ctx.model(ctx.x), model(ctx.x))
+    return MeasureContext(model, ctx.initial, ctx.x, ctx.labels, ctx.loss, ctx.key)
 
 
 @pytest.mark.parametrize("label", sorted(MEASURES))
 @pytest.mark.parametrize("transform", ["layerwise", "neuronwise"])
 def test_invariance_is_as_promised(label: str, transform: str) -> None:
-    ctx = context("mlp")
-    factor = torch.full((7,), 11.0) if transform == "layerwise" else torch.arange(5.0, 12.0)
-    changed = MeasureContext(
-        scaled(ctx.model, 0, 2, factor.double()), ctx.initial, ctx.x, ctx.labels, ctx.loss, ctx.key
-    )
-    torch.testing.assert_close(ctx.model(ctx.x), changed.model(ctx.x))
+    ctx, changed = shared("mlp", "cross_entropy", label in NEEDS_ERRORS), rescaled(transform, label in NEEDS_ERRORS)
     before, after = compute(label, ctx)["value"], compute(label, changed)["value"]
-    promised = LAYERWISE_INVARIANT if transform == "layerwise" else NEURONWISE_INVARIANT
-    if label in promised:
+    if transform.replace("wise", "-wise") in definition(MEASURES[label])["Invariant"]:
         assert after == pytest.approx(before, rel=1e-9)
+    elif label in NEARLY:
+        assert after == pytest.approx(before, rel=0.1)
     else:
         assert abs(after - before) > 0.01 * abs(before)

@@ -84,7 +84,10 @@ def test_the_catalogue_has_all_that_a_docstring_says() -> None:
     for label in MEASURES:
         (section,) = [part for part in text.split("### ") if part.startswith(f"{label}\n")]
         names = [line.partition(":")[0] for line in section.splitlines() if line.startswith("- ")]
-        assert names == ["- Formula", "- Source", "- Parameters", "- Data", "- Draws", "- Cost", "- Code"]
+        assert [name for name in names if name != "- Options"] == [
+            "- Formula", "- Source", "- Parameters", "- Data", "- Draws", "- Cost", "- Invariant", "- Code"
+        ]  # fmt: skip
+        assert ("- Options" in names) == bool(MEASURES[label].options)
         assert all(line.partition(": ")[2] for line in section.splitlines() if line.startswith("- "))
     (sampled,) = [part for part in text.split("### ") if part.startswith("pac_bayes_flatness\n")]
     assert "- Draws: 10 noise vectors" in sampled

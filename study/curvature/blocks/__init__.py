@@ -8,6 +8,7 @@
     summation     passes over the data: all columns, those that matter, or random ones
     recording     a layer's inputs, and the gradients in its outputs
     contraction   T^l from the two
+    rows          the block of one layer as a matrix of gradients, for products
     features      the standard deviation of each input feature
     result        running sums of a layer, and what is read off them
 

@@ -22,6 +22,7 @@ from ..passes import Passes
 from ..progress import hidden, shown
 from ..torch_losses import GivenLoss, counted, resolve_loss
 from .budget import Plan, look
+from .per_sample import NEEDED, check_per_sample
 from .result import LayerCurvatures, Tally, start_tallies
 from .summation import Run
 from .verification import Verification
@@ -38,6 +39,7 @@ def layer_curvature(
     layers: Iterable[str] | Literal["supported"] | None = None,
     normalized: bool = True,
     neuron_wise: bool = False,
+    per_sample: bool = False,
     dtype: torch.dtype | None = None,
     memory_budget: int = DEFAULT_BUDGET,
     seed: int = 0,
@@ -67,6 +69,7 @@ def layer_curvature(
             others cannot is said in `left_out` of the result.
         normalized: whether to give the form that is invariant to the scale of input features.
         neuron_wise: whether to give rho(j), which needs the per-sample gradient of convolutions.
+        per_sample: whether to give, of the layer that gives the outputs, relative flatness of each sample's own loss.
         dtype: compute on a copy of the model in this dtype; default the model's own. Sums are float64 in any case.
         memory_budget: bytes for everything beside the model, the data and the result. Samples, columns and layers are
             taken so many at a time that it is kept, and on a CPU no more than the caches like.
@@ -80,6 +83,8 @@ def layer_curvature(
     Raises ValueError for a layer that cannot be treated exactly, naming it, and for outputs that are not (n, C).
     """
     columns, resolved = _checked(columns), resolve_loss(loss)
+    if per_sample:
+        check_per_sample(columns, resolved)
     memory_budget = whole("memory_budget", memory_budget, 1, "a whole number of bytes")
     is_all = isinstance(layers, str) and layers == "supported"
     found, left_out = supported_layers(model) if is_all else (find_layers(model, layers), {})
@@ -87,13 +92,24 @@ def layer_curvature(
     with Network(model, dtype, [layer.parameter for layer in found], call) as network:
         batches, passes = Batches.of(pairs), Passes()
         job = _Job(
-            network, batches, passes, resolved, columns, normalized, neuron_wise, memory_budget, int(seed), progress
+            network,
+            batches,
+            passes,
+            resolved,
+            columns,
+            normalized,
+            neuron_wise,
+            per_sample,
+            memory_budget,
+            int(seed),
+            progress,
         )
         if is_all:
             found, left_out = job.supported(found, left_out)
-        return LayerCurvatures(
-            {tally.name: tally.result(n, counted(count)) for tally, n, count in job.measured(found)}, left_out
-        )
+        results = {tally.name: tally.result(n, counted(count)) for tally, n, count in job.measured(found)}
+        if per_sample and all(result.per_sample is None for result in results.values()):
+            raise ValueError(f"{NEEDED}; none of {', '.join(results)} is one")
+        return LayerCurvatures(results, left_out)
 
 
 def _checked(columns: str | int | float) -> str | int | float:
@@ -117,6 +133,7 @@ class _Job:
     columns: str | int | float
     normalized: bool
     neuron_wise: bool
+    per_sample: bool
     memory_budget: int
     seed: int
     progress: bool
@@ -143,6 +160,8 @@ class _Job:
             return
         weights = [self.network.parameters[layer.parameter] for layer in layers]
         tallies = start_tallies(layers, weights, verification.exact, self.neuron_wise)
+        for tally in tallies:
+            tally.per_sample = [] if self.per_sample else None
         generator = torch.Generator().manual_seed(self.seed)
         run = Run(
             self.network, layers, self.batches, self.loss, plan, tallies, self.normalized, generator, verification,

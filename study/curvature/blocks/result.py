@@ -12,6 +12,7 @@ from torch import Tensor
 from ..layers import Layer
 from ..loss_factor import certificate
 from .contraction import Sums, contract, contract_last
+from .per_sample import relative_flatness_per_sample
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,9 @@ class LayerCurvature:
     error_bound: float  # of the trace; 0 for all columns, holds with 99 % for a tolerance, NaN if random
     standard_error: Mapping[str, float] | None  # of the floats above, if columns are random
     n_samples: int
+    # with per_sample=True, of the layer that gives the outputs: (n,) float64, <W W^T, T_i> of each sample's own loss,
+    # in the order in which the data came; `relative_flatness` is their mean
+    per_sample: Tensor | None = field(default=None, repr=False)
 
     @property
     def kind(self) -> str:
@@ -67,6 +71,7 @@ class Tally:
     scale: Tensor | None = None  # (g, d)
     sums: Sums | None = None  # over the columns taken as they are
     probes: Sums | None = None  # mean over random mixtures of the columns left out
+    per_sample: list[Tensor] | None = None  # of each chunk; None: not asked for
     is_random: bool = False  # the mixtures stand for all of Lambda, not for a rest
     variance: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
 
@@ -83,6 +88,8 @@ class Tally:
         """Take in all columns of Lambda, for the layer that gives the outputs."""
         sums = contract_last(phi, lambda_, self.scale, self.weight if self.neuron_wise else None)
         self.sums = _added(self.sums, sums)
+        if self.per_sample is not None:
+            self.per_sample.append(relative_flatness_per_sample(self.weight, phi, lambda_))
 
     def add_probes(self, phi: Tensor, delta: Tensor) -> None:
         """Take in random columns, each of them an unbiased sample of all that was left out."""
@@ -134,6 +141,7 @@ class Tally:
             error_bound=self._error_bound(count),
             standard_error=self._standard_error(count, norm),
             n_samples=n_samples,
+            per_sample=torch.cat(self.per_sample) if self.per_sample else None,
         )
 
     def _total(self, count: float) -> Sums:

@@ -20,7 +20,11 @@ from study.curvature import (
     spectral_density,
     top_eigenvalues,
 )
+from study.curvature.batches import Batches
+from study.curvature.blocks.rows import layer_rows
+from study.curvature.finding import find_layers
 from study.curvature.network import Network
+from study.curvature.torch_losses import resolve_loss
 from tests.reference.curvature import gauss_newton_block, hessian_block, mean_loss, trace_matrix
 from tests.study.curvature import networks
 
@@ -290,3 +294,33 @@ def test_saved_bytes_counts_every_view_of_a_storage_once() -> None:
         # x (4, 6) for the weight's gradient and the two halves (4, 3); the second half's storage is the first's
         assert network.saved_bytes(make) == 4 * (24 + 12 + 12)
         assert network.saved_bytes(lambda: network(torch.ones(100, 6)[:4])) == 4 * 24
+
+
+def test_a_convolution_by_its_gradients_is_the_block_of_products() -> None:
+    """Two ways to the same products, where samples have weights, some are ignored, and the chunks are uneven."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 4, 3, groups=2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 3))
+    x, y = torch.randn(70, 2, 6, 6), torch.randint(3, (70,))
+    y[:5] = -100
+    loss = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 4.0]))
+    by_rows = layer_eigenvalues(model, (x, y), loss, layers=["0"], tolerance=1e-6)["0"]
+    by_products = layer_eigenvalues(model, (x, y), loss, layers=["0"], tolerance=1e-6, memory_budget=0)["0"]
+    assert by_rows.lambda_max == pytest.approx(by_products.lambda_max, rel=1e-5)
+    assert by_rows.lambda_max != by_products.lambda_max  # each went its own way
+    (layer,) = find_layers(model, ["0"])
+    rows = layer_rows(model, Batches.of((x, y)), resolve_loss(loss), None, 2**20, layer)
+    assert rows is not None
+    vectors = torch.randn(3, rows.n, dtype=torch.float64)
+    with Curvature(model, (x, y), loss, parameters=["0.weight"], kind="gauss_newton") as matrix:
+        torch.testing.assert_close(rows.product(vectors), matrix.product(vectors), rtol=1e-4, atol=1e-6)
+
+
+def test_gradients_are_not_held_where_the_budget_or_the_layer_forbids() -> None:
+    model, (x, y), _ = problem("conv2d_strided")
+    names = {layer.name: layer for layer in find_layers(model)}
+    convolution = next(layer for layer in names.values() if isinstance(layer.module, nn.Conv2d))
+    linear = next(layer for layer in names.values() if isinstance(layer.module, nn.Linear))
+    batches = Batches.of((x, y))
+    assert layer_rows(model, batches, Loss("cross_entropy"), None, 2**20, convolution) is not None
+    assert layer_rows(model, batches, Loss("cross_entropy"), None, 0, convolution) is None
+    assert layer_rows(model, batches, Loss("cross_entropy"), None, 2**20, linear) is None

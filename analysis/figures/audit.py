@@ -1,0 +1,62 @@
+"""The invariance audit as a heat map: how far each measure moves when weights change and the function does not."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from analysis.drawing import style
+from analysis.figures import Lacking
+from analysis.statistics.invariance import NEEDS, TRANSFORMS, invariance
+from analysis.vocabulary import measure_words, ordered
+
+TITLE = (
+    "Largest relative change of each measure over all changes of the weights that keep the network's function: white "
+    "the same to rounding, an arrow where it grows with the factor without end, grey no value"
+)
+FRAME = "audit"
+_LOW, _HIGH = -2.0, 6.0  # decades of a relative change from the lightest colour to the darkest
+_ROW = 0.15  # inches
+
+
+def build(frame: pd.DataFrame) -> Figure:
+    """From the audit frame: a row a measure, a column a transformation. Raises Lacking without one."""
+    if len(frame) == 0:
+        raise Lacking(NEEDS)
+    found = invariance(frame)
+    names, columns = ordered(found["measure"].unique()), [t for t in TRANSFORMS if t in set(found["transform"])]
+    cells = {(row["measure"], row["transform"]): row for row in found.to_dict("records")}
+    colours = np.ones((len(names), len(columns), 4))
+    with style.paper_style():
+        figure = Figure(figsize=(style.COLUMN, 0.7 + _ROW * len(names)))
+        axes = figure.subplots()
+        for i, name in enumerate(names):
+            for j, transform in enumerate(columns):
+                cell = cells.get((name, transform), {"kind": "missing", "change": np.nan})
+                colours[i, j], words, ink = _cell(cell["kind"], cell["change"])
+                axes.text(j, i, words, ha="center", va="center", fontsize=style.SMALL, color=ink)
+        axes.imshow(colours, aspect="auto", interpolation="nearest")
+        axes.set_yticks(range(len(names)), [measure_words(name) for name in names])
+        axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
+        axes.set_xticks(np.arange(len(columns) - 1) + 0.5, minor=True)
+        axes.set_yticks(np.arange(len(names) - 1) + 0.5, minor=True)
+        axes.grid(which="minor", color="#DDDDDD", linewidth=0.4)
+        axes.tick_params(which="both", length=0)
+    return figure
+
+
+def _cell(kind: str, change: float) -> tuple[NDArray[np.float64], str, str]:
+    """The colour of a cell, what stands in it, and the colour of that."""
+    if kind in ("same", "missing"):
+        return np.array(mpl.colors.to_rgba("white" if kind == "same" else "#DDDDDD")), "", style.BLACK
+    decades = np.log10(change) if np.isfinite(change) and change > 0 else _HIGH
+    share = float(np.clip((decades - _LOW) / (_HIGH - _LOW), 0.05, 1.0))
+    words = f"{change:.2g}" if change < 10 else f"{change:.0f}" if change < 1000 else f"1e{round(decades)}"
+    return (
+        np.array(mpl.colormaps["Blues"](0.85 * share)),
+        f"↑{words}" if kind == "arbitrary" else words,
+        "white" if share > 0.6 else style.BLACK,
+    )

@@ -1,0 +1,64 @@
+"""Invariance: what changes of the weights that keep a network's function do to each measure, over all that were tried.
+
+Same: no value moved by more than rounding, and four standard errors where it is sampled. Arbitrary: how far it moves
+grows with the factor: from factors of 100 (and 1/100) to 1,000 the largest change, or the largest logarithm of the
+ratio of the two values, still grows by more than a quarter. Linear growth is by half; what comes to an end grows by
+less. Bounded: all else, with the largest relative change. Missing: a value is there before and not after, or never.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+KINDS = ("same", "bounded", "arbitrary", "missing")
+TRANSFORMS = ("layer-wise", "neuron-wise", "permutation", "norm-layer", "folding")  # in the order of a table
+NEEDS = "audit.csv beside the records (python -m study audit)"
+GROWTH = 1.25  # ours
+
+
+def invariance(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row a measure and transformation of an audit frame, in the frame's order of measures.
+
+    Columns: measure, transform, kind (of KINDS), change (the largest relative one; NaN where missing), networks, n
+    (values compared). The frame has key, measure, transform, factor (text, empty where there is none), before, after,
+    relative_change and tolerance.
+    """
+    rows = []
+    for measure in frame["measure"].unique():
+        of_measure = frame[frame["measure"] == measure]
+        for transform in [*TRANSFORMS, *sorted(set(of_measure["transform"]) - set(TRANSFORMS))]:
+            part = of_measure[of_measure["transform"] == transform]
+            if len(part):
+                there = part[part["before"].notna()]
+                kind, change = _kind(there)
+                rows.append((measure, transform, kind, change, there["key"].nunique(), len(there)))
+    return pd.DataFrame(rows, columns=["measure", "transform", "kind", "change", "networks", "n"])
+
+
+def _kind(part: pd.DataFrame) -> tuple[str, float]:
+    if len(part) == 0 or part["after"].isna().any():
+        return "missing", float("nan")
+    moved = part["relative_change"].abs().to_numpy(dtype=np.float64)
+    largest = float(moved.max())
+    if (moved <= part["tolerance"].to_numpy(dtype=np.float64)).all():
+        return "same", largest
+    return ("arbitrary" if _grows(part, moved) else "bounded"), largest
+
+
+def _grows(part: pd.DataFrame, moved: NDArray[np.float64]) -> bool:
+    """Whether the last two decades of the factor differ by GROWTH; no without three of them."""
+    factors = pd.to_numeric(part["factor"]).to_numpy(dtype=np.float64)
+    decades = np.abs(np.log10(factors)).round(6)
+    sizes = np.unique(decades[~np.isnan(decades)])
+    if len(sizes) < 3:
+        return False
+    before, after = (part[column].to_numpy(dtype=np.float64) for column in ("before", "after"))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(before * after >= 0, np.abs(np.log(after / before)), 0.0)
+    for each in (moved, np.nan_to_num(ratio, nan=0.0)):
+        less, more = (each[decades == size].max() for size in sizes[-2:])
+        if more > GROWTH * less:
+            return True
+    return False

@@ -1,0 +1,101 @@
+"""Each measure of one network before and after every change, as rows.
+
+In float64, on the first images of the training set: whether a measure is invariant does not depend on how many. The
+initial weights stay those of the run, so a distance from them is one from where training began.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from study.audit.changes import Change, changes
+from study.config import RunConfig, run_key
+from study.device import is_of_the_machine
+from study.measures import MeasureContext, OwnMeasureError, compute
+from study.storage.atomic import read_tensors
+from study.storage.paths import RunPaths
+from study.storage.rows import Row
+from study.training.start import build_model, training_data, training_labels
+from study.transforms.equivalent import FOLDING
+from study.transforms.rescaling import function_difference
+
+TOLERANCE = 1e-9  # of the largest output, in float64; what was seen is below 1e-14
+ROUNDING = 1e-6  # of a measure's value: an eigenvalue's iteration ends at some 1e-8
+STANDARD_ERRORS = 4  # of the difference of two sampled values
+
+Values = dict[str, tuple[float, float]]  # value and standard error by label
+
+
+def context_of(config: RunConfig, runs_root: Path, n_images: int) -> MeasureContext:
+    """A finished run's network at its last stop, in float64, with the first `n_images` that it was trained on."""
+    paths = RunPaths(runs_root, run_key(config))
+    model = build_model(config)
+    model.load_state_dict(read_tensors(paths.stop(config.stops[-1]).weights))
+    data = training_data(config)
+    labels = training_labels(config, data.train_y)[:n_images]
+    initial = {name: tensor.double() for name, tensor in read_tensors(paths.init).items()}
+    x = data.train_x[:n_images].double()
+    return MeasureContext(model.double().eval(), initial, x, labels, config.loss, paths.key)
+
+
+def values(labels: Sequence[str], context: MeasureContext) -> Values:
+    """Value and standard error (0: not sampled) of each measure; NaN where the network has no such value."""
+    found = {}
+    for label in labels:
+        try:
+            stored = compute(label, context)
+            found[label] = (stored["value"], stored.get("standard_error", 0.0))
+        except OwnMeasureError:
+            raise  # it would be the same for every network
+        except (ValueError, ArithmeticError, RuntimeError) as error:
+            if is_of_the_machine(error):
+                raise
+            found[label] = (math.nan, 0.0)
+    return found
+
+
+def rows(
+    context: MeasureContext, before: Values, refused: list[str], progress: Callable[[int, int], None]
+) -> Iterator[Row]:
+    """A row a measure of `before` and change: measure, transform, place, factor, before, after, relative_change, ...
+
+    `tolerance` is the relative change that rounding and sampling make. A change after which outputs differ by more
+    than TOLERANCE has no rows: `refused` gets a line about it. `progress(done, total)` is called between changes.
+    """
+    every = changes(context.model, context.key)
+    for done, change in enumerate(every):
+        progress(done, len(every))
+        other = changed(context, change)
+        try:
+            difference = function_difference(context.logits, other.logits, TOLERANCE)
+        except ValueError as error:
+            refused.append(f"{change.words}: {error}")
+            continue
+        after = values(list(before), other)
+        for label in before:
+            row = {"measure": label, "transform": change.transform, "place": change.place, "factor": change.factor}
+            yield {**row, **compared(before[label], after[label]), "output_difference": repr(difference)}
+    progress(len(every), len(every))
+
+
+def changed(context: MeasureContext, change: Change) -> MeasureContext:
+    """The same of the changed network: all work is done anew."""
+    initial = context.initial
+    if change.transform == FOLDING:  # the start has other parameters then, too
+        initial = {name: p.detach() for name, p in context.folded_initial.named_parameters()}
+    model = change.apply(context.model)
+    return MeasureContext(model, initial, context.x, context.labels, context.loss, context.key)
+
+
+def compared(before: tuple[float, float], after: tuple[float, float]) -> Row:
+    """Values before and after as text, empty where missing, with their relative change and what counts as none."""
+    (old, old_error), (new, new_error) = before, after
+    difference, sampled = new - old, STANDARD_ERRORS * math.hypot(old_error, new_error)
+    if old == 0:
+        relative, tolerance = (math.copysign(math.inf, difference) if difference else 0.0), ROUNDING
+    else:
+        relative, tolerance = difference / abs(old), max(ROUNDING, sampled / abs(old))
+    texts = {"before": old, "after": new, "relative_change": relative, "tolerance": tolerance}
+    return {name: "" if math.isnan(value) else repr(float(value)) for name, value in texts.items()}

@@ -1,0 +1,135 @@
+"""audit.csv of a study: what is planned, what is there already, network after network."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from study.audit.changes import changes, counted, refusals
+from study.audit.rows import context_of, rows, values
+from study.config import RunConfig, n_images, run_key
+from study.device import reproducible
+from study.grid import Study
+from study.measures import MEASURES
+from study.names import Label, shift_of
+from study.provenance import commit
+from study.state import run_state
+from study.storage.atomic import read_json
+from study.storage.paths import RunPaths, audit_file
+from study.storage.rows import Row, read_table, write_rows
+from study.training.start import build_model
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Networks to audit, of how many that are finished, by which measures, on how many images."""
+
+    study: Study
+    networks: tuple[RunConfig, ...]
+    n_finished: int
+    measures: tuple[str, ...]
+    n_images: int
+
+    def show(self) -> None:
+        """Print it, with what is changed and what cannot be, once for each architecture."""
+        print(f"{self.study.name}: {self.study.title}")
+        print(f"  networks  {len(self.networks)} of {self.n_finished} finished: {self._keys()}")
+        print(f"  measures  {len(self.measures)}, on {self.n_images} training images at most, in float64")
+        for name, config in {str(config.model): config for config in self.networks}.items():
+            model = build_model(config)
+            print(f"  {name}: to be changed: {counted(model)}")
+            for line in refusals(model):
+                print(f"    not {line}")
+        print(end="", flush=True)
+
+    def _keys(self) -> str:
+        shown = ", ".join(f"{run_key(c)} at {c.stops[-1]}" for c in self.networks[:3])
+        return shown + (f" and {len(self.networks) - 3} more" if len(self.networks) > 3 else "")
+
+
+def make(study: Study, runs_root: Path, n_networks: int, images: int, every_measure: bool) -> Plan:
+    """The first finished networks of a study. Raises ValueError where there are none, or nothing can be changed."""
+    found = [config for config in study.runs if _is_finished(RunPaths(runs_root, run_key(config)), config)]
+    if not found:
+        said = "allowed: run the study first (python -m study run)"
+        raise ValueError(f"{runs_root}: holds no finished run of {study.name}; {said}")
+    networks = tuple(found[:n_networks])
+    for config in networks:
+        if not changes(build_model(config), ""):
+            raise ValueError(f"audit: {config.model}: nothing can be changed, allowed: two layers, or batch-norm")
+    own = [label for label in study.measures if not (Label.parse(label).transform or shift_of(label))]
+    measures = tuple(dict.fromkeys([*(MEASURES if every_measure else ()), *own]))
+    return Plan(study, networks, len(found), measures, images)
+
+
+def write(plan: Plan, runs_root: Path, results_root: Path) -> tuple[Path, list[str]]:
+    """Take what audit.csv lacks and write it, after each network; the file, and a line for each change refused.
+
+    Rows that committed code, the same as now, took of these weights stay, those of other networks of the study too.
+    Prints the estimate of each network.
+    """
+    path, refused = audit_file(plan.study.name, results_root), list[str]()
+    found = _there(path, plan, runs_root)
+    for number, config in enumerate(plan.networks, 1):
+        if not _is_whole(found.get(run_key(config), []), config, plan):
+            with reproducible("cpu"):
+                words = f"network {number} of {len(plan.networks)}"
+                found[run_key(config)] = _taken(plan, config, runs_root, refused, words)
+            order = [run_key(c) for c in plan.study.runs]
+            write_rows(path, [row for key in sorted(found, key=order.index) for row in found[key]])
+    return path, refused
+
+
+def _there(path: Path, plan: Plan, runs_root: Path) -> dict[str, list[Row]]:
+    """The rows of audit.csv by run, of those whose weights are older than the file."""
+    found: dict[str, list[Row]] = {}
+    for row in read_table(path):
+        found.setdefault(row["key"], []).append(row)
+    for config in plan.study.runs:
+        weights = RunPaths(runs_root, run_key(config)).stop(config.stops[-1]).weights
+        if weights.exists() and path.exists() and weights.stat().st_mtime_ns > path.stat().st_mtime_ns:
+            found.pop(run_key(config), None)
+    return {run_key(config): found[run_key(config)] for config in plan.study.runs if run_key(config) in found}
+
+
+def _taken(plan: Plan, config: RunConfig, runs_root: Path, refused: list[str], words: str) -> list[Row]:
+    context = context_of(config, runs_root, plan.n_images)
+    begin = time.perf_counter()
+    before = values(plan.measures, context)
+    seconds = time.perf_counter() - begin
+    n = len(changes(context.model, context.key))
+    print(f"  estimate  {words}: {seconds * n:.0f} s, by {seconds:.2g} s as trained, times {n} changes", flush=True)
+    of = {"key": run_key(config), "stop": config.stops[-1], "model": config.model.name, "images": str(len(context.x))}
+    found = rows(context, before, refused, _progress(words))
+    return [{**of, **row, "prov.commit": commit()} for row in found]
+
+
+def _progress(words: str) -> Callable[[int, int], None]:
+    shown = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        nonlocal shown
+        line = f"{words}: {done} of {total} changes"
+        if sys.stderr.isatty():
+            print(f"\r\033[K{line}", end="" if done < total else "\r\033[K", file=sys.stderr, flush=True)
+        elif time.monotonic() - shown > 10:
+            shown = time.monotonic()
+            print(line, file=sys.stderr, flush=True)
+
+    return show
+
+
+def _is_finished(paths: RunPaths, config: RunConfig) -> bool:
+    """Trained, and not diverged."""
+    return run_state(paths, config, ()) == "done" and read_json(paths.outcome)["status"] == "finished"
+
+
+def _is_whole(rows: Sequence[Row], config: RunConfig, plan: Plan) -> bool:
+    """Whether the rows of one network are what would be taken now."""
+    now, images = commit(), str(min(plan.n_images, n_images(config)))
+    same = {(row["prov.commit"], row["images"], row["stop"]) for row in rows} == {(now, images, config.stops[-1])}
+    committed = "-dirty" not in now and now != "unknown"
+    return same and committed and plan.measures == tuple(dict.fromkeys(row["measure"] for row in rows))

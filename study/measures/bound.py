@@ -1,0 +1,35 @@
+"""What the bounds of perturbations share: the weights as one vector, and their logarithms relative to each weight."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from study.measures.context import MeasureContext
+from study.measures.layer_weights import displacements, weights_of
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+EPSILON = 1e-3  # the least perturbation of a weight, as in the public code of Dziugaite et al. 2020
+
+
+def weights(model: nn.Module) -> Tensor:
+    """All weights of layers, no biases, as one float64 vector (omega,)."""
+    import torch
+
+    return torch.cat([w.double().flatten() for w in weights_of(model)])
+
+
+def displacement(ctx: MeasureContext) -> Tensor:
+    """The same of the folded network, minus their initial values."""
+    import torch
+
+    return torch.cat([w.double().flatten() for w in displacements(ctx)])
+
+
+def log_ratios(reference: Tensor, moved: Tensor, level: float, more: float) -> float:
+    """sum_i log[(eps^2 + (level^2 + more) ||reference||^2 / omega) / (eps^2 + level^2 moved_i^2)]."""
+    numerator = EPSILON**2 + (level**2 + more) * float(reference.square().sum()) / len(reference)
+    denominators = EPSILON**2 + level**2 * moved.square()
+    return len(moved) * math.log(numerator) - float(denominators.log().sum())

@@ -1,0 +1,151 @@
+"""The outputs' derivatives by one layer's weights, kept as what the layer is given and what goes back through it.
+
+A row of the Jacobian is sum_t delta_t phi_t^T over the places t of a layer: the one of a linear layer on vectors, the
+tokens of one on sequences, the pixels of a convolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_NUMBERS = 2**23  # of rows that are spread out at once, 64 MB
+
+# From outputs (n, C) the vectors (n, k, C) that are sent back, k for each sample.
+Cotangents = Callable[["Tensor"], "Tensor"]
+
+
+@dataclass(frozen=True)
+class LayerRows:
+    """k rows of each of n samples: phi (n, t, d) and delta (n, k, t, n_out), float64."""
+
+    phi: Tensor
+    delta: Tensor
+
+    @property
+    def has_one_place(self) -> bool:
+        """Whether each row is of rank one, and need not be spread out."""
+        return self.phi.shape[1] == 1
+
+    def spread(self) -> Iterator[Tensor]:
+        """The rows as numbers, (n * k, some neurons * d) at a time."""
+        import torch
+
+        n, k, _, _ = self.delta.shape
+        width = max(1, _NUMBERS // (n * k * self.phi.shape[2]))
+        for part in self.delta.split(width, 3):
+            yield torch.einsum("nkto,ntd->nkod", part, self.phi).reshape(n * k, -1)
+
+    def gram(self) -> Tensor:
+        """Inner products of all rows (n * k, n * k)."""
+        n, k = self.delta.shape[:2]
+        if not self.has_one_place:
+            return sum((part @ part.T for part in self.spread()), self.phi.new_zeros(n * k, n * k))
+        phi, delta = self.phi[:, 0], self.delta[:, :, 0].flatten(0, 1)
+        return (delta @ delta.T).view(n, k, n, k).mul_((phi @ phi.T)[:, None, :, None]).reshape(n * k, n * k)
+
+    def squares(self) -> Tensor:
+        """Each row's squared length (n, k)."""
+        n, k = self.delta.shape[:2]
+        if not self.has_one_place:
+            return sum((part.square().sum(1) for part in self.spread()), self.phi.new_zeros(n * k)).view(n, k)
+        return self.phi.square().sum((1, 2))[:, None] * self.delta.square().sum((2, 3))
+
+    def diagonal(self) -> Tensor:
+        """The sum over rows of each weight's squared number (n_out, d)."""
+        import torch
+
+        if not self.has_one_place:
+            return torch.cat([part.square().sum(0) for part in self.spread()]).view(self.delta.shape[3], -1)
+        return self.delta.square().sum((1, 2)).T @ self.phi[:, 0].square()
+
+    def total(self) -> Tensor:
+        """The sum over rows (n_out, d)."""
+        import torch
+
+        return torch.einsum("nkto,ntd->od", self.delta, self.phi)
+
+
+def weight_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """The layers with a weight of two or more dimensions by path. Raises ValueError for one of another kind."""
+    from torch import nn
+
+    found = {}
+    for name, parameter in model.named_parameters():
+        if parameter.ndim < 2:
+            continue
+        path, _, last = name.rpartition(".")
+        module = model.get_submodule(path)
+        plain = isinstance(module, nn.Conv2d) and module.groups == 1 and module.padding_mode == "zeros"
+        if last != "weight" or not (isinstance(module, nn.Linear) or (plain and not isinstance(module.padding, str))):
+            kind = type(module).__name__
+            raise ValueError(f"{name}: of type {kind}: allowed: Linear, Conv2d of one group padded with zeros")
+        found[path] = module
+    return found
+
+
+def check_layers(model: nn.Module) -> None:
+    """Raises ValueError, naming it, for a layer whose rows cannot be made."""
+    weight_layers(model)
+
+
+def layer_rows(model: nn.Module, paths: Sequence[str], x: Tensor, cotangents: Cotangents) -> dict[str, LayerRows]:
+    """Rows of some layers on the samples x. Cost: one forward pass, and a backward pass for each of the k cotangents.
+
+    The network is in eval mode: a sample's outputs depend on no other.
+    """
+    import torch
+
+    layers = weight_layers(model)
+    seen: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def watch(path: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+        def hook(module: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> Tensor:
+            seen[path] = (given[0].detach(), out)
+            return out.clone()  # an activation in place would change what is differentiated by
+
+        return hook
+
+    handles = [layers[path].register_forward_hook(watch(path)) for path in paths]
+    try:
+        with torch.enable_grad():
+            outputs = model(x)
+            back = cotangents(outputs.detach().double()).to(outputs.dtype)
+            slopes = [
+                torch.autograd.grad(outputs, [seen[path][1] for path in paths], back[:, k], retain_graph=True)
+                for k in range(back.shape[1])
+            ]
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {
+        path: LayerRows(
+            _places(layers[path], seen[path][0]).double(),
+            torch.stack([_outward(layers[path], each[at]) for each in slopes], 1).double(),
+        )
+        for at, path in enumerate(paths)
+    }
+
+
+def _places(module: nn.Module, given: Tensor) -> Tensor:
+    """What a layer is given, (n, t, d): patches of images, tokens, or vectors."""
+    from torch import nn
+    from torch.nn import functional
+
+    if isinstance(module, nn.Conv2d):
+        sizes = (module.kernel_size, module.dilation, module.padding, module.stride)
+        return functional.unfold(given, *sizes).transpose(1, 2)  # type: ignore[arg-type]
+    return given.reshape(len(given), -1, given.shape[-1])
+
+
+def _outward(module: nn.Module, slope: Tensor) -> Tensor:
+    """A slope by a layer's outputs, (n, t, n_out)."""
+    from torch import nn
+
+    if isinstance(module, nn.Conv2d):
+        return slope.flatten(2).transpose(1, 2)
+    return slope.reshape(len(slope), -1, slope.shape[-1])

@@ -1,0 +1,56 @@
+"""A network whose parameters are moved: what noise and ascent have in common."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import TYPE_CHECKING
+
+from study.measures.context import MeasureContext
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+SAMPLES = 512  # of the training set, the first ones; ours: a search takes hundreds of passes over them
+
+
+class Perturbed:
+    """A network on some samples, all of its parameters, biases too, as one vector `weights` (n,)."""
+
+    def __init__(self, model: nn.Module, x: Tensor, labels: Tensor, loss: str) -> None:
+        import torch
+
+        self.model, self.x, self.labels, self.loss = model, x, labels, loss
+        self._shapes = {name: p.shape for name, p in model.named_parameters()}
+        self.weights = torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    @property
+    def size(self) -> float:
+        """The root of the mean square of the parameters."""
+        return math.sqrt(float(self.weights.double().square().mean()))
+
+    def outputs(self, weights: Tensor) -> Tensor:
+        """Outputs (n, C) with other parameters, differentiable in them."""
+        from torch.func import functional_call
+
+        parts = weights.split([shape.numel() for shape in self._shapes.values()])
+        moved = {n: part.view(shape) for (n, shape), part in zip(self._shapes.items(), parts, strict=True)}
+        return functional_call(self.model, moved, (self.x,))
+
+    def mean_loss(self, outputs: Tensor) -> Tensor:
+        """Mean loss of outputs, a float64 scalar."""
+        from study.loss import sample_losses
+
+        return sample_losses(outputs.double(), self.labels, self.loss).mean()
+
+    def error(self, outputs: Tensor) -> float:
+        """Share of samples that are misclassified."""
+        from study.loss import predicted
+
+        return float((predicted(outputs) != self.labels).double().mean())
+
+
+def folded_samples(ctx: MeasureContext) -> Perturbed:
+    """The folded network in the dtype that it was trained in, on the first SAMPLES samples."""
+    model = copy.deepcopy(ctx.folded).to(next(ctx.model.parameters()).dtype)
+    return Perturbed(model, ctx.x[:SAMPLES], ctx.labels[:SAMPLES], ctx.loss)

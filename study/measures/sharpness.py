@@ -1,0 +1,107 @@
+"""How much the loss rises near the weights: in the worst direction, and on average."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from study.choice import integer, number, word
+from study.measures.ascent import STEPS, ascend
+from study.measures.context import MeasureContext
+from study.measures.noise import STANDARD_ERROR, noise
+from study.measures.perturbation import SAMPLES, Perturbed
+from study.measures.registry import Sampled, measure
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BATCH = 128  # samples of one ascent, as the papers have it
+DRAWS = 10, 200  # noise vectors at first and at most; ours
+
+_RHO = number(0.5, least=1e-12)
+_SCALE, _LOGITS = word("weights", "ones"), word("raw", "normalized")
+
+
+@measure("keskar", zeta=number(1e-3, least=1e-12), steps=integer(STEPS, least=1))
+def keskar(ctx: MeasureContext, zeta: float, steps: int) -> float:
+    """Sharpness of Keskar et al.: the largest relative rise of the loss in a small box around the weights, in percent.
+
+    100 (max L(w + delta) - L(w)) / (1 + L(w)) over |delta_i| <= zeta (|w_i| + 1). Source: Keskar et al. 2017
+    (1609.04836), numbering not checked; read in no published code. Ours is ascent by sign (`ascent.py`), theirs
+    L-BFGS-B. Parameters: all, biases too, of the network as trained. Data: the first 512 training samples, mean.
+    Deterministic. Cost: 21 forward and backward passes over the samples. Invariant: permutation.
+    """
+    network = Perturbed(ctx.model, ctx.x[:SAMPLES], ctx.labels[:SAMPLES], ctx.loss)
+    w = network.weights
+    loss = _loss(network, "raw")
+    start = loss(w).item()
+    return 100 * (ascend(loss, w, zeta * (w.abs() + 1), "linf", steps) - start) / (1 + start)
+
+
+@measure("sharpness_max", rho=_RHO, norm=word("l2", "linf"), c=_SCALE, logits=_LOGITS, steps=integer(STEPS, least=1))
+def sharpness_max(ctx: MeasureContext, rho: float, norm: str, c: str, logits: str, steps: int) -> float:
+    """Adaptive sharpness, worst case: the largest rise of the loss within a radius that is relative to each weight.
+
+    mean over batches of 128 of max L(w + delta) - L(w) over ||delta / c||_p <= rho, c = |w| (or ones), p = 2 (or
+    infinity); with logits=normalized each sample's outputs are centred and divided by their norm. Source: Kwon et al.
+    2021 (2102.11600) and Andriushchenko et al. 2023 (2302.07011), whose texts were not read; read in no published code.
+    Ascent as in `ascent.py`. Parameters: all, biases too, of the network as trained. Data: the first 512 training
+    samples. Deterministic. Cost: 21 forward and backward passes over the samples. Invariant: layer-wise, neuron-wise,
+    permutation, norm-layer.
+    """
+    rises = []
+    for network in _batches(ctx):
+        loss = _loss(network, logits)
+        top = ascend(loss, network.weights, rho * _scale(network, c), norm, steps)
+        rises.append(top - loss(network.weights).item())
+    return sum(rises) / len(rises)
+
+
+@measure("sharpness_mean", rho=number(0.1, least=1e-12), c=_SCALE, logits=_LOGITS)
+def sharpness_mean(ctx: MeasureContext, rho: float, c: str, logits: str) -> Sampled:
+    """Adaptive sharpness, average case: the mean rise of the loss under noise that is relative to each weight.
+
+    E[L(w + rho c u)] - L(w), u ~ N(0, I), c = |w| (or ones); logits as in `sharpness_max`. Source: Andriushchenko et
+    al. 2023 (2302.07011), as `sharpness_max`. Parameters: all, biases too, of the network as trained. Data: the first
+    512 training samples, mean. Sampled: pairs u and -u, the same for all networks of a shape, 10 or more until the
+    standard error is 5 % of the value, 200 at most. Cost: 20 to 400 passes over the samples. Invariant: layer-wise,
+    neuron-wise, norm-layer.
+    """
+    import torch
+
+    network = Perturbed(ctx.model, ctx.x[:SAMPLES], ctx.labels[:SAMPLES], ctx.loss)
+    w, loss, scale = network.weights, _loss(network, logits), rho * _scale(network, c)
+    rises: list[float] = []
+    with torch.no_grad():
+        start = loss(w).item()
+        for u in noise(w, DRAWS[1]):
+            rises.append((loss(w + scale * u).item() + loss(w - scale * u).item()) / 2 - start)
+            values = torch.tensor(rises, dtype=torch.float64)
+            if len(rises) >= DRAWS[0]:
+                error = float(values.std()) / math.sqrt(len(rises))
+                if error <= STANDARD_ERROR * abs(float(values.mean())):
+                    break
+    return Sampled(float(values.mean()), error)
+
+
+def _batches(ctx: MeasureContext) -> list[Perturbed]:
+    parts = zip(ctx.x[:SAMPLES].split(BATCH), ctx.labels[:SAMPLES].split(BATCH), strict=True)
+    return [Perturbed(ctx.model, x, labels, ctx.loss) for x, labels in parts]
+
+
+def _scale(network: Perturbed, c: str) -> Tensor:
+    return network.weights.abs() if c == "weights" else network.weights.new_ones(len(network.weights))
+
+
+def _loss(network: Perturbed, logits: str) -> Callable[[Tensor], Tensor]:
+    """Mean loss by the parameters, of the outputs as they are or normalized."""
+
+    def loss(weights: Tensor) -> Tensor:
+        f = network.outputs(weights)
+        if logits == "normalized":
+            f = f - f.mean(1, keepdim=True)
+            f = f / f.norm(dim=1, keepdim=True).clamp(min=1e-12)
+        return network.mean_loss(f)
+
+    return loss

@@ -1,0 +1,178 @@
+"""A recorded step: what it is given stays in its place, and its first replay is held to the step itself."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from study.config import RunConfig, config_from_dict, run_key
+from study.data.dataset import load
+from study.device import reproducible, upload
+from study.storage.atomic import read_tensors
+from study.storage.paths import RunPaths
+from study.training import graph
+from study.training.graph import Given, Record, Work
+from study.training.population import Population
+from study.training.steps import Epoch, Steps
+from tests.support.blobs import known_blobs
+
+GPU = pytest.param("cuda", marks=pytest.mark.gpu)
+COMMON = {"dataset": "blobs_8", "hidden": [7], "batch_size": 10, "n_train": 174, "max_epochs": 3, "momentum": 0.9,
+          "lr": 0.05, "stops": ["epoch_3"]}  # fmt: skip
+# What a step reads beside its batch: the time, noise of the batch, of dropout and of the update, buffers, counters.
+SHAPES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "time": {"schedule": {"cosine": {"warmup": 1}}, "weight_decay": 0.01},
+    "noise": {"batch": {"augment": {"crop": 1, "cutout": 2}},
+              "model": {"mlp": {"dropout": 0.3}}, "update": {"entropy_sgd": {"steps": 3, "noise": 0.01}}},
+    "adam": {"optimizer": "adam", "momentum": 0.0, "update": {"sam": {"rho": 0.05}}, "objective": "label_smoothing"},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def data_sets() -> Iterator[None]:
+    with known_blobs():
+        yield
+
+
+def runs_of(kind: str) -> list[RunConfig]:
+    config = config_from_dict({**COMMON, **SHAPES[kind]})
+    return [replace(config, seed=s, max_epochs=3 + s, stops=(f"epoch_{2 + s % 2}",)) for s in range(3)]
+
+
+def by_doing_it(work: Work) -> Work:
+    """Stands for a recording: works a few times, as warming up does, and again whenever it is replayed."""
+    for _ in range(graph.WARM_UP):
+        work()
+    return work
+
+
+def trained(
+    runs: Sequence[RunConfig], root: Path, record: Record | None, device: str = "cpu"
+) -> tuple[list[Any], list[str]]:
+    """The last weights of each run, and the notes."""
+    notes: list[str] = []
+    with reproducible(device):
+        data = load(runs[0].dataset, runs[0].n_train).to(device)
+        paths = [RunPaths(root, run_key(run)) for run in runs]
+        population = Population(runs, paths, data, device, "stacked", lambda: None, notes.append)
+        population.recording.record = record
+        population.train(should_stop=lambda: False, on_epoch=lambda runs: None, save_every_seconds=1e9)
+    return [read_tensors(p.stop(run.stops[-1]).weights) for p, run in zip(paths, runs, strict=True)], notes
+
+
+def equal(a: list[Any], b: list[Any]) -> bool:
+    return all(torch.equal(x[name], y[name]) for x, y in zip(a, b, strict=True) for name in x)
+
+
+@pytest.mark.parametrize("device", ["cpu", GPU])
+@pytest.mark.parametrize("kind", SHAPES)
+def test_replayed_steps_have_the_bits_of_steps(kind: str, device: str, tmp_path: Path) -> None:
+    """Over epochs, with a shorter last batch, and after a network has ended."""
+    runs = runs_of(kind)
+    made = 0
+
+    def counted(work: Work) -> Work:
+        nonlocal made
+        made += 1
+        return (by_doing_it if device == "cpu" else graph.record)(work)
+
+    eager, _ = trained(runs, tmp_path / "eager", None, device)
+    replayed, notes = trained(runs, tmp_path / "replayed", counted, device)
+    assert equal(eager, replayed) and notes == []
+    assert made == 2, "one for each stack: of all, and of those that are left"
+
+
+def refusing(work: Work) -> Work:
+    work()
+    raise RuntimeError("CUDA error: operation not permitted when stream is capturing\nmore")
+
+
+def stale(work: Work) -> Work:
+    return lambda: None
+
+
+def twice(work: Work) -> Work:
+    return lambda: (work(), work())[0]
+
+
+@pytest.mark.parametrize(
+    ("record", "why"),
+    [
+        (refusing, "CUDA error: operation not permitted when stream is capturing"),
+        (stale, "other bits"),
+        (twice, "other bits"),
+    ],
+)
+def test_what_cannot_be_recorded_goes_on_step_by_step(record: Record, why: str, tmp_path: Path) -> None:
+    runs = runs_of("noise")
+    eager, _ = trained(runs, tmp_path / "eager", None)
+    found, notes = trained(runs, tmp_path / "found", record)
+    assert equal(eager, found)
+    assert len(notes) == 1 and why in notes[0] and "\n" not in notes[0]
+
+
+def test_a_network_that_diverges_is_recorded_all_the_same(tmp_path: Path) -> None:
+    runs = [replace(run, lr=lr) for run, lr in zip(runs_of("plain"), (1e30, 0.05, 0.02), strict=True)]
+    notes: list[str] = []
+    data, paths = load("blobs_8", runs[0].n_train), [RunPaths(tmp_path, run_key(run)) for run in runs]
+    population = Population(runs, paths, data, "cpu", "stacked", lambda: None, notes.append)
+    population.recording.record = by_doing_it
+    population.train(should_stop=lambda: False, on_epoch=lambda runs: None, save_every_seconds=1e9)
+    assert notes == [] and all(p.outcome.exists() for p in paths)
+
+
+def test_few_steps_an_epoch_are_not_worth_it(tmp_path: Path) -> None:
+    found, notes = trained([replace(run, batch_size=58) for run in runs_of("plain")], tmp_path, refusing)
+    assert len(found) == 3 and notes == []
+
+
+def test_a_step_that_draws_otherwise_is_not_replayed(tmp_path: Path) -> None:
+    """A custom entry that asks for another stream than at the first time is no step to record."""
+    runs = runs_of("plain")[:1]
+    data, paths = load("blobs_8", 174), [RunPaths(tmp_path, run_key(run)) for run in runs]
+    population = Population(runs, paths, data, "cpu", "stacked", lambda: None)
+    names = iter(["first", "second", "third"])
+
+    def step(given: Given) -> None:
+        given.noise.uniform(next(names), (2,))
+
+    with pytest.raises(graph.NotRecorded, match="draws second in one step and first in another"):
+        graph.RecordedStep(step, population.state, Epoch(population.runs, 174, "cpu").given(1), by_doing_it)
+
+
+@contextlib.contextmanager
+def no_waiting() -> Iterator[None]:
+    """Any wait of the host for the GPU is an error."""
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("kind", SHAPES)
+def test_no_step_waits_for_the_gpu(kind: str, recorded: bool, tmp_path: Path) -> None:
+    runs = runs_of(kind)
+    with reproducible("cuda"):
+        data, paths = load(runs[0].dataset, 174).to("cuda"), [RunPaths(tmp_path, run_key(run)) for run in runs]
+        population = Population(runs, paths, data, "cuda", "stacked", lambda: None)
+        population.recording.record = graph.record if recorded else None
+        steps: Steps = population.steps
+        epoch = Epoch(population.runs, 174, "cuda")
+        for step in range(1, epoch.n_steps + 1):
+            with no_waiting() if step > 2 else contextlib.nullcontext():
+                steps(epoch.given(step), epoch.size, epoch.n_whole)
+
+
+@pytest.mark.gpu
+def test_bytes_go_up_as_they_are() -> None:
+    tensor = torch.arange(10**6)
+    assert torch.equal(upload(tensor, "cuda").cpu(), tensor)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from study.loss import by_class, sample_losses
+from study.loss import by_class, mean_loss_gradient, sample_losses
 from study.models.pooling import HalvingPool
 from study.seams.noise import Noise
 from study.seams.objective import Evaluation
@@ -32,7 +32,9 @@ class StackedForward:
         template.to(example.device)
         if mode == "stacked" and example.device.type == "cpu":
             align(template)
-        self.chain = chain_of(template) if mode == "stacked" else None
+        self.chain = chain_of(template)
+        if self.chain and self.chain.convolves and mode == "stacked":
+            self.chain = None
         self.pools = [module for module in template.modules() if isinstance(module, HalvingPool)]
         self.own = dict(template.named_parameters())
         kept = template.state_dict().keys()
@@ -55,9 +57,11 @@ class StackedForward:
 
     def gradients(
         self, parameters: Stack, buffers: Stack, masks: Stack, x: Tensor, labels: Tensor,
-        objective: Callable[[Evaluation], Tensor],
+        objective: Callable[[Evaluation], Tensor] | None,
     ) -> Stack:  # fmt: skip
         """Gradient of each network's objective on its own batch x (networks, n, *shape), labels (networks, n).
+
+        None as objective is the mean loss.
 
         Running statistics in `buffers` move in place. The networks share nothing, so one backward pass of the summed
         objectives gives every network its own gradient.
@@ -66,7 +70,7 @@ class StackedForward:
             return self._gradients_by_hand(self.chain, parameters, masks, x, labels, objective)
         self._train(True)
         leaves, logits, stack = self._training_logits(parameters, buffers, masks, x)
-        values = objective(Evaluation(x, labels, logits, self.loss, stack, self._again(buffers, masks)))
+        values = (objective or _mean_loss)(Evaluation(x, labels, logits, self.loss, stack, self._again(buffers, masks)))
         found = torch.autograd.grad(values if len(values) == 1 else values.sum(), list(leaves.values()))
         if self.mode == "sequential":
             found = tuple(gradient.unsqueeze(0) for gradient in found)
@@ -74,7 +78,7 @@ class StackedForward:
 
     def _gradients_by_hand(
         self, chain: Chain, parameters: Stack, masks: Stack, x: Tensor, labels: Tensor,
-        objective: Callable[[Evaluation], Tensor],
+        objective: Callable[[Evaluation], Tensor] | None,
     ) -> Stack:  # fmt: skip
         """As `gradients`: that in the logits by autograd, and in parameters that the objective itself asks for."""
         leaves: Stack = {}
@@ -84,9 +88,13 @@ class StackedForward:
             return leaves
 
         taken = chain.forward(parameters, masks, x)
-        logits = by_class(taken.logits, self.loss).requires_grad_()
+        logits = by_class(taken.logits, self.loss) if self.mode == "stacked" else taken.logits
+        if objective is None:
+            return taken.backward(mean_loss_gradient(logits, labels, self.loss))
+        logits.requires_grad_()
         values = objective(Evaluation(x, labels, logits, self.loss, asked, self._again({}, masks)))
-        own, *more = torch.autograd.grad(values.sum(), [logits, *leaves.values()], materialize_grads=True)
+        summed = values if len(values) == 1 else values.sum()
+        own, *more = torch.autograd.grad(summed, [logits, *leaves.values()], materialize_grads=True)
         found = taken.backward(own)
         for name, gradient in zip(leaves, more, strict=True):
             found[name].add_(gradient)
@@ -150,6 +158,10 @@ class StackedForward:
     def _train(self, training: bool) -> None:
         if self.template.training != training:
             self.template.train(training)
+
+
+def _mean_loss(evaluation: Evaluation) -> Tensor:
+    return evaluation.losses().mean(-1)
 
 
 def _refuse_shared_tensors(template: nn.Module) -> None:

@@ -96,7 +96,8 @@ class Stepper:
 
         def gradients(parameters: Stack) -> Stack:
             nonlocal buffers
-            found = self.forward.gradients(_alive(parameters, mask), buffers, masks, x, labels, objective)
+            asked = None if self.objective is OBJECTIVES["plain"] else objective
+            found = self.forward.gradients(_alive(parameters, mask), buffers, masks, x, labels, asked)
             buffers = {name: tensor.clone() for name, tensor in state.buffers.items()}  # the next calls leave no trace
             return _alive(found, mask)
 

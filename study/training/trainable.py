@@ -9,7 +9,6 @@ from study.config import ConfigError, RunConfig
 from study.data.dataset import known
 from study.device import is_of_the_machine
 from study.seams.noise import Noise
-from study.seams.objective import Evaluation
 from study.training.checkpoint import fresh_state
 from study.training.forward import StackedForward
 from study.training.stack import State, stack_states
@@ -57,11 +56,7 @@ def _gradients(forward: StackedForward, stack: list[State], example: Tensor, n: 
     labels = torch.zeros(len(stack), n, dtype=torch.int64)
     rates = {path: torch.full((len(stack),), 0.5) for path in forward.dropouts}
     masks = forward.masks(rates, Noise([0, 1], [0, 0], "cpu"), n)
-    forward.gradients(state.parameters, state.buffers, masks, x, labels, _mean_loss)
-
-
-def _mean_loss(evaluation: Evaluation) -> Tensor:
-    return evaluation.losses().mean(-1)
+    forward.gradients(state.parameters, state.buffers, masks, x, labels, None)
 
 
 def _line(error: Exception) -> str:

@@ -24,7 +24,7 @@ def kappa_max(ctx: MeasureContext) -> dict[str, float]:
     sum_s ||w_s||^2 lambda_max(H_ss). Source: read in the published code of Petzka et al. 2021 (2001.00939), numbering
     not checked. Parameters: weights of each layer. Data: the first 200 training samples (fewer above 20 outputs), mean.
     Deterministic. Cost: a forward and C backward passes over the samples a layer, and the eigenvalues of each neuron's
-    block. Invariant: layer-wise, permutation.
+    block. Invariant: layer-wise, permutation, norm-layer.
     """
     found = {}
     for path, module in weight_layers(ctx.model).items():
@@ -42,8 +42,9 @@ def weight_curvature(ctx: MeasureContext, form: str) -> Whole:
     the same two ingredients as `kappa_2019`. Parameters: weights of layers. Data: training set, mean. Deterministic.
     Cost: shared curvature pass. Invariant: layer-wise, permutation.
     """
-    kappa, norm, trace = (ctx.value(label) for label in ("kappa_2019", "weight_norm_squared", "hessian_trace"))
-    assert isinstance(kappa, dict) and isinstance(norm, dict) and isinstance(trace, dict)
+    kappa, norm, trace = (
+        _of_all_layers(ctx, label) for label in ("kappa_2019", "weight_norm_squared", "hessian_trace")
+    )
     layers = {path: math.sqrt(value) for path, value in kappa.items()}
     value = {
         "sum": sum(layers.values()),
@@ -60,7 +61,7 @@ def quotient_eigenvalue(ctx: MeasureContext) -> float:
     lambda_max(D^(1/2) H D^(1/2)), D = ||W_l||_F^2 on the block of layer l, H the Gauss-Newton matrix of all weights.
     Source: Rangamani et al. 2019 (1902.02434), whose text was not read; read in no published code. Parameters: weights
     of layers. Data: the first 200 training samples (fewer above 20 outputs), mean. Deterministic. Cost: as
-    `soft_rank`. Invariant: layer-wise, permutation.
+    `soft_rank`. Invariant: layer-wise, permutation, norm-layer.
     """
     import torch
 
@@ -76,13 +77,20 @@ def tsuzuku(ctx: MeasureContext) -> dict[str, float]:
     change is 1e-6. Source: Tsuzuku et al. 2020 (1901.04653), as recalled, whose text was not read; read in no published
     code. Parameters: weights of each layer. Data: the first 200 training samples (fewer above 20 outputs), mean.
     Deterministic. Cost: a forward and C backward passes over the samples a layer. Invariant: layer-wise, neuron-wise,
-    permutation.
+    permutation, norm-layer.
     """
     found = {}
     for path, module in weight_layers(ctx.model).items():
         weight = module.weight.detach().double().flatten(1)  # type: ignore[operator]
         found[path] = _best_rescaled(factor_rows(ctx, path).diagonal(), weight.square())
     return found
+
+
+def _of_all_layers(ctx: MeasureContext, label: str) -> dict[str, float]:
+    """A measure of each layer, of a reparameterized network those too that it has from before."""
+    found = ctx.value(label)
+    assert isinstance(found, dict)
+    return {**_of_all_layers(ctx.before, label), **found} if ctx.before else found
 
 
 def _neuron_maxima(rows: LayerRows) -> Tensor:

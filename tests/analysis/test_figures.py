@@ -29,7 +29,7 @@ from analysis.studies import coverage
 from analysis.tables import differences, layer_differences
 from analysis.vocabulary import MEASURES, level_words
 from tests.reference.statistics import share_explained
-from tests.support.synthetic import synthetic_records
+from tests.support.synthetic import synthetic_audit, synthetic_records
 
 OWN = ["edges", "path", "spectral", "margin"]
 
@@ -57,7 +57,7 @@ def everything() -> dict[str, Figure]:
         [{"key": "a", "transform": t, "normalization": n, "alpha": a, "loss": 0.1 + a * a}
          for t in ("none", "layerwise_1") for n in ("raw", "per layer") for a in (-1.0, 0.0, 1.0)]
     )  # fmt: skip
-    source = Source("toy", "A toy", records, Path("toy.csv"), curves=curves, slices=slices)
+    source = Source("toy", "A toy", records, Path("toy.csv"), curves=curves, slices=slices, audit=synthetic_audit())
     made = {name: build("figure", name, source) for name in items.names("figure")}
     assert not [reason for reason in made.values() if isinstance(reason, str)]
     return {name: render.settle(figure) for name, figure in made.items() if isinstance(figure, Figure)}

@@ -26,6 +26,7 @@ from analysis.stopwise import first_target
 from analysis.tables import audit as audit_table
 from analysis.tables import reparameterization, settings
 from analysis.tables import sweep as sweep_table
+from tests.support.synthetic import synthetic_audit
 
 
 def source(records: pd.DataFrame, **frames: pd.DataFrame) -> Source:
@@ -45,28 +46,17 @@ def loss_slices() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def audit() -> pd.DataFrame:
-    """A measure of each kind: of one that is the same, one that ends, one that grows, one that has no value after."""
-    rows = []
-    for factor in ("1e-3", "1e-2", "1e-1", "1e1", "1e2", "1e3"):
-        a = float(factor)
-        each = {"same": 2.0, "ends": 2 + a / (1 + a), "grows": 2 * a, "logs": 2 + np.log(a), "lost": np.nan}
-        for measure, after in each.items():
-            rows.append({"key": "a", "model": "mlp", "measure": measure, "transform": "layer-wise", "factor": factor,
-                         "before": 2.0, "after": after})  # fmt: skip
-    rows += [{**row, "transform": "permutation", "factor": None, "after": 2.5} for row in rows[:2]]
-    rows += [{**rows[0], "measure": "never", "before": np.nan, "after": np.nan}]
-    frame = pd.DataFrame(rows)
-    change = (frame["after"] - frame["before"]) / frame["before"]
-    return frame.assign(relative_change=change, tolerance=1e-6, output_difference=3e-16)
-
-
 @pytest.mark.slow
 def test_a_study_with_everything_lacks_nothing(make_records, tmp_path):
     records = make_records(transforms=("layerwise_1", "factor_20"), stops=("loss_0.1", "loss_0.01"))
     records = records[records["hp.init_gain"] == records["hp.init_gain"].iloc[0]]  # a grid of two axes
     timings = pd.DataFrame({"key": records["key"], "stop": "", "item": "train", "seconds": 1.0})
-    frames = {"timings": timings, "curves": training_curves(records), "slices": loss_slices(), "audit": audit()}
+    frames = {
+        "timings": timings,
+        "curves": training_curves(records),
+        "slices": loss_slices(),
+        "audit": synthetic_audit(),
+    }
     made = make(source(records, **frames))
     assert set(made.lacking) == {"table published"}
     assert set(items.names("figure")) == set(made.figures)
@@ -108,16 +98,16 @@ def test_the_note_of_reparameterization_says_how_far_outputs_moved_and_of_how_ma
 
 
 def test_the_audit_tells_what_is_the_same_what_ends_what_grows_and_what_is_lost():
-    found = invariance(audit()).set_index(["measure", "transform"])
+    found = invariance(synthetic_audit()).set_index(["measure", "transform"])
     kinds = {label: found.loc[(label, "layer-wise"), "kind"] for label in ("same", "ends", "grows", "logs", "lost")}
     assert kinds == {"same": "same", "ends": "bounded", "grows": "arbitrary", "logs": "arbitrary", "lost": "missing"}
     assert found.loc[("ends", "layer-wise"), "change"] == pytest.approx(1000 / 1001 / 2)
     assert found.loc[("same", "permutation"), "kind"] == "bounded", "without a factor nothing grows"
-    table = audit_table.build(audit()).set_index("measure")
+    table = audit_table.build(synthetic_audit()).set_index("measure")
     assert list(table["layer-wise"]) == ["bounded 0.5", "arbitrary", "arbitrary", "no value after", "n/a", "same"]
     assert list(table["permutation"]) == ["bounded 0.25", "n/a", "n/a", "n/a", "n/a", "bounded 0.25"]
-    assert "1 network (mlp); outputs moved by at most 3e−16" in audit_table.build(audit()).attrs["note"]
-    cells = [text.get_text() for text in audit_figure.build(audit()).axes[0].texts]
+    assert "1 network (mlp); outputs moved by at most 3e−16" in audit_table.build(synthetic_audit()).attrs["note"]
+    cells = [text.get_text() for text in audit_figure.build(synthetic_audit()).axes[0].texts]
     assert "↑999" in cells and "0.5" in cells and cells.count("0.25") == 2
     with pytest.raises(Lacking, match=r"audit\.csv"):
         audit_figure.build(pd.DataFrame())

@@ -101,7 +101,7 @@ def test_a_grid_is_a_table() -> None:
     ("text", "message"),
     [
         ('{{ value("digits", "layers", "tau_b", "x") }}', "study: digits: allowed are digits_mlp,"),
-        ('{{ value("digits_mlp", "layer", "tau_b", "x") }}', "table: layer: allowed are correlation,"),
+        ('{{ value("digits_mlp", "layer", "tau_b", "x") }}', "table: layer: allowed are audit, correlation,"),
         ('{{ value("digits_mlp", "correlation", "tau", "hessian_trace") }}', "column: tau: allowed are stop,"),
         ('{{ value("digits_mlp", "correlation", "tau_b", "hessian") }}', "measure: hessian: allowed are relative_"),
         ('{{ value("digits_mlp", "correlation", "tau_b", "lambda_max", stop="loss_1") }}', "stop: loss_1: allowed are"),

@@ -41,7 +41,7 @@ def test_a_study_without_a_file_shows_every_item_those_that_matter_first():
 
 def test_a_new_item_stands_behind_those_of_the_standard(tmp_path):
     shown = read_shown("toy", written(tmp_path, "question: q\n"))
-    assert [item.name for item in shown.items][:3] == ["headline", "forest", "correlation"]
+    assert [item.name for item in shown.items][:3] == ["headline", "forest", "audit"]
     assert len(shown.items) == len(items.every()) and shown.question == "q"
 
 
@@ -79,7 +79,7 @@ def test_order_options_and_rules_are_those_of_the_file_and_of_the_one_it_extends
     ("text", "message"),
     [
         ("colour: blue", "colour: 'blue': allowed are question, extends, items"),
-        ("items: [forest, forrest]", "items: forrest: allowed are correlation, cost"),
+        ("items: [forest, forrest]", "items: forrest: allowed are audit, correlation, cost"),
         ("items: [forest, forest]", "items: forest: is given twice"),
         ("items: forest", "items: 'forest': allowed: a list of items"),
         ("items: [{forest: {measures: [a]}}]", "items.forest: measures: allowed are no options"),
@@ -90,7 +90,10 @@ def test_order_options_and_rules_are_those_of_the_file_and_of_the_one_it_extends
         ("rules: {mine: [typo]}", "rules.mine: typo: allowed are not_converged"),
         ("rules: {mine: [{above: {column: a, value: b}}]}", "rules.mine: above.value: b: a float is allowed"),
         ("published: [{source: s, target: gap.loss}]", r"published\[1\]: claims: not given"),
-        ("published: [{source: s, target: gap, claims: []}]", r"published\[1\].target: gap: allowed are gap.loss"),
+        (
+            "published: [{source: s, target: gap, claims: []}]",
+            r"published\[1\].target: gap: allowed are gen.gap, gap.loss",
+        ),
         ("published: [{source: s, target: gap.loss, rules: [mine], claims: []}]", r"rules: mine: allowed are default"),
         (
             "published: [{source: s, target: gap.loss, claims: [{item: a, measure: m, coefficient: r, published: 1}]}]",

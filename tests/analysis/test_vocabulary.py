@@ -27,7 +27,10 @@ def test_known_measures_stand_first_and_unknown_ones_are_shown_as_they_are():
     assert measure_words("hessian_trace.fc1") == "Hessian trace, fc1"
     assert measure_words("hessian_trace@layerwise_1") == "Hessian trace @layerwise_1"
     assert measure_words("new_measure") == "new measure"
-    assert measure_words("sharpness_max(rho=0.05)@layerwise_1.fc3") == "sharpness max (rho=0.05) @layerwise_1, fc3"
+    assert (
+        measure_words("sharpness_max(rho=0.05)@layerwise_1.fc3")
+        == "adaptive sharpness, worst case (rho=0.05) @layerwise_1, fc3"
+    )
     assert ordered(["zeta", "lambda_max(k=2)", "train_loss"]) == ["lambda_max(k=2)", "train_loss", "zeta"]
 
 

@@ -154,3 +154,19 @@ def synthetic_mnist(n_seeds: int = 20) -> pd.DataFrame:
     frame = frame[[c for c in frame.columns if "@" not in c]]
     names = {f"measure.{m}.{old}": f"measure.{m}.fc{k + 1}" for m in _LAYERWISE for k, old in enumerate(CONVOLUTIONAL)}
     return frame.rename(columns=names).reset_index(drop=True)
+
+
+def synthetic_audit() -> pd.DataFrame:
+    """A measure of each kind: of one that is the same, one that ends, one that grows, one that has no value after."""
+    rows = []
+    for factor in ("1e-3", "1e-2", "1e-1", "1e1", "1e2", "1e3"):
+        a = float(factor)
+        each = {"same": 2.0, "ends": 2 + a / (1 + a), "grows": 2 * a, "logs": 2 + np.log(a), "lost": np.nan}
+        for measure, after in each.items():
+            rows.append({"key": "a", "model": "mlp", "measure": measure, "transform": "layer-wise", "factor": factor,
+                         "before": 2.0, "after": after})  # fmt: skip
+    rows += [{**row, "transform": "permutation", "factor": None, "after": 2.5} for row in rows[:2]]
+    rows += [{**rows[0], "measure": "never", "before": np.nan, "after": np.nan}]
+    frame = pd.DataFrame(rows)
+    change = (frame["after"] - frame["before"]) / frame["before"]
+    return frame.assign(relative_change=change, tolerance=1e-6, output_difference=3e-16)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from study.models.pooling import HalvingPool, halved, halved_gradient
+from study.models.pooling import HalvingPool, halved_gradient, halved_in_pairs
 from study.seams.optimizer import Stack
 
 Back = Callable[[Tensor, Stack], Tensor | None]  # a layer's derivative, which puts those in its parameters into a stack
@@ -111,8 +111,8 @@ def pooling(h: Tensor) -> Step:
     """HalvingPool of the only network of a stack."""
     x = h[0]
     if HalvingPool.pays(x):
-        largest = halved(x)
-        return largest.unsqueeze(0), lambda d, found: halved_gradient(x, largest, d[0]).unsqueeze(0)
+        pairs, largest = halved_in_pairs(x)
+        return largest.unsqueeze(0), lambda d, found: halved_gradient(x, pairs, d[0]).unsqueeze(0)
     largest, places = torch.ops.aten.max_pool2d_with_indices(x, [2, 2], [2, 2])
 
     def back(d: Tensor, found: Stack) -> Tensor:

@@ -9,6 +9,7 @@
     steps.py        the batches of an epoch; graph.py: a step as a GPU replays it
     step.py         one step, through the seams in their order
     forward.py      a stack of networks as a function (stack.py: their tensors; dropout.py: what they drop)
+    chain.py        layers one after another by hand (products.py: each layer and its derivative)
 
 The loop calls whatever the config names; it asks for no name.
 """

@@ -42,8 +42,8 @@ def _mnist(batch_size: int, n_train: int) -> Case:
 
 def _lenet5(name: str, batch_size: int, networks: int, compared: int) -> Case:
     config = {"model": "lenet5", "init": "xavier_normal", "batch_size": batch_size, "lr": PAIRS[batch_size]}
-    # More images than a cache holds; an epoch takes a second. Rounding grows with the steps: two trainings by torch that
-    # differ by its own kernels for convolutions (oneDNN's or not) are 1.6e-3 apart after 5 epochs of batch 4.
+    # More images than a cache holds; an epoch takes a second. Rounding grows with the steps: two trainings by torch
+    # that differ by its kernels for convolutions (oneDNN's or not) are 1.6e-3 apart after 5 epochs of batch 4.
     return Case(name, CIFAR, 2048, networks, config, compared, tolerance=1e-2 if batch_size == 4 else 1e-3)
 
 

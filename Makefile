@@ -8,7 +8,7 @@ CLUSTER ?= local
 export STUDY_DATA ?= $(if $(wildcard ../shared/data/unpack),.data,)
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce plan report paper verify reference test test-quick test-slurm check bench-curvature bench-training bench-statistics bench-coverage bench-gpu data clean
+.PHONY: help reproduce plan report paper verify reference test test-quick test-slurm check bench-curvature bench-training bench-measuring bench-statistics bench-coverage bench-gpu data clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -44,6 +44,9 @@ reference: .venv/ready  ## the generated tables of configs/, study/measures/ and
 
 bench-training: .venv/ready  ## shards of every kind beside plain PyTorch that trains one network after another
 	@$(PY) -m tests.benchmarks.training $(if $(ONLY),--only "$(ONLY)")
+
+bench-measuring: .venv/ready  ## seconds a stop of each measure of LeNet5 (STUDY=..., AGAINST=checkout: beside another commit, in turn)
+	@$(PY) -m tests.benchmarks.measuring $(if $(filter command%,$(origin STUDY)),--study $(STUDY)) $(if $(AGAINST),--against $(AGAINST))
 
 bench-statistics: .venv/ready  ## every statistic of a ledger of 10,000 rows and 40 measures, with its time
 	@$(PY) -m tests.benchmarks.statistics_scale

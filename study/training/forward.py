@@ -118,8 +118,8 @@ class StackedForward:
         """What the gradient is taken by, the logits, and the former as a stack."""
         if self.mode == "sequential":
             self._point_at(parameters, buffers, masks)
-            own = self.own
-            return own, self.template(self._laid_out(x[0])).unsqueeze(0), lambda: {name: p.unsqueeze(0) for name, p in own.items()}
+            own, logits = self.own, self.template(self._laid_out(x[0])).unsqueeze(0)
+            return own, logits, lambda: {name: p.unsqueeze(0) for name, p in own.items()}
         leaves = {name: tensor.detach().requires_grad_() for name, tensor in parameters.items()}
         return leaves, self._stacked({**leaves, **buffers, **masks}, x, 0), lambda: leaves
 

@@ -151,6 +151,7 @@ def test_a_complete_study_misses_nothing():
 
 def test_runs_stops_and_measures_that_are_missing_are_counted(half, monkeypatch, tmp_path):
     monkeypatch.setenv("STUDY_RUNS", str(tmp_path / "none"))
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path / "none"))  # here it may have been sent, to other folders
     assert missing(half) == ["28 of 108 runs are in the records."]
     frame = half.records.copy()
     frame.loc[frame.index[:5], "measure.hessian_trace"] = np.nan
@@ -174,6 +175,7 @@ def test_how_far_the_other_runs_are_is_read_from_their_folders(half, monkeypatch
     (tmp_path / keys[0][:2] / keys[0]).mkdir(parents=True)
     (tmp_path / keys[0][:2] / keys[0] / "config.json").write_text("{}")
     monkeypatch.setenv("STUDY_RUNS", str(tmp_path))
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path / "none"))
     assert missing(half) == ["28 of 108 runs are in the records; of the others 1 begun, 79 not begun."]
     make_runs(tmp_path / "other", 1, 2)  # runs of another study do not count
     assert len(missing(half)) == 1

@@ -66,6 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.add_argument("--networks", type=int, default=1, help=text)
             text = "training images that they are measured on, at most (default: %(default)s)"
             command.add_argument("--images", type=int, default=200, help=text)
+            text = "places of each kind of change, at most, from the first layers to the last (default: all)"
+            command.add_argument("--places", type=int, default=None, help=text)
             text = "all of the catalogue and the study's own, or the study's alone (default: %(default)s)"
             command.add_argument("--measures", choices=("all", "study"), default="all", help=text)
         if name == "archive":

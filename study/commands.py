@@ -233,13 +233,13 @@ def _slice(study: Study, options: argparse.Namespace) -> int:
 
 
 def _audit(study: Study, options: argparse.Namespace) -> int:
-    for option in ("networks", "images"):
-        if getattr(options, option) < 1:
-            raise ValueError(f"--{option}: {getattr(options, option)}: allowed: an integer > 0")
+    for option in ("networks", "images", "places"):
+        if (given := getattr(options, option)) is not None and given < 1:
+            raise ValueError(f"--{option}: {given}: allowed: an integer > 0")
     from study.audit.write import make, write
     from study.data.fetch import fetch
 
-    plan = make(study, options.runs, options.networks, options.images, options.measures == "all")
+    plan = make(study, options.runs, options.networks, options.images, options.measures == "all", options.places)
     plan.show()
     fetch(config.dataset.name for config in plan.networks)
     path, refused = write(plan, options.runs, options.results)

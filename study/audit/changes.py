@@ -29,25 +29,38 @@ class Change:
         return " ".join(filter(None, (self.transform, self.place, self.factor)))
 
 
-def changes(model: nn.Module, key: str) -> list[Change]:
-    """All that leave a network's function, in the order of its layers. Raises ValueError as `find_places` does."""
-    found = [change for place in find_places(model) for change in _at(place, key)]
+def changes(model: nn.Module, key: str, n_places: int | None = None) -> list[Change]:
+    """All that leave a network's function, in the order of its layers; of each kind at `n_places` at most.
+
+    Those are spread evenly over the places where it is exact, from the first to the last. Raises ValueError as
+    `find_places` does.
+    """
+    places = find_places(model)
+    chosen = {
+        transform: _spread([p for p in places if transform not in p.refused], n_places) for transform in AT_PLACES
+    }
+    found = [change for place in places for change in _at(place, key, [t for t in AT_PLACES if place in chosen[t]])]
     return found + ([Change(FOLDING, "", "", folded)] if has_batch_norm(model) else [])
 
 
-def _at(place: Place, key: str) -> Iterator[Change]:
+def _spread(places: list[Place], most: int | None) -> list[Place]:
+    if most is None or len(places) <= most:
+        return places
+    return [places[round(i * (len(places) - 1) / max(most - 1, 1))] for i in range(most)]
+
+
+def _at(place: Place, key: str, transforms: list[str]) -> Iterator[Change]:
     def change(transform: str, factor: str) -> Change:
         number = float(factor or 1)
         return Change(transform, place.name, factor, lambda model: equivalent(model, transform, place, number, key))
 
-    for transform in AT_PLACES:
-        if transform not in place.refused:
-            yield from (change(transform, factor) for factor in (("",) if transform == PERMUTATION else FACTORS))
+    for transform in transforms:
+        yield from (change(transform, factor) for factor in (("",) if transform == PERMUTATION else FACTORS))
 
 
-def counted(model: nn.Module) -> str:
+def counted(model: nn.Module, n_places: int | None = None) -> str:
     """How many changes of each kind, in words."""
-    names = [change.transform for change in changes(model, "")]
+    names = [change.transform for change in changes(model, "", n_places)]
     return ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names)) or "none"
 
 

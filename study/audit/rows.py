@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from study.audit.changes import Change, changes
+from study.audit.changes import Change
 from study.config import RunConfig, run_key
 from study.device import is_of_the_machine
 from study.measures import MeasureContext, OwnMeasureError, compute
@@ -57,14 +57,14 @@ def values(labels: Sequence[str], context: MeasureContext) -> Values:
 
 
 def rows(
-    context: MeasureContext, before: Values, refused: list[str], progress: Callable[[int, int], None]
-) -> Iterator[Row]:
-    """A row a measure of `before` and change: measure, transform, place, factor, before, after, relative_change, ...
+    context: MeasureContext, every: Sequence[Change], before: Values, refused: list[str],
+    progress: Callable[[int, int], None],
+) -> Iterator[Row]:  # fmt: skip
+    """A row a measure of `before` and change of `every`: measure, transform, place, factor, before, ...
 
     `tolerance` is the relative change that rounding and sampling make. A change after which outputs differ by more
     than TOLERANCE has no rows: `refused` gets a line about it. `progress(done, total)` is called between changes.
     """
-    every = changes(context.model, context.key)
     for done, change in enumerate(every):
         progress(done, len(every))
         other = changed(context, change)

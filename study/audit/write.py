@@ -25,13 +25,14 @@ from study.training.start import build_model
 
 @dataclass(frozen=True)
 class Plan:
-    """Networks to audit, of how many that are finished, by which measures, on how many images."""
+    """Networks to audit, of how many that are finished, by which measures, on how many images, at how many places."""
 
     study: Study
     networks: tuple[RunConfig, ...]
     n_finished: int
     measures: tuple[str, ...]
     n_images: int
+    n_places: int | None  # of each kind of change at most; None: all
 
     def show(self) -> None:
         """Print it, with what is changed and what cannot be, once for each architecture."""
@@ -40,7 +41,7 @@ class Plan:
         print(f"  measures  {len(self.measures)}, on {self.n_images} training images at most, in float64")
         for name, config in {str(config.model): config for config in self.networks}.items():
             model = build_model(config)
-            print(f"  {name}: to be changed: {counted(model)}")
+            print(f"  {name}: to be changed: {counted(model, self.n_places)}")
             for line in refusals(model):
                 print(f"    not {line}")
         print(end="", flush=True)
@@ -50,7 +51,9 @@ class Plan:
         return shown + (f" and {len(self.networks) - 3} more" if len(self.networks) > 3 else "")
 
 
-def make(study: Study, runs_root: Path, n_networks: int, images: int, every_measure: bool) -> Plan:
+def make(
+    study: Study, runs_root: Path, n_networks: int, images: int, every_measure: bool, n_places: int | None = None
+) -> Plan:
     """The first finished networks of a study. Raises ValueError where there are none, or nothing can be changed."""
     found = [config for config in study.runs if _is_finished(RunPaths(runs_root, run_key(config)), config)]
     if not found:
@@ -62,7 +65,7 @@ def make(study: Study, runs_root: Path, n_networks: int, images: int, every_meas
             raise ValueError(f"audit: {config.model}: nothing can be changed, allowed: two layers, or batch-norm")
     own = [label for label in study.measures if not (Label.parse(label).transform or shift_of(label))]
     measures = tuple(dict.fromkeys([*(MEASURES if every_measure else ()), *own]))
-    return Plan(study, networks, len(found), measures, images)
+    return Plan(study, networks, len(found), measures, images, n_places)
 
 
 def write(plan: Plan, runs_root: Path, results_root: Path) -> tuple[Path, list[str]]:
@@ -100,10 +103,11 @@ def _taken(plan: Plan, config: RunConfig, runs_root: Path, refused: list[str], w
     begin = time.perf_counter()
     before = values(plan.measures, context)
     seconds = time.perf_counter() - begin
-    n = len(changes(context.model, context.key))
+    every = changes(context.model, context.key, plan.n_places)
+    n = len(every)
     print(f"  estimate  {words}: {seconds * n:.0f} s, by {seconds:.2g} s as trained, times {n} changes", flush=True)
     of = {"key": run_key(config), "stop": config.stops[-1], "model": config.model.name, "images": str(len(context.x))}
-    found = rows(context, before, refused, _progress(words))
+    found = rows(context, every, before, refused, _progress(words))
     return [{**of, **row, "prov.commit": commit()} for row in found]
 
 
@@ -132,4 +136,8 @@ def _is_whole(rows: Sequence[Row], config: RunConfig, plan: Plan) -> bool:
     now, images = commit(), str(min(plan.n_images, n_images(config)))
     same = {(row["prov.commit"], row["images"], row["stop"]) for row in rows} == {(now, images, config.stops[-1])}
     committed = "-dirty" not in now and now != "unknown"
-    return same and committed and plan.measures == tuple(dict.fromkeys(row["measure"] for row in rows))
+    places = {(row["transform"], row["place"], row["factor"]) for row in rows}
+    asked = {(c.transform, c.place, c.factor) for c in changes(build_model(config), "", plan.n_places)}
+    return (
+        same and committed and places == asked and plan.measures == tuple(dict.fromkeys(row["measure"] for row in rows))
+    )

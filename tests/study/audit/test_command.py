@@ -34,7 +34,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 def test_the_command(told: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
-    for option in ("--networks", "--images"):
+    for option in ("--networks", "--images", "--places"):
         assert main(["audit", *told, option, "0"]) == 2
         assert capsys.readouterr().err == f"error: {option}: 0: allowed: an integer > 0\n"
     assert main(["audit", *told, "--measures", "study"]) == 0
@@ -57,6 +57,14 @@ def test_the_command(told: list[str], tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["audit", *told, "--measures", "study", "--networks", "2"]) == 0
     assert "network 2 of 2" in (said := capsys.readouterr().out) and "network 1 of 2" not in said, "taken twice"
     assert path.stat().st_mtime_ns > written and rows == [r for r in read_table(path) if r["key"] == norm["key"]]
+
+    assert main(["audit", *told, "--measures", "study", "--places", "1"]) == 0, (
+        "of the first network at one place of two"
+    )
+    assert "6 layer-wise, 6 neuron-wise, 1 permutation" in capsys.readouterr().out
+    assert len(read_table(path)) == 3 * 13 + 3 * 26
+    assert main(["audit", *told, "--measures", "study", "--networks", "2"]) == 0
+    capsys.readouterr()
 
     published = tmp_path / "published/s.audit.csv"
     assert main(["publish", *told]) == 0

@@ -21,7 +21,9 @@ def audits() -> dict[str, pd.DataFrame]:
     return {str(model): rows for frame in frames for model, rows in frame.groupby("model")}
 
 
-def test_four_kinds_are_published_with_every_measure_and_outputs_that_did_not_move(audits):
+def test_four_kinds_are_published_with_every_measure_and_outputs_that_did_not_move(
+    audits: dict[str, pd.DataFrame],
+) -> None:
     assert sorted(audits) == ["lenet5", "mlp", "nin", "resnet"]
     for rows in audits.values():
         assert set(rows["measure"]) == set(MEASURES) and rows["output_difference"].max() < 1e-12
@@ -30,7 +32,7 @@ def test_four_kinds_are_published_with_every_measure_and_outputs_that_did_not_mo
 
 
 @pytest.mark.parametrize("model", ["mlp", "lenet5", "resnet", "nin"])
-def test_a_verdict_is_the_docstrings_promise(audits, model):
+def test_a_verdict_is_the_docstrings_promise(audits: dict[str, pd.DataFrame], model: str) -> None:
     rows = audits[model]
     sampled = set(rows.loc[rows["tolerance"] > ROUNDING, "measure"])
     said = {label: definition(MEASURES[label])["Invariant"].rstrip(".").split(", ") for label in MEASURES}

@@ -90,7 +90,7 @@ def of_runs(done: Sequence[RunPaths], trained: Sequence[RunPaths] = ()) -> Timin
     finished, others = _some(done), _some(trained)
     for paths in [*finished, *others]:
         total = float(read_json(paths.outcome).get("seconds", 0.0))
-        for file in sorted(paths.folder.glob("stops/*/*.json")):
+        for file in sorted(paths.folder.glob("stops/*/**/*.json")):
             seconds = float(read_json(file).get("seconds", 0.0))
             measures[file.stem].append(seconds)
             total += seconds

@@ -17,13 +17,14 @@ from study.config import (
     ConfigError,
     RunConfig,
     config_from_dict,
+    n_images,
     run_key,
 )
 from study.data.dataset import known
 from study.data.shift import SHIFTS
 from study.hyperparameter import SIZES, checked, matches, shard_shape
 from study.measures import PREFIX, Own, canonical, members
-from study.names import Label, shift_label
+from study.names import Label, OnFirst, shift_label
 from study.study_file import StudyFileError, read_study_file
 from study.transforms.rescaling import ALLOWED, is_transform
 
@@ -78,8 +79,21 @@ def _study(content: dict[str, Any], path: Path) -> Study:
     if seconds is not None and not 0 < seconds < 1e9:
         raise ConfigError("seconds_per_run", seconds, "allowed: a number > 0, measured, or leave it out")
     runs = tuple(_runs(content))
-    measures += _shifts(content["shifts"], runs)
+    measures = _on_first(measures, content["measured_images"], runs) + _shifts(content["shifts"], runs)
     return Study(name, content["title"], runs, measures, shard_size, seconds, path)
+
+
+def _on_first(measures: tuple[str, ...], images: int | None, runs: Iterable[RunConfig]) -> tuple[str, ...]:
+    """The labels of measures that are taken on some of the training images; None: on all."""
+    if images is None:
+        return measures
+    most = min(map(n_images, runs))
+    if not 0 < images <= most:
+        raise ConfigError("measured_images", images, f"allowed: an integer > 0, at most the {most} training images")
+    for label in measures:
+        if isinstance(label, Own):
+            raise ConfigError("measured_images", images, f"allowed with {label}, of a file of one's own: none")
+    return tuple(OnFirst.of(label, images) for label in measures)
 
 
 def _shifts(listed: list[Any], runs: Iterable[RunConfig]) -> tuple[str, ...]:

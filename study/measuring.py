@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from study.config import RunConfig
 from study.device import is_of_the_machine
-from study.names import shift_of
+from study.names import images_of, shift_of
 from study.provenance import commit
 from study.state import taken
 from study.storage.atomic import read_json, read_tensors, write_bytes, write_json
@@ -67,11 +67,14 @@ class Measuring:
         context = self._context(config, paths, files)
         if not files.evaluation.exists():
             self._evaluate(config, context, files)
+        contexts = {0: context}
         for label in missing:
             if shift := shift_of(label):
                 self._shifted(shift, label, config, context, files)
                 continue
-            self.take(label, context, files, f"{paths.key} {stop}")
+            if (n := images_of(label)) not in contexts:
+                contexts[n] = context.on_first(n)
+            self.take(label, contexts[n], files, f"{paths.key} {stop}")
         return len(missing)
 
     def _context(self, config: RunConfig, paths: RunPaths, files: StopPaths) -> MeasureContext:
@@ -119,7 +122,7 @@ class Measuring:
         from study.measures import Own, OwnMeasureError, compute
 
         begin = time.perf_counter()
-        result: dict[str, Any] = {"label": label, "value": None, "layers": None}
+        result: dict[str, Any] = {"label": str(label), "value": None, "layers": None}
         if isinstance(label, Own):
             result["code"] = label.code
         try:

@@ -65,6 +65,24 @@ class Label:
         return replace(self, **{part: value for part, value in changes.items() if value is not None})
 
 
+class OnFirst(str):
+    """The label of a measure that is taken on the first `images` training images; everywhere else like any other."""
+
+    images: int
+
+    @classmethod
+    def of(cls, label: str, images: int) -> OnFirst:
+        """The same label, of what is taken on so many images."""
+        made = cls(label)
+        made.images = images
+        return made
+
+
+def images_of(label: str) -> int:
+    """On how many training images a measure is taken, 0 for all that the network was trained on."""
+    return getattr(label, "images", 0)
+
+
 def shift_label(name: str) -> str:
     """Under what a run keeps its gaps on a shifted test set: `shift(of=blur)`, beside its measures and none of them."""
     return str(Label(_SHIFT, f"of={name}"))

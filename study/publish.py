@@ -8,7 +8,7 @@ from pathlib import Path
 from study.config import run_key
 from study.grid import Study
 from study.measures import Own
-from study.names import label_of
+from study.names import images_of, label_of
 from study.records import write_table
 from study.storage.paths import audit_file, published_file, records_file, slices_file, timings_file
 from study.storage.rows import Row, read_table, write_rows
@@ -116,7 +116,12 @@ def published_keys(study: Study) -> set[str]:
 
 
 def _complete(row: Row | None, study: Study) -> bool:
-    return row is not None and all(
-        f"measure.{label}" in row and (not isinstance(label, Own) or row.get(label.provenance) == label.code)
-        for label in study.measures
+    images = max(map(images_of, study.measures), default=0)
+    return (
+        row is not None
+        and (row.get("n.measured") or "0") == str(images)
+        and all(
+            f"measure.{label}" in row and (not isinstance(label, Own) or row.get(label.provenance) == label.code)
+            for label in study.measures
+        )
     )

@@ -12,7 +12,7 @@ from study.data.shift import SEVERITIES
 from study.grid import Study
 from study.hyperparameter import changed_seams, hyperparameters
 from study.measures import Own
-from study.names import Label, Stop, shift_of
+from study.names import Label, Stop, images_of, shift_of
 from study.state import run_state
 from study.storage.atomic import read_json
 from study.storage.paths import RunPaths, StopPaths, curves_file, records_file, timings_file
@@ -90,7 +90,7 @@ def _row(
     paths: RunPaths,
     stop: str,
     outcome: Mapping[str, Any],
-    measures: Iterable[str],
+    measures: Collection[str],
     seams: Collection[str] = (),
 ) -> Row:
     files = paths.stop(stop)
@@ -111,6 +111,8 @@ def _row(
     for name in ("loss", "error"):
         cells[f"gap.{name}"] = test[name] - train[name] if evaluation else None
     cells |= {f"n.{part}": values.get("n") for part, values in parts.items()}
+    if images := max(map(images_of, measures), default=0):
+        cells["n.measured"] = images
     cells |= {"n.parameters": outcome["n_parameters"]}
     commits, differences = set(), {}
     gaps: dict[str, Any] = {}

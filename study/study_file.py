@@ -41,6 +41,12 @@ SECTIONS = {
     "reparameterize": Section(
         (list, dict), "[transforms] or transform: [labels]", [], "measured again of networks whose weights are rescaled"
     ),
+    "measured_images": Section(
+        (int,),
+        "an integer > 0",
+        None,
+        "measures are taken on the first n images that a network was trained on, losses and gaps on all; default: all",
+    ),
     "shifts": Section((list,), "[shifts]", [], "test sets under these shifts, at five severities, beside the test set"),
     "shard_size": Section((int,), "an integer > 0", 32, "runs of one shape that train together, at most"),
     "seconds_per_run": Section((int, float), "a number > 0", None, "measured cost of a run on one core, for the plan"),

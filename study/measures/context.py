@@ -28,7 +28,7 @@ class MeasureContext:
     `x` (n, *shape) and `labels` (n,) are the whole training set, without augmentation, in a fixed order. Work shared by
     several measures (`curvature`, `logits`, values already taken) is done once. Of a reparameterized network `before`
     is the network that it was made from, `changed` the two layers whose weights moved, and `difference` that of the
-    outputs, relative to the largest.
+    outputs, relative to the largest. `trained_on` is the number of training samples where `x` holds only some, else 0.
     """
 
     model: nn.Module
@@ -40,10 +40,22 @@ class MeasureContext:
     before: MeasureContext | None = None
     changed: tuple[str, ...] = ()
     difference: float | None = None
+    trained_on: int = 0
     _values: dict[str, Value] = field(default_factory=dict, repr=False)
     _shared: dict[object, Any] = field(default_factory=dict, repr=False)
     _inputs: dict[int, Tensor] = field(default_factory=dict, repr=False)
     _reparameterized: dict[str, MeasureContext] = field(default_factory=dict, repr=False)
+
+    @property
+    def n_train(self) -> int:
+        """How many samples the network was trained on."""
+        return self.trained_on or len(self.x)
+
+    def on_first(self, n: int) -> MeasureContext:
+        """The same network, measured on the first n training samples."""
+        return MeasureContext(
+            self.model, self.initial, self.x[:n], self.labels[:n], self.loss, self.key, trained_on=self.n_train
+        )
 
     def generator(self, label: str) -> torch.Generator:
         """A CPU generator seeded by run key and label, for sampled measures."""
@@ -167,7 +179,7 @@ class MeasureContext:
         if transform not in self._reparameterized:
             other = MeasureContext(
                 reparameterized(self.model, transform, self.key), self.initial, self.x, self.labels, self.loss,
-                self.key, before=self, changed=last_two_layers(self.model),
+                self.key, before=self, changed=last_two_layers(self.model), trained_on=self.trained_on,
             )  # fmt: skip
             other.difference = function_difference(self.logits, other.logits)
             self._reparameterized[transform] = other

@@ -77,6 +77,7 @@ def _gradients(ctx: MeasureContext) -> _Gradients:
     for x, labels in zip(ctx.x.split(_AT_ONCE), ctx.labels.split(_AT_ONCE), strict=True):
         found = layer_rows(ctx.model, paths, x, lambda outputs, y=labels: slopes(outputs, y, ctx.loss))  # type: ignore[misc]
         for path, rows in found.items():
-            squares[path] += float(rows.squares().sum()) / n
-            totals[path] = rows.total() / n + totals.get(path, 0.0)
+            square, total = rows.square_and_total()
+            squares[path] += square / n
+            totals[path] = total / n + totals.get(path, 0.0)
     return _Gradients(squares, {path: float(total.square().sum()) for path, total in totals.items()})

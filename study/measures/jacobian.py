@@ -48,13 +48,6 @@ class LayerRows:
         phi, delta = self.phi[:, 0], self.delta[:, :, 0].flatten(0, 1)
         return (delta @ delta.T).view(n, k, n, k).mul_((phi @ phi.T)[:, None, :, None]).reshape(n * k, n * k)
 
-    def squares(self) -> Tensor:
-        """Each row's squared length (n, k)."""
-        n, k = self.delta.shape[:2]
-        if not self.has_one_place:
-            return sum((part.square().sum(1) for part in self.spread()), self.phi.new_zeros(n * k)).view(n, k)
-        return self.phi.square().sum((1, 2))[:, None] * self.delta.square().sum((2, 3))
-
     def diagonal(self) -> Tensor:
         """The sum over rows of each weight's squared number (n_out, d)."""
         import torch
@@ -63,11 +56,18 @@ class LayerRows:
             return torch.cat([part.square().sum(0) for part in self.spread()]).view(self.delta.shape[3], -1)
         return self.delta.square().sum((1, 2)).T @ self.phi[:, 0].square()
 
-    def total(self) -> Tensor:
-        """The sum over rows (n_out, d)."""
+    def square_and_total(self) -> tuple[float, Tensor]:
+        """The sum over rows of their squared lengths, and that of the rows themselves (n_out, d)."""
         import torch
 
-        return torch.einsum("nkto,ntd->od", self.delta, self.phi)
+        if self.has_one_place:
+            lengths = self.phi.square().sum((1, 2))[:, None] * self.delta.square().sum((2, 3))
+            return float(lengths.sum()), torch.einsum("nkto,ntd->od", self.delta, self.phi)
+        square, totals = 0.0, []
+        for part in self.spread():
+            square += float(part.square().sum())
+            totals.append(part.sum(0))
+        return square, torch.cat(totals).view(self.delta.shape[3], -1)
 
 
 def weight_layers(model: nn.Module) -> dict[str, nn.Module]:

@@ -49,7 +49,7 @@ def pac_bayes_orig(ctx: MeasureContext) -> Sampled:
     search, shared. Invariant: permutation, norm-layer.
     """
     square = float(weights(ctx.folded).square().sum())
-    return _carried(ctx.shared(_level), lambda sigma: square / (4 * sigma**2) + math.log(len(ctx.x) / sigma) + 10)
+    return _carried(ctx.shared(_level), lambda sigma: square / (4 * sigma**2) + math.log(ctx.n_train / sigma) + 10)
 
 
 @measure("pac_bayes_init")
@@ -62,7 +62,7 @@ def pac_bayes_init(ctx: MeasureContext) -> Sampled:
     carried over. Cost: its search, shared. Invariant: norm-layer.
     """
     square = float(displacement(ctx).square().sum())
-    return _carried(ctx.shared(_level), lambda sigma: square / (4 * sigma**2) + math.log(len(ctx.x) / sigma) + 10)
+    return _carried(ctx.shared(_level), lambda sigma: square / (4 * sigma**2) + math.log(ctx.n_train / sigma) + 10)
 
 
 @measure("pac_bayes_mag_flatness")
@@ -108,7 +108,7 @@ def _relative_bound(ctx: MeasureContext, reference: Tensor) -> Sampled:
     moved = displacement(ctx)
 
     def bound(sigma: float) -> float:
-        return log_ratios(reference, moved, sigma, 1.0) / 4 + math.log(len(ctx.x) / sigma) + 10
+        return log_ratios(reference, moved, sigma, 1.0) / 4 + math.log(ctx.n_train / sigma) + 10
 
     return _carried(ctx.shared(_relative_level), bound)
 

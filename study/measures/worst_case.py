@@ -97,12 +97,12 @@ def sharpness_mag_init(ctx: MeasureContext, steps: int) -> float:
 
 def _bound(ctx: MeasureContext, reference: Tensor, alpha: float) -> float:
     square, omega = float(reference.square().sum()), len(reference)
-    return square * math.log(2 * omega) / (4 * alpha**2) + math.log(len(ctx.x) / alpha) + 10
+    return square * math.log(2 * omega) / (4 * alpha**2) + math.log(ctx.n_train / alpha) + 10
 
 
 def _relative_bound(ctx: MeasureContext, reference: Tensor, alpha: float) -> float:
     more = 4 * math.log(2 * len(reference) / DELTA)
-    return log_ratios(reference, displacement(ctx), alpha, more) / 4 + math.log(len(ctx.x) / alpha) + 10
+    return log_ratios(reference, displacement(ctx), alpha, more) / 4 + math.log(ctx.n_train / alpha) + 10
 
 
 def _radius(ctx: MeasureContext, steps: int) -> float:

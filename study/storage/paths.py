@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from study.names import images_of
+
 
 @dataclass(frozen=True)
 class StopPaths:
@@ -24,12 +26,16 @@ class StopPaths:
         return self.folder / "evaluation.json"
 
     def measure(self, label: str) -> Path:
-        """One measure of these weights."""
-        return self.folder / f"{label}.json"
+        """One measure of these weights; one on some of the images has a folder for all that are on as many."""
+        return self._measures(label) / f"{label}.json"
 
     def error(self, label: str) -> Path:
         """Why a measure failed; its value is then an explicit null."""
-        return self.folder / f"{label}.error.txt"
+        return self._measures(label) / f"{label}.error.txt"
+
+    def _measures(self, label: str) -> Path:
+        images = images_of(label)
+        return self.folder / f"images_{images}" if images else self.folder
 
 
 @dataclass(frozen=True)

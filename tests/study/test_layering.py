@@ -15,7 +15,7 @@ ONLY = {
 }
 # Inside a package: a module may import what stands before it, and what is of its own room.
 STUDY = (
-    ("choice", "curvature", "device", "display", "names", "provenance", "seeds", "storage"),
+    ("names",), ("choice", "curvature", "device", "display", "provenance", "seeds", "storage"),
     ("data", "loss", "models"), ("transforms",), ("field", "measures", "seams"), ("config",),
     ("hyperparameter", "state", "study_file", "training"), ("grid", "measuring", "slices"), ("ledger",),
     ("archive", "audit", "comparison", "records", "reference", "run"), ("estimate", "publish", "tracking"),

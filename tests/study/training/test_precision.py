@@ -171,6 +171,9 @@ def test_what_the_device_has_not_is_one_line(
     for command in ("plan", "run"):
         assert main([command, str(path), *folders]) == 2
         assert capsys.readouterr().err.splitlines() == [line]
+        assert main([command, str(path), *folders, "--device", "tpu"]) == 2
+        (refused,) = capsys.readouterr().err.splitlines()
+        assert refused.startswith("error: device: 'tpu': allowed: cpu, cuda")
     with pytest.raises(ConfigError, match="allowed on device cpu: float32, bf16"):
         run_shard([config_from_dict(rounded)], [], runs_root=tmp_path / "runs")
     assert not list((tmp_path / "runs").rglob("*.json"))

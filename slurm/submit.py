@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from slurm import scheduler, snapshot
-from slurm.cluster import Cluster, ClusterError, find_cluster, known_clusters
+from slurm.cluster import Cluster, ClusterError, device_of, find_cluster, known_clusters
 from slurm.here import detach, me, run_here
 from slurm.job.several import bundled
 from slurm.journal import Submission
@@ -32,7 +32,10 @@ def submit(options: Options) -> int:
     check(options.wandb)
     place = _place(options)
     study, cluster, runs = place.study, place.cluster, place.runs
-    wanted = plan.make(study, runs, skip_published=options.skip_published)
+    device = options.device or device_of(cluster)
+    if cluster.kind == "slurm" and device != "cpu":
+        device = ""  # a GPU elsewhere, of which the one here says nothing
+    wanted = plan.make(study, runs, skip_published=options.skip_published, device=device)
     if not wanted.to_do:
         preview.show(place, wanted, [], [])
         if not options.dry_run:
@@ -47,7 +50,7 @@ def submit(options: Options) -> int:
         return 0
     # Two submitters at once: the second waits here until the first has sent its jobs, and then finds them.
     with lease.acquire(place.journal.folder, ["submit"], me(), on_wait=_say_waiting):
-        wanted = plan.make(study, runs, skip_published=options.skip_published)
+        wanted = plan.make(study, runs, skip_published=options.skip_published, device=device)
         to_send, kept, arrays = _choose(place, options, wanted)
         preview.show(place, wanted, to_send, kept)
         fetch_data(place, to_send)

@@ -74,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.add_argument("target", type=Path, help="the archive to be written, e.g. digits_mlp.tar")
         if name in ("plan", "run"):
             command.add_argument("--skip-published", action="store_true", help="count published runs as done")
+            command.add_argument("--device", default="cpu", help="cpu, cuda or cuda:<n> (default: %(default)s)")
         if name == "publish":
             command.add_argument(
                 "--replace", action="store_true",
@@ -86,7 +87,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "--minutes", type=float, default=None,
                 help="end after this time, saved, with exit status 0; wandb is left to the last such call",
             )  # fmt: skip
-            command.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
             command.add_argument("--test-curve", action="store_true", help="test loss and error of every epoch, too")
             command.add_argument(
                 "--wandb",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from study import plan as planning
 from study.config import run_key
+from study.device import check_device
 from study.grid import Study, shards
 
 if TYPE_CHECKING:
@@ -73,8 +74,13 @@ def _archive(study: Study, options: argparse.Namespace) -> int:
 
 
 def _plan(study: Study, options: argparse.Namespace) -> int:
-    _show(planning.make(study, options.runs, skip_published=options.skip_published), options)
+    _show(_made(study, options), options)
     return 0
+
+
+def _made(study: Study, options: argparse.Namespace) -> Plan:
+    check_device(options.device)
+    return planning.make(study, options.runs, skip_published=options.skip_published, device=options.device)
 
 
 def _show(plan: Plan, options: argparse.Namespace) -> None:
@@ -102,7 +108,7 @@ def _run(study: Study, options: argparse.Namespace) -> int:
     if options.minutes is not None and not 0 < options.minutes < math.inf:
         raise ValueError(f"--minutes: {options.minutes!r}: allowed: a number > 0")
     check(options.wandb)
-    plan = planning.make(study, options.runs, skip_published=options.skip_published)
+    plan = _made(study, options)
     _show(plan, options)
     fetch(config.dataset.name for shard in plan.to_do for config in shard.runs)
     live = _live(study, options) if options.wandb == "online" and plan.to_do else None

@@ -25,12 +25,14 @@ from study.seams.growth import GROWTHS
 from study.seams.mask import MASKS
 from study.seams.objective import OBJECTIVES
 from study.seams.optimizer import OPTIMIZERS
+from study.seams.precision import PRECISIONS
 from study.seams.schedule import SCHEDULES
 from study.seams.update import UPDATES
 
 _PLAIN, _CONSTANT, _DENSE, _NONE = Choice("plain"), Choice("constant"), Choice("dense"), Choice("none")
 _SGD, _DIGITS, _MLP = Choice("sgd"), Choice("digits"), Choice("mlp")
 _FIRST, _CLASSES, _GIVEN = Choice("first"), Choice("classes"), Choice("given")
+_FLOAT32 = Choice("float32")
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class RunConfig:
     subset: Choice = _FIRST  # which `n_train` images of the training split are trained on, the same for all seeds
     target: Choice = _CLASSES  # what is told apart: classes, or groups of them
     labels: Choice = _GIVEN  # what the images are said to be, drawn from the run's seed; not beside `label_noise`
+    precision: Choice = _FLOAT32  # of a training step's products; evaluation, stops and measures are in full float32
 
     def __post_init__(self) -> None:
         for name in SEAMS:
@@ -95,6 +98,7 @@ SEAMS: dict[str, Registry[Any]] = {
     "subset": SUBSETS,
     "target": TARGETS,
     "labels": LABELS,
+    "precision": PRECISIONS,
 }
 FIELDS = {field.name: field for field in dataclasses.fields(RunConfig)}
 # What every config.json and every row has; a field that came later may be missing in an older one.

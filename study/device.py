@@ -99,21 +99,34 @@ def reproducible(device: str) -> Iterator[None]:
     if device == "cpu":
         keep_memory()
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
-    rounded = products.allow_tf32, convolutions.allow_tf32
     fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]  # set by its module
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing here reads it
-    products.allow_tf32, convolutions.allow_tf32 = False, False  # torch's default for convolutions is 10 bits
     try:
-        with contextlib.nullcontext() if device == "cpu" else torch.cuda.device(device):
+        with rounded_products(False), contextlib.nullcontext() if device == "cpu" else torch.cuda.device(device):
             yield
     finally:
         torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
-        products.allow_tf32, convolutions.allow_tf32 = rounded
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(strict)
+
+
+@contextlib.contextmanager
+def rounded_products(allowed: bool) -> Iterator[None]:
+    """Whether a GPU may take TF32 for products and convolutions of float32; put back as it was afterwards.
+
+    torch's own default is full float32 for products, and TF32, of 10 bits, for convolutions.
+    """
+    import torch
+
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = products.allow_tf32, convolutions.allow_tf32
+    products.allow_tf32 = convolutions.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        products.allow_tf32, convolutions.allow_tf32 = before
 
 
 def keep_memory() -> None:

@@ -17,6 +17,7 @@ from study.hyperparameter import shape_of
 from study.measures import MEASURES
 from study.measures.own import check_own
 from study.names import Label
+from study.seams.precision import check_precision
 from study.state import State, missing, outdated, run_state
 from study.storage.paths import RunPaths
 
@@ -55,11 +56,12 @@ class Plan:
         return None if None in costs else sum(cost for cost in costs if cost is not None)
 
 
-def make(study: Study, runs_root: str | Path, *, skip_published: bool = False) -> Plan:
+def make(study: Study, runs_root: str | Path, *, skip_published: bool = False, device: str = "") -> Plan:
     """Look at the files of every run of a study once. `skip_published` counts published runs as done.
 
-    Raises ValueError for a network that is to be trained and cannot be, or a person's own measure whose code does not
-    run, if torch is installed: its import is 2 s, the check below one. Where nothing is to do, neither is paid.
+    Raises ValueError for a precision that `device` has not, and, if torch is installed, for a network that is to be
+    trained and cannot be, or a person's own measure whose code does not run: its import is 2 s, the check below one.
+    Where nothing is to do, neither is paid.
     """
     published: set[str] = set()
     if skip_published:
@@ -90,6 +92,8 @@ def make(study: Study, runs_root: str | Path, *, skip_published: bool = False) -
         if left:
             to_do.append(Shard(shard.id, tuple(left)))
     new = [c for shard in to_do for c in shard.runs if lacking[run_key(c)] is None]
+    for precision in {config.precision for config in new} if device else ():
+        check_precision(precision, device)
     _check_networks(new)
     _check_defined(new, map(Label.parse, study.measures))
     unmeasured = {label for stops in lacking.values() for labels in stops or () for label in labels}
@@ -106,7 +110,8 @@ def _check_networks(configs: Iterable[RunConfig]) -> None:
     for c in configs:
         n_train = n_images(c) if c.extra == Choice("none") else None  # of images
         alone = n_train is not None and n_train % c.batch_size == 1
-        seen[(shape_of(c, "model"), c.dataset, c.target, c.hidden, c.loss, c.batch_size == 1 or alone)] = c, n_train
+        network = shape_of(c, "model"), c.dataset, c.target, c.hidden, c.loss, c.precision
+        seen[(*network, c.batch_size == 1 or alone)] = c, n_train
     if not seen or importlib.util.find_spec("torch") is None:
         return
     from study.training.trainable import check_trainable

@@ -11,6 +11,7 @@ from study.config import RunConfig, run_key
 from study.device import reproducible
 from study.measures.own import check_own
 from study.measuring import Measuring
+from study.seams.precision import check_precision
 from study.state import claim
 from study.storage.paths import RunPaths
 
@@ -45,11 +46,12 @@ def run_shard(
     "trained" | "measured" | "note", ...}, at an epoch's end how many are "running" and "left", of how many; with
     `test_curve` the test set is evaluated at each epoch's end, for the curve alone. One thread computes on a CPU, so
     that bits do not depend on the number of cores: run shards side by side instead. Nothing is being written any more
-    when it returns or raises. Raises ValueError for a network that cannot be trained or a person's own measure whose
-    code does not run, before anything is written, and where a run's folder holds another config; RuntimeError without
-    the device, and where one network is more than it holds.
+    when it returns or raises. Raises ValueError for a network that cannot be trained, a precision that the device has
+    not, or a person's own measure whose code does not run, before anything is written, and where a run's folder holds
+    another config; RuntimeError without the device, and where one network is more than it holds.
     """
     with reproducible(device):
+        check_precision(runs[0].precision, device)
         from study.training.population import Population
         from study.training.saved import forget
         from study.training.stack import execution_mode

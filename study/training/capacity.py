@@ -16,6 +16,7 @@ from study.data.pixels import decoded
 from study.device import free_bytes, is_out_of_memory
 from study.loss import CHUNK, mean_loss_and_error
 from study.seams.noise import Noise
+from study.seams.precision import PRECISIONS
 from study.seams.schedule import Time
 from study.training.forward import StackedForward
 from study.training.stack import State, stack_states
@@ -73,7 +74,8 @@ class Fit:
         config, data, device = self.config, self.data, self.device
         stack = stack_states([self.state] * k, device)
         zero, one = (torch.full((k,), v, dtype=torch.float64, device=device) for v in (0.0, 1.0))
-        stacked = StackedForward(build_model(config, self.hidden), config.loss, "stacked", decoded(data.train_x[0]))
+        example, precision = decoded(data.train_x[0]), PRECISIONS[config.precision.name]
+        stacked = StackedForward(build_model(config, self.hidden), config.loss, "stacked", example, precision)
         stepper, noise = Stepper(stacked, [config] * k, self.hidden, device), Noise([0] * k, [0] * k, device)
         x, y = data.train_x[: config.batch_size], data.train_y[: config.batch_size].expand(k, -1)
         batch = decoded(x.unsqueeze(0).expand(k, *x.shape).contiguous())

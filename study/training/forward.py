@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from study.models.pooling import HalvingPool
 from study.seams.noise import Noise
 from study.seams.objective import Evaluation
 from study.seams.optimizer import Stack
+from study.seams.precision import FULL, Precision
 from study.training import dropout
 from study.training.aligned import align
 from study.training.chain import Chain, chain_of
@@ -21,15 +23,19 @@ from study.training.chain import Chain, chain_of
 class StackedForward:
     """One forward and one backward for all networks ("stacked"), or for a stack of one without vmap ("sequential").
 
-    Norm layers keep running statistics a network, dropout has masks a network; `example` is one input (*shape). Raises
-    ValueError for a network that cannot be trained here: a tensor under two names, random numbers but for dropout.
+    Norm layers keep running statistics a network, dropout has masks a network; `example` is one input (*shape), and
+    `precision` that of what is differentiated. Raises ValueError for a network that cannot be trained here: a tensor
+    under two names, random numbers but for dropout.
     """
 
-    def __init__(self, template: nn.Module, loss: str, mode: str, example: Tensor) -> None:
+    def __init__(
+        self, template: nn.Module, loss: str, mode: str, example: Tensor, precision: Precision = FULL
+    ) -> None:  # fmt: skip
         _refuse_shared_tensors(template)
-        self.template, self.loss, self.mode = template.cpu(), loss, mode
+        self.template, self.loss, self.mode, self.precision = template.cpu(), loss, mode, precision
         self.dropouts = dropout.prepare(template, example.cpu().to(next(template.parameters()).dtype))
         template.to(example.device)
+        self.device = example.device.type
         if mode == "stacked" and example.device.type == "cpu":
             align(template)
         self.chain = chain_of(template)
@@ -66,7 +72,7 @@ class StackedForward:
         Running statistics in `buffers` move in place. The networks share nothing, so one backward pass of the summed
         objectives gives every network its own gradient.
         """
-        if self.chain and self.chain.fits(x.shape[1]):
+        if self.chain and self.chain.fits(x.shape[1]) and not self.precision.bf16:
             return self._gradients_by_hand(self.chain, parameters, masks, x, labels, objective)
         self._train(True)
         leaves, logits, stack = self._training_logits(parameters, buffers, masks, x)
@@ -106,9 +112,9 @@ class StackedForward:
         x = x.detach().requires_grad_()
         if self.mode == "sequential":
             self._point_at(parameters, buffers, {})
-            logits = self.template(x[0]).unsqueeze(0)
+            logits = self._rounded(self.template, x[0]).unsqueeze(0)
         else:
-            logits = self._stacked({**parameters, **buffers}, x, 0)
+            logits = self._rounded(self._stacked, {**parameters, **buffers}, x, 0)
         (gradient,) = torch.autograd.grad(sample_losses(logits, labels, self.loss).sum(), [x])
         return gradient
 
@@ -118,10 +124,15 @@ class StackedForward:
         """What the gradient is taken by, the logits, and the former as a stack."""
         if self.mode == "sequential":
             self._point_at(parameters, buffers, masks)
-            own, logits = self.own, self.template(self._laid_out(x[0])).unsqueeze(0)
+            own, logits = self.own, self._rounded(self.template, self._laid_out(x[0])).unsqueeze(0)
             return own, logits, lambda: {name: p.unsqueeze(0) for name, p in own.items()}
         leaves = {name: tensor.detach().requires_grad_() for name, tensor in parameters.items()}
-        return leaves, self._stacked({**leaves, **buffers, **masks}, x, 0), lambda: leaves
+        return leaves, self._rounded(self._stacked, {**leaves, **buffers, **masks}, x, 0), lambda: leaves
+
+    def _rounded(self, forward: Callable[..., Tensor], *inputs: Any) -> Tensor:
+        """Logits by a forward pass in the precision, themselves in that of the weights: a loss is in full."""
+        with self.precision.forward(self.device):
+            return forward(*inputs).to(next(iter(self.own.values())).dtype)
 
     def _laid_out(self, x: Tensor) -> Tensor:
         """Inputs of one network as its layers take them fastest; images with the channels of a pixel side by side.
@@ -136,7 +147,7 @@ class StackedForward:
     def _again(self, buffers: Stack, masks: Stack) -> Callable[[Stack, Tensor], Tensor]:
         def forward(parameters: Stack, x: Tensor) -> Tensor:
             copies = {name: tensor.clone() for name, tensor in buffers.items()}
-            return self._stacked({**parameters, **copies, **masks}, x, 0)
+            return self._rounded(self._stacked, {**parameters, **copies, **masks}, x, 0)
 
         return forward
 

@@ -16,6 +16,7 @@ from study.data.dataset import Tensors
 from study.data.pixels import decoded
 from study.device import is_out_of_memory
 from study.loss import mean_loss_and_error
+from study.seams.precision import PRECISIONS
 from study.storage.atomic import write_tensors
 from study.storage.paths import RunPaths
 from study.training import checkpoint, saved
@@ -85,7 +86,8 @@ class Population:
         self.room = min(self.most, room)
         entering = self._taken(first.hidden, self.room)
         template = build_model(self.shape, first.hidden)
-        self.forward = StackedForward(template, self.shape.loss, self.mode, decoded(self.data.train_x[0]))
+        example, precision = decoded(self.data.train_x[0]), PRECISIONS[self.shape.precision.name]
+        self.forward = StackedForward(template, self.shape.loss, self.mode, example, precision)
         self.runs = [run for run, _ in entering]
         self._stack(stack_states([state for _, state in entering], self.device), self._labels(self.runs))
 

@@ -74,6 +74,10 @@ class Stepper:
 
     def step(self, state: State, x: Tensor, labels: Tensor, noise: Noise, time: Time) -> None:
         """One step in place on `state`, with inputs (networks, n, *shape) and labels (networks, n)."""
+        with self.forward.precision.step():
+            self._step(state, x, labels, noise, time)
+
+    def _step(self, state: State, x: Tensor, labels: Tensor, noise: Noise, time: Time) -> None:
         now = self.schedule(self.coefficients, time)
         input_gradients = partial(self.forward.input_gradients, state.parameters, state.buffers, labels=labels)
         x, labels = self.batch(Batch(x, labels, now["batch"], noise, input_gradients))

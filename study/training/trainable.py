@@ -9,6 +9,7 @@ from study.config import ConfigError, RunConfig
 from study.data.dataset import known
 from study.device import is_of_the_machine
 from study.seams.noise import Noise
+from study.seams.precision import PRECISIONS
 from study.training.checkpoint import fresh_state
 from study.training.forward import StackedForward
 from study.training.stack import State, stack_states
@@ -27,7 +28,7 @@ def check_trainable(config: RunConfig, n_train: int | None) -> None:
         shape = known(config.dataset).shape
         example = torch.rand(shape, generator=torch.Generator().manual_seed(0))
         stack = [fresh_state(config, model, {})] * 2
-        forward = StackedForward(model, config.loss, "stacked", example)
+        forward = StackedForward(model, config.loss, "stacked", example, PRECISIONS[config.precision.name])
         _gradients(forward, stack, example, 2)
     except ConfigError:
         raise

@@ -135,6 +135,7 @@ CASES: dict[str, dict[str, Case]] = {
     "subset": {"first": Case(), "balanced": Case({"subset": {"balanced": {"seed": 1}}, "n_train": 23})},
     "target": {"classes": Case(), "binary": Case({"target": {"binary": {"positive": "1-4-7"}}})},
     "labels": {"given": Case(), "uniform": Case({"labels": {"uniform": {"fraction": 0.4}}})},
+    "precision": {name: Case({"precision": name}) for name in ("float32", "tf32", "bf16")},  # nothing in float64
     "optimizer": {
         "sgd": Case({"weight_decay": 0.1, "lr_factor": 0.7}),
         "sgd/decoupled": Case({"weight_decay": 0.1, "optimizer": {"sgd": {"decay": "decoupled"}}}, twins.decayed_apart),

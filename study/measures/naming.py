@@ -11,7 +11,7 @@ from study.names import Label
 
 PREFIX = "set:"
 
-# Each member is a measure, with options or not; `all` comes to these, see `sets`.
+# Each member is a measure, with options or not; `all` and `library` come to these, see `sets`.
 _SETS: dict[str, tuple[str, ...]] = {
     "flatness": (
         "relative_flatness", "relative_flatness_normalized", "kappa_2019", "rho_max", "rho_sum", "hessian_trace",
@@ -55,8 +55,9 @@ _SETS: dict[str, tuple[str, ...]] = {
 
 
 def sets() -> dict[str, tuple[str, ...]]:
-    """Every set by its name; `all` has each measure of the registry with its defaults."""
-    return _SETS | {"all": tuple(MEASURES)}
+    """Every set by its name; `all` has each measure of the registry with its defaults, `library` every set's besides."""
+    listed = (label for labels in _SETS.values() for label in labels)
+    return _SETS | {"all": tuple(MEASURES), "library": (*MEASURES, *listed)}
 
 
 def members(text: str) -> tuple[str, ...]:
@@ -64,7 +65,7 @@ def members(text: str) -> tuple[str, ...]:
     name = text.removeprefix(PREFIX)
     if name not in sets():
         raise ConfigError("measures", text, f"unknown set, allowed: {', '.join(PREFIX + known for known in sets())}")
-    return tuple(map(canonical, sets()[name]))
+    return tuple(dict.fromkeys(map(canonical, sets()[name])))
 
 
 def canonical(text: str) -> str:

@@ -45,8 +45,7 @@ PRECISIONS.add(
 )  # fmt: skip
 PRECISIONS.add(
     "bf16", Precision(bf16=True),
-    described_by="`torch.autocast` to bfloat16. On a CPU too: slower than float32 where it has no bfloat16 "
-    "instructions. A stack adds biases in float32.",
+    described_by="`torch.autocast` to bfloat16. On a CPU too, where it hardly pays. A stack adds biases in float32.",
 )  # fmt: skip
 
 

@@ -20,6 +20,8 @@ from tests.support.crossed import DESIGNS, RELATIONS, effects, simulate, study
 
 RECORDS = Path(__file__).parents[2] / "analysis" / "records"
 EVERY = list(itertools.product(DESIGNS, RELATIONS))
+# No text prints an interval of these: three networks of three kinds, and one seed of half of a grid.
+WITHOUT_INTERVALS = {"invariance", "lenet5_fashion_all"}
 
 
 @pytest.mark.parametrize(("name", "relation"), EVERY)
@@ -53,11 +55,10 @@ def test_a_simulated_study_has_its_design_and_is_the_same_again(name):
 
 def test_the_designs_are_those_of_the_published_studies():
     found = set()
-    for name in published_studies():
+    for name in set(published_studies()) - WITHOUT_INTERVALS:
         frame = pd.read_csv(RECORDS / f"{name}.csv", low_memory=False).drop_duplicates("key").reset_index(drop=True)
         levels = tuple(len(axis.stratum) for axis in design(frame).axes)
-        if len(set(frame["hp.dataset"])) == 1:  # the networks of the audit are no grid
-            found.add((levels, frame["hp.seed"].nunique()))
+        found.add((levels, frame["hp.seed"].nunique()))
     assert found == set(DESIGNS.values())
 
 

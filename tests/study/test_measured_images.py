@@ -1,5 +1,6 @@
 """Measures on fewer images than a network was trained on: other values in files of their own, said in the row."""
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -69,4 +70,6 @@ def test_images_out_of_range_are_one_line(images: int, tmp_path: Path, capsys: p
 def test_shifted_test_sets_are_as_they_were(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     path.write_text(TEXT.replace("fixed: {", "measured_images: 20\nfixed: {dataset: fashion_mnist, "))
-    assert [images_of(label) for label in load_study(path).measures] == [20, 20, 20, 0]
+    measures = load_study(path).measures
+    assert [images_of(label) for label in measures] == [20, 20, 20, 0]
+    assert [images_of(label) for label in pickle.loads(pickle.dumps(measures))] == [20, 20, 20, 0], "as a job gets them"

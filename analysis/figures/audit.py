@@ -20,6 +20,7 @@ TITLE = (
 FRAME = "audit"
 _LOW, _HIGH = -2.0, 6.0  # decades of a relative change from the lightest colour to the darkest
 _ROW = 0.15  # inches
+_FEW = 3  # columns whose numbers have room in one column of a page
 
 
 def build(frame: pd.DataFrame) -> Figure:
@@ -31,7 +32,8 @@ def build(frame: pd.DataFrame) -> Figure:
     cells = {(row["measure"], row["transform"]): row for row in found.to_dict("records")}
     colours = np.ones((len(names), len(columns), 4))
     with style.paper_style():
-        figure = Figure(figsize=(style.COLUMN, 0.7 + _ROW * len(names)))
+        width = style.COLUMN if len(columns) <= _FEW else style.PAGE
+        figure = Figure(figsize=(width, 0.7 + _ROW * len(names)))
         axes = figure.subplots()
         for i, name in enumerate(names):
             for j, transform in enumerate(columns):
@@ -54,7 +56,10 @@ def _cell(kind: str, change: float) -> tuple[NDArray[np.float64], str, str]:
         return np.array(mpl.colors.to_rgba("white" if kind == "same" else "#DDDDDD")), "", style.BLACK
     decades = np.log10(change) if np.isfinite(change) and change > 0 else _HIGH
     share = float(np.clip((decades - _LOW) / (_HIGH - _LOW), 0.05, 1.0))
-    words = f"{change:.2g}" if change < 10 else f"{change:.0f}" if change < 1000 else f"1e{round(decades)}"
+    if 0.01 <= change < 1000:
+        words = f"{change:.2g}" if change < 10 else f"{change:.0f}"
+    else:
+        words = f"1e{round(decades)}" if change >= 1000 else f"{change:.0e}".replace("e-0", "e-")
     return (
         np.array(mpl.colormaps["Blues"](0.85 * share)),
         f"↑{words}" if kind == "arbitrary" else words,

@@ -166,11 +166,20 @@ class MeasureContext:
         return self._values[label]
 
     def shared(self, make: Callable[[MeasureContext], T], name: object = None) -> T:
-        """What a function makes of this context, made once: work that several measures read, by `name` if given."""
+        """What a function makes of this context, made once: work that several measures read, by `name` if given.
+
+        A ValueError, by which a search says that it found no value, is raised again for each of them.
+        """
         at = name or make
         if at not in self._shared:
-            self._shared[at] = make(self)
-        return cast("T", self._shared[at])
+            try:
+                self._shared[at] = make(self)
+            except ValueError as error:
+                self._shared[at] = error
+        found = self._shared[at]
+        if isinstance(found, ValueError):
+            raise found
+        return cast("T", found)
 
     def reparameterized(self, transform: str) -> MeasureContext:
         """The same network with other weights and the same outputs (checked); made once and kept."""

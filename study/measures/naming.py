@@ -55,7 +55,7 @@ _SETS: dict[str, tuple[str, ...]] = {
 
 
 def sets() -> dict[str, tuple[str, ...]]:
-    """Every set by its name; `all` has each measure of the registry with its defaults, `library` every set's besides."""
+    """Every set by its name; `all` has each measure with its defaults, `library` all sets' besides."""
     listed = (label for labels in _SETS.values() for label in labels)
     return _SETS | {"all": tuple(MEASURES), "library": (*MEASURES, *listed)}
 

@@ -231,6 +231,19 @@ def test_sampled_values_have_a_standard_error_that_is_right() -> None:
     assert 0.5 < float(logs.std() / claimed) < 2
 
 
+def test_a_shared_search_that_finds_nothing_is_made_once_and_says_so_to_each() -> None:
+    ctx, made = replace(context("mlp"), _values={}, _shared={}), []
+
+    def search(ctx: MeasureContext) -> float:
+        made.append(ctx)
+        raise ValueError("alpha: the training error does not rise")
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match="does not rise"):
+            ctx.shared(search)
+    assert len(made) == 1
+
+
 @pytest.mark.parametrize("label", sorted(MEASURES))
 def test_docstring_says_everything(label: str) -> None:
     text = inspect.getdoc(MEASURES[label].function) or ""

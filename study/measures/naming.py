@@ -56,8 +56,8 @@ _SETS: dict[str, tuple[str, ...]] = {
 
 def sets() -> dict[str, tuple[str, ...]]:
     """Every set by its name; `all` has each measure with its defaults, `library` all sets' besides."""
-    listed = (label for labels in _SETS.values() for label in labels)
-    return _SETS | {"all": tuple(MEASURES), "library": (*MEASURES, *listed)}
+    listed = (canonical(label) for labels in _SETS.values() for label in labels)
+    return _SETS | {"all": tuple(MEASURES), "library": tuple(dict.fromkeys((*MEASURES, *listed)))}
 
 
 def members(text: str) -> tuple[str, ...]:
@@ -65,7 +65,7 @@ def members(text: str) -> tuple[str, ...]:
     name = text.removeprefix(PREFIX)
     if name not in sets():
         raise ConfigError("measures", text, f"unknown set, allowed: {', '.join(PREFIX + known for known in sets())}")
-    return tuple(dict.fromkeys(map(canonical, sets()[name])))
+    return tuple(map(canonical, sets()[name]))
 
 
 def canonical(text: str) -> str:

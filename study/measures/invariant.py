@@ -39,11 +39,13 @@ def weight_curvature(ctx: MeasureContext, form: str) -> Whole:
 
     sum_l sqrt(||W_l||_F^2 Tr H_l); form=root: sqrt(sum_l ||W_l||_F^2 Tr H_l); form=global, which rescaling changes:
     sqrt(sum_l ||W_l||_F^2 sum_l Tr H_l). Layers: sqrt(||W_l||_F^2 Tr H_l). Source: none that was read in any code; of
-    the same two ingredients as `kappa_2019`. Parameters: weights of layers. Data: training set, mean. Deterministic.
-    Cost: shared curvature pass. Invariant: layer-wise, permutation.
+    the same two ingredients as `kappa_2019`. Parameters: weights of layers, none of norm layers. Data: training set,
+    mean. Deterministic. Cost: shared curvature pass. Invariant: layer-wise, permutation, norm-layer.
     """
-    kappa, norm, trace = (
-        _of_all_layers(ctx, label) for label in ("kappa_2019", "weight_norm_squared", "hessian_trace")
+    norm = _of_all_layers(ctx, "weight_norm_squared")
+    kappa, trace = (
+        {path: value for path, value in _of_all_layers(ctx, label).items() if path in norm}  # no norm layer
+        for label in ("kappa_2019", "hessian_trace")
     )
     layers = {path: math.sqrt(value) for path, value in kappa.items()}
     value = {

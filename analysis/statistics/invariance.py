@@ -29,8 +29,9 @@ def by_network(frame: pd.DataFrame) -> pd.DataFrame:
 def invariance(frame: pd.DataFrame) -> pd.DataFrame:
     """A row a measure and transformation of an audit frame, in the frame's order of measures.
 
-    Columns: measure, transform, kind (of KINDS), change (the largest relative one; NaN where lost or none), within (the
-    largest relative change that counted as none; 0 where not sampled), networks, n (values compared). The frame has
+    Columns: measure, transform, kind (of KINDS), change (the largest relative one; NaN where lost or none), within (of
+    what is the same for its standard errors alone: the largest relative change that they allow; else 0), networks, n
+    (values compared). The frame has
     key, measure, transform, factor (text, empty where there is none), before, after, relative_change and tolerance.
     """
     parts = dict(tuple(frame.groupby(["measure", "transform"], sort=False)))
@@ -39,8 +40,9 @@ def invariance(frame: pd.DataFrame) -> pd.DataFrame:
     for place in ((measure, transform) for measure in frame["measure"].unique() for transform in known):
         if place in parts:
             there = parts[place][parts[place]["before"].notna()]
-            within = float(there["tolerance"].max()) if (there["tolerance"] > ROUNDING).any() else 0.0
-            rows.append((*place, *_kind(there), within, there["key"].nunique(), len(there)))
+            kind, change = _kind(there)
+            within = float(there["tolerance"].max()) if kind == "same" and change > ROUNDING else 0.0
+            rows.append((*place, kind, change, within, there["key"].nunique(), len(there)))
     return pd.DataFrame(rows, columns=["measure", "transform", "kind", "change", "within", "networks", "n"])
 
 

@@ -37,7 +37,7 @@ def build(frame: pd.DataFrame) -> pd.DataFrame:
 def verdict(rows: pd.DataFrame) -> str:
     """What one transformation does, from rows of `by_network`: of several measures the largest change and tolerance.
 
-    Same, same within x (sampled), bounded x, arbitrary, no value after, n/a; where networks differ, which is which.
+    Same, same within x (standard errors), bounded x, arbitrary, no value after, n/a; of networks that differ, which.
     """
     kinds = [kind for kind in KINDS if kind in set(rows["kind"])]
     told = {kind: _words(kind, rows[rows["kind"] == kind]) for kind in kinds}

@@ -30,6 +30,7 @@ FEWEST = 5  # configurations, below which nothing is predicted; ours
 def agreement(frame: pd.DataFrame, labels: Sequence[str] | None = None) -> pd.DataFrame:
     """Tau-b of every two measures over the networks that have both, of a records frame of one stop; labels both ways.
 
+    NaN where less than half of the networks have both: three networks say of any two measures that they agree.
     The measures are in the order of average linkage on 1 - |tau-b|, so that those that agree stand side by side.
     """
     names = list(measures(frame) if labels is None else labels)
@@ -129,7 +130,12 @@ def _folds(group: Ints) -> Ints:
 
 def _tau_b(x: Floats, y: Floats) -> float:
     there = ~(np.isnan(x) | np.isnan(y))
-    if there.sum() < 2 or np.ptp(stats.rankdata(x[there])) == 0 or np.ptp(stats.rankdata(y[there])) == 0:
+    if (
+        there.sum() < 2
+        or 2 * there.sum() < len(x)
+        or np.ptp(stats.rankdata(x[there])) == 0
+        or np.ptp(stats.rankdata(y[there])) == 0
+    ):
         return np.nan
     return float(stats.kendalltau(x[there], y[there]).statistic)
 

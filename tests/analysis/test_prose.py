@@ -100,7 +100,7 @@ def test_a_grid_is_a_table() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{{ value("digits", "layers", "tau_b", "x") }}', "study: digits: allowed are digits_mlp,"),
+        ('{{ value("digits", "layers", "tau_b", "x") }}', "study: digits: allowed are digits_library,"),
         ('{{ value("digits_mlp", "layer", "tau_b", "x") }}', "table: layer: allowed are audit, correlation,"),
         ('{{ value("digits_mlp", "correlation", "tau", "hessian_trace") }}', "column: tau: allowed are stop,"),
         ('{{ value("digits_mlp", "correlation", "tau_b", "hessian") }}', "measure: hessian: allowed are relative_"),

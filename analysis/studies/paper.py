@@ -9,7 +9,8 @@ from typing import Any
 from analysis.columns import TARGETS
 from analysis.load import InputError
 from analysis.statistics.papers import BASELINES, STATISTICS, Paper, Row
-from analysis.studies.section import labels, mapping, typed
+from analysis.studies.section import mapping, typed
+from study.measures import canonical
 from study.storage.paths import PAPERS
 from study.storage.strict_yaml import YamlError, read_mapping
 
@@ -79,8 +80,19 @@ def _row(place: str, name: str, content: dict[str, Any]) -> Row:
         raise ValueError(f"{place}: {', '.join(given) or 'none'}: allowed is one of {', '.join(_ROW[:3])}")
     if "baseline" in words and words["baseline"] not in BASELINES:
         raise ValueError(f"{place}.baseline: {words['baseline']}: allowed are {', '.join(BASELINES)}")
-    labels(f"{place}.label", [words["label"]] if "label" in words else [])
+    if "label" in words:
+        _check_label(f"{place}.label", words["label"])
     for number in typed(f"{place}.values", content["values"], list, "a list of numbers"):
         if not isinstance(number, int | float) or isinstance(number, bool):
             raise ValueError(f"{place}.values: {number!r}: a number is allowed")
     return Row(name, tuple(map(float, content["values"])), **words)
+
+
+def _check_label(place: str, label: str) -> None:
+    """A measure that is taken, written as records have it."""
+    try:
+        right = canonical(label)
+    except ValueError as error:
+        raise ValueError(f"{place}: {str(error).removeprefix('measures: ')}") from None
+    if right != label:
+        raise ValueError(f"{place}: {label}: allowed is {right}")

@@ -25,7 +25,7 @@ TITLE = (
     "Numbers of the large grids' papers (across) and ours (up), a point a measure, grey the baselines; on the line "
     "both are the same; with τ_b of the measures' order and its 95% interval"
 )
-_ACROSS = 3  # panels
+_ACROSS = 4  # panels
 
 
 def build(frame: pd.DataFrame, papers: Sequence[Paper] = (), resamples: int = RESAMPLES) -> Figure:
@@ -39,10 +39,11 @@ def build(frame: pd.DataFrame, papers: Sequence[Paper] = (), resamples: int = RE
     own = looks(frame)
     with style.paper_style():
         down = math.ceil(len(shown) / _ACROSS)
-        figure = Figure(figsize=(style.PAGE, 2.3 * down))
+        figure = Figure(figsize=(style.PAGE, 2.1 * down))
         grid = figure.subplots(down, _ACROSS, squeeze=False).ravel().tolist()
-        for axes, (two, row) in zip(grid, shown, strict=False):
+        for at, (axes, (two, row)) in enumerate(zip(grid, shown, strict=False)):
             _panel(axes, two, row, own)
+            axes.set_ylabel("" if at % _ACROSS else "ours")
         for axes in grid[len(shown) :]:
             axes.set_axis_off()
         names = list(dict.fromkeys(labels))
@@ -64,9 +65,9 @@ def _panel(axes: Axes, two: Beside, row: dict[Any, Any], own: Looks) -> None:
     words = rf"$\psi$, {name}" if name in two.paper.axes else column_words(name, latex=True)
     known = not np.isnan(row["tau_b.low"])
     interval = f" [{style.two(row['tau_b.low'])}, {style.two(row['tau_b.high'])}]" if known else ""
-    axes.set_title(f"{words}: {style.two(row['tau_b'])}{interval}, n={row['measures']}")
+    axes.set_title(f"{words}\n" rf"$\tau_b$ {style.two(row['tau_b'])}{interval}")
     axes.set(xlim=(low - 0.05, 1.05), ylim=(low - 0.05, 1.05), xlabel=f"{two.paper.title} [{two.paper.tag}]")
-    axes.set(xticks=np.linspace(low, 1, 5), yticks=np.linspace(low, 1, 5), ylabel="ours")
+    axes.set(xticks=np.linspace(low, 1, 3), yticks=np.linspace(low, 1, 3))
 
 
 def _drawn(look: Look) -> dict[str, Any]:

@@ -50,6 +50,10 @@ def loss_slices() -> pd.DataFrame:
 def test_a_study_with_everything_lacks_nothing(make_records, tmp_path):
     records = make_records(transforms=("layerwise_1", "factor_20"), stops=("loss_0.1", "loss_0.01"))
     records = records[records["hp.init_gain"] == records["hp.init_gain"].iloc[0]]  # a grid of two axes
+    papers = {
+        f"measure.{label}": records["gap.loss"] ** power for power, label in enumerate(("param_norm", "path_norm"))
+    }
+    records = records.assign(**papers, **{"n.test": 10**6})
     timings = pd.DataFrame({"key": records["key"], "stop": "", "item": "train", "seconds": 1.0})
     frames = {
         "timings": timings,
@@ -145,7 +149,7 @@ def test_ledger_writes_every_table_under_the_stem(make_ledger, tmp_path, capsys)
     assert capsys.readouterr().out.strip().endswith("report.html")
     written = {path.name for path in (tmp_path / "out" / "mine" / "tables").iterdir()}
     lacking = {"published", "cost", "layers", "last_layer", "last_layer_stops", "layer_differences"}
-    lacking |= {"reparameterization", "sweep", "audit"}
+    lacking |= {"reparameterization", "sweep", "audit", "papers", "papers_granulated", "papers_sign_error"}
     made = set(items.names("table")) - lacking - {"partial"}
     assert written == {name + suffix for name in made for suffix in (".csv", ".md", ".tex")}
     table = pd.read_csv(tmp_path / "out" / "mine" / "tables" / "correlation.csv")

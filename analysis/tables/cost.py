@@ -33,8 +33,8 @@ def build(frame: pd.DataFrame) -> pd.DataFrame:
         return lacking(TITLE, "timings.csv beside the records (key, stop, item, seconds)")
     timed = _PASS in set(frame["item"])
     grouped = (_with_sums(frame) if timed else frame).groupby("item", sort=True)
-    seconds = grouped["seconds"]
-    table: pd.DataFrame = seconds.agg(runs="count", median_seconds="median", largest_seconds="max", total_seconds="sum")
+    found = grouped["seconds"].agg(runs="count", median_seconds="median", largest_seconds="max", total_seconds="sum")
+    table = pd.DataFrame(found)
     if timed:
         table.insert(2, "median_passes", grouped["passes"].median())
     first = [item for item in (*_BEFORE, _TOGETHER, _BESIDES) if item in table.index]

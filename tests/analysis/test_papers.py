@@ -176,9 +176,9 @@ def test_the_figure_has_a_panel_a_statistic_a_point_a_measure_and_grey_baselines
     points = [tuple(float(v[0]) for v in line.get_data()) for line in panels[3].lines[1:]]
     assert points[0] == pytest.approx((two.published.loc[0, "lr"], two.ours.loc[0, "lr"]))
     assert [text.get_text() for text in drawn.legends[0].get_texts()] == [
-        "param norm",
+        "sum of Frobenius norms",
         "path norm",
-        "l2",
+        "norm of all weights",
         "cross-entropy",
     ]
 

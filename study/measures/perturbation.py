@@ -29,13 +29,16 @@ class Perturbed:
         """The root of the mean square of the parameters."""
         return math.sqrt(float(self.weights.double().square().mean()))
 
+    def named(self, weights: Tensor) -> dict[str, Tensor]:
+        """A vector of parameters (n,) by their names, in their shapes."""
+        parts = weights.split([shape.numel() for shape in self._shapes.values()])
+        return {name: part.view(shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)}
+
     def outputs(self, weights: Tensor) -> Tensor:
         """Outputs (n, C) with other parameters, differentiable in them."""
         from torch.func import functional_call
 
-        parts = weights.split([shape.numel() for shape in self._shapes.values()])
-        moved = {n: part.view(shape) for (n, shape), part in zip(self._shapes.items(), parts, strict=True)}
-        return functional_call(self.model, moved, (self.x,))
+        return functional_call(self.model, self.named(weights), (self.x,))
 
     def mean_loss(self, outputs: Tensor) -> Tensor:
         """Mean loss of outputs, a float64 scalar."""

@@ -27,8 +27,9 @@ def steps_between_losses(ctx: MeasureContext, loss: float, factor: float) -> flo
     """Steps of training from one training loss to a lower one.
 
     steps_to_loss(loss / factor) - steps_to_loss(loss): from 0.1 to 0.01. Source: Jiang et al. 2020 (1912.02178),
-    number 63, as `steps_to_loss`. Parameters: none. Data: training set, mean, as it was taken during training. Fails
-    (recorded as missing) where `steps_to_loss` does. Deterministic. Cost: no pass. Invariant: layer-wise, neuron-wise, permutation, norm-layer.
+    number 63, as `steps_to_loss`. Parameters: none. Data: training set, mean, as it was taken during training.
+    Fails (recorded as missing) where `steps_to_loss` does. Deterministic. Cost: no pass. Invariant: layer-wise,
+    neuron-wise, permutation, norm-layer.
     """
     return float(_first(ctx, loss / factor) - _first(ctx, loss))
 

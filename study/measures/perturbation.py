@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from study.measures.context import MeasureContext
@@ -12,6 +14,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 SAMPLES = 512  # of the training set, the first ones; ours: a search takes hundreds of passes over them
+# Bytes of a layer's outputs in one forward pass, half of what glibc gives back to the system at once: of larger ones
+# each page is mapped anew at every pass. NiN of width 64 on 512 images, forward and backward: .42 s in place of .84.
+LAYER_BYTES = 2**24
 
 
 class Perturbed:
@@ -20,8 +25,12 @@ class Perturbed:
     def __init__(self, model: nn.Module, x: Tensor, labels: Tensor, loss: str) -> None:
         import torch
 
+        from study.models.pooling import HalvingPool
+
         self.model, self.x, self.labels, self.loss = model, x, labels, loss
         self._shapes = {name: p.shape for name, p in model.named_parameters()}
+        self._pools = [module for module in model.modules() if isinstance(module, HalvingPool)]
+        self._parts = x.split(max(1, LAYER_BYTES // _largest(model, x[:1])))
         self.weights = torch.cat([p.detach().flatten() for p in model.parameters()])
 
     @property
@@ -30,12 +39,15 @@ class Perturbed:
         return math.sqrt(float(self.weights.double().square().mean()))
 
     def outputs(self, weights: Tensor) -> Tensor:
-        """Outputs (n, C) with other parameters, differentiable in them."""
+        """Outputs (n, C) with other parameters, differentiable in them once."""
+        import torch
         from torch.func import functional_call
 
         parts = weights.split([shape.numel() for shape in self._shapes.values()])
         moved = {n: part.view(shape) for (n, shape), part in zip(self._shapes.items(), parts, strict=True)}
-        return functional_call(self.model, moved, (self.x,))
+        with self._first_order():
+            found = [functional_call(self.model, moved, (x,)) for x in self._parts]
+        return found[0] if len(found) == 1 else torch.cat(found)
 
     def mean_loss(self, outputs: Tensor) -> Tensor:
         """Mean loss of outputs, a float64 scalar."""
@@ -48,6 +60,43 @@ class Perturbed:
         from study.loss import predicted
 
         return float((predicted(outputs) != self.labels).double().mean())
+
+    @contextlib.contextmanager
+    def _first_order(self) -> Iterator[None]:
+        """Pooling as for one plain gradient: faster, and the same to the bit."""
+        before = [pool.first_order for pool in self._pools]
+        try:
+            for pool in self._pools:
+                pool.first_order = True
+            yield
+        finally:
+            for pool, was in zip(self._pools, before, strict=True):
+                pool.first_order = was
+
+
+def _largest(model: nn.Module, x: Tensor) -> int:
+    """Bytes of the largest output that a layer has for inputs x."""
+    import torch
+
+    found = [x.nbytes]
+
+    def note(module: nn.Module, inputs: object, output: object) -> None:
+        if isinstance(output, torch.Tensor):
+            found.append(output.nbytes)
+
+    hooks = [module.register_forward_hook(note) for module in model.modules()]
+    try:
+        with torch.no_grad():
+            model(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return max(found)
+
+
+def first_samples(ctx: MeasureContext) -> Perturbed:
+    """The network as trained, on the first SAMPLES samples."""
+    return Perturbed(ctx.model, ctx.x[:SAMPLES], ctx.labels[:SAMPLES], ctx.loss)
 
 
 def folded_samples(ctx: MeasureContext) -> Perturbed:

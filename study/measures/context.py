@@ -88,11 +88,11 @@ class MeasureContext:
         import torch
 
         if part not in self._inputs:
-            if self.before and part <= self._first_changed():
+            if self.before and part <= self.n_unchanged:
                 return self.before._inputs_of(part)
             last = max([known for known in self._inputs if known < part], default=0)
             if self.before:
-                last = max(last, self._first_changed())
+                last = max(last, self.n_unchanged)
             between = list(self.model.children())[last:part]
             start = self._inputs_of(last) if last else self.x
             with torch.no_grad():
@@ -100,9 +100,17 @@ class MeasureContext:
             self._inputs[part] = torch.cat(pieces)
         return self._inputs[part]
 
-    def _first_changed(self) -> int:
+    @functools.cached_property
+    def n_unchanged(self) -> int:
+        """How many parts of an nn.Sequential a reparameterized copy has in common with the network; 0 without any."""
+        from study.transforms.rescaling import last_two_layers
+
+        try:
+            changed = self.changed or last_two_layers(self.model)
+        except ValueError:  # it has no such copies
+            return 0
         names = [name for name, _ in self.model.named_children()]
-        return min(names.index(layer.partition(".")[0]) for layer in self.changed)
+        return min(names.index(layer.partition(".")[0]) for layer in changed)
 
     @functools.cached_property
     def curvature(self) -> Mapping[str, LayerCurvature]:

@@ -8,15 +8,14 @@ import time
 from study.measures.context import MeasureContext
 
 IMAGES = 512  # at most that many are passed, and the time is scaled to all; ours
-BATCH = 128  # in cache, where a whole pass of a wide network would take twice as long
 REPEATS = 3  # after one that is not counted; ours
 
 
 def pass_seconds(ctx: MeasureContext) -> float:
     """Seconds that the gradient of the loss in all parameters takes by autograd, over all samples of the context.
 
-    The median of REPEATS passes over the first IMAGES samples, in batches of BATCH, times how many of these there are.
-    Cost: four passes over them. Leaves gradients as they are.
+    The median of REPEATS passes over the first IMAGES samples, times how many of these there are. Cost: four passes
+    over them. Leaves gradients as they are.
     """
     import torch
 
@@ -27,10 +26,9 @@ def pass_seconds(ctx: MeasureContext) -> float:
 
     def seconds() -> float:
         begin = time.perf_counter()
-        for some, of_them in zip(x.split(BATCH), labels.split(BATCH), strict=True):
-            with torch.enable_grad():
-                loss = sample_losses(ctx.model(some), of_them, ctx.loss).sum()
-                torch.autograd.grad(loss, parameters, allow_unused=True)
+        with torch.enable_grad():
+            loss = sample_losses(ctx.model(x), labels, ctx.loss).mean()
+            torch.autograd.grad(loss, parameters, allow_unused=True)
         if x.is_cuda:
             torch.cuda.synchronize(x.device)
         return time.perf_counter() - begin

@@ -11,10 +11,10 @@ from study.measures.bound import EPSILON, displacement, log_ratios, weights
 from study.measures.context import MeasureContext
 from study.measures.noise import Level, largest_noise, noise
 from study.measures.perturbation import Perturbed, folded_samples
+from study.measures.rays import Rays
 from study.measures.registry import Sampled, measure
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 DRAWS, SAMPLES = 10, 500  # noise vectors and training samples; ours, the standard error says what they are worth
@@ -121,40 +121,48 @@ def _carried(level: Level, of_sigma: Callable[[float], float]) -> Sampled:
 
 def _own_level(ctx: MeasureContext) -> Level:
     """By noise of this run's own, on the network as trained."""
+    rays = ctx.shared(_own_rays)
+    return _sought(rays.network, rays.outputs, len(rays.directions), math.log2(rays.network.size))
+
+
+def _own_rays(ctx: MeasureContext) -> Rays:
     import torch
 
     network = Perturbed(ctx.model, ctx.x[:SAMPLES], ctx.labels[:SAMPLES], ctx.loss)
     generator, shapes = ctx.generator("pac_bayes_flatness"), [p.shape for p in ctx.model.parameters()]
     vectors = [torch.cat([torch.randn(s, generator=generator).flatten() for s in shapes]) for _ in range(DRAWS)]
     drawn = [vector.to(network.weights) for vector in vectors]
-    return _sought(network, drawn, lambda sigma, u: sigma * u, math.log2(network.size))
+    return Rays(network, drawn, ctx.n_unchanged, ctx.before.shared(_own_rays) if ctx.before else None)
 
 
 def _level(ctx: MeasureContext) -> Level:
     """By noise that all networks of a shape have in common."""
     network = ctx.shared(folded_samples)
-    drawn = list(noise(network.weights, MOST_DRAWS))
-    return _sought(network, drawn, lambda sigma, u: sigma * u, math.log2(network.size))
+    rays = Rays(network, list(noise(network.weights, MOST_DRAWS)))
+    return _sought(network, rays.outputs, MOST_DRAWS, math.log2(network.size))
 
 
 def _relative_level(ctx: MeasureContext) -> Level:
     """The same relative to each weight."""
     network = ctx.shared(folded_samples)
-    square, drawn = network.weights.square(), list(noise(network.weights, MOST_DRAWS))
-    return _sought(network, drawn, lambda sigma, u: (sigma**2 * square + EPSILON**2).sqrt() * u, -1.0)
+    w, drawn = network.weights, list(noise(network.weights, MOST_DRAWS))
+
+    def outputs(sigma: float, k: int) -> Tensor:
+        return network.outputs(w + (sigma**2 * w.square() + EPSILON**2).sqrt() * drawn[k])
+
+    return _sought(network, outputs, len(drawn), -1.0)
 
 
-def _sought(network: Perturbed, drawn: list[Tensor], moved: Callable[[float, Tensor], Tensor], start: float) -> Level:
+def _sought(network: Perturbed, outputs: Callable[[float, int], Tensor], n_draws: int, start: float) -> Level:
+    """The level of noise by the outputs at sigma and the number of a draw."""
     import torch
 
-    def error(weights: Tensor) -> float:
+    with torch.no_grad():
+        clean = network.error(network.outputs(network.weights))
+
+    def rises(log2_sigma: float, which: slice) -> Tensor:
         with torch.no_grad():
-            return network.error(network.outputs(weights))
-
-    clean = error(network.weights)
-
-    def rises(log2_sigma: float, which: slice) -> torch.Tensor:
-        errors = [error(network.weights + moved(2.0**log2_sigma, u)) for u in drawn[which]]
+            errors = [network.error(outputs(2.0**log2_sigma, k)) for k in range(n_draws)[which]]
         return torch.tensor(errors, dtype=torch.float64) - clean
 
-    return largest_noise(rises, start, DRAWS, len(drawn))
+    return largest_noise(rises, start, DRAWS, n_draws)

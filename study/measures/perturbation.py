@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 SAMPLES = 512  # of the training set, the first ones; ours: a search takes hundreds of passes over them
-# Bytes of a layer's outputs in one forward pass, half of what glibc gives back to the system at once: of larger ones
-# each page is mapped anew at every pass. NiN of width 64 on 512 images, forward and backward: .42 s in place of .84.
-LAYER_BYTES = 2**24
 
 
 class Perturbed:
@@ -30,7 +27,6 @@ class Perturbed:
         self.model, self.x, self.labels, self.loss = model, x, labels, loss
         self._shapes = {name: p.shape for name, p in model.named_parameters()}
         self._pools = [module for module in model.modules() if isinstance(module, HalvingPool)]
-        self._parts = x.split(max(1, LAYER_BYTES // _largest(model, x[:1])))
         self.weights = torch.cat([p.detach().flatten() for p in model.parameters()])
 
     @property
@@ -38,16 +34,17 @@ class Perturbed:
         """The root of the mean square of the parameters."""
         return math.sqrt(float(self.weights.double().square().mean()))
 
+    def named(self, weights: Tensor) -> dict[str, Tensor]:
+        """A vector of parameters (n,) by their names, in their shapes."""
+        parts = weights.split([shape.numel() for shape in self._shapes.values()])
+        return {name: part.view(shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)}
+
     def outputs(self, weights: Tensor) -> Tensor:
         """Outputs (n, C) with other parameters, differentiable in them once."""
-        import torch
         from torch.func import functional_call
 
-        parts = weights.split([shape.numel() for shape in self._shapes.values()])
-        moved = {n: part.view(shape) for (n, shape), part in zip(self._shapes.items(), parts, strict=True)}
         with self._first_order():
-            found = [functional_call(self.model, moved, (x,)) for x in self._parts]
-        return found[0] if len(found) == 1 else torch.cat(found)
+            return functional_call(self.model, self.named(weights), (self.x,))
 
     def mean_loss(self, outputs: Tensor) -> Tensor:
         """Mean loss of outputs, a float64 scalar."""
@@ -72,26 +69,6 @@ class Perturbed:
         finally:
             for pool, was in zip(self._pools, before, strict=True):
                 pool.first_order = was
-
-
-def _largest(model: nn.Module, x: Tensor) -> int:
-    """Bytes of the largest output that a layer has for inputs x."""
-    import torch
-
-    found = [x.nbytes]
-
-    def note(module: nn.Module, inputs: object, output: object) -> None:
-        if isinstance(output, torch.Tensor):
-            found.append(output.nbytes)
-
-    hooks = [module.register_forward_hook(note) for module in model.modules()]
-    try:
-        with torch.no_grad():
-            model(x)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return max(found)
 
 
 def first_samples(ctx: MeasureContext) -> Perturbed:

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from study.models import pooled
 from study.models.pooling import LARGE, HalvingPool
 
 SHAPES = [(2, 3, 4, 6), (16, 6, 28, 28), (64, 16, 10, 10), (3, 5, 7, 9), (1, 2, 2, 2)]
@@ -73,3 +74,28 @@ def test_it_is_a_max_pooling_to_whoever_asks() -> None:
 def test_what_torch_refuses_is_refused(shape: tuple[int, ...]) -> None:
     with torch.no_grad(), pytest.raises(RuntimeError, match="3D or 4D"):
         HalvingPool()(torch.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("padding", "kernel", "shape"), [(0, 5, (3, 2, 8, 10)), (1, 3, (2, 3, 6, 6)), (2, 4, (1, 1, 5, 7))]
+)
+def test_a_convolution_and_its_pool_may_be_taken_together(padding: int, kernel: int, shape: tuple[int, ...]) -> None:
+    convolution = nn.Conv2d(shape[1], 6, kernel, padding=padding)
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(2))
+    assert pooled.pays(convolution, HalvingPool(), x)
+    with torch.no_grad():
+        pixels = pooled.before_pooling(convolution, x, convolution.weight, convolution.bias)
+        outputs = convolution(x)
+    for at in range(4):
+        torch.testing.assert_close(pixels[:, at], outputs[..., at // 2 :: 2, at % 2 :: 2])
+    torch.testing.assert_close(pixels.amax(1), F.max_pool2d(outputs, 2))
+
+
+@pytest.mark.parametrize(
+    ("convolution", "shape"),
+    [(nn.Conv2d(3, 16, 3), (1, 3, 6, 6)), (nn.Conv2d(3, 6, 3), (1, 3, 7, 6)),
+     (nn.Conv2d(3, 6, 3, stride=2), (1, 3, 9, 9)),
+     (nn.Conv2d(3, 6, 3, groups=3), (1, 3, 6, 6)), (nn.Conv2d(3, 6, 3, padding="same"), (1, 3, 6, 6))],
+)  # fmt: skip
+def test_others_may_not(convolution: nn.Conv2d, shape: tuple[int, ...]) -> None:
+    assert not pooled.pays(convolution, HalvingPool(), torch.zeros(shape))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from study.config import RunConfig
 from study.device import is_of_the_machine
-from study.names import images_of, shift_of
+from study.names import images_of, pass_label, shift_of
 from study.provenance import commit
 from study.state import taken
 from study.storage.atomic import read_json, read_tensors, write_bytes, write_json
@@ -75,6 +75,9 @@ class Measuring:
             if (n := images_of(label)) not in contexts:
                 contexts[n] = context.on_first(n)
             self.take(label, contexts[n], files, f"{paths.key} {stop}")
+        for n in {images_of(label) for label in missing if not shift_of(label)}:
+            if not files.measure(pass_label(n)).exists():
+                self._time_pass(contexts[n], files, pass_label(n))
         return len(missing)
 
     def _context(self, config: RunConfig, paths: RunPaths, files: StopPaths) -> MeasureContext:
@@ -95,6 +98,14 @@ class Measuring:
         result: dict[str, Any] = evaluate(context.model, data, context.labels, config.loss)
         self.guard()
         write_json(files.evaluation, {**result, "seconds": time.perf_counter() - begin})
+
+    def _time_pass(self, context: MeasureContext, files: StopPaths, label: str) -> None:
+        """Seconds of one pass, in the process that took the first measures: what their cost is told in."""
+        from study.measures import pass_seconds
+
+        seconds = pass_seconds(context)
+        self.guard()
+        write_json(files.measure(label), {"label": str(label), "commit": commit(), "seconds": seconds})
 
     def _shifted(self, shift: str, label: str, config: RunConfig, context: MeasureContext, files: StopPaths) -> None:
         """Gaps to the test images under a shift at each severity, into a file as a measure has one."""

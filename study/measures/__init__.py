@@ -9,9 +9,11 @@ from study.measures.context import MeasureContext as MeasureContext
 from study.measures.naming import PREFIX as PREFIX
 from study.measures.naming import canonical as canonical
 from study.measures.naming import members as members
+from study.measures.one_pass import pass_seconds as pass_seconds
 from study.measures.own import Own as Own
 from study.measures.own import OwnMeasureError as OwnMeasureError
 from study.measures.registry import MEASURES as MEASURES
+from study.measures.registry import is_search as is_search
 
 # isort: split
 # Each registers its measures, in the order in which they are listed.

@@ -71,6 +71,12 @@ def taking(name: str) -> Callable[[Any], Value]:
     return functools.partial(known.function, **defaults | given_options(name, label.options, known.options))
 
 
+def is_search(label: str) -> bool:
+    """Whether a measure is found by a search, which takes many passes over few samples: it has an option `steps`."""
+    known = MEASURES.get(Label.parse(label).measure)
+    return known is not None and "steps" in known.options
+
+
 def given_options(text: str, options: str, known: Mapping[str, Option]) -> dict[str, OptionValue]:
     """Options of a label as their types. Raises ConfigError, naming the label `text`, for one that is not allowed."""
     given: dict[str, OptionValue] = {}

@@ -109,6 +109,7 @@ class PopulationPaths:
 CHECKOUT = Path(__file__).resolve().parents[2]
 CONFIGS = CHECKOUT / "configs"  # what each study runs
 SHOWN = CHECKOUT / "analysis/studies"  # what each study shows
+PAPERS = SHOWN / "papers"  # tables of papers that every study is laid beside
 
 
 def runs_folder() -> Path:

@@ -131,7 +131,7 @@ class MeasureContext:
         """Outputs on the training set, shape (n, C), in float64 after a forward pass in the model's dtype."""
         import torch
 
-        model, x = self.from_layer(self.layers()[0]) if self.before else (self.model, self.x)
+        model, x = self.from_layer(self.layers()[-1])  # `lambda_max` and copies read what it is given, too
         with torch.no_grad():
             return torch.cat([model(part).double() for part in x.split(CHUNK)])
 

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..layers import Layer
 from ..loss_factor import certificate
-from .contraction import Sums, contract, contract_last
+from .contraction import Sums, contract, contract_gradient, contract_last
+from .live import Live, gradient_at, reordered, restored
 from .per_sample import relative_flatness_per_sample
 
 
@@ -82,6 +83,15 @@ class Tally:
     def add(self, phi: Tensor, delta: Tensor, sign: int = 1) -> None:
         """Take in columns of Lambda, or of its negative part."""
         sums = self._contract(phi, delta)
+        self.sums = _added(self.sums, sums if sign == 1 else sums.times(sign))
+
+    def add_live(self, module: nn.Conv2d, x: Tensor, delta: Live, sign: int = 1) -> None:
+        """Take in columns that act on a convolution of inputs x at a few places alone."""
+        weight = reordered(self.weight, module) if self.neuron_wise else None
+        scale = None if self.scale is None else reordered(self.scale, module)
+        sums = contract_gradient(gradient_at(module, x, delta), scale, weight)
+        if sums.neurons is not None:
+            sums.neurons = restored(sums.neurons, module)
         self.sums = _added(self.sums, sums if sign == 1 else sums.times(sign))
 
     def add_last(self, phi: Tensor, lambda_: tuple[Tensor, Tensor]) -> None:

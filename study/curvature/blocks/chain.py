@@ -101,10 +101,10 @@ def _relu(node: Any, n: int) -> _Read:
         return None
 
     def back(delta: Delta, at: slice) -> Delta:
-        passes = (result[at] > 0).to(result.dtype)
         if isinstance(delta, Live):
-            return delta.of(delta.values * passes.flatten(2).gather(2, delta.places)[:, None])
-        return delta * passes[:, None]
+            passes = result[at].flatten(2).gather(2, delta.places) > 0
+            return delta.of(delta.values * passes.to(result.dtype)[:, None])
+        return delta * (result[at] > 0).to(result.dtype)[:, None]
 
     return _input(node, 0), back
 

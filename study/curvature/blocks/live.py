@@ -6,6 +6,7 @@ multiplications, of patches that are copied out for the places of each channel.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
@@ -49,12 +50,6 @@ def dense(delta: Delta) -> Tensor:
     return empty.scatter_add_(3, places, values).unflatten(3, delta.size)
 
 
-def elements(delta: Live, d: int) -> int:
-    """Numbers held at once for one sample, beyond its delta."""
-    _, k, channels, places = delta.values.shape
-    return channels * (places * d + places * k + 2 * k * d)
-
-
 def pays(module: nn.Module, delta: Live) -> TypeGuard[nn.Conv2d]:
     """Whether the gradient at the places alone costs less than that at all pixels; never for other convolutions."""
     if not isinstance(module, nn.Conv2d) or module.groups > 1 or module.padding_mode != "zeros":
@@ -63,26 +58,35 @@ def pays(module: nn.Module, delta: Live) -> TypeGuard[nn.Conv2d]:
     return set(module.dilation) == {1} and k * (delta.size[0] * delta.size[1] - places) >= _PAYS * places
 
 
-def gradient_at(module: nn.Conv2d, x: Tensor, delta: Live) -> Tensor:
-    """G of each sample and column, (C, n, k, d), with d in the order (kernel's column, its row, input channel)."""
-    patches = _patches(module, x, delta)
-    values = delta.values.permute(2, 0, 1, 3).contiguous().flatten(0, 1)
-    return torch.bmm(values, patches).unflatten(0, (-1, len(x)))
+def gradient_at(module: nn.Conv2d, x: Tensor, delta: Live, at_once: int) -> Tensor:
+    """G of each sample and column, (C, n, k, d), with d in the order (kernel's column, its row, input channel).
+
+    `at_once`: how many patches to copy at a time.
+    """
+    pieces, starts = _pieces(module, x, delta)
+    values = delta.values.permute(2, 0, 1, 3).contiguous().flatten(0, 1)  # (C n, k, P)
+    gradient = values.new_empty(*values.shape[:2], pieces.shape[1])
+    n = max(1, at_once // starts.shape[1])
+    for start in range(0, len(starts), n):
+        at = slice(start, start + n)
+        patches = pieces.index_select(0, starts[at].flatten()).view(-1, starts.shape[1], pieces.shape[1])
+        torch.bmm(values[at], patches, out=gradient[at])
+    return gradient.unflatten(0, (-1, len(x)))
 
 
-def reordered(of_inputs: Tensor, module: nn.Conv2d) -> Tensor:
-    """Something of each weight (..., d) of the flattened kernel, in the order of `gradient_at`."""
-    return of_inputs.unflatten(-1, (-1, *module.kernel_size)).movedim(-3, -1).transpose(-3, -2).flatten(-3)
+def reordered(of_inputs: Tensor, kernel: Sequence[int]) -> Tensor:
+    """Something of each weight (..., d) of a flattened kernel, in the order of `gradient_at`."""
+    return of_inputs.unflatten(-1, (-1, *kernel)).movedim(-3, -1).transpose(-3, -2).flatten(-3)
 
 
-def restored(of_inputs: Tensor, module: nn.Conv2d) -> Tensor:
+def restored(of_inputs: Tensor, kernel: Sequence[int]) -> Tensor:
     """The reverse of `reordered`."""
-    height, width = module.kernel_size
+    height, width = kernel
     return of_inputs.unflatten(-1, (width, height, -1)).transpose(-3, -2).movedim(-1, -3).flatten(-3)
 
 
-def _patches(module: nn.Conv2d, x: Tensor, delta: Live) -> Tensor:
-    """What each place sees, (C n, P, d).
+def _pieces(module: nn.Conv2d, x: Tensor, delta: Live) -> tuple[Tensor, Tensor]:
+    """All patches, as rows (., d), and which of them each place sees, (C n, P).
 
     With all rows that a kernel sees of a column side by side, a patch is a contiguous piece, which overlaps the next
     pixel's: none is written out before it is asked for.
@@ -99,4 +103,4 @@ def _patches(module: nn.Conv2d, x: Tensor, delta: Live) -> Tensor:
     first = torch.arange(0, delta.size[1] * right, right) + n_across * torch.arange(n_rows)[:, None]
     starts = first.flatten().index_select(0, places.flatten()).view_as(places)
     starts += torch.arange(0, n * n_rows * n_across, n_rows * n_across)[:, None]
-    return pieces.index_select(0, starts.flatten()).view(-1, places.shape[2], pieces.shape[1])
+    return pieces, starts.flatten(0, 1)

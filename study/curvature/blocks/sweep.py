@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .budget import Plan
 from .chain import Chain, Link
-from .live import Delta, Live, dense, elements, pays
+from .live import Delta, Live, dense, pays
 from .recording import Uses
 from .result import Tally
 
@@ -37,13 +37,10 @@ def sweep(chain: Chain, uses: Uses, columns: Tensor, plan: Plan, tallies: Sequen
 
 def _add(uses: Uses, index: int, x: Tensor, delta: Delta, plan: Plan, tally: Tally, sign: int) -> None:
     layer, module = uses.layers[index], uses.of(index)[0].module
-    if isinstance(delta, Live) and pays(module, delta):
-        n = plan.contracted // (plan.itemsize * elements(delta, tally.weight.shape[1]))
-        if n:
-            for start in range(0, len(x), n):
-                at = slice(start, start + n)
-                tally.add_live(module, x[at], delta[at], sign)
-            return
+    n_patches = plan.contracted // (plan.itemsize * tally.weight.shape[1])
+    if isinstance(delta, Live) and pays(module, delta) and n_patches >= delta.values.shape[3]:
+        tally.add_live(module, x, delta, n_patches, sign)
+        return
     delta = dense(delta)
     n = plan.piece(index, delta.shape[1])
     for start in range(0, len(x), n):

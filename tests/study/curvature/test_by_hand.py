@@ -147,9 +147,9 @@ def test_with_options_too(options: dict, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_only_the_places_behind_pooling_are_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
     n_places = []
 
-    def gradient_at(module: nn.Conv2d, x: Tensor, delta: live.Live) -> Tensor:
+    def gradient_at(module: nn.Conv2d, x: Tensor, delta: live.Live, at_once: int) -> Tensor:
         n_places.append(delta.values.shape[3])
-        return live.gradient_at(module, x, delta)
+        return live.gradient_at(module, x, delta, at_once)
 
     monkeypatch.setattr(result, "gradient_at", gradient_at)
     layer_curvature(built(BY_HAND["pool, then relu"]), data())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -87,7 +88,9 @@ class Measuring:
         model = build_model(config).to(self.device).eval()
         model.load_state_dict(read_tensors(files.weights, self.device))
         initial, labels = read_tensors(paths.init, self.device), training_labels(config, self._floats.train_y)
-        return MeasureContext(model, initial, self._floats.train_x, labels, config.loss, paths.key)
+        return MeasureContext(
+            model, initial, self._floats.train_x, labels, config.loss, paths.key, history=_history(paths, files)
+        )
 
     def _evaluate(self, config: RunConfig, context: MeasureContext, files: StopPaths) -> None:
         from study.loss import evaluate
@@ -150,3 +153,13 @@ class Measuring:
         if result["value"] is not None:
             files.error(label).unlink(missing_ok=True)  # of a person's code as it was before
         write_json(files.measure(label), {**result, "commit": commit(), "seconds": time.perf_counter() - begin})
+
+
+def _history(paths: RunPaths, files: StopPaths) -> tuple[tuple[int, float], ...]:
+    """Step and training loss wherever it was taken: ends of epochs and stops met, until this stop or the end."""
+    outcome = read_json(paths.outcome)
+    reached = outcome["reached"]
+    last = reached.get(files.folder.name, outcome["end"])["step"]
+    ends = [json.loads(line) for line in paths.epochs.read_text().splitlines()] if paths.epochs.exists() else []
+    taken = {(at["step"], at["train_loss"]) for at in (*ends, *reached.values()) if at["train_loss"] is not None}
+    return tuple(sorted((step, loss) for step, loss in taken if step <= last))

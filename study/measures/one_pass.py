@@ -12,7 +12,7 @@ REPEATS = 3  # after one that is not counted; ours
 
 
 def pass_seconds(ctx: MeasureContext) -> float:
-    """Seconds that the gradient of the mean loss in all parameters takes, over all samples of the context.
+    """Seconds that the gradient of the loss in all parameters takes by autograd, over all samples of the context.
 
     The median of REPEATS passes over the first IMAGES samples, times how many of these there are. Cost: four passes
     over them. Leaves gradients as they are.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from study.measures.context import MeasureContext
@@ -20,8 +22,11 @@ class Perturbed:
     def __init__(self, model: nn.Module, x: Tensor, labels: Tensor, loss: str) -> None:
         import torch
 
+        from study.models.pooling import HalvingPool
+
         self.model, self.x, self.labels, self.loss = model, x, labels, loss
         self._shapes = {name: p.shape for name, p in model.named_parameters()}
+        self._pools = [module for module in model.modules() if isinstance(module, HalvingPool)]
         self.weights = torch.cat([p.detach().flatten() for p in model.parameters()])
 
     @property
@@ -35,10 +40,11 @@ class Perturbed:
         return {name: part.view(shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)}
 
     def outputs(self, weights: Tensor) -> Tensor:
-        """Outputs (n, C) with other parameters, differentiable in them."""
+        """Outputs (n, C) with other parameters, differentiable in them once."""
         from torch.func import functional_call
 
-        return functional_call(self.model, self.named(weights), (self.x,))
+        with self._first_order():
+            return functional_call(self.model, self.named(weights), (self.x,))
 
     def mean_loss(self, outputs: Tensor) -> Tensor:
         """Mean loss of outputs, a float64 scalar."""
@@ -51,6 +57,23 @@ class Perturbed:
         from study.loss import predicted
 
         return float((predicted(outputs) != self.labels).double().mean())
+
+    @contextlib.contextmanager
+    def _first_order(self) -> Iterator[None]:
+        """Pooling as for one plain gradient: faster, and the same to the bit."""
+        before = [pool.first_order for pool in self._pools]
+        try:
+            for pool in self._pools:
+                pool.first_order = True
+            yield
+        finally:
+            for pool, was in zip(self._pools, before, strict=True):
+                pool.first_order = was
+
+
+def first_samples(ctx: MeasureContext) -> Perturbed:
+    """The network as trained, on the first SAMPLES samples."""
+    return Perturbed(ctx.model, ctx.x[:SAMPLES], ctx.labels[:SAMPLES], ctx.loss)
 
 
 def folded_samples(ctx: MeasureContext) -> Perturbed:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from study.choice import integer, number, word
-from study.measures.ascent import STEPS, ascend
+from study.measures.ascent import STEPS, Point, ascend
 from study.measures.context import MeasureContext
 from study.measures.noise import STANDARD_ERROR, noise
-from study.measures.perturbation import SAMPLES, Perturbed
+from study.measures.perturbation import SAMPLES, Perturbed, first_samples
 from study.measures.registry import Sampled, measure
 
 if TYPE_CHECKING:
@@ -32,11 +32,11 @@ def keskar(ctx: MeasureContext, zeta: float, steps: int) -> float:
     L-BFGS-B. Parameters: all, biases too, of the network as trained. Data: the first 512 training samples, mean.
     Deterministic. Cost: 21 forward and backward passes over the samples. Invariant: permutation.
     """
-    network = Perturbed(ctx.model, ctx.x[:SAMPLES], ctx.labels[:SAMPLES], ctx.loss)
-    w = network.weights
-    loss = _loss(network, "raw")
-    start = loss(w).item()
-    return 100 * (ascend(loss, w, zeta * (w.abs() + 1), "linf", steps) - start) / (1 + start)
+    network = ctx.shared(first_samples)
+    w, loss = network.weights, _loss(network, "raw")
+    origin = ctx.shared(lambda ctx: Point(loss, w), "as trained")
+    top = ascend(loss, w, zeta * (w.abs() + 1), "linf", steps, origin=origin)
+    return 100 * (top - origin.value) / (1 + origin.value)
 
 
 @measure("sharpness_max", rho=_RHO, norm=word("l2", "linf"), c=_SCALE, logits=_LOGITS, steps=integer(STEPS, least=1))
@@ -50,11 +50,16 @@ def sharpness_max(ctx: MeasureContext, rho: float, norm: str, c: str, logits: st
     samples. Deterministic. Cost: 21 forward and backward passes over the samples. Invariant: layer-wise, neuron-wise,
     permutation, norm-layer.
     """
+    networks = ctx.shared(_batches)
+    losses = [_loss(network, logits) for network in networks]
+
+    def points(ctx: MeasureContext) -> list[Point]:
+        return [Point(loss, network.weights) for loss, network in zip(losses, networks, strict=True)]
+
     rises = []
-    for network in _batches(ctx):
-        loss = _loss(network, logits)
-        top = ascend(loss, network.weights, rho * _scale(network, c), norm, steps)
-        rises.append(top - loss(network.weights).item())
+    for network, loss, origin in zip(networks, losses, ctx.shared(points, ("batches", logits)), strict=True):
+        top = ascend(loss, network.weights, rho * _scale(network, c), norm, steps, origin=origin)
+        rises.append(top - origin.value)
     return sum(rises) / len(rises)
 
 
@@ -70,7 +75,7 @@ def sharpness_mean(ctx: MeasureContext, rho: float, c: str, logits: str) -> Samp
     """
     import torch
 
-    network = Perturbed(ctx.model, ctx.x[:SAMPLES], ctx.labels[:SAMPLES], ctx.loss)
+    network = ctx.shared(first_samples)
     w, loss, scale = network.weights, _loss(network, logits), rho * _scale(network, c)
     rises: list[float] = []
     with torch.no_grad():

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from study.choice import Option, integer
-from study.measures.ascent import STEPS, ascend
+from study.measures.ascent import STEPS, Point, ascend
 from study.measures.bound import EPSILON, displacement, log_ratios, weights
 from study.measures.context import MeasureContext
 from study.measures.noise import RISE
@@ -119,6 +119,12 @@ def _relative_radius(ctx: MeasureContext, steps: int) -> float:
     return ctx.shared(search, ("relative radius", steps))
 
 
+def _start(ctx: MeasureContext) -> Point:
+    """Where every ascent begins."""
+    network = ctx.shared(folded_samples)
+    return Point(lambda weights: network.mean_loss(network.outputs(weights)), network.weights)
+
+
 def _sought(ctx: MeasureContext, steps: int, scale: Callable[[float, Tensor], Tensor], start: float | None) -> float:
     """The radius at which ascent first raises the error by RISE, by halving of its logarithm."""
     network = ctx.shared(folded_samples)
@@ -134,7 +140,8 @@ def _sought(ctx: MeasureContext, steps: int, scale: Callable[[float, Tensor], Te
             reached = reached or network.error(outputs) - clean > RISE
             return network.mean_loss(outputs)
 
-        ascend(loss, network.weights, scale(2.0**log2_alpha, network.weights), "linf", steps, lambda: reached)
+        box = scale(2.0**log2_alpha, network.weights)
+        ascend(loss, network.weights, box, "linf", steps, lambda: reached, ctx.shared(_start))
         return reached
 
     at = first

@@ -115,8 +115,8 @@ def contract_gradient(gradient: Tensor, inverse: Tensor | None, weight: Tensor |
     """The sums for gradients G (n_out, n, k, d) of one group; `inverse` (1, d) of the scale, `weight` (n_out, d)."""
 
     def gram(values: Tensor) -> Tensor:
-        flat = values.flatten(1)
-        return (flat @ flat.T).double()
+        flat = values.flatten(2).transpose(0, 1)  # one product a sample: summed up in float64 between them
+        return torch.bmm(flat, flat.mT).sum(0, dtype=torch.float64)
 
     sums = Sums(gram(gradient))
     if weight is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -28,9 +29,10 @@ def context_at(config: RunConfig, paths: RunPaths, stop: str, data: Tensors, dev
     from study.training.start import build_model, training_labels
 
     model = build_model(config).to(device).eval()
-    model.load_state_dict(read_tensors(paths.stop(stop).weights, device))
+    model.load_state_dict(read_tensors((files := paths.stop(stop)).weights, device))
     initial, labels = read_tensors(paths.init, device), training_labels(config, data.train_y)
-    return MeasureContext(model, initial, data.train_x, labels, config.loss, paths.key)
+    history = _history(paths, files)
+    return MeasureContext(model, initial, data.train_x, labels, config.loss, paths.key, history=history)
 
 
 @dataclass
@@ -152,3 +154,13 @@ class Measuring:
         if result["value"] is not None:
             files.error(label).unlink(missing_ok=True)  # of a person's code as it was before
         write_json(files.measure(label), {**result, "commit": commit(), "seconds": time.perf_counter() - begin})
+
+
+def _history(paths: RunPaths, files: StopPaths) -> tuple[tuple[int, float], ...]:
+    """Step and training loss wherever it was taken: ends of epochs and stops met, until this stop or the end."""
+    outcome = read_json(paths.outcome)
+    reached = outcome["reached"]
+    last = reached.get(files.folder.name, outcome["end"])["step"]
+    ends = [json.loads(line) for line in paths.epochs.read_text().splitlines()] if paths.epochs.exists() else []
+    taken = {(at["step"], at["train_loss"]) for at in (*ends, *reached.values()) if at["train_loss"] is not None}
+    return tuple(sorted((step, loss) for step, loss in taken if step <= last))

@@ -219,7 +219,7 @@ def escape(text: str) -> str:
 def _cell(row: Mapping[Any, object], column: str, decimals: int) -> str:
     value = row[column]
     if column == "measure" or column == "than":
-        return measure_words(str(value)) if value else ""  # of a paper's measure that ours has not
+        return measure_words(str(value))
     if column == "target":
         return target_words(str(value))
     if column == "setting":

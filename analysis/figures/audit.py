@@ -16,7 +16,7 @@ from analysis.vocabulary import measure_words, ordered
 
 TITLE = (
     "Largest relative change of each measure over all changes of the weights that keep the network's function: white "
-    "the same to rounding, an arrow where it grows with the factor without end, grey no value"
+    "the same to rounding or standard errors, an arrow where it grows with the factor without end, grey no value"
 )
 FRAME = "audit"
 _LOW, _HIGH = -2.0, 6.0  # decades of a relative change from the lightest colour to the darkest

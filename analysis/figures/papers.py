@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from analysis.columns import at_stop
 from analysis.drawing import style
-from analysis.drawing.looks import Look, Looks, looks
+from analysis.drawing.looks import Look, looks
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.statistics.coefficients import RESAMPLES
@@ -22,10 +22,11 @@ from analysis.statistics.papers import LEAST, Beside, Paper, beside, order
 from analysis.vocabulary import column_words, measure_words
 
 TITLE = (
-    "Numbers of the large grids' papers (across) and ours (up), a point a measure, grey the baselines; on the line "
-    "both are the same; with τ_b of the measures' order and its 95% interval"
+    "Numbers of the large grids' papers (across) and ours (up), a measure each, grey the baselines; on the line both "
+    "are the same; with τ_b of the measures' order and its 95% interval"
 )
 _ACROSS = 4  # panels
+_BASELINE = Look(style.GREY, "x")
 
 
 def build(frame: pd.DataFrame, papers: Sequence[Paper] = (), resamples: int = RESAMPLES) -> Figure:
@@ -36,32 +37,31 @@ def build(frame: pd.DataFrame, papers: Sequence[Paper] = (), resamples: int = RE
     if not shown:
         raise Lacking(f"{LEAST} measures that a paper of analysis/studies/papers has, and a gap")
     labels = [row.label for two, rows in every if len(rows) for row in two.paper.rows if f"measure.{row.label}" in kept]
-    own = looks(frame)
+    names, own = list(dict.fromkeys(labels)), looks(frame)
+    numbered = {name: Look(own.of(name).colour, f"${at}$") for at, name in enumerate(names, 1)}
     with style.paper_style():
         down = math.ceil(len(shown) / _ACROSS)
         figure = Figure(figsize=(style.PAGE, 2.1 * down))
         grid = figure.subplots(down, _ACROSS, squeeze=False).ravel().tolist()
         for at, (axes, (two, row)) in enumerate(zip(grid, shown, strict=False)):
-            _panel(axes, two, row, own)
+            _panel(axes, two, row, numbered)
             axes.set_ylabel("" if at % _ACROSS else "ours")
         for axes in grid[len(shown) :]:
             axes.set_axis_off()
-        names = list(dict.fromkeys(labels))
-        handles = [Line2D([], [], linestyle="", markersize=4, **_drawn(own.of(name))) for name in names]
+        handles = [Line2D([], [], **_drawn(numbered[name])) for name in names]
         style.legend(figure, handles, list(map(measure_words, names)))
     figure.set_label("; ".join(f"[{two.paper.tag}] {two.paper.meaning}" for two, rows in every if len(rows)))
     return figure
 
 
-def _panel(axes: Axes, two: Beside, row: dict[Any, Any], own: Looks) -> None:
+def _panel(axes: Axes, two: Beside, row: dict[Any, Any], numbered: Mapping[str, Look]) -> None:
     """One statistic: the line on which both are the same, the baselines below the measures."""
     name = str(row["statistic"])
     low = -1.0 if two.paper.statistic == "granulated" else 0.0
     axes.plot([low, 1], [low, 1], **style.ZERO)
     for one, theirs, ours in zip(two.paper.rows, two.published[name], two.ours[name], strict=True):
         if not np.isnan(ours):
-            look = own.of(one.label) if one.label else Look(style.GREY, "x")
-            axes.plot(theirs, ours, linestyle="", markersize=4, **_drawn(look))
+            axes.plot(theirs, ours, **_drawn(numbered.get(one.label, _BASELINE)))
     words = rf"$\psi$, {name}" if name in two.paper.axes else column_words(name, latex=True)
     known = not np.isnan(row["tau_b.low"])
     interval = f" [{style.two(row['tau_b.low'])}, {style.two(row['tau_b.high'])}]" if known else ""
@@ -71,4 +71,6 @@ def _panel(axes: Axes, two: Beside, row: dict[Any, Any], own: Looks) -> None:
 
 
 def _drawn(look: Look) -> dict[str, Any]:
-    return {"marker": look.marker, "color": look.colour}
+    wide = len(look.marker) > 3  # two digits
+    size = 6 if wide else 4
+    return {"marker": look.marker, "color": look.colour, "markersize": size, "markeredgewidth": 0.3, "linestyle": ""}

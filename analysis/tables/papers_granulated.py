@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -15,14 +15,15 @@ from analysis.vocabulary import at_words
 
 TITLE = "Granulated rank correlation of the large grids' papers beside ours"
 METHOD = (
-    "Two rows a measure: the paper's, under its tag, and ours. ψ along an axis, τ_a of all networks, Ψ the mean of the "
-    "ψ; a constant measure counts as 0. Ours is of single networks; Ψ where the study has all the paper's axes."
+    "Two rows a measure: the paper's, under its tag, and below it ours, under its label. ψ along an axis, τ_a of all "
+    "networks, Ψ the mean of the ψ; a constant measure counts as 0. Ours is of single networks; Ψ where the study has "
+    "all the paper's axes."
 )
 NEEDS = "a measure that a paper of analysis/studies/papers has, and a gap"
 
 
 def build(frame: pd.DataFrame, papers: Sequence[Paper] = ()) -> pd.DataFrame:
-    """Columns: in_the_paper, measure (ours), of (the paper's tag, or ours), the axes, tau_a, psi_all; main stop."""
+    """Columns: of (the paper's tag, or ours), name (the paper's, our label), its axes, tau_a, psi_all; main stop."""
     kept, exclusions = exclude(at_stop(frame))
     both = [beside(kept, paper) for paper in papers if paper.statistic == "granulated"]
     both = [two for two in both if two.target]
@@ -36,10 +37,13 @@ def build(frame: pd.DataFrame, papers: Sequence[Paper] = ()) -> pd.DataFrame:
 
 def _rows(two: Beside) -> pd.DataFrame:
     """The paper's numbers of each measure, and below them ours, where there is one."""
-    rows: list[dict[Hashable, object]] = []
+    rows: list[dict[str, object]] = []
     for at, row in enumerate(two.paper.rows):
-        names: dict[Hashable, object] = {"in_the_paper": row.name, "measure": row.ours}
-        rows.append(names | {"of": f"[{two.paper.tag}]"} | two.published.iloc[at].to_dict())
+        rows.append({"of": f"[{two.paper.tag}]", "name": row.name, **_numbers(two.published, at)})
         if two.ours.iloc[at].notna().any():
-            rows.append(names | {"of": "ours"} | two.ours.iloc[at].to_dict())
+            rows.append({"of": "ours", "name": row.ours, **_numbers(two.ours, at)})
     return pd.DataFrame(rows)
+
+
+def _numbers(table: pd.DataFrame, at: int) -> dict[str, object]:
+    return {str(name): value for name, value in table.iloc[at].items()}

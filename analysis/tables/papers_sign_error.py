@@ -27,7 +27,7 @@ NEEDS = (
 
 
 def build(frame: pd.DataFrame, papers: Sequence[Paper] = ()) -> pd.DataFrame:
-    """Columns: in_the_paper, measure (ours), tag, mean and mean_ours, p90 and p90_ours; at the main stop."""
+    """Columns: tag, name (the paper's), ours (our label), mean and mean_ours, p90 and p90_ours; at the main stop."""
     kept, exclusions = exclude(at_stop(frame))
     both = [beside(kept, paper) for paper in papers if paper.statistic == "sign_error"]
     both = [two for two in both if two.target]
@@ -35,8 +35,8 @@ def build(frame: pd.DataFrame, papers: Sequence[Paper] = ()) -> pd.DataFrame:
         return lacking(TITLE, NEEDS)
     parts = []
     for two in both:
-        part = pd.DataFrame({"in_the_paper": [row.name for row in two.paper.rows], "tag": f"[{two.paper.tag}]"})
-        part.insert(1, "measure", [row.ours for row in two.paper.rows])
+        part = pd.DataFrame({"tag": f"[{two.paper.tag}]", "name": [row.name for row in two.paper.rows]})
+        part["ours"] = [row.ours for row in two.paper.rows]
         for end in ("mean", "p90"):
             part[end], part[f"{end}_ours"] = two.published[f"sign_error_{end}"], two.ours[f"sign_error_{end}"]
         parts.append(part)

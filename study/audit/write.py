@@ -60,7 +60,8 @@ def make(
         if not changes(build_model(config), ""):
             raise ValueError(f"audit: {config.model}: nothing can be changed, allowed: two layers, or batch-norm")
     own = [label for label in study.measures if not (Label.parse(label).transform or shift_of(label))]
-    measures = tuple(dict.fromkeys([*(MEASURES if every_measure else ()), *own]))
+    asked = dict.fromkeys([*(MEASURES if every_measure else ()), *own])
+    measures = tuple(label for label in asked if not _is_of_history(label))
     return Plan(study, networks, len(found), measures, images, n_places)
 
 
@@ -132,3 +133,9 @@ def _is_whole(rows: Sequence[Row], config: RunConfig, plan: Plan) -> bool:
     return (
         same and committed and places == asked and plan.measures == tuple(dict.fromkeys(row["measure"] for row in rows))
     )
+
+
+def _is_of_history(label: str) -> bool:
+    """Whether a measure is of the curve of training, which no change of the weights moves."""
+    known = MEASURES.get(Label.parse(label).measure)
+    return known is not None and known.of_history

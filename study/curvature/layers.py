@@ -66,9 +66,14 @@ class Layer:
         return self.patches(module, x)
 
     @property
+    def kernel(self) -> tuple[int, ...]:
+        """A convolution's kernel size, else ()."""
+        return self.module.kernel_size if isinstance(self.module, CONVOLUTIONS) else ()
+
+    @property
     def window(self) -> int:
         """How many columns of the flattened weight read the same input feature: the kernel's size, or 1."""
-        return math.prod(self.module.kernel_size) if isinstance(self.module, CONVOLUTIONS) else 1
+        return math.prod(self.kernel)
 
 
 def _conv_patches(module: nn.Module, x: Tensor) -> Tensor:

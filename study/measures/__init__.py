@@ -22,6 +22,7 @@ from study.measures import calibration as _calibration  # noqa: F401
 from study.measures import flatness as _flatness  # noqa: F401
 from study.measures import gradient as _gradient  # noqa: F401
 from study.measures import hessian as _hessian  # noqa: F401
+from study.measures import history as _history  # noqa: F401
 from study.measures import invariant as _invariant  # noqa: F401
 from study.measures import norm as _norm  # noqa: F401
 from study.measures import operator_norm as _operator_norm  # noqa: F401

@@ -34,20 +34,29 @@ F = TypeVar("F", bound=Callable[..., Value])
 
 @dataclass(frozen=True)
 class Measure:
-    """A registered measure; `check` raises ValueError for a network, trained or not, that has no such value."""
+    """A registered measure; `check` raises ValueError for a network, trained or not, that has no such value.
+
+    One `of_history` is read off the curve of training, and says nothing of weights: no audit has it.
+    """
 
     label: str
     layerwise: bool
     function: Callable[..., Value]
     check: Callable[[Any], None] | None = None
     options: Mapping[str, Option] = field(default_factory=dict)
+    of_history: bool = False
 
 
 MEASURES: dict[str, Measure] = {}
 
 
 def measure(
-    label: str, *, layerwise: bool = False, check: Callable[[Any], None] | None = None, **options: Option
+    label: str,
+    *,
+    layerwise: bool = False,
+    check: Callable[[Any], None] | None = None,
+    of_history: bool = False,
+    **options: Option,
 ) -> Callable[[F], F]:
     """Register a measure under its label: the name in configs, records, tables and figures.
 
@@ -57,7 +66,7 @@ def measure(
     def register(function: F) -> F:
         if label in MEASURES:
             raise ValueError(f"measure: {label!r}: is registered twice")
-        MEASURES[label] = Measure(label, layerwise, function, check, options)
+        MEASURES[label] = Measure(label, layerwise, function, check, options, of_history)
         return function
 
     return register

@@ -20,6 +20,7 @@ from analysis.statistics.papers import DRAWS, LEAST, Paper, Row, beside, order, 
 from analysis.statistics.selection import baselines, canonical
 from analysis.studies.paper import read_papers
 from analysis.tables import papers, papers_granulated, papers_sign_error
+from analysis.vocabulary import measure_words
 from study.measures.naming import canonical as written
 from study.measures.naming import sets
 from tests.reference import statistics as slow
@@ -158,7 +159,8 @@ def test_tables_print_theirs_under_its_tag_and_ours_below_and_say_what_has_none(
     assert "[R] of Toy 2020: recalled. Nobody." in table.attrs["note"]
     assert "r6 (theirs alone)" in table.attrs["note"] and "about the error gap" in table.attrs["note"]
     row = render.to_markdown(table).splitlines()[-3]
-    assert row.startswith("| r6 |  | [R] |"), "a name without a measure of ours"
+    assert row.startswith("| [R] | r6 |"), "and none of ours below it"
+    assert table["name"].tolist()[:2] == ["r0", "param_norm"]
     signs = papers_sign_error.build(frame, both)
     assert signs["mean_ours"].notna().sum() == 6 and "of means over seeds" in signs.attrs["note"]
     summary = papers.build(frame, both, resamples=20)
@@ -175,12 +177,7 @@ def test_the_figure_has_a_panel_a_statistic_a_point_a_measure_and_grey_baselines
     two = beside(frame, paper())
     points = [tuple(float(v[0]) for v in line.get_data()) for line in panels[3].lines[1:]]
     assert points[0] == pytest.approx((two.published.loc[0, "lr"], two.ours.loc[0, "lr"]))
-    assert [text.get_text() for text in drawn.legends[0].get_texts()] == [
-        "sum of Frobenius norms",
-        "path norm",
-        "norm of all weights",
-        "cross-entropy",
-    ]
+    assert [text.get_text() for text in drawn.legends[0].get_texts()] == list(map(measure_words, OWN))
 
 
 def test_a_study_without_their_measures_says_what_it_needs(records):

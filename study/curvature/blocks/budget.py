@@ -12,6 +12,7 @@ from .verification import Verification
 # times slower with 2^20.
 _SWIFT_CPU = 2**26
 _CACHE = 2**22
+_SWEPT = 2**24  # of what autograd would hold: by hand it is a fraction
 # Backward holds the gradients of a few activations beside those that it was asked for: ReLU's, pooling's, a residual's.
 _IN_FLIGHT = 4
 
@@ -34,6 +35,10 @@ class Plan:
         """Bytes for one sample and k columns in the forward and backward pass."""
         deltas = k * (sum(self.outputs) + _IN_FLIGHT * max(self.outputs))
         return self.saved + 3 * 8 * k * self.n_outputs + self.itemsize * deltas
+
+    def swept(self, k: int) -> int:
+        """How many samples to send back by hand at once."""
+        return max(1, _SWEPT // self.working(k))
 
     def piece(self, index: int, k: int) -> int:
         """How many samples to contract at once for one layer."""

@@ -78,7 +78,7 @@ def contract(phi: Tensor, delta: Tensor, scale: Tensor | None, weight: Tensor | 
     """The sums for some samples; `scale` (g, d) asks for the normalized, `weight` (n_out, d) for the neurons'."""
     _, k, n_groups, n_rows, n_positions = delta.shape
     shape = Shape(n_groups, n_groups * n_rows, phi.shape[2], n_positions)
-    inverse = None if scale is None else torch.where(scale > 0, 1 / scale, 0.0).to(phi.dtype)
+    inverse = None if scale is None else inverse_of(scale, phi.dtype)
     method = shape.method(k, weight is not None)
     if method == "rows":
         return _rows(phi[:, 0, :, 0], delta[:, :, 0, :, 0], inverse, weight)
@@ -92,6 +92,21 @@ def contract(phi: Tensor, delta: Tensor, scale: Tensor | None, weight: Tensor | 
         sums.neurons = along.square().sum((0, 2), dtype=torch.float64)
     if inverse is not None:
         sums.normalized = _gram(gradient * inverse[:, None, None])
+    return sums
+
+
+def contract_gradient(gradient: Tensor, inverse: Tensor | None, weight: Tensor | None = None) -> Sums:
+    """The sums for gradients G (n_out, n, k, d) of one group; `inverse` (1, d) of the scale, `weight` (n_out, d)."""
+
+    def gram(values: Tensor) -> Tensor:
+        flat = values.flatten(1)
+        return (flat @ flat.T).double()
+
+    sums = Sums(gram(gradient))
+    if weight is not None:
+        sums.neurons = (gradient * weight[:, None, None]).sum(0).square().sum((0, 1), dtype=torch.float64)[None]
+    if inverse is not None:
+        sums.normalized = gram(gradient * inverse[0])
     return sums
 
 
@@ -110,13 +125,17 @@ def contract_last(
 
     sums = Sums(weighted(torch.linalg.vector_norm(phi, dim=1).square_()))  # no temporary, unlike vecdot
     if scale is not None:
-        inverse = torch.where(scale > 0, 1 / scale, 0.0).to(phi.dtype)[0]
-        sums.normalized = weighted(phi.square() @ inverse.square())
+        sums.normalized = weighted(phi.square() @ inverse_of(scale, phi.dtype)[0].square())
     if weight is not None:
         weight = weight.to(a.dtype)
         along = a @ weight.square() - (b @ weight).square()
         sums.neurons = (phi.square() * along).sum(0, dtype=torch.float64)[None]
     return sums
+
+
+def inverse_of(scale: Tensor, dtype: torch.dtype) -> Tensor:
+    """1 / scale, 0 for a feature that does not vary."""
+    return torch.where(scale > 0, 1 / scale, 0.0).to(dtype)
 
 
 def per_sample_gradient(phi: Tensor, delta: Tensor) -> Tensor:

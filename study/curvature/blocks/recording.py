@@ -58,6 +58,11 @@ class Uses:
         """The uses of one layer."""
         return self._uses[index]
 
+    def is_plain(self, index: int) -> bool:
+        """Whether row i of what the layer is given is sample i."""
+        layouts = self.layouts[index] if self.layouts else ()
+        return all(layout is not None and layout.is_plain for layout in layouts)
+
     def last(self, index: int, outputs: Tensor) -> Tensor | None:
         """The inputs (n, d) of a linear layer if it gives the outputs themselves and is used nowhere else."""
         uses = self._uses[index]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..layers import Layer
 from ..loss_factor import certificate
-from .contraction import Sums, contract, contract_last
+from .contraction import Sums, contract, contract_gradient, contract_last, inverse_of
+from .live import Live, gradient_at, reordered, restored
 from .per_sample import relative_flatness_per_sample
 
 
@@ -68,6 +70,7 @@ class Tally:
     weight: Tensor  # (n_out, d) in the network's dtype
     exact: bool
     neuron_wise: bool
+    kernel: tuple[int, ...] = ()  # of a convolution
     scale: Tensor | None = None  # (g, d)
     sums: Sums | None = None  # over the columns taken as they are
     probes: Sums | None = None  # mean over random mixtures of the columns left out
@@ -83,6 +86,20 @@ class Tally:
         """Take in columns of Lambda, or of its negative part."""
         sums = self._contract(phi, delta)
         self.sums = _added(self.sums, sums if sign == 1 else sums.times(sign))
+
+    def add_live(self, module: nn.Conv2d, x: Tensor, delta: Live, at_once: int, sign: int = 1) -> None:
+        """Take in columns that act on a convolution of inputs x at a few places alone; `at_once` as `gradient_at`."""
+        sums = contract_gradient(gradient_at(module, x, delta, at_once), *self._reordered)
+        if sums.neurons is not None:
+            sums.neurons = restored(sums.neurons, self.kernel)
+        self.sums = _added(self.sums, sums if sign == 1 else sums.times(sign))
+
+    @cached_property
+    def _reordered(self) -> tuple[Tensor | None, Tensor | None]:
+        """1 / scale and the weight in the order of `gradient_at`."""
+        inverse = None if self.scale is None else inverse_of(self.scale, self.weight.dtype)
+        weight = reordered(self.weight, self.kernel) if self.neuron_wise else None
+        return None if inverse is None else reordered(inverse, self.kernel), weight
 
     def add_last(self, phi: Tensor, lambda_: tuple[Tensor, Tensor]) -> None:
         """Take in all columns of Lambda, for the layer that gives the outputs."""
@@ -185,7 +202,7 @@ def start_tallies(
 ) -> list[Tally]:
     """One empty tally a layer."""
     return [
-        Tally(layer.name, layer.flatten(weight.detach()), is_exact, neuron_wise)
+        Tally(layer.name, layer.flatten(weight.detach()), is_exact, neuron_wise, layer.kernel)
         for layer, weight, is_exact in zip(layers, weights, exact, strict=True)
     ]
 

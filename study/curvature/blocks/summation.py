@@ -19,9 +19,11 @@ from ..own_loss import OwnLoss
 from ..passes import Passes, Total
 from ..progress import Advance
 from .budget import Plan
+from .chain import chain_of
 from .features import Moments
 from .recording import Seen, hooked
 from .result import Tally
+from .sweep import sweep
 from .verification import Verification
 
 # With a tolerance, samples are sorted by the columns that they need within this many chunks.
@@ -63,6 +65,7 @@ class Run:
                 self._take(seen, positive.n_columns, k, last=not negative.n_columns, factor=positive)
                 self._take(seen, negative.n_columns, k, last=True, factor=negative, sign=-1)
             self.advance(len(seen.outputs))
+            del seen  # its graph, before the next is recorded
 
     def sampled(self, n_random: int, n_columns: int) -> None:
         """Random mixtures, with signs of +1 and -1, of all columns."""
@@ -134,9 +137,13 @@ class Run:
         if len(done) == len(self.tallies):
             return done
         factor = factor or self.loss.factor(seen.outputs, seen.targets)
+        chain = chain_of(seen.outputs, seen.uses, done) if self.verification.by_hand else None
         for start in range(0, n_columns, k):
             stop = min(start + k, n_columns)
             part = factor.columns(start, stop, seen.outputs.dtype)
+            if chain:
+                sweep(chain, seen.uses, part, self.plan, self.tallies, sign)
+                continue
             for tally, phi, delta in self._back(seen, part, done, last and stop == n_columns):
                 tally.add(phi, delta, sign)
         return done
@@ -165,14 +172,14 @@ class Run:
         n_kept = len(kept)
         self.passes.begin()
         while kept:
-            seen = kept.pop(0)
-            self.passes.see(Total.of(seen.outputs))
-            yield seen
+            yield self._counted(kept.pop(0))
         for inputs, targets in islice(self._read(n), n_kept, None):
-            seen = self._record(inputs, targets)
-            self.passes.see(Total.of(seen.outputs))
-            yield seen
+            yield self._counted(self._record(inputs, targets))
         self.passes.end()
+
+    def _counted(self, seen: Seen) -> Seen:
+        self.passes.see(Total.of(seen.outputs))
+        return seen
 
     def _first_pass(self, n: int, sizes: Sizes | None = None) -> list[Seen]:
         """Set the scales (and count column sizes); the recorded passes of the first chunks, if they come first again.

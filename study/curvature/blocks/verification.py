@@ -20,6 +20,7 @@ from ..layers import Layer
 from ..network import Network
 from ..passes import noise
 from ..reached import UNSEEN, unseen
+from .chain import agrees
 from .contraction import Shape
 from .layout import Layout, Pair, find_layout, moves_others
 from .linearity import hessian_is_gauss_newton
@@ -38,7 +39,8 @@ class Verification:
     """Of some layers of a network, one chunk after another; ValueError for what has no exact curvature.
 
     `layouts` says where the samples are in each use of each layer, `exact` whether each layer's Gauss-Newton block has
-    been its Hessian block in all that was seen, `shapes` the sizes of each layer's contraction.
+    been its Hessian block in all that was seen, `shapes` the sizes of each layer's contraction, `by_hand` whether a
+    `Chain`, where there is one, has sent back what autograd sends.
     """
 
     def __init__(self, network: Network, layers: Sequence[Layer]) -> None:
@@ -46,6 +48,7 @@ class Verification:
         self.companions = Companions(network)
         self.weights = [network.parameters[layer.parameter] for layer in layers]
         self.exact = [True] * len(layers)
+        self.by_hand = True
         self.layouts: list[list[Layout | None]] | None = None
         self.shapes: list[Shape | None] = [None] * len(layers)
         self._n_backward = self._n_since = 0
@@ -107,6 +110,7 @@ class Verification:
             except RefusedLayers as error:
                 refused = error.reasons | refused
         self.layouts = repeated_uses.layouts = layouts
+        self.by_hand = self.by_hand and agrees(repeated, repeated_uses, torch.stack([direction, alone]))
         for at, (layer, gradient) in enumerate(zip(self.layers, gradients, strict=True)):
             self.exact[at] = self.exact[at] and self._is_linear(gradient, self.weights[at])
             if layer.name not in refused and not self._sums_up(at, repeated_uses, gradient):

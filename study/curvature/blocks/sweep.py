@@ -1,0 +1,48 @@
+"""Columns that are sent back by hand, a few samples at a time: summed up before they leave the caches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .budget import Plan
+from .chain import Chain, Link
+from .live import Delta, Live, dense, pays
+from .recording import Uses
+from .result import Tally
+
+
+@torch.no_grad()
+def sweep(chain: Chain, uses: Uses, columns: Tensor, plan: Plan, tallies: Sequence[Tally], sign: int = 1) -> None:
+    """Add what the columns (k, n, C) say of each layer that the chain goes through to its tally."""
+    n = plan.swept(len(columns))
+
+    def walk(links: Sequence[Link], delta: Delta, at: slice) -> None:
+        """From some link on, for the samples `at`; vectors of all samples at once, images of a few."""
+        for place, (index, step) in enumerate(links):
+            if (isinstance(delta, Live) or delta.ndim > 3) and len(delta) > n:
+                for start in range(0, len(delta), n):
+                    some = slice(at.start + start, min(at.start + start + n, at.stop))
+                    walk(links[place:], delta[start : start + n], some)
+                return
+            if index is not None:
+                _add(uses, index, uses.of(index)[0].x[at], delta, plan, tallies[index], sign)
+            if step is not None:
+                delta = step(delta, at)
+
+    walk(chain, columns.transpose(0, 1).contiguous(), slice(0, columns.shape[1]))
+
+
+def _add(uses: Uses, index: int, x: Tensor, delta: Delta, plan: Plan, tally: Tally, sign: int) -> None:
+    layer, module = uses.layers[index], uses.of(index)[0].module
+    n_patches = plan.contracted // (plan.itemsize * tally.weight.shape[1])
+    if isinstance(delta, Live) and pays(module, delta) and n_patches >= delta.values.shape[3]:
+        tally.add_live(module, x, delta, n_patches, sign)
+        return
+    delta = dense(delta)
+    n = plan.piece(index, delta.shape[1])
+    for start in range(0, len(x), n):
+        at = slice(start, start + n)
+        tally.add(layer.patches(module, x[at]), layer.deltas(module, delta[at]), sign)

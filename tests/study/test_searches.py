@@ -45,7 +45,11 @@ def test_folding_is_an_option_of_every_measure_that_perturbs() -> None:
     assert sorted(perturbing) == sorted(FOLDING)
 
 
-def test_a_measure_of_the_folded_network_is_that_of_the_network_that_folding_makes() -> None:
+def test_a_measure_of_the_folded_network_is_that_of_the_network_that_folding_makes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("study.measures.pac_bayes.MOST_DRAWS", 10)
+    monkeypatch.setattr("study.measures.sharpness.DRAWS", (4, 4))
     ctx = normed()
     start = {name: p.detach().float() for name, p in ctx.folded_initial.named_parameters()}
     other = MeasureContext(ctx.folded.float(), start, ctx.x, ctx.labels, ctx.loss, ctx.key)

@@ -157,10 +157,15 @@ class Measuring:
 
 
 def _history(paths: RunPaths, files: StopPaths) -> tuple[tuple[int, float], ...]:
-    """Step and training loss wherever it was taken: ends of epochs and stops met, until this stop or the end."""
+    """Step and training loss wherever it was taken: ends of epochs and stops met, until this stop or the end.
+
+    Empty where the epochs are not there, since stops alone would tell of a later step.
+    """
+    if not paths.epochs.exists():
+        return ()
     outcome = read_json(paths.outcome)
     reached = outcome["reached"]
     last = reached.get(files.folder.name, outcome["end"])["step"]
-    ends = [json.loads(line) for line in paths.epochs.read_text().splitlines()] if paths.epochs.exists() else []
+    ends = [json.loads(line) for line in paths.epochs.read_text().splitlines()]
     taken = {(at["step"], at["train_loss"]) for at in (*ends, *reached.values()) if at["train_loss"] is not None}
     return tuple(sorted((step, loss) for step, loss in taken if step <= last))

@@ -13,6 +13,7 @@ from study.audit.write import make
 from study.config import run_key
 from study.grid import load_study
 from study.measures import MeasureContext, compute
+from study.measuring import _history
 from study.storage.atomic import read_json
 from study.storage.paths import RunPaths
 
@@ -44,6 +45,9 @@ def test_a_stop_knows_the_curve_until_then_and_says_what_was_not_reached(
     said = early.error("steps_to_loss(loss=1)").read_text()
     assert said.startswith("ValueError: loss: 1: was not reached until this stop: the lowest was 2.06")
     assert read_json(paths.stop("epoch_9").measure("steps_to_loss"))["value"] is None
+    assert len(_history(paths, early)) == 2
+    paths.epochs.rename("gone")
+    assert _history(paths, early) == (), "the stops alone are no curve"
     plan = make(study, Path("runs"), 1, 10, every_measure=True)
     assert "train_loss" in plan.measures and not [label for label in plan.measures if label.startswith("steps")]
 

@@ -42,7 +42,6 @@ CANONICAL = {
 SAID = ("regret", "normalized_regret", "hits")
 _LOSS = "train_loss"
 _SHARE = 0.2
-_NOTHING = {f"{name}{end}": np.nan for name in SAID for end in ("", ".low", ".high")} | {"note": "no value"}
 
 
 def selection(
@@ -57,9 +56,10 @@ def selection(
     """Regret and hits of every measure, then of the baselines; a records frame of one stop, one row each.
 
     Columns: measure, n (networks), configurations, regret (in the target's unit), normalized_regret and hits, each with
-    .low and .high, 95% for new levels; note. Units without a value are not there to be picked. Raises ValueError
-    for a target that is no column or a unit that is none of UNITS. `noise`: an oracle each. Time: as n x resamples x
-    (measures + DRAWS x oracles).
+    .low and .high, 95% for new levels; note. Units without a value are not there to be picked; a measure that less than
+    half of the units have says nothing, since the best of three is soon picked. Raises ValueError for a target that is
+    no column or a unit that is none of UNITS. `noise`: an oracle each. Time: as n x resamples x (measures + DRAWS x
+    oracles).
     """
     check_frame(frame, target)
     if unit not in UNITS:
@@ -74,7 +74,8 @@ def selection(
     scores = {label: values(picked, f"measure.{label}")[None] for label in names} | baselines(picked, goal, noise, seed)
     for label, score in scores.items():
         there = np.isfinite(goal) & ~np.isnan(score).any(axis=0)
-        said = _row(score[:, there], goal[there], grid.where(there), resamples, seed) if there.any() else _NOTHING
+        enough = there.any() and 2 * there.sum() >= np.isfinite(goal).sum()
+        said = _row(score[:, there], goal[there], grid.where(there), resamples, seed) if enough else _nothing(there)
         n_configurations = len(np.unique(grid.configuration[there]))
         rows.append({"measure": label, "n": int(networks[there].sum()), "configurations": n_configurations, **said})
     return pd.DataFrame(rows)
@@ -166,6 +167,11 @@ def _row(score: Floats, goal: Floats, grid: Design, resamples: int, seed: int) -
         row |= {name: float(value), f"{name}.low": bounds.low, f"{name}.high": bounds.high}
         reasons.append(bounds.reason)
     return row | {"note": NONE if not drawn.names else reasons[0] if parts else ""}
+
+
+def _nothing(there: NDArray[np.bool_]) -> dict[str, object]:
+    why = "less than half have a value" if there.any() else "no value"
+    return {f"{name}{end}": np.nan for name in SAID for end in ("", ".low", ".high")} | {"note": why}
 
 
 def _means(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:

@@ -23,7 +23,8 @@ METHOD = (
     "resamples, and they hold it less often than they say, least where one axis has levels to draw. Oracle: the target "
     f"with Gaussian noise of that standard deviation in its unit, {DRAWS} "
     "draws. Canonical ordering: by hyperparameters alone, small batches, large learning rates, much weight decay and "
-    "dropout, deep and wide first; where hyperparameters changed together oppose, chance. Random choice: expected."
+    "dropout, deep and wide first; where hyperparameters changed together oppose, chance. Random choice: expected. A "
+    "measure that less than half have is n/a."
 )
 
 

@@ -81,7 +81,11 @@ def test_what_has_no_value_is_not_picked_and_says_so(records):
     least = records["test.error"].idxmin()
     records.loc[least, "measure.hessian_trace"] = np.nan
     records["measure.none"] = np.nan
-    rows = selection(records, labels=["hessian_trace", "none"], resamples=0).set_index("measure")
+    records["measure.few"] = records["test.error"].where(records.index < 40)
+    records["measure.enough"] = records["test.error"].where(records.index < 41)
+    rows = selection(records, labels=["hessian_trace", "none", "few", "enough"], resamples=0).set_index("measure")
+    assert rows.loc["few", ["n", "note"]].tolist() == [40, "less than half have a value"]
+    assert rows.loc["few", ["regret", "hits"]].isna().all() and rows.loc["enough", "hits"] == 1
     assert rows.loc["hessian_trace", "n"] == 80 and rows.loc["none", "note"] == "no value"
     assert np.isnan(rows.loc["none", "regret"]) and rows.loc["train_loss", "n"] == 81
     part = records[(records["hp.lr"] < 0.1) & (records["hp.batch_size"] < 128) & (records["hp.init_gain"] < 2)]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
 _REGISTER = 16  # channels that a processor's kernels take at once
@@ -49,3 +50,42 @@ def before_pooling(convolution: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tens
     four = None if bias is None else bias.repeat(4)
     padding = convolution.padding
     return functional.conv2d(x, shifted(weight), four, 2, padding).unflatten(1, (4, -1))
+
+
+def largest(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Of four pixels (n, 4, ...) the larger of each row (n, 2, ...), for `gradient`, and the largest (n, ...)."""
+    import torch
+
+    rows = torch.maximum(pixels[:, ::2], pixels[:, 1::2])
+    return rows, torch.maximum(rows[:, 0], rows[:, 1])
+
+
+def gradient(pixels: Tensor, rows: Tensor, of_largest: Tensor) -> Tensor:
+    """The gradient in the pixels: the first that holds the maximum takes it, row by row, as in torch."""
+    import torch
+
+    # Bits and masks, as in pooling.py.
+    of_rows, of_pixels = torch.empty_like(rows), torch.empty_like(pixels)
+    whole = torch.int32 if pixels.element_size() == 4 else torch.int64
+    bits, halfway, places = (tensor.view(whole) for tensor in (of_largest.contiguous(), of_rows, of_pixels))
+    _parted(bits, rows[:, 0] >= rows[:, 1], halfway[:, 0], halfway[:, 1])
+    _parted(halfway, pixels[:, ::2] >= pixels[:, 1::2], places[:, ::2], places[:, 1::2])
+    return of_pixels
+
+
+def _parted(bits: Tensor, is_first: Tensor, first: Tensor, second: Tensor) -> None:
+    import torch
+
+    mask = is_first.to(bits.dtype).neg_()
+    torch.bitwise_and(bits, mask, out=first)
+    torch.bitwise_and(bits, mask.bitwise_not_(), out=second)
+
+
+def unshifted(of_four: Tensor, size: torch.Size) -> Tensor:
+    """The gradient in kernels of a size (o, i, h, w) by that in `shifted` of them."""
+    o, i, h, w = size
+    every = of_four.view(2, 2, o, i, h + 1, w + 1)
+    first, *others = [
+        every[down, right, :, :, down : down + h, right : right + w] for down in (0, 1) for right in (0, 1)
+    ]
+    return sum(others, first)

@@ -88,7 +88,37 @@ def test_a_convolution_and_its_pool_may_be_taken_together(padding: int, kernel: 
         outputs = convolution(x)
     for at in range(4):
         torch.testing.assert_close(pixels[:, at], outputs[..., at // 2 :: 2, at % 2 :: 2])
-    torch.testing.assert_close(pixels.amax(1), F.max_pool2d(outputs, 2))
+    torch.testing.assert_close(pooled.largest(pixels)[1], F.max_pool2d(outputs, 2))
+
+
+@pytest.mark.parametrize("values", VALUES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_gradient_of_both_is_that_of_torch(values: str, dtype: torch.dtype) -> None:
+    """Of equal pixels, as a blank image has them, the first takes it."""
+    generator = torch.Generator().manual_seed(3)
+    x = VALUES[values](torch.randn(4, 2, 8, 6, generator=generator, dtype=dtype))
+    weight = torch.randn(3, 2, 3, 3, generator=generator, dtype=dtype)
+    outputs = F.conv2d(x, weight).requires_grad_()
+    slope = torch.randn(4, 3, 3, 2, generator=generator, dtype=dtype)
+    (expected,) = torch.autograd.grad(F.max_pool2d(outputs, 2), outputs, slope)
+    pixels = torch.stack([outputs.detach()[..., at // 2 :: 2, at % 2 :: 2] for at in range(4)], 1)
+    spread = pooled.gradient(pixels, pooled.largest(pixels)[0], slope)
+    assert all(torch.equal(spread[:, at], expected[..., at // 2 :: 2, at % 2 :: 2]) for at in range(4))
+    of_four = torch.ops.aten.convolution_backward(
+        spread.flatten(1, 2),
+        x,
+        pooled.shifted(weight),
+        None,
+        [2, 2],
+        [0, 0],
+        [1, 1],
+        False,
+        [0, 0],
+        1,
+        [False, True, False],
+    )[1]
+    of_weight = torch.nn.grad.conv2d_weight(x, list(weight.shape), expected)
+    torch.testing.assert_close(pooled.unshifted(of_four, weight.shape), of_weight)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 A module of tables/ or figures/ has TITLE, `build(frame, ...)` and, where it is not made of the records, FRAME; and USE,
 where it is the headline or a diagnostic rather than what supports the headline. Further
 parameters of `build` are options that a study's file may give it (`measures`), what the study's file says of all
-(`rules`, `published`), and how many times is drawn (`resamples`, `permutations`).
+(`rules`, `published`), the papers' tables that every study is laid beside (`papers`), and how many times is drawn
+(`resamples`, `permutations`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from analysis import figures, tables
 from analysis.load import InputError
 
 KINDS = {"figure": figures, "table": tables}  # a picture says it first
-OF_STUDY = ("rules", "published")
+OF_STUDY = ("rules", "published", "papers")
 COUNTS = ("resamples", "permutations")
 USES = {"headline": "Headline", "support": "What supports it", "diagnostic": "Diagnostics"}  # in the order of a page
 

@@ -30,7 +30,7 @@ _OPTIONAL = {  # what a file beside the records must have
     "timings": ("key", "stop", "item", "seconds"),
     "curves": ("key", "epoch", "train.loss"),
     "slices": ("key", "transform", "normalization", "alpha", "loss"),
-    "audit": ("key", "model", "measure", "transform", "factor", "before", "after", *_AUDITED),
+    "audit": ("key", "model", "images", "measure", "transform", "factor", "before", "after", *_AUDITED),
 }
 
 

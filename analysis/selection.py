@@ -16,6 +16,8 @@ from analysis.vocabulary import family, ordered
 from study.names import Label
 from study.transforms.rescaling import given_factor
 
+MOST = 75  # rows of a figure on one page; ours
+
 
 def trained(frame: pd.DataFrame) -> list[str]:
     """The measures of networks as they were trained, in the order of every table."""
@@ -32,6 +34,12 @@ def with_last_layer(frame: pd.DataFrame) -> list[str]:
     """`trained`, each layerwise measure (its sum over layers) followed by its last layer alone."""
     both = [(label, last_layer(frame, label)) for label in trained(frame)]
     return [name for pair in both for name in pair if name]
+
+
+def drawn(frame: pd.DataFrame) -> list[str]:
+    """What a figure has rows of: `with_last_layer`, or `trained` where those are more than a page holds."""
+    both = with_last_layer(frame)
+    return both if len(both) <= MOST else trained(frame)
 
 
 def transforms(frame: pd.DataFrame, sweep: bool = False) -> dict[str, list[str]]:

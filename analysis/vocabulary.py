@@ -53,6 +53,25 @@ MEASURES: dict[str, tuple[str, str]] = {
     "sharpness_mag_init": ("relative worst-case bound, init", "perturbation"),
     "weight_norm_squared": ("squared weight norm", "norm"),
     "distance_from_init": ("distance from init", "norm"),
+    "parameter_count": ("number of weights", "norm"),
+    "l2": ("norm of all weights", "norm"),
+    "l2_distance": ("distance of weights from init", "norm"),
+    "param_norm": ("sum of Frobenius norms", "norm"),
+    "fro_distance": ("sum of Frobenius distances from init", "norm"),
+    "log_prod_of_fro": ("product of Frobenius norms", "norm"),
+    "log_prod_of_fro_over_margin": ("product of Frobenius norms over margin", "norm"),
+    "log_sum_of_fro": ("geometric mean of Frobenius norms", "norm"),
+    "log_sum_of_fro_over_margin": ("geometric mean of Frobenius norms over margin", "norm"),
+    "log_prod_of_spec": ("product of spectral norms", "norm"),
+    "log_prod_of_spec_over_margin": ("product of spectral norms over margin", "norm"),
+    "log_sum_of_spec": ("geometric mean of spectral norms", "norm"),
+    "log_sum_of_spec_over_margin": ("geometric mean of spectral norms over margin", "norm"),
+    "fro_over_spec": ("sum of stable ranks", "norm"),
+    "log_spec_orig": ("spectral bound, origin", "norm"),
+    "log_spec_init": ("spectral bound, init", "norm"),
+    "dist_spec_init": ("sum of spectral distances from init", "norm"),
+    "path_norm": ("path norm", "norm"),
+    "path_norm_over_margin": ("path norm over margin", "norm"),
     "inverse_margin": ("inverse margin", "output"),
     "margin_normalized": ("inverse margin of inputs", "output"),
     "train_loss": ("training loss", "output"),
@@ -64,6 +83,13 @@ MEASURES: dict[str, tuple[str, str]] = {
     "temperature": ("best temperature", "output"),
     "nll_after_temperature": ("cross-entropy at best temperature", "output"),
 }
+
+# A norm of a convolution as the operator on images is called as that of its kernel, and stands behind all measures.
+MEASURES |= {
+    f"{name}_fft": (f"{MEASURES[name][0]}, operators", "norm")
+    for name in ("log_prod_of_spec", "log_prod_of_spec_over_margin", "log_sum_of_spec", "log_sum_of_spec_over_margin",
+                 "fro_over_spec", "log_spec_orig", "log_spec_init", "dist_spec_init")
+}  # fmt: skip
 
 # Target -> (short words, an axis with its unit).
 TARGETS: dict[str, tuple[str, str]] = {
@@ -105,6 +131,10 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "spearman_given_norm": ("ρ given norm", r"$\rho$ given norm"),
     "configurations": ("configs", "configs"),
     "psi": ("ψ", r"$\psi$"),
+    "psi_all": ("Ψ", r"$\Psi$"),
+    "psi_shared": ("Ψ, shared axes", r"$\Psi$, shared axes"),
+    "sign_error_mean": ("sign error, mean", "sign error, mean"),
+    "sign_error_p90": ("sign error, 90th percentile", "sign error, 90th percentile"),
     "psi_b": ("ψ_b", r"$\psi_b$"),
     "nan_cells": ("NaN cells", "NaN cells"),
     "nan_cells_b": ("NaN cells (ψ_b)", r"NaN cells ($\psi_b$)"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from study.config import RunConfig
 from study.device import is_of_the_machine
-from study.names import images_of, shift_of
+from study.names import images_of, pass_label, shift_of
 from study.provenance import commit
 from study.state import taken
 from study.storage.atomic import read_json, read_tensors, write_bytes, write_json
@@ -20,6 +21,18 @@ from study.storage.paths import RunPaths, StopPaths
 if TYPE_CHECKING:
     from study.data.dataset import Tensors
     from study.measures import MeasureContext
+
+
+def context_at(config: RunConfig, paths: RunPaths, stop: str, data: Tensors, device: str = "cpu") -> MeasureContext:
+    """A run's network at a stop with the data that it was trained on, as floats."""
+    from study.measures import MeasureContext
+    from study.training.start import build_model, training_labels
+
+    model = build_model(config).to(device).eval()
+    model.load_state_dict(read_tensors((files := paths.stop(stop)).weights, device))
+    initial, labels = read_tensors(paths.init, device), training_labels(config, data.train_y)
+    history = _history(paths, files)
+    return MeasureContext(model, initial, data.train_x, labels, config.loss, paths.key, history=history)
 
 
 @dataclass
@@ -64,7 +77,7 @@ class Measuring:
         missing = [label for label in self.measures if not taken(files, label)]
         if not missing and files.evaluation.exists():
             return 0
-        context = self._context(config, paths, files)
+        context = context_at(config, paths, stop, self._floats, self.device)
         if not files.evaluation.exists():
             self._evaluate(config, context, files)
         contexts = {0: context}
@@ -75,16 +88,10 @@ class Measuring:
             if (n := images_of(label)) not in contexts:
                 contexts[n] = context.on_first(n)
             self.take(label, contexts[n], files, f"{paths.key} {stop}")
+        for n in {images_of(label) for label in missing if not shift_of(label)}:
+            if not files.measure(pass_label(n)).exists():
+                self._time_pass(contexts[n], files, pass_label(n))
         return len(missing)
-
-    def _context(self, config: RunConfig, paths: RunPaths, files: StopPaths) -> MeasureContext:
-        from study.measures import MeasureContext
-        from study.training.start import build_model, training_labels
-
-        model = build_model(config).to(self.device).eval()
-        model.load_state_dict(read_tensors(files.weights, self.device))
-        initial, labels = read_tensors(paths.init, self.device), training_labels(config, self._floats.train_y)
-        return MeasureContext(model, initial, self._floats.train_x, labels, config.loss, paths.key)
 
     def _evaluate(self, config: RunConfig, context: MeasureContext, files: StopPaths) -> None:
         from study.loss import evaluate
@@ -95,6 +102,14 @@ class Measuring:
         result: dict[str, Any] = evaluate(context.model, data, context.labels, config.loss)
         self.guard()
         write_json(files.evaluation, {**result, "seconds": time.perf_counter() - begin})
+
+    def _time_pass(self, context: MeasureContext, files: StopPaths, label: str) -> None:
+        """Seconds of one pass, in the process that took the first measures: what their cost is told in."""
+        from study.measures import pass_seconds
+
+        seconds = pass_seconds(context)
+        self.guard()
+        write_json(files.measure(label), {"label": str(label), "commit": commit(), "seconds": seconds})
 
     def _shifted(self, shift: str, label: str, config: RunConfig, context: MeasureContext, files: StopPaths) -> None:
         """Gaps to the test images under a shift at each severity, into a file as a measure has one."""
@@ -139,3 +154,13 @@ class Measuring:
         if result["value"] is not None:
             files.error(label).unlink(missing_ok=True)  # of a person's code as it was before
         write_json(files.measure(label), {**result, "commit": commit(), "seconds": time.perf_counter() - begin})
+
+
+def _history(paths: RunPaths, files: StopPaths) -> tuple[tuple[int, float], ...]:
+    """Step and training loss wherever it was taken: ends of epochs and stops met, until this stop or the end."""
+    outcome = read_json(paths.outcome)
+    reached = outcome["reached"]
+    last = reached.get(files.folder.name, outcome["end"])["step"]
+    ends = [json.loads(line) for line in paths.epochs.read_text().splitlines()] if paths.epochs.exists() else []
+    taken = {(at["step"], at["train_loss"]) for at in (*ends, *reached.values()) if at["train_loss"] is not None}
+    return tuple(sorted((step, loss) for step, loss in taken if step <= last))

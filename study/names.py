@@ -83,6 +83,14 @@ def images_of(label: str) -> int:
     return getattr(label, "images", 0)
 
 
+def pass_label(images: int) -> str:
+    """Under what a stop keeps the seconds of one pass over the images that it is measured on, 0: over all.
+
+    It stands beside the measures and is none: no function can be called so.
+    """
+    return OnFirst.of("pass", images)
+
+
 def shift_label(name: str) -> str:
     """Under what a run keeps its gaps on a shifted test set: `shift(of=blur)`, beside its measures and none of them."""
     return str(Label(_SHIFT, f"of={name}"))

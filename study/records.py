@@ -12,7 +12,7 @@ from study.data.shift import SEVERITIES
 from study.grid import Study
 from study.hyperparameter import changed_seams, hyperparameters
 from study.measures import Own
-from study.names import Label, Stop, images_of, shift_of
+from study.names import Label, Stop, images_of, pass_label, shift_of
 from study.state import run_state
 from study.storage.atomic import read_json
 from study.storage.paths import RunPaths, StopPaths, curves_file, records_file, timings_file
@@ -162,9 +162,10 @@ def _timing(key: str, stop: str, item: str, seconds: float) -> Row:
     return {"key": key, "stop": stop, "item": item, "seconds": repr(float(seconds))}
 
 
-def _stop_timings(key: str, stop: str, files: StopPaths, measures: Iterable[str]) -> list[Row]:
-    """Seconds of the evaluation, of each measure, and of all measures of a reparameterized network together."""
-    found = [("evaluate", files.evaluation), *((label, files.measure(label)) for label in measures)]
+def _stop_timings(key: str, stop: str, files: StopPaths, measures: Collection[str]) -> list[Row]:
+    """Seconds of evaluation, of one pass, of each measure, and of all of a reparameterized network together."""
+    labels = [pass_label(max(map(images_of, measures), default=0)), *measures]
+    found = [("evaluate", files.evaluation), *((label, files.measure(label)) for label in labels)]
     seconds: dict[str, float] = {}
     for item, path in found:
         label = Label.parse(item)

@@ -7,6 +7,7 @@ the two.
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -50,6 +51,11 @@ class Look(NamedTuple):
     colour: str
     marker: str
 
+    @property
+    def point(self) -> str:
+        """The marker where a name stands beside it: a letter would say no more than a point."""
+        return "o" if self.marker.startswith("$") else self.marker
+
 
 @dataclass(frozen=True)
 class Looks:
@@ -90,7 +96,7 @@ def _known() -> dict[str, Look]:
         kind = family(name)
         if name not in _MARKERS:
             lettered[kind] += 1
-        found[name] = Look(_FAMILIES[kind], _MARKERS.get(name) or f"${chr(ord('a') + lettered[kind] - 1)}$")
+        found[name] = Look(_FAMILIES[kind], _MARKERS.get(name) or f"${string.ascii_letters[lettered[kind] - 1]}$")
     return found
 
 

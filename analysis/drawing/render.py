@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from analysis.columns import LEDGER
 from analysis.drawing import style
 from analysis.vocabulary import column_words, measure_words, target_words
 
+_WORDS = 24  # letters of a cell that a terminal never breaks in the middle of a word
 TABLE_FILES, FIGURE_FILES = (".csv", ".md", ".tex"), (".pdf", ".png")
 _DECIMALS = {"networks_needed": 0, "se": 3, "p_permutation": 3, "p_least": 3, "q_bh": 3, "q_bh_after": 3}
 _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
@@ -123,17 +125,38 @@ def to_text(table: pd.DataFrame, width: int = 120, colour: bool = False) -> str:
     if table.attrs.get("lacks"):
         console.print(f"{table.attrs.get('title', 'Table')}: not available: {table.attrs['lacks']}.", markup=False)
         return stream.getvalue()
-    head, body = cells(table)
-    rich = RichTable(title=table.attrs.get("title"), title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for i, name in enumerate(head):
-        numeric = _is_numeric(table, i, body)
-        rich.add_column(name, justify="right" if numeric else "left", no_wrap=numeric)
-    for row in body:
-        rich.add_row(*[c.replace("[", r"\[") for c in row])
-    console.print(rich)
+    for part, title in _sections(table, width):
+        console.print(_rich(part, title))
     if note := footnote(table):
         console.print(note, style="dim", markup=False)
     return stream.getvalue()
+
+
+def _sections(table: pd.DataFrame, width: int) -> list[tuple[pd.DataFrame, str | None]]:
+    """The table, or where it is wider than `width` a table a stop and target, which then stand above it."""
+    title = table.attrs.get("title")
+    by = [column for column in ("stop", "target") if column in table.columns]
+    head, body = cells(table)
+    if not by or sum(2 + max(map(len, column)) for column in zip(head, *body, strict=True)) <= width:
+        return [(table, title)]
+    parts: list[tuple[pd.DataFrame, str | None]] = []
+    for at, part in table.groupby(by, sort=False):
+        words = ", ".join(target_words(str(value)) for value in at if value != LEDGER)
+        parts.append((part.drop(columns=by), ": ".join(filter(None, (title, words)))))
+    return parts
+
+
+def _rich(table: pd.DataFrame, title: str | None) -> RichTable:
+    head, body = cells(table)
+    rich = RichTable(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for i, name in enumerate(head):
+        numeric = _is_numeric(table, i, body)
+        widest = max((len(row[i]) for row in body), default=0)
+        shown = textwrap.fill(name, max(10, widest)) if numeric else name
+        rich.add_column(shown, justify="right" if numeric else "left", no_wrap=numeric, min_width=min(_WORDS, widest))
+    for row in body:
+        rich.add_row(*[c.replace("[", r"\[") for c in row])
+    return rich
 
 
 def write_table(table: pd.DataFrame, stem: Path) -> list[Path]:

@@ -27,6 +27,7 @@ from analysis.vocabulary import measure_words
 COLUMN, PAGE = 3.3, 6.9  # inches: one column, and both
 TEXT, SMALL = 8, 7  # points: names of axes; ticks, panels, legends, numbers inside
 LINE = 0.16  # inches that a line of a legend takes
+MANY = 40  # rows, above which a figure of rows is a page: both columns wide, its lines close
 LEGEND: dict[str, Any] = {"handlelength": 1.6, "handletextpad": 0.4, "columnspacing": 0.8}
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#666666",
@@ -44,6 +45,11 @@ def panel_words(label: str, width: float) -> str:
     """A measure's words, broken into lines that fit below a panel of so many inches."""
     words = measure_words(label)
     return textwrap.fill(words, max(10, int(len(words) * _PANEL * width / inches(words, TEXT))))
+
+
+def of_rows(n: int, few: float = COLUMN) -> tuple[float, float]:
+    """Inches of a figure of n rows with words beside them: `few` wide while they are few, with its axis below."""
+    return (few, 0.5 + 0.17 * n) if n <= MANY else (PAGE, 0.5 + 0.115 * n)
 
 
 @cache

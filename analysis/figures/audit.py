@@ -5,17 +5,18 @@ from __future__ import annotations
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from analysis.drawing import style
 from analysis.figures import Lacking
-from analysis.statistics.invariance import NEEDS, TRANSFORMS, invariance
+from analysis.statistics.invariance import NEEDS, TRANSFORMS, by_network
 from analysis.vocabulary import measure_words, ordered
 
 TITLE = (
     "Largest relative change of each measure over all changes of the weights that keep the network's function: white "
-    "the same to rounding, an arrow where it grows with the factor without end, grey no value"
+    "the same to rounding or standard errors, an arrow where it grows with the factor without end, grey no value"
 )
 FRAME = "audit"
 _LOW, _HIGH = -2.0, 6.0  # decades of a relative change from the lightest colour to the darkest
@@ -24,35 +25,54 @@ _FEW = 3  # columns whose numbers have room in one column of a page
 
 
 def build(frame: pd.DataFrame) -> Figure:
-    """From the audit frame: a row a measure, a column a transformation. Raises Lacking without one."""
+    """From the audit frame: a row a measure, a column a transformation and network. Raises Lacking without one."""
     if len(frame) == 0:
         raise Lacking(NEEDS)
-    found = invariance(frame)
-    names, columns = ordered(found["measure"].unique()), [t for t in TRANSFORMS if t in set(found["transform"])]
-    cells = {(row["measure"], row["transform"]): row for row in found.to_dict("records")}
+    found = by_network(frame)
+    names, columns = ordered(found["measure"].unique()), _columns(found)
+    cells = {(row["measure"], row["transform"], row["network"]): row for row in found.to_dict("records")}
     colours = np.ones((len(names), len(columns), 4))
     with style.paper_style():
         width = style.COLUMN if len(columns) <= _FEW else style.PAGE
         figure = Figure(figsize=(width, 0.7 + _ROW * len(names)))
         axes = figure.subplots()
         for i, name in enumerate(names):
-            for j, transform in enumerate(columns):
-                cell = cells.get((name, transform), {"kind": "missing", "change": np.nan})
+            for j, column in enumerate(columns):
+                cell = cells.get((name, *column), {"kind": "none", "change": np.nan})
                 colours[i, j], words, ink = _cell(cell["kind"], cell["change"])
                 axes.text(j, i, words, ha="center", va="center", fontsize=style.SMALL, color=ink)
         axes.imshow(colours, aspect="auto", interpolation="nearest")
         axes.set_yticks(range(len(names)), [measure_words(name) for name in names])
-        axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
-        axes.set_xticks(np.arange(len(columns) - 1) + 0.5, minor=True)
+        _name_columns(axes, columns)
         axes.set_yticks(np.arange(len(names) - 1) + 0.5, minor=True)
         axes.grid(which="minor", color="#DDDDDD", linewidth=0.4)
         axes.tick_params(which="both", length=0)
     return figure
 
 
+def _columns(found: pd.DataFrame) -> list[tuple[str, str]]:
+    """Transformation and network, as there are rows of both."""
+    there = set(zip(found["transform"], found["network"], strict=True))
+    networks = sorted(found["network"].unique())
+    return [(t, network) for t in TRANSFORMS for network in networks if (t, network) in there]
+
+
+def _name_columns(axes: Axes, columns: list[tuple[str, str]]) -> None:
+    """By the transformation; of several networks by the network, with the transformation above its columns."""
+    transforms = [transform for transform, _ in columns]
+    several = len({network for _, network in columns}) > 1
+    axes.set_xticks(range(len(columns)), [n if several else t for t, n in columns], rotation=30, ha="right")
+    axes.set_xticks(np.arange(len(columns) - 1) + 0.5, minor=True)
+    for transform in dict.fromkeys(transforms) if several else ():
+        first, n = transforms.index(transform), transforms.count(transform)
+        axes.text(first + (n - 1) / 2, -0.7, transform, ha="center", va="bottom", fontsize=style.SMALL)
+        if first:
+            axes.axvline(first - 0.5, color=style.BLACK, linewidth=0.8)
+
+
 def _cell(kind: str, change: float) -> tuple[NDArray[np.float64], str, str]:
     """The colour of a cell, what stands in it, and the colour of that."""
-    if kind in ("same", "missing"):
+    if kind in ("same", "lost", "none"):
         return np.array(mpl.colors.to_rgba("white" if kind == "same" else "#DDDDDD")), "", style.BLACK
     decades = np.log10(change) if np.isfinite(change) and change > 0 else _HIGH
     share = float(np.clip((decades - _LOW) / (_HIGH - _LOW), 0.05, 1.0))

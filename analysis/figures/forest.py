@@ -11,7 +11,7 @@ from analysis.drawing import style
 from analysis.drawing.looks import Looks, looks
 from analysis.exclude import exclude
 from analysis.figures import Lacking
-from analysis.selection import with_last_layer
+from analysis.selection import drawn
 from analysis.statistics.correlation import correlate
 from analysis.vocabulary import measure_words, target_words
 
@@ -24,14 +24,14 @@ def build(frame: pd.DataFrame) -> Figure:
     available = targets(kept)
     if len(kept) < 2 or not available:
         raise Lacking("two networks with a gap at the main stop")
-    table = correlate(kept, available[0], with_last_layer(kept))
+    table = correlate(kept, available[0], drawn(kept))
     return draw(table, available[0], looks(frame))
 
 
 def draw(table: pd.DataFrame, target: str, every: Looks) -> Figure:
     """The plot of a correlation table's rows, top to bottom; a NaN coefficient is written as such."""
     with style.paper_style():
-        figure = Figure(figsize=(style.COLUMN, 0.5 + 0.17 * len(table)))
+        figure = Figure(figsize=style.of_rows(len(table)))
         axes = figure.subplots()
         axes.axvline(0, **style.ZERO)
         for at, row in enumerate(table.to_dict("records")):
@@ -41,7 +41,7 @@ def draw(table: pd.DataFrame, target: str, every: Looks) -> Figure:
                 continue
             if not np.isnan(row["tau_b.low"]):
                 axes.plot([row["tau_b.low"], row["tau_b.high"]], [at, at], color=look.colour, linewidth=1.2)
-            axes.plot(row["tau_b"], at, marker=look.marker, color=look.colour, markersize=4)
+            axes.plot(row["tau_b"], at, marker=look.point, color=look.colour, markersize=4)
         axes.set_yticks(range(len(table)), [measure_words(m) for m in table["measure"]])
         axes.set(ylim=(len(table) - 0.4, -0.6), xlim=(-1.02, 1.02), xticks=[-1, -0.5, 0, 0.5, 1])
         axes.set_xlabel(rf"Kendall $\tau_b$ with the {target_words(target)}")

@@ -12,7 +12,7 @@ from analysis.drawing import style
 from analysis.drawing.looks import Look, Looks, looks
 from analysis.exclude import exclude
 from analysis.figures import Lacking
-from analysis.selection import with_last_layer
+from analysis.selection import drawn
 from analysis.statistics.coefficients import RESAMPLES
 from analysis.statistics.selection import regretted, selection
 from analysis.statistics.settings import LIMIT
@@ -37,9 +37,9 @@ def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> Figure:
     if not available:
         raise Lacking("two networks with a test error, a test loss or a gap at the main stop")
     count = resamples if len(kept) <= LIMIT else 0
-    rows = selection(kept, available[0], with_last_layer(kept), resamples=count)
+    rows = selection(kept, available[0], drawn(kept), resamples=count)
     with style.paper_style():
-        figure = Figure(figsize=(style.PAGE, 0.5 + 0.17 * len(rows)))
+        figure = Figure(figsize=style.of_rows(len(rows), style.PAGE))
         left, right = figure.subplots(1, 2, sharey=True)
         _panel(left, rows, "normalized_regret", looks(frame))
         _panel(right, rows, "hits", looks(frame))
@@ -59,4 +59,4 @@ def _panel(axes: Axes, rows: pd.DataFrame, column: str, every: Looks) -> None:
         one = every.of(name) if Label.parse(name).name in every.by_name else _BASELINE
         if not np.isnan(row[f"{column}.low"]):
             axes.plot([row[f"{column}.low"], row[f"{column}.high"]], [at, at], color=one.colour, linewidth=1.2)
-        axes.plot(row[column], at, marker=one.marker, color=one.colour, markersize=4)
+        axes.plot(row[column], at, marker=one.point, color=one.colour, markersize=4)

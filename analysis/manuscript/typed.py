@@ -5,8 +5,9 @@
     3.11: pyproject.toml, requires-python
     #}
 
-A number is a numeral that stands alone: not part of a name (LeNet5, CIFAR-10, loss_0.1), not in code, a link, a file's
-name or, in LaTeX, math, a command's argument or the preamble. Numbers in words ("four") are not seen.
+A number is a numeral that stands alone: not part of a name (LeNet5, CIFAR-10, loss_0.1, a string that is a label with
+its options), not in code, a link, a file's name or, in LaTeX, math, a command's argument or the preamble. Numbers in
+words ("four") are not seen.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from jinja2 import Environment
 
 _NUMERAL = re.compile(r"(?<![\w.,^/@#-])[−-]?(?:\d[\d,]*\.?\d*|\.\d+)(?:e-?\d+)?(?![\w/])")
+_LABEL = re.compile(r"""(["'])[a-z]\w*\([\w.=,-]+\)(?:[@.][\w.-]+)*\1""")
 _SKIPPED = (r"```.*?```", r"`[^`\n]*`", r"\]\([^)\s]*\)", r"https?://\S+", r"<!--.*?-->", r"<[^>\n]+>")
 _SKIPPED_LATEX = (
     r"(?m)(?<!\\)%.*$", r"\$[^$]*\$", r"\\begin\{align\*\}.*?\\end\{align\*\}",
@@ -33,6 +35,8 @@ def complaints(content: str, environment: Environment, latex: bool = False) -> I
     for line, kind, piece in _pieces(content, environment):
         if kind == "comment":
             declared |= _declared(line, piece)
+            continue
+        if kind == "string" and _LABEL.fullmatch(piece):
             continue
         if kind == "data" and not started:
             started = r"\begin{document}" in piece

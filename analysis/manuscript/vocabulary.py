@@ -13,6 +13,7 @@ import pandas as pd
 from analysis import vocabulary
 from analysis.load import InputError
 from analysis.manuscript import networks as of_study
+from analysis.manuscript.audits import alike, at_factor, audit_count, audited, largest_changes
 from analysis.manuscript.coefficient import (
     across,
     at_stops,
@@ -146,5 +147,6 @@ WORDS = {
         extreme, less, parts, numbers, count, recorded, setting, settings, span, table, headline, grid, side, order,
         agreement, holds, which, stops_where, claim, layers_of, stops_of, measure_words, target_words, title, main_stop,
         published, published_claims, within_setting, minutes, provenance, benchmark, coverage, covered,
+        audited, largest_changes, at_factor, audit_count, alike,
     )
 }  # fmt: skip

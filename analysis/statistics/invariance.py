@@ -3,7 +3,8 @@
 Same: no value moved by more than rounding, and four standard errors where it is sampled. Arbitrary: how far it moves
 grows with the factor: from factors of 100 (and 1/100) to 1,000 the largest change, or the largest logarithm of the
 ratio of the two values, still grows by more than a quarter. Linear growth is by half; what comes to an end grows by
-less. Bounded: all else, with the largest relative change. Missing: a value is there before and not after, or never.
+less. Bounded: all else, with the largest relative change. Lost: a value is there before and, somewhere, not after.
+None: no value before.
 """
 
 from __future__ import annotations
@@ -12,34 +13,42 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-KINDS = ("same", "bounded", "arbitrary", "missing")
+KINDS = ("same", "bounded", "arbitrary", "lost", "none")
 TRANSFORMS = ("layer-wise", "neuron-wise", "permutation", "norm-layer", "folding")  # in the order of a table
 NEEDS = "audit.csv beside the records (python -m study audit)"
+ROUNDING = 1e-6  # the tolerance of a value that is not sampled, as in study/audit
 GROWTH = 1.25  # ours
+
+
+def by_network(frame: pd.DataFrame) -> pd.DataFrame:
+    """`invariance` of each kind of network alone, kinds by name, with a column `network`: its model."""
+    parts = [invariance(rows).assign(network=model) for model, rows in frame.groupby("model", sort=True)]
+    return pd.concat(parts, ignore_index=True)
 
 
 def invariance(frame: pd.DataFrame) -> pd.DataFrame:
     """A row a measure and transformation of an audit frame, in the frame's order of measures.
 
-    Columns: measure, transform, kind (of KINDS), change (the largest relative one; NaN where missing), networks, n
-    (values compared). The frame has key, measure, transform, factor (text, empty where there is none), before, after,
-    relative_change and tolerance.
+    Columns: measure, transform, kind (of KINDS), change (the largest relative one; NaN where lost or none), within (of
+    what is the same for its standard errors alone: the largest relative change that they allow; else 0), networks, n
+    (values compared). The frame has
+    key, measure, transform, factor (text, empty where there is none), before, after, relative_change and tolerance.
     """
+    parts = dict(tuple(frame.groupby(["measure", "transform"], sort=False)))
+    known = [*TRANSFORMS, *sorted(set(frame["transform"]) - set(TRANSFORMS))]
     rows = []
-    for measure in frame["measure"].unique():
-        of_measure = frame[frame["measure"] == measure]
-        for transform in [*TRANSFORMS, *sorted(set(of_measure["transform"]) - set(TRANSFORMS))]:
-            part = of_measure[of_measure["transform"] == transform]
-            if len(part):
-                there = part[part["before"].notna()]
-                kind, change = _kind(there)
-                rows.append((measure, transform, kind, change, there["key"].nunique(), len(there)))
-    return pd.DataFrame(rows, columns=["measure", "transform", "kind", "change", "networks", "n"])
+    for place in ((measure, transform) for measure in frame["measure"].unique() for transform in known):
+        if place in parts:
+            there = parts[place][parts[place]["before"].notna()]
+            kind, change = _kind(there)
+            within = float(there["tolerance"].max()) if kind == "same" and change > ROUNDING else 0.0
+            rows.append((*place, kind, change, within, there["key"].nunique(), len(there)))
+    return pd.DataFrame(rows, columns=["measure", "transform", "kind", "change", "within", "networks", "n"])
 
 
 def _kind(part: pd.DataFrame) -> tuple[str, float]:
     if len(part) == 0 or part["after"].isna().any():
-        return "missing", float("nan")
+        return "lost" if len(part) else "none", float("nan")
     moved = part["relative_change"].abs().to_numpy(dtype=np.float64)
     largest = float(moved.max())
     if (moved <= part["tolerance"].to_numpy(dtype=np.float64)).all():

@@ -30,14 +30,11 @@ FEWEST = 5  # configurations, below which nothing is predicted; ours
 def agreement(frame: pd.DataFrame, labels: Sequence[str] | None = None) -> pd.DataFrame:
     """Tau-b of every two measures over the networks that have both, of a records frame of one stop; labels both ways.
 
+    NaN where less than half of the networks have both: three networks say of any two measures that they agree.
     The measures are in the order of average linkage on 1 - |tau-b|, so that those that agree stand side by side.
     """
     names = list(measures(frame) if labels is None else labels)
-    columns = [values(frame, f"measure.{name}") for name in names]
-    table = np.eye(len(names))
-    for i in range(len(names)):
-        for j in range(i):
-            table[i, j] = table[j, i] = _tau_b(columns[i], columns[j])
+    table = _tau_b(np.stack([values(frame, f"measure.{name}") for name in names])) if names else np.empty((0, 0))
     order = _clustered(table)
     return pd.DataFrame(table[np.ix_(order, order)], [names[i] for i in order], [names[i] for i in order])
 
@@ -127,11 +124,23 @@ def _folds(group: Ints) -> Ints:
     return np.unique(group, return_inverse=True)[1].reshape(-1) % MOST_FITS
 
 
-def _tau_b(x: Floats, y: Floats) -> float:
-    there = ~(np.isnan(x) | np.isnan(y))
-    if there.sum() < 2 or np.ptp(stats.rankdata(x[there])) == 0 or np.ptp(stats.rankdata(y[there])) == 0:
-        return np.nan
-    return float(stats.kendalltau(x[there], y[there]).statistic)
+def _tau_b(columns: Floats) -> Floats:
+    """Tau-b of every two rows of (m, n), (m, m), from the signs of all pairs of networks, some networks at a time."""
+    m, n = columns.shape
+    ranks = stats.rankdata(columns, axis=1, nan_policy="omit")  # an infinity is an ordered value
+    product, untied = np.zeros((2, m, m))
+    step = max(1, 2**22 // max(1, m * n))
+    for at in range(0, n, step):
+        less = (ranks[:, at : at + step, None] - ranks[:, None, :]).reshape(m, -1)
+        sign, there = np.nan_to_num(np.sign(less)).astype(np.float32), (~np.isnan(less)).astype(np.float32)
+        product += sign @ sign.T  # of row i: its pairs without a tie among those that row j has, too
+        untied += np.abs(sign) @ there.T
+    both = (~np.isnan(columns)).astype(np.float64)
+    enough = (2 * (both @ both.T) >= n) & (untied > 0) & (untied.T > 0)
+    table = np.full((m, m), np.nan)
+    np.divide(product, np.sqrt(untied * untied.T), out=table, where=enough)
+    np.fill_diagonal(table, 1.0)
+    return table
 
 
 def _clustered(table: Floats) -> list[int]:

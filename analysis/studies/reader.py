@@ -31,8 +31,10 @@ from analysis.columns import TARGETS
 from analysis.exclude import DEFAULT, STANDARD, Rule, Variants, read_rule
 from analysis.items import Item, Part
 from analysis.load import InputError
+from analysis.statistics.papers import Paper
 from analysis.statistics.published import Claim, Published
-from study.names import Label
+from analysis.studies.paper import read_papers
+from analysis.studies.section import labels, mapping, typed
 from study.storage.paths import SHOWN
 from study.storage.strict_yaml import YamlError, read_mapping
 
@@ -52,6 +54,11 @@ class Shown:
     rules: Variants
     published: tuple[Published, ...]
 
+    @property
+    def papers(self) -> tuple[Paper, ...]:
+        """The tables of papers that every study is laid beside. Raises InputError."""
+        return read_papers()
+
 
 def read_shown(study: str, folder: Path = SHOWN) -> Shown:
     """What a study shows. Raises InputError, one line: file, field, value, what is allowed."""
@@ -62,7 +69,7 @@ def read_shown(study: str, folder: Path = SHOWN) -> Shown:
         shown = tuple(_items(content["items"])) if "items" in content else _standard(folder)
         return Shown(
             study,
-            _typed("question", content.get("question", ""), str, "one sentence"),
+            typed("question", content.get("question", ""), str, "one sentence"),
             shown,
             tuple(_appendix(content.get("appendix", []), shown)),
             rules,
@@ -104,7 +111,7 @@ def _content(path: Path, folder: Path, below: tuple[str, ...] = ()) -> dict[str,
 
 def _items(value: object) -> Iterator[Item]:
     seen: set[str] = set()
-    for entry in _typed("items", value, list, "a list of items"):
+    for entry in typed("items", value, list, "a list of items"):
         name, options = _choice("items", entry)
         if name not in items.every():
             raise ValueError(f"items: {name}: allowed are {', '.join(items.every())}")
@@ -114,18 +121,18 @@ def _items(value: object) -> Iterator[Item]:
         item = Item(name, options)
         if options:
             allowed = {option for part in item.parts() for option in part.options}
-            for option, labels in options.items():
+            for option, asked in options.items():
                 if option not in allowed:
                     raise ValueError(
                         f"items.{name}: {option}: allowed are {', '.join(sorted(allowed)) or 'no options'}"
                     )
-                _labels(f"items.{name}.{option}", labels)
+                labels(f"items.{name}.{option}", asked)
         yield item
 
 
 def _appendix(value: object, shown: tuple[Item, ...]) -> Iterator[Part]:
     known = {item.name: item for item in shown}
-    for entry in _typed("appendix", value, list, "a list of items"):
+    for entry in typed("appendix", value, list, "a list of items"):
         name, kind = next(iter(entry.items())) if isinstance(entry, dict) and len(entry) == 1 else (entry, "")
         if name not in known:
             raise ValueError(f"appendix: {name}: allowed are {', '.join(known)}")
@@ -144,10 +151,10 @@ def _choice(section: str, entry: object) -> tuple[str, dict[str, Any]]:
 
 
 def _rules(value: object) -> Iterator[tuple[str, tuple[Rule, ...]]]:
-    for variant, choices in _typed("rules", value, dict, "variant: [rules]").items():
+    for variant, choices in typed("rules", value, dict, "variant: [rules]").items():
         if not isinstance(variant, str) or variant in STANDARD:
             raise ValueError(f"rules: {variant}: allowed is a name of its own, not {' or '.join(STANDARD)}")
-        listed = _typed(f"rules.{variant}", choices, list, "a list of rules")
+        listed = typed(f"rules.{variant}", choices, list, "a list of rules")
         try:
             yield variant, tuple(map(read_rule, listed))
         except ValueError as error:
@@ -155,57 +162,31 @@ def _rules(value: object) -> Iterator[tuple[str, tuple[Rule, ...]]]:
 
 
 def _published(value: object, rules: Variants) -> Iterator[Published]:
-    for number, entry in enumerate(_typed("published", value, list, "a list of sources"), 1):
+    for number, entry in enumerate(typed("published", value, list, "a list of sources"), 1):
         place = f"published[{number}]"
-        content = _fields(place, entry, _PUBLISHED, needed=("source", "target", "claims"))
+        content = mapping(place, entry, _PUBLISHED, needed=("source", "target", "claims"))
         if content["target"] not in TARGETS:
             raise ValueError(f"{place}.target: {content['target']}: allowed are {', '.join(TARGETS)}")
-        variants = _typed(f"{place}.rules", content.get("rules", ["default"]), list, "a list of variants")
+        variants = typed(f"{place}.rules", content.get("rules", ["default"]), list, "a list of variants")
         for variant in variants:
             if variant not in rules:
                 raise ValueError(f"{place}.rules: {variant}: allowed are {', '.join(rules)}")
-        entries = _typed(f"{place}.claims", content["claims"], list, "a list of claims")
+        entries = typed(f"{place}.claims", content["claims"], list, "a list of claims")
         claims = tuple(_claim(f"{place}.claims[{at}]", claim) for at, claim in enumerate(entries, 1))
-        source = _typed(f"{place}.source", content["source"], str, "words")
+        source = typed(f"{place}.source", content["source"], str, "words")
         yield Published(source, content["target"], tuple(variants), claims)
 
 
 def _claim(place: str, entry: object) -> Claim:
     known = tuple(field.name for field in fields(Claim))
-    content = _fields(place, entry, known, needed=known[:4])
-    _labels(f"{place}.measure", [content["measure"]])
+    content = mapping(place, entry, known, needed=known[:4])
+    labels(f"{place}.measure", [content["measure"]])
     for name in ("published", "at_most"):
         value = content.get(name, 0.0)
         if not isinstance(value, int | float | str) or isinstance(value, bool) or (name == "at_most" and value == ""):
             raise ValueError(f"{place}.{name}: {value}: a number is allowed")
-    above = _labels(f"{place}.above", content["above"]) if "above" in content else ()
+    above = labels(f"{place}.above", content["above"]) if "above" in content else ()
     try:
         return Claim(**content | {"item": str(content["item"]), "above": above})
     except ValueError as error:
         raise ValueError(f"{place}.{error}") from None
-
-
-def _fields(place: str, entry: object, known: tuple[str, ...], needed: tuple[str, ...]) -> dict[str, Any]:
-    content: dict[str, Any] = _typed(place, entry, dict, ", ".join(known))
-    for name in content:
-        if name not in known:
-            raise ValueError(f"{place}: {name}: allowed are {', '.join(known)}")
-    for name in needed:
-        if name not in content:
-            raise ValueError(f"{place}: {name}: not given: needed are {', '.join(needed)}")
-    return content
-
-
-def _labels(place: str, value: object) -> tuple[str, ...]:
-    for label in _typed(place, value, list, "a list of measures"):
-        try:
-            Label.parse(str(label))
-        except ValueError as error:
-            raise ValueError(f"{place}: {str(error).removeprefix('label: ')}") from None
-    return tuple(map(str, value))  # type: ignore[call-overload]
-
-
-def _typed(place: str, value: Any, kind: type, allowed: str) -> Any:
-    if not isinstance(value, kind):
-        raise ValueError(f"{place}: {value!r}: allowed: {allowed}")
-    return value

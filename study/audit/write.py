@@ -16,8 +16,7 @@ from study.grid import Study
 from study.measures import MEASURES
 from study.names import Label, shift_of
 from study.provenance import commit
-from study.state import run_state
-from study.storage.atomic import read_json
+from study.state import finished
 from study.storage.paths import RunPaths, audit_file
 from study.storage.rows import Row, read_table, write_rows
 from study.training.start import build_model
@@ -55,16 +54,14 @@ def make(
     study: Study, runs_root: Path, n_networks: int, images: int, every_measure: bool, n_places: int | None = None
 ) -> Plan:
     """The first finished networks of a study. Raises ValueError where there are none, or nothing can be changed."""
-    found = [config for config in study.runs if _is_finished(RunPaths(runs_root, run_key(config)), config)]
-    if not found:
-        said = "allowed: run the study first (python -m study run)"
-        raise ValueError(f"{runs_root}: holds no finished run of {study.name}; {said}")
+    found = finished(study.runs, runs_root, study.name)
     networks = tuple(found[:n_networks])
     for config in networks:
         if not changes(build_model(config), ""):
             raise ValueError(f"audit: {config.model}: nothing can be changed, allowed: two layers, or batch-norm")
     own = [label for label in study.measures if not (Label.parse(label).transform or shift_of(label))]
-    measures = tuple(dict.fromkeys([*(MEASURES if every_measure else ()), *own]))
+    asked = dict.fromkeys([*(MEASURES if every_measure else ()), *own])
+    measures = tuple(label for label in asked if not _is_of_history(label))
     return Plan(study, networks, len(found), measures, images, n_places)
 
 
@@ -126,11 +123,6 @@ def _progress(words: str) -> Callable[[int, int], None]:
     return show
 
 
-def _is_finished(paths: RunPaths, config: RunConfig) -> bool:
-    """Trained, and not diverged."""
-    return run_state(paths, config, ()) == "done" and read_json(paths.outcome)["status"] == "finished"
-
-
 def _is_whole(rows: Sequence[Row], config: RunConfig, plan: Plan) -> bool:
     """Whether the rows of one network are what would be taken now."""
     now, images = commit(), str(min(plan.n_images, n_images(config)))
@@ -141,3 +133,9 @@ def _is_whole(rows: Sequence[Row], config: RunConfig, plan: Plan) -> bool:
     return (
         same and committed and places == asked and plan.measures == tuple(dict.fromkeys(row["measure"] for row in rows))
     )
+
+
+def _is_of_history(label: str) -> bool:
+    """Whether a measure is of the curve of training, which no change of the weights moves."""
+    known = MEASURES.get(Label.parse(label).measure)
+    return known is not None and known.of_history

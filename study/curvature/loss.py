@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
 
@@ -141,13 +142,14 @@ class Loss:
         slope = self._slope(outputs.detach(), targets)
         return slope, torch.zeros_like(slope)
 
-    def curvature(self, outputs: Tensor, targets: Tensor, vectors: Tensor) -> Tensor:
-        """Lambda_i applied to vectors (..., n, C)."""
+    def curvature(self, outputs: Tensor, targets: Tensor) -> Callable[[Tensor], Tensor]:
+        """Lambda_i of some samples, to be applied to vectors (..., n, C)."""
         if self.name != "cross_entropy":
-            return self._slope(outputs, targets) * vectors
-        p, scale = outputs.softmax(1), self._softmax_scale(targets)
-        scale = scale if isinstance(scale, float) else scale.to(p.dtype)
-        return scale * (p * (vectors - (p * vectors).sum(-1, keepdim=True)))
+            slope = self._slope(outputs, targets)
+            return lambda vectors: slope * vectors
+        p, found = outputs.softmax(1), self._softmax_scale(targets)
+        scale = found if isinstance(found, float) else found.to(p.dtype)
+        return lambda vectors: scale * (p * (vectors - (p * vectors).sum(-1, keepdim=True)))
 
     def _scale(self, n_outputs: int) -> float:
         return self.scale / n_outputs if self.average_outputs else self.scale

@@ -43,6 +43,7 @@ class Network:
         first = next(iter(named.values()))
         self.model = model
         self._call = call
+        self.is_called_plainly = call is None  # on its inputs
         self.device = first.device
         self.dtype = dtype or first.dtype
         self._names = set(named if train is None else train)

@@ -84,9 +84,10 @@ class OwnLoss:
             )
         return positive
 
-    def curvature(self, outputs: Tensor, targets: Tensor, vectors: Tensor) -> Tensor:
-        """Lambda_i applied to vectors (..., n, C)."""
-        return torch.einsum("ncd,...nd->...nc", self.hessian(outputs, targets), vectors)
+    def curvature(self, outputs: Tensor, targets: Tensor) -> Callable[[Tensor], Tensor]:
+        """Lambda_i of some samples, to be applied to vectors (..., n, C)."""
+        hessian = self.hessian(outputs, targets)
+        return lambda vectors: torch.einsum("ncd,...nd->...nc", hessian, vectors)
 
     def _mean(self, outputs: Tensor, targets: Tensor) -> Tensor:
         if targets.is_floating_point():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from types import TracebackType
 
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from .adapter import Forward, Target, adapted
 from .batches import Batches, Data, Inputs, select
 from .companions import Companions
+from .fully_connected import fully_connected
 from .loss import Loss
 from .network import Network
 from .options import whole
@@ -147,8 +150,24 @@ class Curvature:
         if self.kind == "hessian":
             times = _hessian(self.loss.sum(outputs, targets), weights)
         else:
-            times = _gauss_newton(self.loss, outputs, targets, weights)
+            times = self._gauss_newton(inputs, outputs, targets, weights)
         return _Piece(outputs.detach(), Total.of(outputs), self.loss.count(targets), times)
+
+    def _gauss_newton(self, inputs: Inputs, outputs: Tensor, targets: Tensor, weights: list[Tensor]) -> Times:
+        general = partial(_gauss_newton, self.loss, outputs, targets, weights)
+        layer = fully_connected(self.network, inputs, outputs, self.names[0]) if len(self.names) == 1 else None
+        if layer is None:
+            return general()
+        of_several, curvature = functools.cache(general), self.loss.curvature(outputs.detach(), targets)
+
+        def times(vectors: list[Tensor]) -> list[Tensor]:
+            if len(vectors[0]) > 1:
+                return of_several()(vectors)
+            with torch.no_grad():
+                (slopes,) = curvature(layer.push(vectors[0][0])[None])
+                return [layer.pull(slopes)[None]]
+
+        return times
 
 
 Times = Callable[[list[Tensor]], list[Tensor]]
@@ -188,9 +207,11 @@ def _gauss_newton(loss: Loss | OwnLoss, outputs: Tensor, targets: Tensor, weight
     if not live:  # the outputs do not depend on these weights
         return _zeros
 
+    curvature = loss.curvature(outputs.detach(), targets)
+
     def times(vectors: list[Tensor]) -> list[Tensor]:
         (pushed,) = _batched([pulled[at] for at in live], [free], [vectors[at] for at in live])
-        return _batched([outputs], weights, [loss.curvature(outputs.detach(), targets, pushed)])
+        return _batched([outputs], weights, [curvature(pushed)])
 
     return times
 

@@ -9,9 +9,12 @@ from study.measures.context import MeasureContext as MeasureContext
 from study.measures.naming import PREFIX as PREFIX
 from study.measures.naming import canonical as canonical
 from study.measures.naming import members as members
+from study.measures.one_pass import pass_seconds as pass_seconds
 from study.measures.own import Own as Own
 from study.measures.own import OwnMeasureError as OwnMeasureError
 from study.measures.registry import MEASURES as MEASURES
+from study.measures.registry import checks_of as checks_of
+from study.measures.registry import is_search as is_search
 
 # isort: split
 # Each registers its measures, in the order in which they are listed.
@@ -19,6 +22,7 @@ from study.measures import calibration as _calibration  # noqa: F401
 from study.measures import flatness as _flatness  # noqa: F401
 from study.measures import gradient as _gradient  # noqa: F401
 from study.measures import hessian as _hessian  # noqa: F401
+from study.measures import history as _history  # noqa: F401
 from study.measures import invariant as _invariant  # noqa: F401
 from study.measures import norm as _norm  # noqa: F401
 from study.measures import operator_norm as _operator_norm  # noqa: F401

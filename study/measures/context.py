@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -29,6 +29,7 @@ class MeasureContext:
     several measures (`curvature`, `logits`, values already taken) is done once. Of a reparameterized network `before`
     is the network that it was made from, `changed` the two layers whose weights moved, and `difference` that of the
     outputs, relative to the largest. `trained_on` is the number of training samples where `x` holds only some, else 0.
+    `history` has step and training loss, in order, wherever it was taken until this network was there; empty: unknown.
     """
 
     model: nn.Module
@@ -41,6 +42,7 @@ class MeasureContext:
     changed: tuple[str, ...] = ()
     difference: float | None = None
     trained_on: int = 0
+    history: Sequence[tuple[int, float]] = ()
     _values: dict[str, Value] = field(default_factory=dict, repr=False)
     _shared: dict[object, Any] = field(default_factory=dict, repr=False)
     _inputs: dict[int, Tensor] = field(default_factory=dict, repr=False)
@@ -54,8 +56,9 @@ class MeasureContext:
     def on_first(self, n: int) -> MeasureContext:
         """The same network, measured on the first n training samples."""
         return MeasureContext(
-            self.model, self.initial, self.x[:n], self.labels[:n], self.loss, self.key, trained_on=self.n_train
-        )
+            self.model, self.initial, self.x[:n], self.labels[:n], self.loss, self.key, trained_on=self.n_train,
+            history=self.history,
+        )  # fmt: skip
 
     def generator(self, label: str) -> torch.Generator:
         """A CPU generator seeded by run key and label, for sampled measures."""
@@ -88,11 +91,11 @@ class MeasureContext:
         import torch
 
         if part not in self._inputs:
-            if self.before and part <= self._first_changed():
+            if self.before and part <= self.n_unchanged:
                 return self.before._inputs_of(part)
             last = max([known for known in self._inputs if known < part], default=0)
             if self.before:
-                last = max(last, self._first_changed())
+                last = max(last, self.n_unchanged)
             between = list(self.model.children())[last:part]
             start = self._inputs_of(last) if last else self.x
             with torch.no_grad():
@@ -100,9 +103,17 @@ class MeasureContext:
             self._inputs[part] = torch.cat(pieces)
         return self._inputs[part]
 
-    def _first_changed(self) -> int:
+    @functools.cached_property
+    def n_unchanged(self) -> int:
+        """How many parts of an nn.Sequential a reparameterized copy has in common with the network; 0 without any."""
+        from study.transforms.rescaling import last_two_layers
+
+        try:
+            changed = self.changed or last_two_layers(self.model)
+        except ValueError:  # it has no such copies
+            return 0
         names = [name for name, _ in self.model.named_children()]
-        return min(names.index(layer.partition(".")[0]) for layer in self.changed)
+        return min(names.index(layer.partition(".")[0]) for layer in changed)
 
     @functools.cached_property
     def curvature(self) -> Mapping[str, LayerCurvature]:
@@ -120,7 +131,7 @@ class MeasureContext:
         """Outputs on the training set, shape (n, C), in float64 after a forward pass in the model's dtype."""
         import torch
 
-        model, x = self.from_layer(self.layers()[0]) if self.before else (self.model, self.x)
+        model, x = self.from_layer(self.layers()[-1])  # `lambda_max` and copies read what it is given, too
         with torch.no_grad():
             return torch.cat([model(part).double() for part in x.split(CHUNK)])
 
@@ -189,6 +200,7 @@ class MeasureContext:
             other = MeasureContext(
                 reparameterized(self.model, transform, self.key), self.initial, self.x, self.labels, self.loss,
                 self.key, before=self, changed=last_two_layers(self.model), trained_on=self.trained_on,
+                history=self.history,
             )  # fmt: skip
             other.difference = function_difference(self.logits, other.logits)
             self._reparameterized[transform] = other

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from study.measures.context import MeasureContext
 from study.measures.gauss_newton import slopes
 from study.measures.jacobian import check_layers, layer_rows, weight_layers
+from study.measures.layer_weights import value_by_layer
 from study.measures.registry import measure
 
 if TYPE_CHECKING:
@@ -62,11 +63,10 @@ def noise_over_trace(ctx: MeasureContext) -> float:
     """Noise of the gradient over the trace of the Hessian: what stands in for `tic` at little cost.
 
     Tr C / sum_l Tr H_l, as `gradient_noise` and `hessian_trace`. Source: Thomas et al. 2020 (1906.07774), as `tic`.
-    Parameters: weights of layers. Data: training set. Deterministic. Cost: shared curvature pass, and `gradient_noise`.
-    Invariant: permutation.
+    Parameters: weights of layers, none of norm layers. Data: training set. Deterministic. Cost: shared curvature pass,
+    and `gradient_noise`. Invariant: permutation.
     """
-    trace, noise = ctx.value("hessian_trace"), ctx.value("gradient_noise")
-    assert isinstance(trace, dict) and isinstance(noise, dict)
+    noise, trace = (value_by_layer(ctx, label) for label in ("gradient_noise", "hessian_trace"))
     return sum(noise.values()) / sum(trace.values())
 
 

@@ -9,6 +9,7 @@ from study.choice import word
 from study.measures.context import MeasureContext
 from study.measures.gauss_newton import factor_rows, gauss_newton
 from study.measures.jacobian import LayerRows, check_layers, weight_layers
+from study.measures.layer_weights import value_by_layer
 from study.measures.registry import Whole, measure
 
 if TYPE_CHECKING:
@@ -39,11 +40,11 @@ def weight_curvature(ctx: MeasureContext, form: str) -> Whole:
 
     sum_l sqrt(||W_l||_F^2 Tr H_l); form=root: sqrt(sum_l ||W_l||_F^2 Tr H_l); form=global, which rescaling changes:
     sqrt(sum_l ||W_l||_F^2 sum_l Tr H_l). Layers: sqrt(||W_l||_F^2 Tr H_l). Source: none that was read in any code; of
-    the same two ingredients as `kappa_2019`. Parameters: weights of layers. Data: training set, mean. Deterministic.
-    Cost: shared curvature pass. Invariant: layer-wise, permutation.
+    the same two ingredients as `kappa_2019`. Parameters: weights of layers, none of norm layers. Data: training set,
+    mean. Deterministic. Cost: shared curvature pass. Invariant: layer-wise, permutation, norm-layer.
     """
     kappa, norm, trace = (
-        _of_all_layers(ctx, label) for label in ("kappa_2019", "weight_norm_squared", "hessian_trace")
+        value_by_layer(ctx, label) for label in ("kappa_2019", "weight_norm_squared", "hessian_trace")
     )
     layers = {path: math.sqrt(value) for path, value in kappa.items()}
     value = {
@@ -84,13 +85,6 @@ def tsuzuku(ctx: MeasureContext) -> dict[str, float]:
         weight = module.weight.detach().double().flatten(1)  # type: ignore[operator]
         found[path] = _best_rescaled(factor_rows(ctx, path).diagonal(), weight.square())
     return found
-
-
-def _of_all_layers(ctx: MeasureContext, label: str) -> dict[str, float]:
-    """A measure of each layer, of a reparameterized network those too that it has from before."""
-    found = ctx.value(label)
-    assert isinstance(found, dict)
-    return {**_of_all_layers(ctx.before, label), **found} if ctx.before else found
 
 
 def _neuron_maxima(rows: LayerRows) -> Tensor:

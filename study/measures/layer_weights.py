@@ -1,4 +1,4 @@
-"""What measures of the weights alone share: each layer's weights as a matrix, and the margin they are divided by."""
+"""What measures of layers share: each layer's weights as a matrix, other measures' values of it, the margin."""
 
 from __future__ import annotations
 
@@ -24,6 +24,17 @@ def displacements(ctx: MeasureContext) -> list[Tensor]:
 def squared_frobenius(weights: list[Tensor]) -> list[float]:
     """The squared Frobenius norm of each."""
     return [w.square().sum().item() for w in weights]
+
+
+def value_by_layer(ctx: MeasureContext, label: str) -> dict[str, float]:
+    """A layerwise measure of each layer with weights, not of norm layers, which the curvature pass has, too.
+
+    Of a reparameterized network the layers come first that it has from before.
+    """
+    found = ctx.value(label)
+    assert isinstance(found, dict)
+    own = {layer: value for layer, value in found.items() if layer in ctx.layers()}
+    return {**value_by_layer(ctx.before, label), **own} if ctx.before else own
 
 
 def inverse_margin_of(ctx: MeasureContext) -> float:

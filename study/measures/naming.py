@@ -26,7 +26,8 @@ _SETS: dict[str, tuple[str, ...]] = {
         "dist_spec_init_fft", "log_spec_init", "fro_over_spec", "dist_spec_init", "path_norm", "path_norm_over_margin",
         "pac_bayes_flatness(noise=common)", "pac_bayes_orig", "pac_bayes_init", "pac_bayes_mag_flatness",
         "pac_bayes_mag_orig", "pac_bayes_mag_init", "sharpness_flatness", "sharpness_orig", "sharpness_init",
-        "sharpness_mag_flatness", "sharpness_mag_orig", "sharpness_mag_init",
+        "sharpness_mag_flatness", "sharpness_mag_orig", "sharpness_mag_init", "gradient_noise", "steps_to_loss",
+        "steps_between_losses",
     ),
     "outputs": (
         "inverse_margin", "margin_normalized", "train_loss", "cross_entropy", "entropy", "confidence", "ece",

@@ -34,20 +34,29 @@ F = TypeVar("F", bound=Callable[..., Value])
 
 @dataclass(frozen=True)
 class Measure:
-    """A registered measure; `check` raises ValueError for a network, trained or not, that has no such value."""
+    """A registered measure; `check` raises ValueError for a network, trained or not, that has no such value.
+
+    One `of_history` is read off the curve of training, and says nothing of weights: no audit has it.
+    """
 
     label: str
     layerwise: bool
     function: Callable[..., Value]
     check: Callable[[Any], None] | None = None
     options: Mapping[str, Option] = field(default_factory=dict)
+    of_history: bool = False
 
 
 MEASURES: dict[str, Measure] = {}
 
 
 def measure(
-    label: str, *, layerwise: bool = False, check: Callable[[Any], None] | None = None, **options: Option
+    label: str,
+    *,
+    layerwise: bool = False,
+    check: Callable[[Any], None] | None = None,
+    of_history: bool = False,
+    **options: Option,
 ) -> Callable[[F], F]:
     """Register a measure under its label: the name in configs, records, tables and figures.
 
@@ -57,7 +66,7 @@ def measure(
     def register(function: F) -> F:
         if label in MEASURES:
             raise ValueError(f"measure: {label!r}: is registered twice")
-        MEASURES[label] = Measure(label, layerwise, function, check, options)
+        MEASURES[label] = Measure(label, layerwise, function, check, options, of_history)
         return function
 
     return register
@@ -69,6 +78,32 @@ def taking(name: str) -> Callable[[Any], Value]:
     known = MEASURES[label.measure]
     defaults = {option: had.default for option, had in known.options.items()}
     return functools.partial(known.function, **defaults | given_options(name, label.options, known.options))
+
+
+def checks_of(label: str) -> list[Callable[[Any], None]]:
+    """What raises ValueError, one line, for a network that has no such value, or that an option makes no difference of.
+
+    None for a measure that is not in the registry.
+    """
+    parsed = Label.parse(label)
+    known = MEASURES.get(parsed.measure)
+    if known is None:
+        return []
+    folds = "folded" in given_options(label, parsed.options, known.options)
+    return [check for check in (known.check, _check_folding if folds else None) if check]
+
+
+def _check_folding(model: Any) -> None:
+    from study.transforms.equivalent import has_batch_norm
+
+    if not has_batch_norm(model):
+        raise ConfigError("folded", type(model).__name__, "has no batch-norm to fold, allowed: the measure without it")
+
+
+def is_search(label: str) -> bool:
+    """Whether a measure is found by a search, which takes many passes over few samples: it has an option `steps`."""
+    known = MEASURES.get(Label.parse(label).measure)
+    return known is not None and "steps" in known.options
 
 
 def given_options(text: str, options: str, known: Mapping[str, Option]) -> dict[str, OptionValue]:

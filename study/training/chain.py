@@ -67,12 +67,16 @@ class Chain:
         """
         h = x
         backs: list[Back] = []
-        for path, layer in self.layers.items():
+        ahead = zip(self.layers.items(), [*list(self.layers.values())[1:], None], strict=True)
+        for (path, layer), behind in ahead:
             mask = masks.get(f"{path}.kept")
             if isinstance(layer, StackedDropout) and mask is None:
                 continue
             if isinstance(layer, nn.Linear):
                 h, back = products.linear(h, layer, path, parameters, first=not backs)
+            elif isinstance(layer, nn.Conv2d) and products.pools(h, layer, behind):
+                h, back = products.pooled_convolution(h, layer, path, parameters, first=not backs)
+                next(ahead)  # the pool
             elif isinstance(layer, nn.Conv2d):
                 h, back = products.convolution(h, layer, path, parameters, first=not backs)
             elif isinstance(layer, nn.Flatten):

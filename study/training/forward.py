@@ -50,6 +50,8 @@ class StackedForward:
         """Logits (networks, n, C) in evaluation mode of inputs (n, *shape) that all networks share."""
         self._train(False)
         if self.mode == "sequential":
+            if self.chain and self.chain.convolves and self.chain.fits(len(x)):
+                return self.chain.evaluate(parameters, x)
             self._point_at(parameters, buffers, {})
             alone: Tensor = self.template(self._laid_out(x))
             return alone.unsqueeze(0)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from study.models import pooled
 from study.models.pooling import HalvingPool, halved_gradient, halved_in_pairs
 from study.seams.optimizer import Stack
 
@@ -42,12 +43,50 @@ def _of_weight(h: Tensor, d: Tensor) -> Tensor:
 
 def convolution(h: Tensor, layer: nn.Conv2d, path: str, parameters: Stack, *, first: bool) -> Step:
     """A convolution of the only network of a stack, by torch's kernels or, of a small batch, by products of patches."""
-    x, weight = h[0], parameters[f"{path}.weight"][0]
-    bias = None if layer.bias is None else parameters[f"{path}.bias"][0]
-    if h.device.type == "cpu" and _plain(layer) and _patches(x, layer).numel() <= WRITTEN_OUT:
+    x, weight, bias = _alone(h, layer, path, parameters)
+    if _is_small(x, layer):
         result, back = _by_patches(x, layer, weight, bias, first)
     else:
         result, back = _by_torch(x, layer, weight, bias, first)
+    return result.unsqueeze(0), _stacked(back, path)
+
+
+def pools(h: Tensor, layer: nn.Conv2d, behind: nn.Module | None) -> bool:
+    """Whether a convolution is better taken together with what stands behind it."""
+    return behind is not None and not _is_small(h[0], layer) and pooled.pays(layer, behind, h[0])
+
+
+def pooled_convolution(h: Tensor, layer: nn.Conv2d, path: str, parameters: Stack, *, first: bool) -> Step:
+    """A convolution and the pool behind it, of the only network of a stack."""
+    x, weight, bias = _alone(h, layer, path, parameters)
+    pixels = pooled.before_pooling(layer, x, weight, bias)
+    rows, result = pooled.largest(pixels)
+
+    def back(d: Tensor) -> _Gradients:
+        kernels, spread = pooled.shifted(weight), pooled.gradient(pixels, rows, d).flatten(1, 2)
+        sizes, asked = (None if bias is None else [len(kernels)]), [not first, True, bias is not None]
+        of_x, of_weight, of_bias = torch.ops.aten.convolution_backward(
+            spread, x, kernels, sizes, [2, 2], layer.padding, [1, 1], False, [0, 0], 1, asked
+        )
+        return of_x, pooled.unshifted(of_weight, weight.shape), of_bias if bias is None else of_bias.view(4, -1).sum(0)
+
+    return result.unsqueeze(0), _stacked(back, path)
+
+
+_Gradients = tuple[Tensor | None, Tensor, Tensor | None]  # in the inputs, the weight, the bias
+
+
+def _alone(h: Tensor, layer: nn.Conv2d, path: str, parameters: Stack) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Inputs, weight and bias of the only network of a stack."""
+    return h[0], parameters[f"{path}.weight"][0], None if layer.bias is None else parameters[f"{path}.bias"][0]
+
+
+def _is_small(x: Tensor, layer: nn.Conv2d) -> bool:
+    return x.device.type == "cpu" and _plain(layer) and _patches(x, layer).numel() <= WRITTEN_OUT
+
+
+def _stacked(back: Callable[[Tensor], _Gradients], path: str) -> Back:
+    """The derivative of the only network's layer as that of a stack's."""
 
     def stacked(d: Tensor, found: Stack) -> Tensor | None:
         of_x, of_weight, of_bias = back(d[0])
@@ -56,10 +95,7 @@ def convolution(h: Tensor, layer: nn.Conv2d, path: str, parameters: Stack, *, fi
             found[f"{path}.bias"] = of_bias.unsqueeze(0)
         return None if of_x is None else of_x.unsqueeze(0)
 
-    return result.unsqueeze(0), stacked
-
-
-_Gradients = tuple[Tensor | None, Tensor, Tensor | None]  # in the inputs, the weight, the bias
+    return stacked
 
 
 def _by_torch(

@@ -24,7 +24,7 @@ from analysis.statistics.invariance import invariance
 from analysis.statistics.stability import stability
 from analysis.stopwise import first_target
 from analysis.tables import audit as audit_table
-from analysis.tables import reparameterization, settings
+from analysis.tables import cost, reparameterization, settings
 from analysis.tables import sweep as sweep_table
 from tests.support.synthetic import synthetic_audit
 
@@ -50,6 +50,10 @@ def loss_slices() -> pd.DataFrame:
 def test_a_study_with_everything_lacks_nothing(make_records, tmp_path):
     records = make_records(transforms=("layerwise_1", "factor_20"), stops=("loss_0.1", "loss_0.01"))
     records = records[records["hp.init_gain"] == records["hp.init_gain"].iloc[0]]  # a grid of two axes
+    papers = {
+        f"measure.{label}": records["gap.loss"] ** power for power, label in enumerate(("param_norm", "path_norm"))
+    }
+    records = records.assign(**papers, **{"n.test": 10**6})
     timings = pd.DataFrame({"key": records["key"], "stop": "", "item": "train", "seconds": 1.0})
     frames = {
         "timings": timings,
@@ -72,6 +76,24 @@ def test_a_study_with_the_least_says_what_each_part_lacks(records):
     for name in ("table reparameterization", "figure layers", "figure loss_curves", "figure slices", "table cost"):
         assert made.lacking[name]
     assert "figure scatter" not in made.lacking and len(made.tables["correlation"]) == 3
+
+
+def test_the_cost_of_a_measure_is_told_in_passes_of_its_own_network():
+    seconds = {
+        "a": {"pass": 0.1, "evaluate": 0.2, "train_loss": 0.3, "sharpness_flatness": 4.0, "reparameterized: x": 9.0},
+        "b": {"pass": 0.4, "evaluate": 0.4, "train_loss": 0.8, "sharpness_flatness": 4.0, "shift(of=blur)": 7.0},
+    }
+    rows = [(key, "loss_0.1", item, value) for key, items in seconds.items() for item, value in items.items()]
+    frame = pd.DataFrame([*rows, ("a", "", "train", 5.0)], columns=["key", "stop", "item", "seconds"])
+    table = cost.build(frame).set_index("item")
+    assert list(table.index[:5]) == ["train", "evaluate", "pass", "all measures", "all but searches"]
+    passes = table["median_passes"]
+    assert np.isnan(passes["train"]) and passes["evaluate"] == pytest.approx((2 + 1) / 2)
+    assert passes["train_loss"] == passes["all but searches"] == pytest.approx((3 + 2) / 2)
+    assert passes["all measures"] == pytest.approx((43 + 12) / 2)
+    assert table.loc["all measures", "total_seconds"] == pytest.approx(9.1)
+    without = cost.build(frame[frame["item"] != "pass"])
+    assert "median_passes" not in without and "all measures" not in set(without["item"])
 
 
 def test_every_part_survives_one_network(records):
@@ -100,13 +122,16 @@ def test_the_note_of_reparameterization_says_how_far_outputs_moved_and_of_how_ma
 def test_the_audit_tells_what_is_the_same_what_ends_what_grows_and_what_is_lost():
     found = invariance(synthetic_audit()).set_index(["measure", "transform"])
     kinds = {label: found.loc[(label, "layer-wise"), "kind"] for label in ("same", "ends", "grows", "logs", "lost")}
-    assert kinds == {"same": "same", "ends": "bounded", "grows": "arbitrary", "logs": "arbitrary", "lost": "missing"}
+    assert kinds == {"same": "same", "ends": "bounded", "grows": "arbitrary", "logs": "arbitrary", "lost": "lost"}
     assert found.loc[("ends", "layer-wise"), "change"] == pytest.approx(1000 / 1001 / 2)
     assert found.loc[("same", "permutation"), "kind"] == "bounded", "without a factor nothing grows"
     table = audit_table.build(synthetic_audit()).set_index("measure")
     assert list(table["layer-wise"]) == ["bounded 0.5", "arbitrary", "arbitrary", "no value after", "n/a", "same"]
     assert list(table["permutation"]) == ["bounded 0.25", "n/a", "n/a", "n/a", "n/a", "bounded 0.25"]
-    assert "1 network (mlp); outputs moved by at most 3e−16" in audit_table.build(synthetic_audit()).attrs["note"]
+    assert (
+        "1 network (mlp) on 9 training images; outputs moved by at most 3e−16"
+        in audit_table.build(synthetic_audit()).attrs["note"]
+    )
     cells = [text.get_text() for text in audit_figure.build(synthetic_audit()).axes[0].texts]
     assert "↑999" in cells and "0.5" in cells and cells.count("0.25") == 2
     with pytest.raises(Lacking, match=r"audit\.csv"):
@@ -142,7 +167,7 @@ def test_ledger_writes_every_table_under_the_stem(make_ledger, tmp_path, capsys)
     assert capsys.readouterr().out.strip().endswith("report.html")
     written = {path.name for path in (tmp_path / "out" / "mine" / "tables").iterdir()}
     lacking = {"published", "cost", "layers", "last_layer", "last_layer_stops", "layer_differences"}
-    lacking |= {"reparameterization", "sweep", "audit"}
+    lacking |= {"reparameterization", "sweep", "audit", "papers", "papers_granulated", "papers_sign_error"}
     made = set(items.names("table")) - lacking - {"partial"}
     assert written == {name + suffix for name in made for suffix in (".csv", ".md", ".tex")}
     table = pd.read_csv(tmp_path / "out" / "mine" / "tables" / "correlation.csv")

@@ -100,7 +100,7 @@ def test_a_grid_is_a_table() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{{ value("digits", "layers", "tau_b", "x") }}', "study: digits: allowed are digits_mlp,"),
+        ('{{ value("digits", "layers", "tau_b", "x") }}', "study: digits: allowed are digits_library,"),
         ('{{ value("digits_mlp", "layer", "tau_b", "x") }}', "table: layer: allowed are audit, correlation,"),
         ('{{ value("digits_mlp", "correlation", "tau", "hessian_trace") }}', "column: tau: allowed are stop,"),
         ('{{ value("digits_mlp", "correlation", "tau_b", "hessian") }}', "measure: hessian: allowed are relative_"),
@@ -128,7 +128,8 @@ def test_a_fault_is_one_line_with_its_place(text: str, message: str, tmp_path: P
 
 def test_numerals_that_are_names_code_or_declared_stand() -> None:
     names = "LeNet5, CIFAR-10 at loss_0.1 in 2019, `x = 3` [a](b/2.png) layerwise_1"
-    text = f"{{# typed\n2019: year\n#}}\n{names}\n```\n4.5\n```\n"
+    label = "{{ measure_words('sharpness_max(norm=linf,rho=0.001)@factor_1e3.fc1') }}"
+    text = f"{{# typed\n2019: year\n#}}\n{names} {label}\n```\n4.5\n```\n"
     environment = prose._environment(Path(), latex=False)
     assert list(prose.typed.complaints(text, environment)) == []
 

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from analysis.columns import at_stop
+from analysis.drawing import style
 from analysis.items import part
 from analysis.statistics.redundancy import agreement, linear, monotone, prediction
 from tests.reference.statistics import tau
@@ -78,6 +79,12 @@ def test_agreement_is_tau_b_and_puts_like_by_like(drawn: dict[str, np.ndarray]) 
     assert table.loc["b", "d"] == table.loc["d", "b"] == pytest.approx(by_hand, rel=1e-12)
 
 
+def test_three_networks_say_nothing_of_two_measures(drawn: dict[str, np.ndarray]) -> None:
+    few = np.where(np.arange(len(drawn["x"])) < 3, drawn["z"], np.nan)
+    table = agreement(pd.DataFrame({"measure.a": drawn["x"], "measure.b": few}))
+    assert np.isnan(table.loc["a", "b"]) and table.loc["a", "a"] == 1
+
+
 def test_what_a_measure_adds_to_training_loss_and_norm(records: pd.DataFrame) -> None:
     kept = at_stop(records)
     random = np.random.default_rng(2)
@@ -99,3 +106,14 @@ def test_the_table_and_the_figure(records: pd.DataFrame) -> None:
     assert table["nearest_tau_b"].abs().max() <= 1 and set(table["target"]) >= {"gap.loss"}
     figure = part("figure", "redundancy").build(records)
     assert len(figure.axes[0].get_yticklabels()) == len(figure.axes[0].get_xticklabels()) > 2
+
+
+def test_of_many_measures_those_that_rank_alike_are_one_row(records: pd.DataFrame) -> None:
+    random = np.random.default_rng(0)
+    new = {f"measure.new_{k}": random.normal(size=len(records)) for k in range(style.MANY)}
+    same = {"measure.same": 2 * records["measure.hessian_trace"] + 1, "measure.constant": 1.0}
+    figure = part("figure", "redundancy").build(records.assign(**new, **same))
+    words = [label.get_text().rsplit("  ", 1)[0] for label in figure.axes[0].get_yticklabels()]
+    assert "Hessian trace" in words and not {"same", "constant"} & set(words)
+    assert "Hessian trace: same" in str(figure.get_label())
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()][:2] == ["5", "10"]

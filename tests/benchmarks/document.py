@@ -54,8 +54,19 @@ def training_section(measured: dict) -> str:
         f"A stack of 64 trains {many / few:.1f} times as many networks a minute as one network alone.",
     ]
     arguments = f" {measured['command']}" if measured["command"] else ""
-    command = f"`python -m tests.benchmarks.training{arguments}` on {measured['machine']}, commit {measured['commit']}:"
+    command = f"`python -m tests.benchmarks.training{arguments}` on {measured['machine']}, commit {measured['commit']}"
+    anew = [f"; rows of {cases} at commit {commit}" for commit, cases in _measured_anew(measured["rows"]).items()]
+    command += "".join(anew) + ":"
     return "\n".join([command, "", *(f"- {finding}" for finding in findings), "", training.table(measured["rows"])])
+
+
+def _measured_anew(rows: list[dict]) -> dict[str, str]:
+    """The cases of those rows that say a commit of their own, by it: they were measured again by themselves."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if "commit" in row:
+            found.setdefault(row["commit"], []).append(f"`{row['case']}`")
+    return {commit: ", ".join(cases) for commit, cases in found.items()}
 
 
 def main() -> None:

@@ -4,7 +4,8 @@
 
 Trains the first network of the study for a few epochs of plain SGD and takes all the study's measures of it, those of
 reparameterized copies too. With `--against`, a checkout of another commit, that one's code takes them of the same
-weights in a second process: the two run in turn, one waiting for the other. One thread, time of the processor.
+weights in a second process: the two run in turn, one waiting for the other. One thread, time of the processor, and a
+shard's settings of the process (study/device.py).
 Prints a table and writes results/bench/measuring.json: a row a case (a measure's label without its transform, all
 transforms of it together; "all measures", the stop; "`--stops` stops") and peer, time_ratio being the peer's seconds
 over ours, `difference` the largest relative difference of a value from ours. What several measures share (the exact
@@ -27,6 +28,7 @@ from typing import Any
 
 import torch
 
+from study.device import reproducible
 from study.grid import load_study
 from study.storage.paths import CONFIGS, results_root
 
@@ -183,8 +185,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) == 3 and not sys.argv[1].startswith("-"):  # of `Code`
-        torch.set_num_threads(1)
-        for _ in sys.stdin:
-            print(json.dumps(measure(sys.argv[1], Path(sys.argv[2]))), flush=True)
+        with reproducible("cpu"):  # as a shard's process is
+            for _ in sys.stdin:
+                print(json.dumps(measure(sys.argv[1], Path(sys.argv[2]))), flush=True)
     else:
         main()

@@ -98,3 +98,13 @@ def test_the_table_that_is_shown_is_the_committed_one() -> None:
     readme = (Path(__file__).parents[2] / "study/training/README.md").read_text()
     (shown,) = re.findall(r"<!-- benchmark: tests/benchmarks/training.json -->\n(.*?)<!-- end -->", readme, re.DOTALL)
     assert shown == document.training_section(json.loads(document.TRAINING.read_text()))
+
+
+def test_rows_that_were_measured_anew_say_at_which_commit() -> None:
+    measured = json.loads(document.TRAINING.read_text())
+    for row in measured["rows"]:
+        row.pop("commit", None)
+    assert " at commit " not in document.training_section(measured)
+    measured["rows"][0]["commit"] = "0123456789ab"
+    first = document.training_section(measured).partition("\n")[0]
+    assert first.endswith(f"; rows of `{measured['rows'][0]['case']}` at commit 0123456789ab:")

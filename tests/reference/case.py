@@ -17,6 +17,7 @@ class Case:
     x: Tensor
     labels: Tensor
     loss: str
+    history: tuple[tuple[int, float], ...] = ()
     _hessians: dict[str, Tensor] = field(default_factory=dict)
 
     def loss_of(self, logits: Tensor) -> Tensor:

@@ -187,6 +187,10 @@ def _loss(case: Case) -> float:
         return case.loss_of(case.model(case.x)).item()
 
 
+def _steps(case: Case, loss: float) -> int:
+    return min(step for step, value in case.history if value <= loss)
+
+
 def _layers(function: Callable[[Case, str], float]) -> Callable[[Case], dict[str, float]]:
     return lambda case: {layer: function(case, layer) for layer in case.layers()}
 
@@ -231,6 +235,9 @@ TWINS: dict[str, Callable[[Case], float | Whole | dict[str, float]]] = {
     "path_norm_over_margin": lambda c: _path_norm(c) * _margin(c),
     "inverse_margin": _margin,
     "train_loss": _loss,
+    "steps_to_loss": lambda c: _steps(c, 0.1),
+    "steps_to_loss(loss=0.5)": lambda c: _steps(c, 0.5),
+    "steps_between_losses": lambda c: _steps(c, 0.01) - _steps(c, 0.1),
     **calibration.TWINS,
     **perturbation.TWINS,
     **gauss_newton.TWINS,

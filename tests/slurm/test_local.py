@@ -116,7 +116,7 @@ def test_submitter_and_workers_killed_at_random_instants_give_the_bytes_of_an_un
 ) -> None:
     monkeypatch.setenv("STUDY_COMMIT", "0123456789ab-dirty")  # in every record: a commit made meanwhile changes nothing
     study = tmp_path / "longer.yaml"
-    seconds = 2 * 12  # two processes, and 12 s pass at work before the fifth kill: no machine is done by then
+    seconds = 2 * 6  # two processes, and 6 s pass at work before the fifth kill: no machine is done by then
     study.write_text(LONGER.replace("EPOCHS", str(epochs_lasting(seconds, LONGER, tmp_path / "pace"))))
     calm = str(tmp_path / "calm")
     assert main(["submit", str(study), "--cluster", "inline", "--wandb", "off", "--runs", calm, "--results", calm]) == 0
@@ -129,7 +129,7 @@ def test_submitter_and_workers_killed_at_random_instants_give_the_bytes_of_an_un
             if attempt < 6:
                 while not at_work(journal, rough) and process.poll() is None:
                     time.sleep(0.1)  # while a process imports torch there is little to interrupt
-                time.sleep(chance.uniform(0, 3))
+                time.sleep(chance.uniform(0, 1.5))
                 victims = at_work(journal, rough)
                 if chance.random() < 0.6 and victims:
                     with contextlib.suppress(ProcessLookupError):  # it may have come to its end by itself

@@ -27,6 +27,8 @@ MOVING = ("pac_bayes", "sharpness", "worst_case")  # modules whose measures move
 PERTURBS = {label for label, m in MEASURES.items() if m.function.__module__.endswith(MOVING)}
 SEARCHES = {label for label in PERTURBS if label not in ("keskar", "sharpness_max", "sharpness_mean")}
 TOLERANCE |= dict.fromkeys(SEARCHES, 0.15) | {"keskar": 0.001, "sharpness_max": 0.01, "sharpness_mean": 0.1}
+# Step and training loss, which falls, rises again, and is as low as 0.01 at last.
+HISTORY = ((4, 0.5), (8, 0.3), (12, 0.1), (16, 0.2), (20, 0.05), (22, 0.01), (24, 0.008))
 # Defined where the network errs: of these the labels of three samples are others, too few to make a margin negative.
 NEEDS_ERRORS = {"temperature", "nll_after_temperature"}
 
@@ -66,7 +68,7 @@ def context(
     if label in NEEDS_ERRORS:
         labels = torch.cat([(labels[:3] + 1) % 4, labels[3:]])
     initial = {n: p.detach() - 0.1 for n, p in model.named_parameters()}
-    return MeasureContext(model, initial, x, labels, loss, key="0123456789ab")
+    return MeasureContext(model, initial, x, labels, loss, key="0123456789ab", history=HISTORY)
 
 
 @functools.cache
@@ -79,7 +81,7 @@ def shared(kind: str, loss: str, errs: bool, dtype: torch.dtype = torch.float64,
 def shared_case(kind: str, loss: str, errs: bool) -> Case:
     """The same for the twins."""
     ctx = shared(kind, loss, errs)
-    return Case(ctx.model, dict(ctx.initial), ctx.x, ctx.labels, loss)
+    return Case(ctx.model, dict(ctx.initial), ctx.x, ctx.labels, loss, HISTORY)
 
 
 def lacking(measures: Collection[str], twins: Collection[str]) -> str:
@@ -152,7 +154,15 @@ def _two_classes() -> tuple[MeasureContext, MeasureContext]:
         for end, start in ((two[4].weight, one[4].weight), (two[4].bias, one[4].bias)):
             end.copy_(torch.cat([torch.zeros_like(start), start]))
     return tuple(  # type: ignore[return-value]
-        MeasureContext(m.eval(), {n: 0.5 * p.detach() for n, p in m.named_parameters()}, x, labels, loss, key="0" * 12)
+        MeasureContext(
+            m.eval(),
+            {n: 0.5 * p.detach() for n, p in m.named_parameters()},
+            x,
+            labels,
+            loss,
+            key="0" * 12,
+            history=HISTORY,
+        )
         for m, loss in ((one, "binary_cross_entropy"), (two, "cross_entropy"))
     )
 
@@ -278,7 +288,7 @@ def rescaled(transform: str, errs: bool) -> MeasureContext:
     factor = torch.full((7,), 11.0) if transform == "layerwise" else torch.arange(5.0, 12.0)
     model = scaled(ctx.model, 0, 2, factor.double())
     torch.testing.assert_close(ctx.model(ctx.x), model(ctx.x))
-    return MeasureContext(model, ctx.initial, ctx.x, ctx.labels, ctx.loss, ctx.key)
+    return MeasureContext(model, ctx.initial, ctx.x, ctx.labels, ctx.loss, ctx.key, history=ctx.history)
 
 
 @pytest.mark.parametrize("label", sorted(MEASURES))

@@ -112,6 +112,22 @@ def test_of_rescaled_networks_they_are_those_of_all_layers() -> None:
     assert compute("param_norm@factor_20", ctx)["value"] > 10 * compute("param_norm", ctx)["value"]
 
 
+@pytest.mark.parametrize("after", ["", "@layerwise_1"])
+def test_sums_over_layers_count_no_norm_layer(after: str) -> None:
+    """The curvature pass has norm layers, too; of a rescaled network it has the rescaled layers alone."""
+    ctx = of(normed())
+    kept = compute("weight_norm_squared", ctx)["layers"]
+    trace, noise, kappa = (
+        {**compute(label, ctx)["layers"], **compute(label + after, ctx)["layers"]}
+        for label in ("hessian_trace", "gradient_noise", "kappa_2019")
+    )
+    assert set(kept) == set(trace) == set(noise) == set(kappa) < set(ctx.curvature)
+    ratio = sum(noise.values()) / sum(trace.values())
+    assert compute("noise_over_trace" + after, ctx)["value"] == pytest.approx(ratio)
+    index = sum(map(math.sqrt, kappa.values()))
+    assert compute("weight_curvature" + after, ctx)["value"] == pytest.approx(index)
+
+
 def test_a_batch_norm_that_cannot_be_folded_is_named() -> None:
     before = drawn(nn.Sequential(nn.Conv2d(2, 4, 1), nn.ReLU(), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 3)))
     with pytest.raises(ValueError, match="the function was not preserved"):

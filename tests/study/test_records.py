@@ -55,9 +55,10 @@ def run(config: Path, folder: Path) -> bytes:
 def test_rows_hold_what_the_files_say(tiny: Path, tmp_path: Path) -> None:
     run(tiny, tmp_path)
     study, rows = load_study(tiny), read_table(tmp_path / "results/tiny/records.csv")
-    assert [(r["key"], r["stop"]) for r in rows] == sorted(
-        (run_key(c), s) for c in study.runs for s in ("epoch_3", "loss_0.5")
-    )
+    places = sorted((run_key(c), s) for c in study.runs for s in ("epoch_3", "loss_0.5"))
+    assert [(r["key"], r["stop"]) for r in rows] == places
+    passes = [r for r in read_table(tmp_path / "results/tiny/timings.csv") if r["item"] == "pass"]
+    assert [(r["key"], r["stop"]) for r in passes] == places and all(float(r["seconds"]) > 0 for r in passes)
     data = load("digits")
     for config in study.runs:
         for stop in config.stops:

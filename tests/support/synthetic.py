@@ -163,8 +163,8 @@ def synthetic_audit() -> pd.DataFrame:
         a = float(factor)
         each = {"same": 2.0, "ends": 2 + a / (1 + a), "grows": 2 * a, "logs": 2 + np.log(a), "lost": np.nan}
         for measure, after in each.items():
-            rows.append({"key": "a", "model": "mlp", "measure": measure, "transform": "layer-wise", "factor": factor,
-                         "before": 2.0, "after": after})  # fmt: skip
+            rows.append({"key": "a", "model": "mlp", "images": 9, "measure": measure, "transform": "layer-wise",
+                         "factor": factor, "before": 2.0, "after": after})  # fmt: skip
     rows += [{**row, "transform": "permutation", "factor": None, "after": 2.5} for row in rows[:2]]
     rows += [{**rows[0], "measure": "never", "before": np.nan, "after": np.nan}]
     frame = pd.DataFrame(rows)

@@ -105,8 +105,12 @@ def test_convolutions_of_one_network(model: Any, n: int, objective: Objective) -
     forward = StackedForward(network, "cross_entropy", "sequential", x[0, 0])
     assert forward.chain is not None
     by_hand = forward.gradients(parameters, {}, {}, x, y, objective)
+    with torch.no_grad():
+        logits = forward.evaluate(parameters, {}, x[0])
     forward.chain = None
     general = forward.gradients(parameters, {}, {}, x, y, objective)
+    with torch.no_grad():
+        torch.testing.assert_close(logits, forward.evaluate(parameters, {}, x[0]), rtol=1e-4, atol=1e-6)
     assert by_hand.keys() == general.keys()
     for name in general:
         torch.testing.assert_close(by_hand[name], general[name], rtol=1e-4, atol=1e-6)
@@ -116,6 +120,11 @@ def test_both_ways_of_a_convolution_were_taken() -> None:
     first = 75 * 28 * 28  # numbers in the patches of an image
     assert 4 * first <= products.WRITTEN_OUT < 12 * first
     assert HalvingPool.pays(torch.zeros(12, 6, 28, 28)) and not HalvingPool.pays(torch.zeros(4, 6, 28, 28))
+    few, many = nn.Conv2d(3, 6, 5), nn.Conv2d(3, 16, 5)
+    x = torch.zeros(1, 12, 3, 32, 32)
+    assert products.pools(x, few, HalvingPool()) and not products.pools(x[:, :4], few, HalvingPool())
+    assert not any(products.pools(x, few, behind) for behind in (nn.ReLU(), None))
+    assert not products.pools(x, many, HalvingPool())
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "squared_error"])

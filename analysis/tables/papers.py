@@ -1,0 +1,60 @@
+"""Do measures order as in the large grids' papers? Rank correlation of their numbers with ours, a statistic a row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from analysis.columns import at_stop
+from analysis.exclude import exclude
+from analysis.statistics.coefficients import RESAMPLES
+from analysis.statistics.papers import LEAST, Beside, Paper, beside, order
+from analysis.stopwise import lacking
+from analysis.vocabulary import at_words, column_words, hyperparameter_words, target_words
+
+TITLE = "Do measures order as in the papers of the large grids?"
+METHOD = (
+    "τ_b between the paper's numbers and ours, over the measures that both have; oracles and canonical ordering are "
+    "left out. In brackets the 95% interval for other measures ({resamples} resamples of the measures, as if they were "
+    "unrelated: variants of one are not, so it is rather too narrow; BCa, below ten measures Student's t of the "
+    "jackknife). Difference: median over measures, without its sign."
+)
+NEEDS = f"{LEAST} measures that a paper of analysis/studies/papers has, and a gap"
+
+
+def build(frame: pd.DataFrame, papers: Sequence[Paper] = (), resamples: int = RESAMPLES) -> pd.DataFrame:
+    """Columns: paper, statistic, ours (our axis), measures, tau_b with .low and .high, difference; at the main stop."""
+    kept, exclusions = exclude(at_stop(frame))
+    rows, said = [], []
+    for two in (beside(kept, paper) for paper in papers):
+        found = order(two, resamples).to_dict("records")
+        for row in found:
+            name, paper = str(row["statistic"]), f"{two.paper.title} [{two.paper.tag}]"
+            own = hyperparameter_words(two.shared[name]) if name in two.shared else ""
+            words = f"ψ, {name}" if name in two.paper.axes else column_words(name)
+            rows.append({"paper": paper, **row, "statistic": words, "ours": own})
+        said += [about(two)] if found else []
+    if not rows:
+        return lacking(TITLE, NEEDS)
+    table = pd.DataFrame(rows)
+    table.insert(2, "ours", table.pop("ours"))
+    note = " ".join([METHOD.format(resamples=f"{resamples:,}"), *said, exclusions.note])
+    table.attrs |= {"title": f"{TITLE[:-1]}{at_words(str(kept['stop'].iloc[0]))}?", "note": note}
+    return table
+
+
+def about(two: Beside) -> str:
+    """Where a paper's numbers come from, what of ours stands beside them, and what does not."""
+    paper, notes = two.paper, []
+    for row, ours in zip(paper.rows, two.ours.notna().any(axis=1), strict=True):
+        why = row.without or (f"not here: {row.ours}" if not ours else row.note)
+        notes += [f"{row.name} ({why})"] if why else []
+    varied = ", ".join(f"{axis}: {hyperparameter_words(own)}" for axis, own in two.shared.items())
+    rest = ", ".join(axis for axis in paper.axes if axis not in two.shared)
+    pieces = [
+        f"[{paper.tag}] of {paper.title}: {paper.meaning}. {paper.source}. {paper.note}",
+        f"Ours: about the {target_words(two.target)}" + (", of means over seeds" if two.of_means else ""),
+        f"axes {varied or 'none'}" + (f"; not varied alone: {rest}" if rest else ""),
+    ]
+    return f"{pieces[0].strip()} {'; '.join(pieces[1:])}. Remarks: {'; '.join(notes) or 'none'}."

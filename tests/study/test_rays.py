@@ -1,0 +1,74 @@
+"""Outputs along rays are those of the network with its parameters moved, however they are put together."""
+
+import pytest
+import torch
+from torch import nn
+
+from study.measures import MeasureContext, compute
+from study.measures.pac_bayes import _own_rays
+from study.measures.perturbation import Perturbed
+from study.measures.rays import Rays
+from study.models.lenet5 import lenet5
+from study.models.mlp import mlp
+
+N = 16
+
+
+def context(model: nn.Module, shape: tuple[int, ...]) -> MeasureContext:
+    x = torch.randn(N, *shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    labels = model.double().eval()(x).argmax(1)  # it makes no mistake
+    return MeasureContext(model, {}, x, labels, "cross_entropy", "0123456789ab")
+
+
+@pytest.fixture(scope="module")
+def images() -> MeasureContext:
+    torch.manual_seed(0)
+    return context(lenet5((2, 16, 16), 3, ()), (2, 16, 16))
+
+
+def plain(rays: Rays, sigma: float, k: int) -> torch.Tensor:
+    with torch.no_grad():
+        return rays.network.outputs(rays.network.weights + sigma * rays.directions[k])
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.03, 1.0])
+def test_outputs_are_those_of_the_moved_network(images: MeasureContext, sigma: float) -> None:
+    rays = images.shared(_own_rays)
+    assert rays._at_w is not None
+    for k in (0, 9):
+        torch.testing.assert_close(rays.outputs(sigma, k), plain(rays, sigma, k))
+
+
+@pytest.mark.parametrize("transform", ["layerwise_1", "factor_1e-2"])
+def test_a_copy_takes_what_its_first_layers_give_from_the_network(images: MeasureContext, transform: str) -> None:
+    copy = images.reparameterized(transform)
+    rays, before = copy.shared(_own_rays), images.shared(_own_rays)
+    assert not torch.equal(rays.network.weights, before.network.weights)
+    for sigma in (0.03, 0.25):
+        torch.testing.assert_close(rays.outputs(sigma, 2), plain(rays, sigma, 2))
+        assert (sigma, 2) in before._kept
+    alone = context(copy.model, (2, 16, 16))
+    found = compute(f"pac_bayes_flatness@{transform}", images)
+    assert found["value"] == pytest.approx(compute("pac_bayes_flatness", alone)["value"], rel=1e-6)
+
+
+def test_without_room_nothing_is_kept(images: MeasureContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("study.measures.rays._KEPT_BYTES", 1000)
+    rays = Rays(images.shared(_own_rays).network, images.shared(_own_rays).directions, 7)
+    assert torch.equal(rays.outputs(0.03, 1), plain(rays, 0.03, 1))
+    assert rays._at_w is None and not rays._kept
+
+
+def test_of_a_fully_connected_network_outputs_are_the_same_to_the_bit() -> None:
+    torch.manual_seed(0)
+    ctx = context(mlp((6,), 3, (8, 5), activation="relu", dropout=0.0), (6,))
+    for of in (ctx, ctx.reparameterized("layerwise_1")):
+        rays = of.shared(_own_rays)
+        assert torch.equal(rays.outputs(0.1, 3), plain(rays, 0.1, 3))
+
+
+def test_a_network_that_is_no_sequence_is_taken_as_a_whole() -> None:
+    torch.manual_seed(0)
+    network = Perturbed(nn.Linear(6, 3), torch.randn(N, 6), torch.zeros(N).long(), "cross_entropy")
+    rays = Rays(network, [torch.randn(21)])
+    assert torch.equal(rays.outputs(0.5, 0), plain(rays, 0.5, 0))

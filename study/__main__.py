@@ -18,6 +18,7 @@ _WRITING = {
     "records",
     "slice",
     "audit",
+    "searches",
 }  # commands that are told of a folder that cannot be written before they work
 
 EPILOG = """examples:
@@ -51,6 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "audit",
             "write results/<study>/audit.csv: each measure before and after every change that keeps the function",
         ),
+        (
+            "searches",
+            "write results/<study>/searches.csv: how far twice the steps move each search, on some networks",
+        ),
         ("publish", "merge the records into analysis/records/<study>.csv"),
         ("keys", "print the key and the fields of every run"),
         ("archive", "pack the trained networks into one file, of which any measure can be taken later"),
@@ -70,6 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.add_argument("--places", type=int, default=None, help=text)
             text = "all of the catalogue and the study's own, or the study's alone (default: %(default)s)"
             command.add_argument("--measures", choices=("all", "study"), default="all", help=text)
+        if name == "searches":
+            text = "how many of the finished networks, from all over the grid (default: %(default)s)"
+            command.add_argument("--networks", type=int, default=8, help=text)
         if name == "archive":
             command.add_argument("target", type=Path, help="the archive to be written, e.g. digits_mlp.tar")
         if name in ("plan", "run"):

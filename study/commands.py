@@ -6,6 +6,7 @@ import argparse
 import math
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -255,9 +256,27 @@ def _audit(study: Study, options: argparse.Namespace) -> int:
     return 1 if refused else 0
 
 
+def _searches(study: Study, options: argparse.Namespace) -> None:
+    from study.data.fetch import fetch
+    from study.searches import make, write
+
+    if options.networks < 1:
+        raise ValueError(f"--networks: {options.networks}: allowed: an integer > 0")
+    plan, begin = make(study, options.runs, options.networks), time.monotonic()
+    print(f"{study.name}: {study.title}\n{plan.said}", flush=True)
+    fetch(config.dataset.name for config in plan.networks)
+
+    def progress(done: int) -> None:
+        left = (time.monotonic() - begin) / done * (len(plan.networks) - done)
+        print(f"  network {done} of {len(plan.networks)}, {left:.0f} s left", flush=True)
+
+    print(f"{write(plan, options.runs, options.results, progress)}: {len(plan.networks)} networks")
+
+
 COMMANDS = {
     "slice": _slice,
     "audit": _audit,
+    "searches": _searches,
     "plan": _plan,
     "fetch": _fetch,
     "run": _run,

@@ -23,6 +23,18 @@ if TYPE_CHECKING:
     from study.measures import MeasureContext
 
 
+def context_at(config: RunConfig, paths: RunPaths, stop: str, data: Tensors, device: str = "cpu") -> MeasureContext:
+    """A run's network at a stop with the data that it was trained on, as floats."""
+    from study.measures import MeasureContext
+    from study.training.start import build_model, training_labels
+
+    model = build_model(config).to(device).eval()
+    model.load_state_dict(read_tensors((files := paths.stop(stop)).weights, device))
+    initial, labels = read_tensors(paths.init, device), training_labels(config, data.train_y)
+    history = _history(paths, files)
+    return MeasureContext(model, initial, data.train_x, labels, config.loss, paths.key, history=history)
+
+
 @dataclass
 class Measuring:
     """Takes the measures of a study on the data of one shard; `guard` is called before each write.
@@ -65,7 +77,7 @@ class Measuring:
         missing = [label for label in self.measures if not taken(files, label)]
         if not missing and files.evaluation.exists():
             return 0
-        context = self._context(config, paths, files)
+        context = context_at(config, paths, stop, self._floats, self.device)
         if not files.evaluation.exists():
             self._evaluate(config, context, files)
         contexts = {0: context}
@@ -80,17 +92,6 @@ class Measuring:
             if not files.measure(pass_label(n)).exists():
                 self._time_pass(contexts[n], files, pass_label(n))
         return len(missing)
-
-    def _context(self, config: RunConfig, paths: RunPaths, files: StopPaths) -> MeasureContext:
-        from study.measures import MeasureContext
-        from study.training.start import build_model, training_labels
-
-        model = build_model(config).to(self.device).eval()
-        model.load_state_dict(read_tensors(files.weights, self.device))
-        initial, labels = read_tensors(paths.init, self.device), training_labels(config, self._floats.train_y)
-        return MeasureContext(
-            model, initial, self._floats.train_x, labels, config.loss, paths.key, history=_history(paths, files)
-        )
 
     def _evaluate(self, config: RunConfig, context: MeasureContext, files: StopPaths) -> None:
         from study.loss import evaluate

@@ -14,7 +14,7 @@ from study.config import RunConfig, n_images, run_key
 from study.estimate import costs_of, few
 from study.grid import Shard, Study, shards
 from study.hyperparameter import shape_of
-from study.measures import MEASURES
+from study.measures import checks_of
 from study.measures.own import check_own
 from study.names import Label
 from study.seams.precision import check_precision
@@ -130,8 +130,7 @@ def _check_defined(configs: Iterable[RunConfig], labels: Iterable[Label]) -> Non
 
     asked = list(labels)
     checks: list[Callable[[Any], object]] = [last_two_layers] if any(label.transform for label in asked) else []
-    known = (MEASURES[label.measure].check for label in asked if label.measure in MEASURES)
-    checks += dict.fromkeys(check for check in known if check)
+    checks += dict.fromkeys(check for label in asked for check in checks_of(label.name))
     for check in checks:
         error: ValueError | None = None
         for config in each.values():

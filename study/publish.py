@@ -10,7 +10,14 @@ from study.grid import Study
 from study.measures import Own
 from study.names import images_of, label_of
 from study.records import write_table
-from study.storage.paths import audit_file, published_file, records_file, slices_file, timings_file
+from study.storage.paths import (
+    audit_file,
+    published_file,
+    records_file,
+    searches_file,
+    slices_file,
+    timings_file,
+)
 from study.storage.rows import Row, read_table, write_rows
 
 AUDITED = ("key", "stop", "measure", "transform", "place", "factor")  # what a row of the audit is of
@@ -23,8 +30,8 @@ class RecordsConflict(ValueError):
 def publish(study: Study, results_root: str | Path | None = None) -> tuple[Path, int]:
     """Merge results/<study>/records.csv into analysis/records/<study>.csv by key and stop; the path and rows added.
 
-    The rows of audit.csv beside it likewise, by key, stop, measure, transformation, place and factor.
-    Rows that agree stay, with cells that only one side has filled in; a number that differs is refused with
+    The rows of audit.csv beside it likewise, by key, stop, measure, transformation, place and factor; searches.csv as
+    a whole. Rows that agree stay, with cells that only one side has filled in; a number that differs is refused with
     RecordsConflict, naming row and column, and nothing is written. Provenance stays that of the row first published.
     """
     fresh, target = fresh_records(study, results_root), published_file(study.name)
@@ -34,9 +41,11 @@ def publish(study: Study, results_root: str | Path | None = None) -> tuple[Path,
         place = (row["key"], row["stop"])
         published[place] = _merged(published.get(place, {}), row, f"{target}: row {place[0]} {place[1]}")
     audits = _audits(study.name, set(published), results_root)
+    searches = fresh_beside(searches_file(study.name, results_root), set(published))
     write_table(target, list(published.values()))
-    if audits:
-        write_rows(published_file(study.name, "audit"), audits)
+    for kind, rows in (("audit", audits), ("searches", searches)):
+        if rows:
+            write_rows(published_file(study.name, kind), rows)
     _publish_beside(study.name, results_root)
     return target, len(published) - n_before
 
@@ -58,12 +67,11 @@ def _check_committed(source: Path, rows: list[Row], columns: tuple[str, ...]) ->
                 raise ValueError(f"{source}: {column}: {row[column]!r}: allowed: records of committed code")
 
 
-def fresh_audit(study: str, places: Container[tuple[str, str]], results_root: str | Path | None = None) -> list[Row]:
-    """The rows of results/<study>/audit.csv, none without it.
+def fresh_beside(source: Path, places: Container[tuple[str, str]]) -> list[Row]:
+    """The rows of audit.csv or searches.csv of a study's results, none without the file.
 
     Raises ValueError for one of uncommitted code, or of a run and stop that is not in `places`.
     """
-    source = audit_file(study, results_root)
     fresh = read_table(source)
     _check_committed(source, fresh, ("prov.commit",))
     for row in fresh:
@@ -77,7 +85,7 @@ def _audits(study: str, places: Container[tuple[str, str]], results_root: str | 
     """The published rows of the audit with the fresh ones, a network's together."""
     target = published_file(study, "audit")
     merged = {tuple(row[name] for name in AUDITED): row for row in read_table(target)}
-    for row in fresh_audit(study, places, results_root):
+    for row in fresh_beside(audit_file(study, results_root), places):
         place = tuple(row[name] for name in AUDITED)
         merged[place] = _merged(merged.get(place, {}), row, f"{target}: row {' '.join(filter(None, place))}")
     return sorted(merged.values(), key=lambda row: (row["key"], row["stop"]))

@@ -10,9 +10,9 @@ from pathlib import Path
 from study.comparison import Comparison, compare
 from study.config import run_key
 from study.grid import Study
-from study.publish import fresh_audit, fresh_records
+from study.publish import fresh_beside, fresh_records
 from study.storage.atomic import write_together
-from study.storage.paths import audit_file, published_file, records_file, slices_file, timings_file
+from study.storage.paths import audit_file, published_file, records_file, searches_file, slices_file, timings_file
 from study.storage.rows import Row, read_table
 
 SAME_NETWORK = 1e-4  # relative: a slice's middle and the record's training loss, summed in another order
@@ -35,10 +35,11 @@ class Replacement:
 
 
 def replacement(study: Study, results_root: str | Path | None = None) -> Replacement:
-    """Records, timings, slices and audit of results/<study>, checked to be the whole study; nothing is written.
+    """Records and what stands beside them in results/<study>, checked to be the whole study; nothing is written.
 
     Raises ValueError, one line, naming what is missing: a run of the config at one of its stops, a stop that is
-    published, a measure of the config, or the timings, slices or audit of these networks.
+    published, a measure of the config, or the timings, slices, audit or searches of these
+    networks.
     """
     target = published_file(study.name)
     fresh, published = fresh_records(study, results_root), read_table(target)
@@ -55,6 +56,12 @@ def replacement(study: Study, results_root: str | Path | None = None) -> Replace
     if audit.exists() or published_file(study.name, "audit").exists():
         _check_audit(study, audit, fresh, results_root)
         contents[published_file(study.name, "audit")] = audit.read_bytes()
+    searches = searches_file(study.name, results_root)
+    if searches.exists() or published_file(study.name, "searches").exists():
+        if not fresh_beside(searches, {(row["key"], row["stop"]) for row in fresh}):
+            said = "holds no searches, and the published ones are of the old networks"
+            raise ValueError(f"{searches}: {said}; allowed with --replace: those of the new ones (study searches)")
+        contents[published_file(study.name, "searches")] = searches.read_bytes()
     return Replacement(target, contents, compare(published, fresh))
 
 
@@ -113,7 +120,7 @@ def _check_slices(study: Study, slices: Path, fresh: list[Row]) -> None:
 def _check_audit(study: Study, audit: Path, fresh: list[Row], results_root: str | Path | None) -> None:
     """An audit of earlier weights is told by their norm, which needs no data, where the records have it."""
     recorded = {(row["key"], row["stop"]): row.get(f"measure.{_NORM}", "") for row in fresh}
-    rows = fresh_audit(study.name, recorded, results_root)
+    rows = fresh_beside(audit, recorded)
     allowed = "allowed with --replace: an audit of the new networks (study audit)"
     if not rows:
         raise ValueError(f"{audit}: holds no audit, and the published one is of the old networks; {allowed}")

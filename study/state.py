@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Literal
 
-from study.config import RunConfig, completed, config_to_dict
+from study.config import RunConfig, completed, config_to_dict, run_key
 from study.measures import Own
 from study.storage.atomic import read_json, write_json
 from study.storage.paths import RunPaths, StopPaths
@@ -31,6 +32,19 @@ def taken(stop: StopPaths, label: str) -> bool:
     """Whether a measure was taken at a stop; one from a person's own file, by the code that it has now."""
     file = stop.measure(label)
     return file.exists() and (not isinstance(label, Own) or read_json(file).get("code") == label.code)
+
+
+def finished(configs: Iterable[RunConfig], runs_root: Path, name: str) -> list[RunConfig]:
+    """Those that are trained and have not diverged. Raises ValueError, naming the study, where there are none."""
+    found = [config for config in configs if _is_finished(RunPaths(runs_root, run_key(config)), config)]
+    if not found:
+        said = "allowed: run the study first (python -m study run)"
+        raise ValueError(f"{runs_root}: holds no finished run of {name}; {said}")
+    return found
+
+
+def _is_finished(paths: RunPaths, config: RunConfig) -> bool:
+    return run_state(paths, config, ()) == "done" and read_json(paths.outcome)["status"] == "finished"
 
 
 def missing(paths: RunPaths, config: RunConfig, measures: Sequence[str]) -> list[tuple[str, ...]]:

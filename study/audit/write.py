@@ -16,8 +16,7 @@ from study.grid import Study
 from study.measures import MEASURES
 from study.names import Label, shift_of
 from study.provenance import commit
-from study.state import run_state
-from study.storage.atomic import read_json
+from study.state import finished
 from study.storage.paths import RunPaths, audit_file
 from study.storage.rows import Row, read_table, write_rows
 from study.training.start import build_model
@@ -55,10 +54,7 @@ def make(
     study: Study, runs_root: Path, n_networks: int, images: int, every_measure: bool, n_places: int | None = None
 ) -> Plan:
     """The first finished networks of a study. Raises ValueError where there are none, or nothing can be changed."""
-    found = [config for config in study.runs if _is_finished(RunPaths(runs_root, run_key(config)), config)]
-    if not found:
-        said = "allowed: run the study first (python -m study run)"
-        raise ValueError(f"{runs_root}: holds no finished run of {study.name}; {said}")
+    found = finished(study.runs, runs_root, study.name)
     networks = tuple(found[:n_networks])
     for config in networks:
         if not changes(build_model(config), ""):
@@ -125,11 +121,6 @@ def _progress(words: str) -> Callable[[int, int], None]:
             print(line, file=sys.stderr, flush=True)
 
     return show
-
-
-def _is_finished(paths: RunPaths, config: RunConfig) -> bool:
-    """Trained, and not diverged."""
-    return run_state(paths, config, ()) == "done" and read_json(paths.outcome)["status"] == "finished"
 
 
 def _is_whole(rows: Sequence[Row], config: RunConfig, plan: Plan) -> bool:

@@ -15,7 +15,7 @@ from study.device import reproducible
 from study.ledger.file import LedgerFile
 from study.ledger.networks import Network
 from study.ledger.restored import NO_INITIAL, InitialMissing, Restorer
-from study.measures import MEASURES, MeasureContext, compute
+from study.measures import MEASURES, MeasureContext, checks_of, compute
 from study.measures.own import check_own
 from study.measuring import Measuring
 from study.names import Label
@@ -86,12 +86,11 @@ def _check(plan: LedgerPlan) -> None:
     for network in plan.to_do:
         model = plan.restorer.model(network)
         for label in plan.lacking[network.name]:
-            known = MEASURES.get(Label.parse(label).measure)
-            if known and known.check:
-                try:
-                    known.check(model)
-                except ValueError as error:
-                    refused.setdefault(label, []).append(error)
+            try:
+                for check in checks_of(label):
+                    check(model)
+            except ValueError as error:
+                refused.setdefault(label, []).append(error)
         if network.initial is None:
             for label in plan.lacking[network.name]:
                 if _reads_initial(label):

@@ -21,11 +21,19 @@ def weights(model: nn.Module) -> Tensor:
     return torch.cat([w.double().flatten() for w in weights_of(model)])
 
 
-def displacement(ctx: MeasureContext) -> Tensor:
-    """The same of the folded network, minus their initial values."""
+def weights_at(ctx: MeasureContext, folded: str) -> Tensor:
+    """Those of the network with batch-norm folded in ("true"), or as trained ("false")."""
+    return weights(ctx.folded if folded == "true" else ctx.model)
+
+
+def displacement(ctx: MeasureContext, folded: str) -> Tensor:
+    """The same, minus their initial values."""
     import torch
 
-    return torch.cat([w.double().flatten() for w in displacements(ctx)])
+    if folded == "true":
+        return torch.cat([w.double().flatten() for w in displacements(ctx)])
+    start = [ctx.initial[name].double().flatten() for name, p in ctx.model.named_parameters() if p.ndim >= 2]
+    return weights(ctx.model) - torch.cat(start)
 
 
 def log_ratios(reference: Tensor, moved: Tensor, level: float, more: float) -> float:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 RISE = 0.1  # of the training error, as in the public code of Dziugaite et al. 2020
 STANDARD_ERROR = 0.05  # of a value, at which drawing stops; ours
-HALVINGS = 4  # of the interval of log2 sigma, 1 wide at first; what is left is interpolated
+HALVINGS = 4  # of the interval of log2 sigma, 1 wide at first; what is left is interpolated; ours
 _OCTAVES = 20  # on either side of the start, where a search ends without a value
 
 Rises = Callable[[float, slice], "Tensor"]
@@ -37,7 +37,7 @@ class Level:
     standard_error: float
 
 
-def largest_noise(rises: Rises, start: float, draws: int, most: int) -> Level:
+def largest_noise(rises: Rises, start: float, draws: int, most: int, halvings: int = HALVINGS) -> Level:
     """The level at which the mean over draws of rises(log2 sigma, draws) goes over RISE, sought from `start` on.
 
     Each draw is the same noise at every level. `draws` are taken first, then as many again until the standard error of
@@ -52,13 +52,13 @@ def largest_noise(rises: Rises, start: float, draws: int, most: int) -> Level:
             visited[at] = rises(at, slice(0, draws))
         return float(visited[at].mean())
 
-    _approach(rise, start)
+    _approach(rise, start, halvings)
     while True:
         found = _level(visited)
         n = len(next(iter(visited.values())))
         if 2 * math.log(2) * found.standard_error <= STANDARD_ERROR or n >= most:
             return found
-        near = sorted(visited, key=lambda at: abs(at - found.log2_sigma))[: HALVINGS + 3]
+        near = sorted(visited, key=lambda at: abs(at - found.log2_sigma))[: halvings + 3]
         more = slice(n, min(2 * n, most))
         visited = {at: torch.cat([visited[at], rises(at, more)]) for at in near}
 
@@ -76,7 +76,7 @@ def _level(visited: dict[float, Tensor]) -> Level:
     return Level(root, math.sqrt((n - 1) * float(jackknife.var(unbiased=False))))
 
 
-def _approach(rise: Callable[[float], float], start: float) -> None:
+def _approach(rise: Callable[[float], float], start: float, halvings: int) -> None:
     """Ask for the rise at log2 sigmas ever closer to where it is RISE."""
     at = float(math.floor(start))
     while rise(at) > RISE:
@@ -90,7 +90,7 @@ def _approach(rise: Callable[[float], float], start: float) -> None:
     low, high = at, at + 1
     for beside in (low - 1, high + 1):  # the jackknife's crossings may lie there
         rise(beside)
-    for _ in range(HALVINGS):
+    for _ in range(halvings):
         middle = (low + high) / 2
         low, high = (middle, high) if rise(middle) <= RISE else (low, middle)
 

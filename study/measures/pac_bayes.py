@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from study.choice import word
-from study.measures.bound import EPSILON, displacement, log_ratios, weights
+from study.choice import Option, integer, word
+from study.measures.bound import EPSILON, displacement, log_ratios, weights_at
 from study.measures.context import MeasureContext
-from study.measures.noise import Level, largest_noise, noise
-from study.measures.perturbation import Perturbed, folded_samples
+from study.measures.noise import HALVINGS, Level, largest_noise, noise
+from study.measures.perturbation import FOLDED, Perturbed, first_samples, shared_samples
 from study.measures.rays import Rays
 from study.measures.registry import Sampled, measure
 
@@ -19,98 +19,109 @@ if TYPE_CHECKING:
 
 DRAWS, SAMPLES = 10, 500  # noise vectors and training samples; ours, the standard error says what they are worth
 MOST_DRAWS = 80  # of the noise that all networks of a shape have in common
+_STEPS: Option = integer(HALVINGS, least=1)  # halvings of an octave of sigma
 
 
-@measure("pac_bayes_flatness", noise=word("own", "common"))
-def pac_bayes_flatness(ctx: MeasureContext, noise: str) -> Sampled:
+@measure("pac_bayes_flatness", noise=word("own", "common"), steps=_STEPS, folded=word("by_noise", "true", "false"))
+def pac_bayes_flatness(ctx: MeasureContext, noise: str, steps: int, folded: str) -> Sampled:
     """PAC-Bayes flatness: one over the largest noise variance on the weights that the training error bears.
 
     1 / sigma^2, sigma the largest with E_u[error(w + sigma u)] <= error(w) + 0.1 for u ~ N(0, I). Source: Jiang et al.
     2020 (1912.02178), numbering not checked; read in the public code of Dziugaite et al. 2020 (`PACBAYES_FLATNESS`),
     which takes sigma^2 for the standard deviation, as does that of Petzka et al. 2021 made of it. Parameters: all,
-    biases too; with noise=common of the network with batch-norm folded in. Data: the first 500 training samples, mean;
-    with noise=common 512. Sampled: 10 noise vectors, the same at each sigma; jackknife standard error over them; with
-    noise=common the same vectors for all networks of a shape, 10 or more until the standard error is 5 % of the value,
-    80 at most. Cost: about 100 passes over the samples, or up to 700. Invariant: permutation.
+    biases too; with noise=common of the network with batch-norm folded in; or as `folded` says. Data: the first 500
+    training samples, mean; with noise=common 512. Sampled: 10 noise vectors, the same at each sigma; jackknife standard
+    error over them; with noise=common the same vectors for all networks of a shape, 10 or more until the standard error
+    is 5 % of the value, 80 at most; `steps` halvings of an octave of sigma, then a line between levels. Cost: about 100
+    passes over the samples, or up to 700. Invariant: permutation.
     """
-    level = ctx.shared(_own_level if noise == "own" else _level)
+    if folded == "by_noise":
+        folded = "false" if noise == "own" else "true"
+    level = (_own_level if noise == "own" else _level)(ctx, steps, folded)
     value = 4.0**-level.log2_sigma
     return Sampled(value, 2 * math.log(2) * value * level.standard_error)
 
 
-@measure("pac_bayes_orig")
-def pac_bayes_orig(ctx: MeasureContext) -> Sampled:
+@measure("pac_bayes_orig", steps=_STEPS, folded=FOLDED)
+def pac_bayes_orig(ctx: MeasureContext, steps: int, folded: str) -> Sampled:
     """PAC-Bayes bound with the origin as reference.
 
     ||w||^2 / (4 sigma^2) + log(m / sigma) + 10, sigma as in `pac_bayes_flatness(noise=common)`, m the number of
     training samples. Source: Jiang et al. 2020 (1912.02178), number 49 as read in the public code of Dziugaite et al.
-    2020 (`PACBAYES_ORIG`). Parameters: noise on all, w without biases; batch-norm folded in. Data: the first 512
-    training samples. Sampled: as `pac_bayes_flatness(noise=common)`, its standard error carried over. Cost: its
-    search, shared. Invariant: permutation, norm-layer.
+    2020 (`PACBAYES_ORIG`). Parameters: noise on all, w without biases; batch-norm folded in unless folded=false. Data:
+    the first 512 training samples. Sampled: as `pac_bayes_flatness(noise=common)`, its standard error carried over.
+    Cost: its search, shared. Invariant: permutation, norm-layer.
     """
-    square = float(weights(ctx.folded).square().sum())
-    return _carried(ctx.shared(_level), lambda sigma: square / (4 * sigma**2) + math.log(ctx.n_train / sigma) + 10)
+    return _bound(ctx, weights_at(ctx, folded), steps, folded)
 
 
-@measure("pac_bayes_init")
-def pac_bayes_init(ctx: MeasureContext) -> Sampled:
+@measure("pac_bayes_init", steps=_STEPS, folded=FOLDED)
+def pac_bayes_init(ctx: MeasureContext, steps: int, folded: str) -> Sampled:
     """PAC-Bayes bound with initialization as reference.
 
     As `pac_bayes_orig` with w - w_0 in place of w. Source: Jiang et al. 2020 (1912.02178), number 48 as read in the
     public code of Dziugaite et al. 2020 (`PACBAYES_INIT`). Parameters: noise on all, w without biases; batch-norm
-    folded in. Data: the first 512 training samples. Sampled: as `pac_bayes_flatness(noise=common)`, its standard error
-    carried over. Cost: its search, shared. Invariant: norm-layer.
+    folded in unless folded=false. Data: the first 512 training samples. Sampled: as `pac_bayes_flatness(noise=common)`,
+    its standard error carried over. Cost: its search, shared. Invariant: norm-layer.
     """
-    square = float(displacement(ctx).square().sum())
-    return _carried(ctx.shared(_level), lambda sigma: square / (4 * sigma**2) + math.log(ctx.n_train / sigma) + 10)
+    return _bound(ctx, displacement(ctx, folded), steps, folded)
 
 
-@measure("pac_bayes_mag_flatness")
-def pac_bayes_mag_flatness(ctx: MeasureContext) -> Sampled:
+@measure("pac_bayes_mag_flatness", steps=_STEPS, folded=FOLDED)
+def pac_bayes_mag_flatness(ctx: MeasureContext, steps: int, folded: str) -> Sampled:
     """One over the largest noise variance, relative to each squared weight, that the training error bears.
 
     1 / sigma'^2, sigma' the largest with E_u[error(w + s u)] <= error(w) + 0.1, s_i^2 = sigma'^2 w_i^2 + eps^2, eps =
     0.001. Source: Jiang et al. 2020 (1912.02178), number 61 as read in the public code of Dziugaite et al. 2020
     (`PACBAYES_MAG_FLATNESS`), which takes s_i^2 for the standard deviation. Parameters: all, biases too, batch-norm
-    folded in. Data: the first 512 training samples. Sampled: as `pac_bayes_flatness(noise=common)`, standard error
-    too. Cost: a search as there, shared by the three. Invariant: permutation, norm-layer.
+    folded in unless folded=false. Data: the first 512 training samples. Sampled: as `pac_bayes_flatness(noise=common)`,
+    standard error too. Cost: a search as there, shared by the three. Invariant: permutation, norm-layer.
     """
-    return _carried(ctx.shared(_relative_level), lambda sigma: sigma**-2)
+    return _carried(_relative_level(ctx, steps, folded), lambda sigma: sigma**-2)
 
 
-@measure("pac_bayes_mag_orig")
-def pac_bayes_mag_orig(ctx: MeasureContext) -> Sampled:
+@measure("pac_bayes_mag_orig", steps=_STEPS, folded=FOLDED)
+def pac_bayes_mag_orig(ctx: MeasureContext, steps: int, folded: str) -> Sampled:
     """Magnitude-aware PAC-Bayes bound with the origin as reference.
 
     1/4 sum_i log[(eps^2 + (sigma'^2 + 1) ||w||^2 / omega) / (eps^2 + sigma'^2 (w - w_0)_i^2)] + log(m / sigma') + 10,
     omega the number of weights, m that of training samples, sigma' and eps as in `pac_bayes_mag_flatness`. Source:
-    Jiang et al. 2020 (1912.02178), number 57 as read in the public code of Dziugaite et al. 2020
-    (`PACBAYES_MAG_ORIG`). Parameters: noise on all, w without biases; batch-norm folded in. Data: the first 512
-    training samples. Sampled: as `pac_bayes_mag_flatness`, its standard error carried over. Cost: its search, shared.
-    Invariant: norm-layer.
+    Jiang et al. 2020 (1912.02178), number 57 as read in the public code of Dziugaite et al. 2020 (`PACBAYES_MAG_ORIG`).
+    Parameters: noise on all, w without biases; batch-norm folded in unless folded=false. Data: the first 512 training
+    samples. Sampled: as `pac_bayes_mag_flatness`, its standard error carried over. Cost: its search, shared. Invariant:
+    norm-layer.
     """
-    return _relative_bound(ctx, weights(ctx.folded))
+    return _relative_bound(ctx, weights_at(ctx, folded), steps, folded)
 
 
-@measure("pac_bayes_mag_init")
-def pac_bayes_mag_init(ctx: MeasureContext) -> Sampled:
+@measure("pac_bayes_mag_init", steps=_STEPS, folded=FOLDED)
+def pac_bayes_mag_init(ctx: MeasureContext, steps: int, folded: str) -> Sampled:
     """Magnitude-aware PAC-Bayes bound with initialization as reference.
 
     As `pac_bayes_mag_orig` with ||w - w_0||^2 in place of ||w||^2. Source: Jiang et al. 2020 (1912.02178), number 56 as
     read in the public code of Dziugaite et al. 2020 (`PACBAYES_MAG_INIT`). Parameters: noise on all, w without biases;
-    batch-norm folded in. Data: the first 512 training samples. Sampled: as `pac_bayes_mag_flatness`, its standard error
-    carried over. Cost: its search, shared. Invariant: norm-layer.
+    batch-norm folded in unless folded=false. Data: the first 512 training samples. Sampled: as
+    `pac_bayes_mag_flatness`, its standard error carried over. Cost: its search, shared. Invariant: norm-layer.
     """
-    return _relative_bound(ctx, displacement(ctx))
+    return _relative_bound(ctx, displacement(ctx, folded), steps, folded)
 
 
-def _relative_bound(ctx: MeasureContext, reference: Tensor) -> Sampled:
-    moved = displacement(ctx)
+def _bound(ctx: MeasureContext, reference: Tensor, steps: int, folded: str) -> Sampled:
+    square = float(reference.square().sum())
+
+    def bound(sigma: float) -> float:
+        return square / (4 * sigma**2) + math.log(ctx.n_train / sigma) + 10
+
+    return _carried(_level(ctx, steps, folded), bound)
+
+
+def _relative_bound(ctx: MeasureContext, reference: Tensor, steps: int, folded: str) -> Sampled:
+    moved = displacement(ctx, folded)
 
     def bound(sigma: float) -> float:
         return log_ratios(reference, moved, sigma, 1.0) / 4 + math.log(ctx.n_train / sigma) + 10
 
-    return _carried(ctx.shared(_relative_level), bound)
+    return _carried(_relative_level(ctx, steps, folded), bound)
 
 
 def _carried(level: Level, of_sigma: Callable[[float], float]) -> Sampled:
@@ -119,41 +130,60 @@ def _carried(level: Level, of_sigma: Callable[[float], float]) -> Sampled:
     return Sampled(of_sigma(2.0**level.log2_sigma), abs(high - low) / 2)
 
 
-def _own_level(ctx: MeasureContext) -> Level:
-    """By noise of this run's own, on the network as trained."""
-    rays = ctx.shared(_own_rays)
-    return _sought(rays.network, rays.outputs, len(rays.directions), math.log2(rays.network.size))
+def _own_level(ctx: MeasureContext, steps: int, folded: str) -> Level:
+    """By noise of this run's own."""
+
+    def search(ctx: MeasureContext) -> Level:
+        rays = _own_rays(ctx, folded)
+        return _sought(rays.network, rays.outputs, len(rays.directions), math.log2(rays.network.size), steps)
+
+    return ctx.shared(search, ("own level", steps, folded))
 
 
-def _own_rays(ctx: MeasureContext) -> Rays:
+def _own_rays(ctx: MeasureContext, folded: str) -> Rays:
     import torch
 
-    network = Perturbed(ctx.model, ctx.x[:SAMPLES], ctx.labels[:SAMPLES], ctx.loss)
-    generator, shapes = ctx.generator("pac_bayes_flatness"), [p.shape for p in ctx.model.parameters()]
-    vectors = [torch.cat([torch.randn(s, generator=generator).flatten() for s in shapes]) for _ in range(DRAWS)]
-    drawn = [vector.to(network.weights) for vector in vectors]
-    return Rays(network, drawn, ctx.n_unchanged, ctx.before.shared(_own_rays) if ctx.before else None)
+    def made(ctx: MeasureContext) -> Rays:
+        network, generator = first_samples(ctx, folded, SAMPLES), ctx.generator("pac_bayes_flatness")
+        shapes = [p.shape for p in network.model.parameters()]
+        vectors = [torch.cat([torch.randn(s, generator=generator).flatten() for s in shapes]) for _ in range(DRAWS)]
+        drawn = [vector.to(network.weights) for vector in vectors]
+        if folded == "true" or not ctx.before:
+            return Rays(network, drawn, 0 if folded == "true" else ctx.n_unchanged)
+        return Rays(network, drawn, ctx.n_unchanged, _own_rays(ctx.before, folded))
+
+    return ctx.shared(made, ("own rays", folded))
 
 
-def _level(ctx: MeasureContext) -> Level:
+def _level(ctx: MeasureContext, steps: int, folded: str) -> Level:
     """By noise that all networks of a shape have in common."""
-    network = ctx.shared(folded_samples)
-    rays = Rays(network, list(noise(network.weights, MOST_DRAWS)))
-    return _sought(network, rays.outputs, MOST_DRAWS, math.log2(network.size))
+
+    def search(ctx: MeasureContext) -> Level:
+        network = shared_samples(ctx, folded)
+        rays = Rays(network, list(noise(network.weights, MOST_DRAWS)))
+        return _sought(network, rays.outputs, MOST_DRAWS, math.log2(network.size), steps)
+
+    return ctx.shared(search, ("level", steps, folded))
 
 
-def _relative_level(ctx: MeasureContext) -> Level:
+def _relative_level(ctx: MeasureContext, steps: int, folded: str) -> Level:
     """The same relative to each weight."""
-    network = ctx.shared(folded_samples)
-    w, drawn = network.weights, list(noise(network.weights, MOST_DRAWS))
 
-    def outputs(sigma: float, k: int) -> Tensor:
-        return network.outputs(w + (sigma**2 * w.square() + EPSILON**2).sqrt() * drawn[k])
+    def search(ctx: MeasureContext) -> Level:
+        network = shared_samples(ctx, folded)
+        w, drawn = network.weights, list(noise(network.weights, MOST_DRAWS))
 
-    return _sought(network, outputs, len(drawn), -1.0)
+        def outputs(sigma: float, k: int) -> Tensor:
+            return network.outputs(w + (sigma**2 * w.square() + EPSILON**2).sqrt() * drawn[k])
+
+        return _sought(network, outputs, len(drawn), -1.0, steps)
+
+    return ctx.shared(search, ("relative level", steps, folded))
 
 
-def _sought(network: Perturbed, outputs: Callable[[float, int], Tensor], n_draws: int, start: float) -> Level:
+def _sought(
+    network: Perturbed, outputs: Callable[[float, int], Tensor], n_draws: int, start: float, steps: int
+) -> Level:
     """The level of noise by the outputs at sigma and the number of a draw."""
     import torch
 
@@ -165,4 +195,4 @@ def _sought(network: Perturbed, outputs: Callable[[float, int], Tensor], n_draws
             errors = [network.error(outputs(2.0**log2_sigma, k)) for k in range(n_draws)[which]]
         return torch.tensor(errors, dtype=torch.float64) - clean
 
-    return largest_noise(rises, start, DRAWS, n_draws)
+    return largest_noise(rises, start, DRAWS, n_draws, steps)

@@ -8,11 +8,14 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from study.choice import word
+from study.measures.ascent import Point
 from study.measures.context import MeasureContext
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+FOLDED, AS_TRAINED = word("true", "false"), word("false", "true")  # whether batch-norm is folded into the weights first
 SAMPLES = 512  # of the training set, the first ones; ours: a search takes hundreds of passes over them
 
 
@@ -71,12 +74,24 @@ class Perturbed:
                 pool.first_order = was
 
 
-def first_samples(ctx: MeasureContext) -> Perturbed:
-    """The network as trained, on the first SAMPLES samples."""
-    return Perturbed(ctx.model, ctx.x[:SAMPLES], ctx.labels[:SAMPLES], ctx.loss)
+def first_samples(ctx: MeasureContext, folded: str = "false", n: int = SAMPLES) -> Perturbed:
+    """The network on the first n samples: as trained, or with batch-norm folded in ("true"), in the same dtype."""
+    model = ctx.model
+    if folded == "true":
+        model = copy.deepcopy(ctx.folded).to(next(ctx.model.parameters()).dtype)
+    return Perturbed(model, ctx.x[:n], ctx.labels[:n], ctx.loss)
 
 
-def folded_samples(ctx: MeasureContext) -> Perturbed:
-    """The folded network in the dtype that it was trained in, on the first SAMPLES samples."""
-    model = copy.deepcopy(ctx.folded).to(next(ctx.model.parameters()).dtype)
-    return Perturbed(model, ctx.x[:SAMPLES], ctx.labels[:SAMPLES], ctx.loss)
+def shared_samples(ctx: MeasureContext, folded: str) -> Perturbed:
+    """The same on SAMPLES, made once."""
+    return ctx.shared(lambda ctx: first_samples(ctx, folded), ("samples", folded))
+
+
+def shared_start(ctx: MeasureContext, folded: str) -> Point:
+    """Their mean loss where every ascent from the weights begins, made once."""
+    network = shared_samples(ctx, folded)
+
+    def start(ctx: MeasureContext) -> Point:
+        return Point(lambda weights: network.mean_loss(network.outputs(weights)), network.weights)
+
+    return ctx.shared(start, ("start", folded))

@@ -80,6 +80,26 @@ def taking(name: str) -> Callable[[Any], Value]:
     return functools.partial(known.function, **defaults | given_options(name, label.options, known.options))
 
 
+def checks_of(label: str) -> list[Callable[[Any], None]]:
+    """What raises ValueError, one line, for a network that has no such value, or that an option makes no difference of.
+
+    None for a measure that is not in the registry.
+    """
+    parsed = Label.parse(label)
+    known = MEASURES.get(parsed.measure)
+    if known is None:
+        return []
+    folds = "folded" in given_options(label, parsed.options, known.options)
+    return [check for check in (known.check, _check_folding if folds else None) if check]
+
+
+def _check_folding(model: Any) -> None:
+    from study.transforms.equivalent import has_batch_norm
+
+    if not has_batch_norm(model):
+        raise ConfigError("folded", type(model).__name__, "has no batch-norm to fold, allowed: the measure without it")
+
+
 def is_search(label: str) -> bool:
     """Whether a measure is found by a search, which takes many passes over few samples: it has an option `steps`."""
     known = MEASURES.get(Label.parse(label).measure)

@@ -10,7 +10,7 @@ from study.choice import integer, number, word
 from study.measures.ascent import STEPS, Point, ascend
 from study.measures.context import MeasureContext
 from study.measures.noise import STANDARD_ERROR, noise
-from study.measures.perturbation import SAMPLES, Perturbed, first_samples
+from study.measures.perturbation import AS_TRAINED, SAMPLES, Perturbed, shared_samples, shared_start
 from study.measures.registry import Sampled, measure
 
 if TYPE_CHECKING:
@@ -20,62 +20,65 @@ BATCH = 128  # samples of one ascent, as the papers have it
 DRAWS = 10, 200  # noise vectors at first and at most; ours
 
 _RHO = number(0.5, least=1e-12)
+_STEPS = integer(STEPS, least=1)
 _SCALE, _LOGITS = word("weights", "ones"), word("raw", "normalized")
 
 
-@measure("keskar", zeta=number(1e-3, least=1e-12), steps=integer(STEPS, least=1))
-def keskar(ctx: MeasureContext, zeta: float, steps: int) -> float:
+@measure("keskar", zeta=number(1e-3, least=1e-12), steps=_STEPS, folded=AS_TRAINED)
+def keskar(ctx: MeasureContext, zeta: float, steps: int, folded: str) -> float:
     """Sharpness of Keskar et al.: the largest relative rise of the loss in a small box around the weights, in percent.
 
     100 (max L(w + delta) - L(w)) / (1 + L(w)) over |delta_i| <= zeta (|w_i| + 1). Source: Keskar et al. 2017
     (1609.04836), numbering not checked; read in no published code. Ours is ascent by sign (`ascent.py`), theirs
-    L-BFGS-B. Parameters: all, biases too, of the network as trained. Data: the first 512 training samples, mean.
-    Deterministic. Cost: 21 forward and backward passes over the samples. Invariant: permutation.
+    L-BFGS-B. Parameters: all, biases too, of the network as trained; with folded=true batch-norm is folded in. Data:
+    the first 512 training samples, mean. Deterministic. Cost: 21 forward and backward passes over the samples.
+    Invariant: permutation.
     """
-    network = ctx.shared(first_samples)
-    w, loss = network.weights, _loss(network, "raw")
-    origin = ctx.shared(lambda ctx: Point(loss, w), "as trained")
-    top = ascend(loss, w, zeta * (w.abs() + 1), "linf", steps, origin=origin)
+    network, origin = shared_samples(ctx, folded), shared_start(ctx, folded)
+    w = network.weights
+    top = ascend(_loss(network, "raw"), w, zeta * (w.abs() + 1), "linf", steps, origin=origin)
     return 100 * (top - origin.value) / (1 + origin.value)
 
 
-@measure("sharpness_max", rho=_RHO, norm=word("l2", "linf"), c=_SCALE, logits=_LOGITS, steps=integer(STEPS, least=1))
-def sharpness_max(ctx: MeasureContext, rho: float, norm: str, c: str, logits: str, steps: int) -> float:
+@measure("sharpness_max", rho=_RHO, norm=word("l2", "linf"), c=_SCALE, logits=_LOGITS, steps=_STEPS, folded=AS_TRAINED)
+def sharpness_max(
+    ctx: MeasureContext, rho: float, norm: str, c: str, logits: str, steps: int, folded: str
+) -> float:  # fmt: skip
     """Adaptive sharpness, worst case: the largest rise of the loss within a radius that is relative to each weight.
 
     mean over batches of 128 of max L(w + delta) - L(w) over ||delta / c||_p <= rho, c = |w| (or ones), p = 2 (or
     infinity); with logits=normalized each sample's outputs are centred and divided by their norm. Source: Kwon et al.
     2021 (2102.11600) and Andriushchenko et al. 2023 (2302.07011), whose texts were not read; read in no published code.
-    Ascent as in `ascent.py`. Parameters: all, biases too, of the network as trained. Data: the first 512 training
-    samples. Deterministic. Cost: 21 forward and backward passes over the samples. Invariant: layer-wise, neuron-wise,
-    permutation, norm-layer.
+    Ascent as in `ascent.py`. Parameters: all, biases too, of the network as trained; with folded=true batch-norm is
+    folded in. Data: the first 512 training samples. Deterministic. Cost: 21 forward and backward passes over the
+    samples. Invariant: layer-wise, neuron-wise, permutation, norm-layer.
     """
-    networks = ctx.shared(_batches)
+    networks = _batches(ctx, folded)
     losses = [_loss(network, logits) for network in networks]
 
     def points(ctx: MeasureContext) -> list[Point]:
         return [Point(loss, network.weights) for loss, network in zip(losses, networks, strict=True)]
 
     rises = []
-    for network, loss, origin in zip(networks, losses, ctx.shared(points, ("batches", logits)), strict=True):
+    for network, loss, origin in zip(networks, losses, ctx.shared(points, ("batches", folded, logits)), strict=True):
         top = ascend(loss, network.weights, rho * _scale(network, c), norm, steps, origin=origin)
         rises.append(top - origin.value)
     return sum(rises) / len(rises)
 
 
-@measure("sharpness_mean", rho=number(0.1, least=1e-12), c=_SCALE, logits=_LOGITS)
-def sharpness_mean(ctx: MeasureContext, rho: float, c: str, logits: str) -> Sampled:
+@measure("sharpness_mean", rho=number(0.1, least=1e-12), c=_SCALE, logits=_LOGITS, folded=AS_TRAINED)
+def sharpness_mean(ctx: MeasureContext, rho: float, c: str, logits: str, folded: str) -> Sampled:
     """Adaptive sharpness, average case: the mean rise of the loss under noise that is relative to each weight.
 
     E[L(w + rho c u)] - L(w), u ~ N(0, I), c = |w| (or ones); logits as in `sharpness_max`. Source: Andriushchenko et
-    al. 2023 (2302.07011), as `sharpness_max`. Parameters: all, biases too, of the network as trained. Data: the first
-    512 training samples, mean. Sampled: pairs u and -u, the same for all networks of a shape, 10 or more until the
-    standard error is 5 % of the value, 200 at most. Cost: 20 to 400 passes over the samples. Invariant: layer-wise,
-    neuron-wise, norm-layer.
+    al. 2023 (2302.07011), as `sharpness_max`. Parameters: all, biases too, of the network as trained; with folded=true
+    batch-norm is folded in. Data: the first 512 training samples, mean. Sampled: pairs u and -u, the same for all
+    networks of a shape, 10 or more until the standard error is 5 % of the value, 200 at most. Cost: 20 to 400 passes
+    over the samples. Invariant: layer-wise, neuron-wise, norm-layer.
     """
     import torch
 
-    network = ctx.shared(first_samples)
+    network = shared_samples(ctx, folded)
     w, loss, scale = network.weights, _loss(network, logits), rho * _scale(network, c)
     rises: list[float] = []
     with torch.no_grad():
@@ -90,9 +93,15 @@ def sharpness_mean(ctx: MeasureContext, rho: float, c: str, logits: str) -> Samp
     return Sampled(float(values.mean()), error)
 
 
-def _batches(ctx: MeasureContext) -> list[Perturbed]:
-    parts = zip(ctx.x[:SAMPLES].split(BATCH), ctx.labels[:SAMPLES].split(BATCH), strict=True)
-    return [Perturbed(ctx.model, x, labels, ctx.loss) for x, labels in parts]
+def _batches(ctx: MeasureContext, folded: str) -> list[Perturbed]:
+    """The network on each batch, made once."""
+    model = shared_samples(ctx, folded).model
+
+    def batches(ctx: MeasureContext) -> list[Perturbed]:
+        parts = zip(ctx.x[:SAMPLES].split(BATCH), ctx.labels[:SAMPLES].split(BATCH), strict=True)
+        return [Perturbed(model, x, labels, ctx.loss) for x, labels in parts]
+
+    return ctx.shared(batches, ("batches", folded))
 
 
 def _scale(network: Perturbed, c: str) -> Tensor:

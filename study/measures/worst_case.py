@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from study.choice import Option, integer
-from study.measures.ascent import STEPS, Point, ascend
-from study.measures.bound import EPSILON, displacement, log_ratios, weights
+from study.measures.ascent import STEPS, ascend
+from study.measures.bound import EPSILON, displacement, log_ratios, weights_at
 from study.measures.context import MeasureContext
 from study.measures.noise import RISE
-from study.measures.perturbation import folded_samples
+from study.measures.perturbation import FOLDED, shared_samples, shared_start
 from study.measures.registry import measure
 
 if TYPE_CHECKING:
@@ -23,76 +23,78 @@ _FURTHEST = 24.0  # octaves from the start, where a search ends without a value
 _STEPS: Option = integer(STEPS, least=1)
 
 
-@measure("sharpness_flatness", steps=_STEPS)
-def sharpness_flatness(ctx: MeasureContext, steps: int) -> float:
+@measure("sharpness_flatness", steps=_STEPS, folded=FOLDED)
+def sharpness_flatness(ctx: MeasureContext, steps: int, folded: str) -> float:
     """One over the squared radius of the largest box around the weights in which the training error stays.
 
     1 / alpha^2, alpha the largest with error(w + delta) <= error(w) + 0.1 for all |delta_i| <= alpha that ascent of the
     loss finds; to 3 % of its value. Source: Jiang et al. 2020 (1912.02178), number 54, whose text was not read; its
-    public code is none, read in a public reimplementation's code. Parameters: all, biases too, batch-norm folded in.
-    Data: the first 512 training samples. Deterministic. Cost: about 9 ascents of at most 21 forward and backward
-    passes over the samples, shared by the three. Invariant: permutation, norm-layer.
+    public code is none, read in a public reimplementation's code. Parameters: all, biases too, batch-norm folded in
+    unless folded=false. Data: the first 512 training samples. Deterministic. Cost: about 9 ascents of at most 21
+    forward and backward passes over the samples, shared by the three. Invariant: permutation, norm-layer.
     """
-    return _radius(ctx, steps) ** -2
+    return _radius(ctx, steps, folded) ** -2
 
 
-@measure("sharpness_orig", steps=_STEPS)
-def sharpness_orig(ctx: MeasureContext, steps: int) -> float:
+@measure("sharpness_orig", steps=_STEPS, folded=FOLDED)
+def sharpness_orig(ctx: MeasureContext, steps: int, folded: str) -> float:
     """Bound from the worst direction with the origin as reference.
 
     ||w||^2 log(2 omega) / (4 alpha^2) + log(m / alpha) + 10, alpha as in `sharpness_flatness`, omega the number of
     weights, m that of training samples. Source: Jiang et al. 2020 (1912.02178), number 52, as `sharpness_flatness`.
-    Parameters: ascent in all, w without biases; batch-norm folded in. Data: the first 512 training samples.
-    Deterministic. Cost: the search of `sharpness_flatness`, shared. Invariant: permutation, norm-layer.
+    Parameters: ascent in all, w without biases; batch-norm folded in unless folded=false. Data: the first 512 training
+    samples. Deterministic. Cost: the search of `sharpness_flatness`, shared. Invariant: permutation, norm-layer.
     """
-    return _bound(ctx, weights(ctx.folded), _radius(ctx, steps))
+    return _bound(ctx, weights_at(ctx, folded), _radius(ctx, steps, folded))
 
 
-@measure("sharpness_init", steps=_STEPS)
-def sharpness_init(ctx: MeasureContext, steps: int) -> float:
+@measure("sharpness_init", steps=_STEPS, folded=FOLDED)
+def sharpness_init(ctx: MeasureContext, steps: int, folded: str) -> float:
     """Bound from the worst direction with initialization as reference.
 
     As `sharpness_orig` with w - w_0 in place of w. Source: Jiang et al. 2020 (1912.02178), number 51, as
-    `sharpness_flatness`. Parameters: ascent in all, w without biases; batch-norm folded in. Data: the first 512
-    training samples. Deterministic. Cost: the search of `sharpness_flatness`, shared. Invariant: norm-layer.
+    `sharpness_flatness`. Parameters: ascent in all, w without biases; batch-norm folded in unless folded=false. Data:
+    the first 512 training samples. Deterministic. Cost: the search of `sharpness_flatness`, shared. Invariant:
+    norm-layer.
     """
-    return _bound(ctx, displacement(ctx), _radius(ctx, steps))
+    return _bound(ctx, displacement(ctx, folded), _radius(ctx, steps, folded))
 
 
-@measure("sharpness_mag_flatness", steps=_STEPS)
-def sharpness_mag_flatness(ctx: MeasureContext, steps: int) -> float:
+@measure("sharpness_mag_flatness", steps=_STEPS, folded=FOLDED)
+def sharpness_mag_flatness(ctx: MeasureContext, steps: int, folded: str) -> float:
     """One over the squared radius, relative to each weight, of the largest box in which the training error stays.
 
     1 / alpha'^2, as `sharpness_flatness` with |delta_i| <= alpha' |w_i| + eps, eps = 0.001. Source: Jiang et al. 2020
-    (1912.02178), number 62, as `sharpness_flatness`. Parameters: all, biases too, batch-norm folded in. Data: the first
-    512 training samples. Fails (recorded as missing) where eps alone raises the error. Deterministic. Cost: a search as
-    there, shared by the three. Invariant: permutation, norm-layer.
+    (1912.02178), number 62, as `sharpness_flatness`. Parameters: all, biases too, batch-norm folded in unless
+    folded=false. Data: the first 512 training samples. Fails (recorded as missing) where eps alone raises the error.
+    Deterministic. Cost: a search as there, shared by the three. Invariant: permutation, norm-layer.
     """
-    return _relative_radius(ctx, steps) ** -2
+    return _relative_radius(ctx, steps, folded) ** -2
 
 
-@measure("sharpness_mag_orig", steps=_STEPS)
-def sharpness_mag_orig(ctx: MeasureContext, steps: int) -> float:
+@measure("sharpness_mag_orig", steps=_STEPS, folded=FOLDED)
+def sharpness_mag_orig(ctx: MeasureContext, steps: int, folded: str) -> float:
     """Magnitude-aware bound from the worst direction with the origin as reference.
 
     1/4 sum_i log[(eps^2 + (alpha'^2 + 4 log(2 omega / delta)) ||w||^2 / omega) / (eps^2 + alpha'^2 (w - w_0)_i^2)] +
     log(m / alpha') + 10, delta = 0.05, alpha' and eps as in `sharpness_mag_flatness`. Source: Jiang et al. 2020
-    (1912.02178), number 59, as `sharpness_flatness`. Parameters: ascent in all, w without biases; batch-norm folded
-    in. Data: the first 512 training samples. Deterministic. Cost: the search of `sharpness_mag_flatness`, shared.
-    Invariant: norm-layer.
+    (1912.02178), number 59, as `sharpness_flatness`. Parameters: ascent in all, w without biases; batch-norm folded in
+    unless folded=false. Data: the first 512 training samples. Deterministic. Cost: the search of
+    `sharpness_mag_flatness`, shared. Invariant: norm-layer.
     """
-    return _relative_bound(ctx, weights(ctx.folded), _relative_radius(ctx, steps))
+    return _relative_bound(ctx, weights_at(ctx, folded), steps, folded)
 
 
-@measure("sharpness_mag_init", steps=_STEPS)
-def sharpness_mag_init(ctx: MeasureContext, steps: int) -> float:
+@measure("sharpness_mag_init", steps=_STEPS, folded=FOLDED)
+def sharpness_mag_init(ctx: MeasureContext, steps: int, folded: str) -> float:
     """Magnitude-aware bound from the worst direction with initialization as reference.
 
     As `sharpness_mag_orig` with ||w - w_0||^2 in place of ||w||^2. Source: Jiang et al. 2020 (1912.02178), number 58,
-    as `sharpness_flatness`. Parameters: ascent in all, w without biases; batch-norm folded in. Data: the first 512
-    training samples. Deterministic. Cost: the search of `sharpness_mag_flatness`, shared. Invariant: norm-layer.
+    as `sharpness_flatness`. Parameters: ascent in all, w without biases; batch-norm folded in unless folded=false.
+    Data: the first 512 training samples. Deterministic. Cost: the search of `sharpness_mag_flatness`, shared.
+    Invariant: norm-layer.
     """
-    return _relative_bound(ctx, displacement(ctx), _relative_radius(ctx, steps))
+    return _relative_bound(ctx, displacement(ctx, folded), steps, folded)
 
 
 def _bound(ctx: MeasureContext, reference: Tensor, alpha: float) -> float:
@@ -100,34 +102,30 @@ def _bound(ctx: MeasureContext, reference: Tensor, alpha: float) -> float:
     return square * math.log(2 * omega) / (4 * alpha**2) + math.log(ctx.n_train / alpha) + 10
 
 
-def _relative_bound(ctx: MeasureContext, reference: Tensor, alpha: float) -> float:
-    more = 4 * math.log(2 * len(reference) / DELTA)
-    return log_ratios(reference, displacement(ctx), alpha, more) / 4 + math.log(ctx.n_train / alpha) + 10
+def _relative_bound(ctx: MeasureContext, reference: Tensor, steps: int, folded: str) -> float:
+    alpha, more = _relative_radius(ctx, steps, folded), 4 * math.log(2 * len(reference) / DELTA)
+    return log_ratios(reference, displacement(ctx, folded), alpha, more) / 4 + math.log(ctx.n_train / alpha) + 10
 
 
-def _radius(ctx: MeasureContext, steps: int) -> float:
+def _radius(ctx: MeasureContext, steps: int, folded: str) -> float:
     def search(ctx: MeasureContext) -> float:
-        return _sought(ctx, steps, lambda alpha, w: w.new_full(w.shape, alpha), None)
+        return _sought(ctx, steps, folded, lambda alpha, w: w.new_full(w.shape, alpha), None)
 
-    return ctx.shared(search, ("radius", steps))
+    return ctx.shared(search, ("radius", steps, folded))
 
 
-def _relative_radius(ctx: MeasureContext, steps: int) -> float:
+def _relative_radius(ctx: MeasureContext, steps: int, folded: str) -> float:
     def search(ctx: MeasureContext) -> float:
-        return _sought(ctx, steps, lambda alpha, w: alpha * w.abs() + EPSILON, -6.0)
+        return _sought(ctx, steps, folded, lambda alpha, w: alpha * w.abs() + EPSILON, -6.0)
 
-    return ctx.shared(search, ("relative radius", steps))
-
-
-def _start(ctx: MeasureContext) -> Point:
-    """Where every ascent begins."""
-    network = ctx.shared(folded_samples)
-    return Point(lambda weights: network.mean_loss(network.outputs(weights)), network.weights)
+    return ctx.shared(search, ("relative radius", steps, folded))
 
 
-def _sought(ctx: MeasureContext, steps: int, scale: Callable[[float, Tensor], Tensor], start: float | None) -> float:
+def _sought(
+    ctx: MeasureContext, steps: int, folded: str, scale: Callable[[float, Tensor], Tensor], start: float | None
+) -> float:
     """The radius at which ascent first raises the error by RISE, by halving of its logarithm."""
-    network = ctx.shared(folded_samples)
+    network, origin = shared_samples(ctx, folded), shared_start(ctx, folded)
     clean = network.error(network.outputs(network.weights))
     first = math.floor(math.log2(network.size)) - 6.0 if start is None else start  # ours: near where searches end
 
@@ -141,7 +139,7 @@ def _sought(ctx: MeasureContext, steps: int, scale: Callable[[float, Tensor], Te
             return network.mean_loss(outputs)
 
         box = scale(2.0**log2_alpha, network.weights)
-        ascend(loss, network.weights, box, "linf", steps, lambda: reached, ctx.shared(_start))
+        ascend(loss, network.weights, box, "linf", steps, lambda: reached, origin)
         return reached
 
     at = first

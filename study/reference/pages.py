@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import inspect
 import io
+import statistics
 import tokenize
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +25,8 @@ from study.measures.naming import sets
 from study.models.registry import MODELS
 from study.reference.definition import definition
 from study.reference.markdown import Blocks, escaped, fill, table
-from study.storage.paths import CONFIGS
+from study.storage.paths import CONFIGS, published_file, published_studies
+from study.storage.rows import read_table
 from study.study_file import SECTIONS, Section, read_study_file
 from study.transforms.rescaling import ALLOWED
 
@@ -173,6 +175,20 @@ def _catalogue() -> str:
     return "\n".join(pieces)
 
 
+def _searches() -> str:
+    """A row a search: by how much its value moves with twice the steps, from the published searches of every study."""
+    rows = []
+    for study in published_studies():
+        found: dict[str, list[float]] = {}
+        for row in read_table(published_file(study, "searches")):
+            changes = found.setdefault(row["measure"], [])
+            changes += [abs(float(row["relative_change"]))] if row["relative_change"] else []
+        for label, changes in found.items():
+            moved = [f"{100 * of(changes):.2g} %" for of in (statistics.median, max)] if changes else ["", ""]
+            rows.append((f"`{label}`", study, f"{len(changes)}", *moved))
+    return table(("search", "networks of", "with a value", "median change", "largest change"), rows)
+
+
 def _first_line(thing: object) -> str:
     return (inspect.getdoc(thing) or "").partition("\n")[0]
 
@@ -195,5 +211,6 @@ BLOCKS: Blocks = {
     "measures": _measures,
     "sets": _sets,
     "catalogue": _catalogue,
+    "searches": _searches,
     "ledger": _ledger,
 }

@@ -170,8 +170,13 @@ def audit_file(study: str, root: str | Path | None = None) -> Path:
     return results_folder(study, root) / "audit.csv"
 
 
+def searches_file(study: str, root: str | Path | None = None) -> Path:
+    """Each search with its steps and with twice as many, for some networks."""
+    return results_folder(study, root) / "searches.csv"
+
+
 def published_file(study: str, kind: str = "") -> Path:
-    """The reviewed, committed copy of a study's records, or of a file beside them (`timings`, `slices`, `audit`)."""
+    """The reviewed, committed copy of a study's records, or of a file beside them (`timings`, `audit`, ...)."""
     return published_folder() / (f"{study}.{kind}.csv" if kind else f"{study}.csv")
 
 

@@ -9,7 +9,7 @@ from study.__main__ import main
 from study.config import run_key
 from study.grid import load_study
 from study.measures import compute
-from study.measuring import Measuring
+from study.measuring import context_at
 from study.names import images_of
 from study.run import run_shard
 from study.storage.atomic import read_json
@@ -44,7 +44,7 @@ def test_a_study_measures_on_some_images_beside_one_that_measures_on_all(
     study = load_study("some.yaml")
     config, paths = study.runs[0], RunPaths(Path("runs"), run_key(study.runs[0]))
     files = paths.stop("epoch_20")
-    ctx = Measuring((), training_data(config), "cpu")._context(config, paths, files)
+    ctx = context_at(config, paths, "epoch_20", training_data(config).decoded())
     some = ctx.on_first(20)
     assert len(some.x) == 20 and some.n_train == 100 == some.reparameterized("factor_1e1").n_train
     for label in ("train_loss", "train_loss@factor_1e1", "sharpness_orig"):

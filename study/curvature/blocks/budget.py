@@ -12,6 +12,7 @@ from .verification import Verification
 # times slower with 2^20.
 _SWIFT_CPU = 2**26
 _CACHE = 2**22
+_FEWEST = 12  # samples to send back by hand at once: fewer would read large weights too often
 _SWEPT = 2**24  # of what autograd would hold: by hand it is a fraction
 # Backward holds the gradients of a few activations beside those that it was asked for: ReLU's, pooling's, a residual's.
 _IN_FLIGHT = 4
@@ -38,7 +39,7 @@ class Plan:
 
     def swept(self, k: int) -> int:
         """How many samples to send back by hand at once."""
-        return max(1, _SWEPT // self.working(k))
+        return max(_FEWEST, _SWEPT // self.working(k))
 
     def piece(self, index: int, k: int) -> int:
         """How many samples to contract at once for one layer."""

@@ -16,6 +16,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+# Copying a number of a patch takes as long as so many multiplications, measured on LeNet5, whose products at places are
+# small ones, too.
+_COPIED = 16
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -34,10 +38,22 @@ class Shape:
             return "rows"
         if needs_gradient:
             return "gradient"
-        n, d, positions = self.n_out, self.d, self.n_positions
-        gradient = (n * positions * d + 2 * n * n * d) * k
-        patch = 2 * positions**2 * d + 2 * (n * positions**2 + n * n * positions) * k
-        return "gradient" if gradient <= patch else "patch"
+        return "gradient" if self._gradient(k) <= self._patch(k) else "patch"
+
+    def _gradient(self, k: int) -> int:
+        return (self.n_out * self.n_positions * self.d + 2 * self.n_out**2 * self.d) * k
+
+    def _patch(self, k: int) -> int:
+        n, positions = self.n_out, self.n_positions
+        return 2 * positions**2 * self.d + 2 * (n * positions**2 + n * n * positions) * k
+
+    def pays_at(self, places: int, k: int) -> bool:
+        """Whether it is cheaper to multiply at so many places of each output alone, of patches copied for each."""
+        if self.n_groups > 1:
+            return False
+        n, d = self.n_out, self.d
+        at_places = n * places * d * (k + _COPIED) + 2 * n * n * d * k
+        return at_places < min(self._gradient(k), self._patch(k))
 
     def elements(self, k: int, needs_gradient: bool = False) -> int:
         """Numbers held at once for one sample and k columns, beyond the layer's input and delta."""
@@ -99,8 +115,8 @@ def contract_gradient(gradient: Tensor, inverse: Tensor | None, weight: Tensor |
     """The sums for gradients G (n_out, n, k, d) of one group; `inverse` (1, d) of the scale, `weight` (n_out, d)."""
 
     def gram(values: Tensor) -> Tensor:
-        flat = values.flatten(1)
-        return (flat @ flat.T).double()
+        flat = values.flatten(2).transpose(0, 1)  # one product a sample: summed up in float64 between them
+        return torch.bmm(flat, flat.mT).sum(0, dtype=torch.float64)
 
     sums = Sums(gram(gradient))
     if weight is not None:

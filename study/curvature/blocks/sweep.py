@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .budget import Plan
 from .chain import Chain, Link
-from .live import Delta, Live, dense, pays
+from .live import Delta, Live, dense, takes
 from .recording import Uses
 from .result import Tally
 
@@ -37,10 +37,13 @@ def sweep(chain: Chain, uses: Uses, columns: Tensor, plan: Plan, tallies: Sequen
 
 def _add(uses: Uses, index: int, x: Tensor, delta: Delta, plan: Plan, tally: Tally, sign: int) -> None:
     layer, module = uses.layers[index], uses.of(index)[0].module
-    n_patches = plan.contracted // (plan.itemsize * tally.weight.shape[1])
-    if isinstance(delta, Live) and pays(module, delta) and n_patches >= delta.values.shape[3]:
-        tally.add_live(module, x, delta, n_patches, sign)
-        return
+    if isinstance(delta, Live) and takes(module):
+        _, k, channels, places = delta.values.shape
+        n_patches = plan.contracted // (plan.itemsize * tally.weight.shape[1])
+        shape = plan.shapes[index]
+        if n_patches >= channels * places and shape and shape.pays_at(places, k):  # else no cache holds a sample's
+            tally.add_live(module, x, delta, n_patches, sign)
+            return
     delta = dense(delta)
     n = plan.piece(index, delta.shape[1])
     for start in range(0, len(x), n):

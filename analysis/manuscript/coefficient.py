@@ -15,7 +15,9 @@ from analysis.statistics.coefficients import RESAMPLES, Coefficients
 from analysis.statistics.correlation import correlate_each
 from analysis.statistics.differences import difference as bounds_of
 from analysis.statistics.differences import p_of_no_difference, paired
+from analysis.statistics.multiple import benjamini_hochberg
 from analysis.statistics.permutation import permutation, settings
+from analysis.statistics.resample import cautious
 
 
 def value(of: str | Networks, table: str, column: str, measure: str | None = None, **where: object) -> Number | Words:
@@ -79,6 +81,19 @@ def _paired(
     a, b = paired(frame, target, first, second)
     allowed(column, a.point)
     return a, b
+
+
+def q_of_zero(of: str | Networks, column: str = "tau_b", stop: str | None = None, target: str = "gap.loss") -> Numbers:
+    """Benjamini-Hochberg's q of no correlation of each measure that has an interval, over all of those.
+
+    Each p is taken cautiously, as in `p_of_difference`.
+    """
+    frame, _ = of_study.kept(of_study.networks(of), stop)
+    allowed(target, targets(frame), "target")
+    every = correlate_each(frame, target)
+    p = [cautious(found.p_of_zero(allowed(column, found.point)), found.draws) for found in every.values()]
+    q = benjamini_hochberg(p)
+    return Numbers({measure: Number(float(x)) for measure, x in zip(every, q, strict=True) if x == x})
 
 
 def within_setting(

@@ -12,7 +12,8 @@ from analysis.columns import check_frame, measures, values
 from analysis.statistics.coefficients import RESAMPLES, Coefficients, coefficients
 from analysis.statistics.design import design
 from analysis.statistics.multiple import benjamini_hochberg
-from analysis.statistics.resample import FEW, Interval, interval, monte_carlo_error, p_of_zero
+from analysis.statistics.resample import FEW, Interval, interval, p_of_zero
+from analysis.statistics.resample import cautious as with_errors
 
 
 def differences(
@@ -77,7 +78,7 @@ def p_of_no_difference(a: Coefficients, b: Coefficients, name: str, cautious: bo
     `cautious`: with two standard errors of the resamples more, so that another seed would say the same.
     """
     p = p_of_zero(lambda level: difference(a, b, name, level), a.draws)
-    return min(1.0, p + 2 * monte_carlo_error(p, a.draws)) if cautious else p
+    return with_errors(p, a.draws) if cautious else p
 
 
 def networks_needed(se: float, n: int, difference: float = 0.1, power: float = 0.8, level: float = 0.05) -> float:

@@ -7,9 +7,11 @@ has all axes; where it has some, two or more, psi_shared is the mean over those,
 enough seeds, our sign error is that of configurations' means (see means). Baselines: see selection; an oracle's
 statistic is the mean over DRAWS draws.
 
-Order: Kendall's tau-b between their numbers and ours over the measures that both have, baselines left out. Its 95%
-interval resamples measures as if they were unrelated (see resample). Variants of one measure are related, so that it
-is rather too narrow.
+Order: Kendall's tau-b between their numbers and ours over the measures that both have. Left out are baselines, and what
+is 0 in both by construction, which is no agreement: a measure that no two networks of ours differ in (the number of
+weights of one architecture), and a psi of 0 in both (along an axis that does not move the measure). The 95% interval
+resamples measures as if they were unrelated (see resample). Variants of one measure are related, so that it is rather
+too narrow.
 """
 
 from __future__ import annotations
@@ -82,7 +84,7 @@ class Beside:
     """A paper's numbers and ours, frames of one shape: a row a row of the paper, a column a statistic, NaN without one.
 
     `shared`: the paper's axes that the study has -> ours; `target`: what ours are about, empty where there is nothing;
-    `of_means`: whether our sign errors are of configurations' means.
+    `of_means`: whether our sign errors are of configurations' means; `constant`: labels of ours that have one value.
     """
 
     paper: Paper
@@ -91,6 +93,7 @@ class Beside:
     shared: Mapping[str, str]
     target: str
     of_means: bool = False
+    constant: frozenset[str] = frozenset()
 
 
 def beside(frame: pd.DataFrame, paper: Paper) -> Beside:
@@ -113,7 +116,8 @@ def beside(frame: pd.DataFrame, paper: Paper) -> Beside:
         found, of_means = _sign_errors(scored, target, every, list(shared.values()))
     each = [[_mean(found.get(column), names.get(row.ours, ())) for column in map(str, published)] for row in paper.rows]
     ours = pd.DataFrame(each, columns=published.columns)
-    return Beside(paper, published, ours, shared, "" if ours.isna().all(axis=None) else target, of_means)
+    constant = frozenset(row.label for row in paper.rows if row.label in names and _is_constant(frame, row.label))
+    return Beside(paper, published, ours, shared, "" if ours.isna().all(axis=None) else target, of_means, constant)
 
 
 def shared_axes(frame: pd.DataFrame, paper: Paper) -> dict[str, str]:
@@ -128,11 +132,13 @@ def order(two: Beside, resamples: int = RESAMPLES) -> pd.DataFrame:
 
     Columns: statistic, measures, tau_b with .low and .high, difference (median of the absolute ones).
     """
-    is_measure = np.array([bool(row.label) for row in two.paper.rows])
+    is_measure = np.array([bool(row.label) and row.label not in two.constant for row in two.paper.rows])
     rows = []
     first = [name for name in ("psi_all", _SHARED, "tau_a") if name in two.ours]
     for name in dict.fromkeys([*first, *two.ours]):
         theirs, ours = (values(table[is_measure], name) for table in (two.published, two.ours))
+        if two.paper.statistic == "granulated":
+            ours = np.where((theirs == 0) & (ours == 0), np.nan, ours)
         c = coefficients(theirs, ours, resamples=resamples)
         if c.n < LEAST:
             continue
@@ -174,6 +180,11 @@ def _sign_errors(frame: pd.DataFrame, target: str, names: Sequence[str], own: Se
         table = sign_error(frame, target, names, axes=own, of="means")
     total = table[table["axis"] == "all"].set_index("measure")
     return {f"sign_error_{end}": total[end] for end in ("mean", "p90")}, of_means
+
+
+def _is_constant(frame: pd.DataFrame, label: str) -> bool:
+    x = values(frame, f"measure.{label}")
+    return len(np.unique(x[~np.isnan(x)])) < 2
 
 
 def _mean(found: pd.Series[float] | None, names: Sequence[str]) -> float:

@@ -142,9 +142,12 @@ def p_of_zero(bounds: Callable[[float], Interval], draws: int = 0) -> float:
     return max(1 - low, 2 / (draws + 1)) if draws else 1 - low
 
 
-def monte_carlo_error(p: float, draws: int) -> float:
-    """Standard error of `p_of_zero` for having drawn so many resamples: p is twice the share of one tail."""
-    return 2 * math.sqrt(p / 2 * (1 - p / 2) / draws) if draws else 0.0
+def cautious(p: float, draws: int) -> float:
+    """`p_of_zero` with two standard errors more for having drawn so many resamples, so that another seed would say the
+    same; 1 at most, and NaN stays: no test. p is twice the share of one tail."""
+    if np.isnan(p) or not draws:
+        return p
+    return min(1.0, p + 4 * math.sqrt(p / 2 * (1 - p / 2) / draws))
 
 
 def _check_level(level: float) -> None:

@@ -15,10 +15,11 @@ from analysis.vocabulary import at_words, column_words, hyperparameter_words, ta
 
 TITLE = "Do measures order as in the papers of the large grids?"
 METHOD = (
-    "τ_b between the paper's numbers and ours, over the measures that both have; oracles and canonical ordering are "
-    "left out. In brackets the 95% interval for other measures ({resamples} resamples of the measures, as if they were "
-    "unrelated: variants of one are not, so it is rather too narrow; BCa, below ten measures Student's t of the "
-    "jackknife). Difference: median over measures, without its sign."
+    "τ_b between the paper's numbers and ours, over the measures that both have; left out are oracles, canonical "
+    "ordering, a measure that has one value here, and a ψ of 0 in both. In brackets the 95% interval for other "
+    "measures ({resamples} resamples of the measures, as if they were unrelated: variants of one are not, so it is "
+    "rather too narrow; BCa, below ten measures Student's t of the jackknife). Difference: median over measures, "
+    "without its sign."
 )
 NEEDS = f"{LEAST} measures that a paper of analysis/studies/papers has, and a gap"
 

@@ -140,6 +140,20 @@ def test_the_order_is_that_of_measures_alone_with_an_interval_over_them():
     assert set(order(exact, resamples=200)["tau_b"]) == {1}
 
 
+def test_what_is_0_in_both_by_construction_is_no_agreement():
+    toy = paper()
+    toy = replace(toy, rows=(replace(toy.rows[0], numbers=(0.0, 0.3, 0.0, 0.1, 0.1)), *toy.rows[1:]))
+    one_value = beside(grid().assign(**{"measure.param_norm": 7.0}), toy)
+    assert one_value.constant == {"param_norm"} and one_value.ours.iloc[0].tolist() == [0] * 5
+    assert set(order(one_value, resamples=20)["measures"]) == {3}, "three others vary"
+    along = beside(grid().assign(**{"measure.param_norm": lambda f: f["hp.lr"]}), toy)
+    found = order(along, resamples=20).set_index("statistic")["measures"]
+    assert along.constant == frozenset() and found[["batch", "lr", "tau_a"]].tolist() == [3, 4, 4]
+    signs = paper("sign_error", {"batch": ("hp.batch_size",), "lr": ("hp.lr",)})
+    none = beside(grid(2).assign(**{"measure.param_norm": 7.0}), signs)
+    assert set(order(none, resamples=20)["measures"]) == {3} and none.ours.iloc[0].tolist() == [0.5, 0.5]
+
+
 def test_an_axis_that_is_changed_with_another_is_none_of_the_papers_and_psi_is_then_of_those_shared():
     frame = grid().assign(**{"hp.width": lambda f: f["hp.lr"] * 10})
     assert shared_axes(frame, paper()) == {"batch": "hp.batch_size", "optim": "hp.momentum+hp.optimizer"}

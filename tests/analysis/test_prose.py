@@ -12,11 +12,12 @@ import pytest
 
 from analysis.load import InputError
 from analysis.manuscript import prose
-from analysis.manuscript.coefficient import across, at_stops, coefficient, difference, value
+from analysis.manuscript.coefficient import across, at_stops, coefficient, difference, q_of_zero, value
 from analysis.manuscript.facts import without
 from analysis.manuscript.number import Number, Numbers, grid, printed
 from analysis.manuscript.vocabulary import WORDS, agreement, order, side, which
 from analysis.manuscript.wording import in_words
+from analysis.statistics.resample import cautious
 
 KAPPA = "kappa_2019.fc3"
 
@@ -57,6 +58,13 @@ def test_a_difference_has_the_interval_of_the_pairs() -> None:
     ours = difference("digits_mlp", "relative_flatness", "hessian_trace")
     table = value("digits_mlp", "differences", "delta_tau_b", "relative_flatness", than="hessian_trace")
     assert (ours.point, ours.low, ours.high) == (table.point, table.low, table.high)
+
+
+def test_q_of_zero_is_of_all_measures_that_have_an_interval() -> None:
+    found = q_of_zero("digits_library")
+    assert len(found) == 94, "not the number of weights, which is one, nor what three networks have a value of"
+    assert float(found.lowest) > 0.05, "two errors above what resamples allow a p"
+    assert np.isnan(cautious(np.nan, 2000)) and cautious(0.9999, 20) == 1 and 0.03 < cautious(0.03, 2000) < 0.05
 
 
 def test_a_coefficient_is_that_of_the_tables() -> None:

@@ -23,7 +23,8 @@ from analysis.columns import LEDGER
 from analysis.drawing import style
 from analysis.vocabulary import column_words, measure_words, target_words
 
-_WORDS = 24  # letters of a cell that a terminal never breaks in the middle of a word
+_LEAST, _WORDS = 12, 24  # letters to which a terminal breaks a column of words, and where the table is too wide anyway
+_GAP = 2  # spaces between columns
 TABLE_FILES, FIGURE_FILES = (".csv", ".md", ".tex"), (".pdf", ".png")
 _DECIMALS = {"networks_needed": 0, "se": 3, "p_permutation": 3, "p_least": 3, "q_bh": 3, "q_bh_after": 3}
 _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
@@ -119,14 +120,17 @@ def to_latex(table: pd.DataFrame) -> str:
 
 
 def to_text(table: pd.DataFrame, width: int = 120, colour: bool = False) -> str:
-    """The table as the terminal shows it, with its title and note."""
+    """The table as the terminal shows it, with its title and note; wider than `width` where its numbers need it."""
     stream = io.StringIO()
     console = Console(file=stream, width=width, force_terminal=colour, no_color=not colour, highlight=False)
     if table.attrs.get("lacks"):
         console.print(f"{table.attrs.get('title', 'Table')}: not available: {table.attrs['lacks']}.", markup=False)
         return stream.getvalue()
     for part, title in _sections(table, width):
-        console.print(_rich(part, title))
+        rich, least = _rich(part, title, width)
+        console.width = max(width, least)  # rich would leave out columns
+        console.print(rich)
+    console.width = width
     if note := footnote(table):
         console.print(note, style="dim", markup=False)
     return stream.getvalue()
@@ -146,17 +150,24 @@ def _sections(table: pd.DataFrame, width: int) -> list[tuple[pd.DataFrame, str |
     return parts
 
 
-def _rich(table: pd.DataFrame, title: str | None) -> RichTable:
+def _rich(table: pd.DataFrame, title: str | None, width: int) -> tuple[RichTable, int]:
+    """The table with columns of words broken to fit into `width`, the widest first, and how wide it is."""
     head, body = cells(table)
+    numeric = [_is_numeric(table, i, body) for i in range(len(head))]
+    widest = [max((len(row[i]) for row in body), default=0) for i in range(len(head))]
+    names = [textwrap.fill(name, max(10, w)) if n else name for name, n, w in zip(head, numeric, widest, strict=True)]
+    full = [max(w, *map(len, name.splitlines() or [""])) for name, w in zip(names, widest, strict=True)]
+    room = width - _GAP * (len(head) - 1) - sum(w for w, n in zip(full, numeric, strict=True) if n)
+    words = [w for w, n in zip(full, numeric, strict=True) if not n]
+    tried = range(max(words, default=0), _LEAST - 1, -1)
+    limit = next((x for x in tried if sum(min(w, x) for w in words) <= room), _WORDS)
+    wide = [w if n else min(w, limit) for w, n in zip(full, numeric, strict=True)]
     rich = RichTable(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for i, name in enumerate(head):
-        numeric = _is_numeric(table, i, body)
-        widest = max((len(row[i]) for row in body), default=0)
-        shown = textwrap.fill(name, max(10, widest)) if numeric else name
-        rich.add_column(shown, justify="right" if numeric else "left", no_wrap=numeric, min_width=min(_WORDS, widest))
+    for name, n, w in zip(names, numeric, wide, strict=True):
+        rich.add_column(name, justify="right" if n else "left", no_wrap=n, width=w)
     for row in body:
         rich.add_row(*[c.replace("[", r"\[") for c in row])
-    return rich
+    return rich, sum(wide) + _GAP * (len(wide) - 1)
 
 
 def write_table(table: pd.DataFrame, stem: Path) -> list[Path]:

@@ -127,15 +127,20 @@ def _folds(group: Ints) -> Ints:
 def _tau_b(columns: Floats) -> Floats:
     """Tau-b of every two rows of (m, n), (m, m), from the signs of all pairs of networks, some networks at a time."""
     m, n = columns.shape
-    ranks = stats.rankdata(columns, axis=1, nan_policy="omit")  # an infinity is an ordered value
+    # An infinity is an ordered value. Ranks are whole or halves: exact in 32 bits.
+    ranks = stats.rankdata(columns, axis=1, nan_policy="omit").astype(np.float32)
+    there = ~np.isnan(ranks)
     product, untied = np.zeros((2, m, m))
-    step = max(1, 2**22 // max(1, m * n))
+    step = max(1, 2**20 // max(1, m * n))
     for at in range(0, n, step):
-        less = (ranks[:, at : at + step, None] - ranks[:, None, :]).reshape(m, -1)
-        sign, there = np.nan_to_num(np.sign(less)).astype(np.float32), (~np.isnan(less)).astype(np.float32)
-        product += sign @ sign.T  # of row i: its pairs without a tie among those that row j has, too
-        untied += np.abs(sign) @ there.T
-    both = (~np.isnan(columns)).astype(np.float64)
+        inside, behind = slice(at, at + step), slice(at + step, n)
+        for others, times in ((inside, 1), (behind, 2)):  # of a pair within, both orders are there
+            sign = np.sign(ranks[:, inside, None] - ranks[:, None, others]).reshape(m, -1)
+            both = (there[:, inside, None] & there[:, None, others]).reshape(m, -1).astype(np.float32)
+            sign[both == 0] = 0
+            product += times * (sign @ sign.T)  # of row i: its pairs without a tie among those that row j has, too
+            untied += times * (np.abs(sign, out=sign) @ both.T)
+    both = there.astype(np.float64)
     enough = (2 * (both @ both.T) >= n) & (untied > 0) & (untied.T > 0)
     table = np.full((m, m), np.nan)
     np.divide(product, np.sqrt(untied * untied.T), out=table, where=enough)

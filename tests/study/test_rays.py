@@ -33,7 +33,7 @@ def plain(rays: Rays, sigma: float, k: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("sigma", [0.0, 0.03, 1.0])
 def test_outputs_are_those_of_the_moved_network(images: MeasureContext, sigma: float) -> None:
-    rays = images.shared(_own_rays)
+    rays = _own_rays(images, "false")
     assert rays._at_w is not None
     for k in (0, 9):
         torch.testing.assert_close(rays.outputs(sigma, k), plain(rays, sigma, k))
@@ -42,7 +42,7 @@ def test_outputs_are_those_of_the_moved_network(images: MeasureContext, sigma: f
 @pytest.mark.parametrize("transform", ["layerwise_1", "factor_1e-2"])
 def test_a_copy_takes_what_its_first_layers_give_from_the_network(images: MeasureContext, transform: str) -> None:
     copy = images.reparameterized(transform)
-    rays, before = copy.shared(_own_rays), images.shared(_own_rays)
+    rays, before = _own_rays(copy, "false"), _own_rays(images, "false")
     assert not torch.equal(rays.network.weights, before.network.weights)
     for sigma in (0.03, 0.25):
         torch.testing.assert_close(rays.outputs(sigma, 2), plain(rays, sigma, 2))
@@ -54,7 +54,7 @@ def test_a_copy_takes_what_its_first_layers_give_from_the_network(images: Measur
 
 def test_without_room_nothing_is_kept(images: MeasureContext, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("study.measures.rays._KEPT_BYTES", 1000)
-    rays = Rays(images.shared(_own_rays).network, images.shared(_own_rays).directions, 7)
+    rays = Rays(_own_rays(images, "false").network, _own_rays(images, "false").directions, 7)
     assert torch.equal(rays.outputs(0.03, 1), plain(rays, 0.03, 1))
     assert rays._at_w is None and not rays._kept
 
@@ -63,7 +63,7 @@ def test_of_a_fully_connected_network_outputs_are_the_same_to_the_bit() -> None:
     torch.manual_seed(0)
     ctx = context(mlp((6,), 3, (8, 5), activation="relu", dropout=0.0), (6,))
     for of in (ctx, ctx.reparameterized("layerwise_1")):
-        rays = of.shared(_own_rays)
+        rays = _own_rays(of, "false")
         assert torch.equal(rays.outputs(0.1, 3), plain(rays, 0.1, 3))
 
 

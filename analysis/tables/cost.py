@@ -40,7 +40,7 @@ def build(frame: pd.DataFrame) -> pd.DataFrame:
     first = [item for item in (*_BEFORE, _TOGETHER, _BESIDES) if item in table.index]
     order = [*first, *ordered(item for item in table.index if item not in first)]
     table = table.reindex(order).reset_index()
-    table.attrs |= {"title": TITLE, "decimals": 3, "note": _NOTE + _PASSES * timed}
+    table.attrs |= {"title": TITLE, "decimals": 3, "note": _NOTE + (_PASSES + _untimed(frame) if timed else "")}
     return table
 
 
@@ -53,6 +53,13 @@ def _with_sums(frame: pd.DataFrame) -> pd.DataFrame:
     sums = [part.groupby(at, as_index=False)["seconds"].sum().assign(item=name) for name, part in parts.items()]
     every = pd.concat([frame, *sums], ignore_index=True).join(one, on=at)
     return every.assign(passes=every["seconds"] / every["pass"])
+
+
+def _untimed(frame: pd.DataFrame) -> str:
+    """Of how many networks passes are, where older ones were measured before any was timed."""
+    every = len(frame.loc[frame["item"].map(_is_measure), ["key", "stop"]].drop_duplicates())
+    less = every - int((frame["item"] == _PASS).sum())
+    return f" Of {less} of {every} networks at a stop no pass was timed: passes are of the others." if less > 0 else ""
 
 
 def _is_measure(item: str) -> bool:

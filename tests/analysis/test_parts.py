@@ -92,6 +92,9 @@ def test_the_cost_of_a_measure_is_told_in_passes_of_its_own_network():
     assert passes["train_loss"] == passes["all but searches"] == pytest.approx((3 + 2) / 2)
     assert passes["all measures"] == pytest.approx((43 + 12) / 2)
     assert table.loc["all measures", "total_seconds"] == pytest.approx(9.1)
+    older = cost.build(frame[(frame["item"] != "pass") | (frame["key"] == "a")])
+    assert "Of 1 of 2 networks at a stop no pass was timed" in older.attrs["note"] and "Of 1" not in table.attrs["note"]
+    assert older.set_index("item").loc["train_loss", "median_passes"] == pytest.approx(3)
     without = cost.build(frame[frame["item"] != "pass"])
     assert "median_passes" not in without and "all measures" not in set(without["item"])
 

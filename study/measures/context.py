@@ -131,7 +131,8 @@ class MeasureContext:
         """Outputs on the training set, shape (n, C), in float64 after a forward pass in the model's dtype."""
         import torch
 
-        model, x = self.from_layer(self.layers()[-1])  # `lambda_max` and copies read what it is given, too
+        layers = self.layers()  # what the last one is given, `lambda_max` and copies read, too
+        model, x = self.from_layer(layers[-1]) if layers else (self.model, self.x)
         with torch.no_grad():
             return torch.cat([model(part).double() for part in x.split(CHUNK)])
 

@@ -53,7 +53,7 @@ def everything() -> dict[str, Figure]:
     records = records[records["hp.init_gain"] == 0.5]  # a grid of two axes
     records = records.drop(columns=[c for c in records if re.match(r"measure\.(relative_flatness_n|dist|inv)", c)])
     papers = ("param_norm", "path_norm", "fisher_rao_norm")
-    records = records.assign(**{f"measure.{label}": records["gap.error"] ** at for at, label in enumerate(papers)})
+    records = records.assign(**{f"measure.{label}": records["gap.error"] ** at for at, label in enumerate(papers, 1)})
     curves = pd.DataFrame([{"key": k, "epoch": e, "train.loss": 2.0 / (e + k)} for k in range(3) for e in (1, 2, 3)])
     slices = pd.DataFrame(
         [{"key": "a", "transform": t, "normalization": n, "alpha": a, "loss": 0.1 + a * a}

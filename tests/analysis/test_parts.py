@@ -51,7 +51,7 @@ def test_a_study_with_everything_lacks_nothing(make_records, tmp_path):
     records = make_records(transforms=("layerwise_1", "factor_20"), stops=("loss_0.1", "loss_0.01"))
     records = records[records["hp.init_gain"] == records["hp.init_gain"].iloc[0]]  # a grid of two axes
     papers = {
-        f"measure.{label}": records["gap.loss"] ** power for power, label in enumerate(("param_norm", "path_norm"))
+        f"measure.{label}": records["gap.loss"] ** power for power, label in enumerate(("param_norm", "path_norm"), 1)
     }
     records = records.assign(**papers, **{"n.test": 10**6})
     timings = pd.DataFrame({"key": records["key"], "stop": "", "item": "train", "seconds": 1.0})

@@ -11,7 +11,7 @@ from analysis.drawing import style
 from analysis.drawing.looks import Looks, looks
 from analysis.exclude import exclude
 from analysis.figures import Lacking
-from analysis.selection import drawn
+from analysis.selection import drawn, of_half
 from analysis.statistics.correlation import correlate
 from analysis.vocabulary import measure_words, target_words
 
@@ -19,13 +19,18 @@ TITLE = "Kendall rank correlation of each measure with the generalization gap, 9
 
 
 def build(frame: pd.DataFrame) -> Figure:
-    """One row a measure at the main stop, first target; n in the right margin. Raises Lacking without two networks."""
+    """One row a measure that half of the networks have, main stop, first target; n in the right margin.
+
+    Raises Lacking without two networks.
+    """
     kept, _ = exclude(at_stop(frame))
     available = targets(kept)
     if len(kept) < 2 or not available:
         raise Lacking("two networks with a gap at the main stop")
-    table = correlate(kept, available[0], drawn(kept))
-    return draw(table, available[0], looks(frame))
+    shown, without = of_half(kept, drawn(kept), available[0])
+    figure = draw(correlate(kept, available[0], shown), available[0], looks(frame))
+    figure.set_label(without)
+    return figure
 
 
 def draw(table: pd.DataFrame, target: str, every: Looks) -> Figure:

@@ -12,7 +12,7 @@ from analysis.drawing import style
 from analysis.drawing.looks import Look, Looks, looks
 from analysis.exclude import exclude
 from analysis.figures import Lacking
-from analysis.selection import drawn
+from analysis.selection import drawn, of_half
 from analysis.statistics.coefficients import RESAMPLES
 from analysis.statistics.selection import regretted, selection
 from analysis.statistics.settings import LIMIT
@@ -28,7 +28,8 @@ _BASELINE = Look(style.GREY, "o")
 
 
 def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> Figure:
-    """A panel of regret and one of hits, a row a measure; main stop, networks, test error or what else there is first.
+    """A panel of regret and one of hits, a row a measure that half of the networks have; main stop, networks, test
+    error or what else there is first.
 
     Raises Lacking without two networks with such a value.
     """
@@ -37,7 +38,8 @@ def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> Figure:
     if not available:
         raise Lacking("two networks with a test error, a test loss or a gap at the main stop")
     count = resamples if len(kept) <= LIMIT else 0
-    rows = selection(kept, available[0], drawn(kept), resamples=count)
+    shown, without = of_half(kept, drawn(kept), available[0])
+    rows = selection(kept, available[0], shown, resamples=count)
     with style.paper_style():
         figure = Figure(figsize=style.of_rows(len(rows), style.PAGE))
         left, right = figure.subplots(1, 2, sharey=True)
@@ -48,6 +50,7 @@ def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> Figure:
         right.set(xlim=(-0.03, 1.03), xlabel="hits of the best fifth")
         for axes in (left, right):
             axes.tick_params(axis="y", length=0)
+    figure.set_label(without)
     return figure
 
 

@@ -19,14 +19,14 @@ from analysis.columns import codes
 from analysis.drawing import render, style
 from analysis.drawing.groups import by_main_axis
 from analysis.drawing.looks import Look, looks_of
-from analysis.figures import forest, loss_curves, scatter, stability, sweep
+from analysis.figures import forest, loss_curves, scatter, selection, stability, sweep
 from analysis.load import Source
 from analysis.make import Made, build
 from analysis.manuscript import appendix
 from analysis.page.report import page
 from analysis.statistics.explained import explained
 from analysis.studies import coverage
-from analysis.tables import differences, layer_differences
+from analysis.tables import differences, headline, layer_differences
 from analysis.vocabulary import MEASURES, level_words
 from tests.reference.statistics import share_explained
 from tests.support.synthetic import synthetic_audit, synthetic_records
@@ -94,6 +94,22 @@ def test_a_ledgers_own_measures_look_alike_in_every_figure_and_like_no_other():
     points = [look(line) for line in rows.lines if line.get_marker() not in ("None", "")]
     names = [t.get_text() for t in rows.get_yticklabels()]
     assert dict(zip(names, points, strict=True)) == shown
+
+
+def test_a_measure_that_less_than_half_of_the_networks_have_is_left_out_and_named():
+    frame = ledger()
+    frame.loc[17:, "measure.edges"] = frame.loc[18:, "measure.margin"] = np.nan  # 17 and 18 of 36
+    said = "left out, since less than half of the 36 networks have a value: edges (17)"
+    figure = forest.build(frame)
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["margin", "path", "spectral"]
+    assert render.caption(figure, "Forest") == f"Forest; {said}"
+    table = headline.build(frame, resamples=0)
+    assert table["measure"].tolist() == ["margin", "path", "spectral"] and said[1:] in table.attrs["note"]
+    picked = selection.build(frame.assign(**{"test.loss": frame["gen.gap"]}), resamples=0)
+    assert "edges" not in [t.get_text() for t in picked.axes[0].get_yticklabels()] and picked.get_label() == said
+    alone = frame.drop(columns=["measure.margin", "measure.path", "measure.spectral"])
+    whole = headline.build(alone, resamples=0)
+    assert whole["measure"].tolist() == ["edges"], "where no measure is left, all stay"
 
 
 # Machado, Oliveira, Fernandes 2009, severity 1: what linear RGB becomes to a reader without one kind of cone.

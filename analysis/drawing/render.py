@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table as RichTable
 
 from analysis.columns import LEDGER
-from analysis.drawing import style
+from analysis.drawing import pages, style
 from analysis.vocabulary import column_words, measure_words, target_words
 
 _LEAST, _WORDS = 12, 24  # letters to which a terminal breaks a column of words, and where the table is too wide anyway
@@ -209,8 +210,16 @@ def write_figure(figure: Figure, stem: Path, picture: bytes | None = None) -> li
 
 
 def pdf(figure: Figure) -> bytes:
-    """The figure as a PDF with TrueType fonts embedded, without a date."""
-    return _saved(figure, "pdf", {"CreationDate": None, "Creator": None, "Producer": None})
+    """The figure as a PDF with TrueType fonts embedded, without a date; page by page where it is higher than one."""
+    metadata: dict[str, str | None] = {"CreationDate": None, "Creator": None, "Producer": None}
+    parts = pages.printed(figure)
+    if len(parts) == 1:
+        return _saved(figure, "pdf", metadata)
+    stream = io.BytesIO()
+    with style.paper_style(), PdfPages(stream, metadata=metadata) as file:
+        for part in parts:
+            file.savefig(figure, bbox_inches=part.bbox.transformed(figure.dpi_scale_trans.inverted()))
+    return stream.getvalue()
 
 
 def _saved(figure: Figure, kind: str, metadata: dict[str, str | None]) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from analysis.columns import codes
 from analysis.drawing import render, style
 from analysis.drawing.groups import by_main_axis
 from analysis.drawing.looks import Look, looks_of
+from analysis.drawing.pages import printed, split
 from analysis.figures import forest, loss_curves, scatter, selection, stability, sweep
 from analysis.load import Source
 from analysis.make import Made, build
@@ -27,7 +28,8 @@ from analysis.page.report import page
 from analysis.statistics.explained import explained
 from analysis.studies import coverage
 from analysis.tables import differences, headline, layer_differences
-from analysis.vocabulary import MEASURES, level_words
+from analysis.vocabulary import MEASURES, family, level_words, measure_words, ordered
+from study.measures.naming import sets
 from tests.reference.statistics import share_explained
 from tests.support.synthetic import synthetic_audit, synthetic_records
 
@@ -110,6 +112,36 @@ def test_a_measure_that_less_than_half_of_the_networks_have_is_left_out_and_name
     alone = frame.drop(columns=["measure.margin", "measure.path", "measure.spectral"])
     whole = headline.build(alone, resamples=0)
     assert whole["measure"].tolist() == ["edges"], "where no measure is left, all stay"
+
+
+def test_more_rows_than_a_page_holds_are_pages_in_print_a_family_together():
+    library = [str(label) for label in sets()["library"]]
+    numbers = np.linspace(-0.9, 0.9, len(library))
+    table = pd.DataFrame(
+        {"measure": ordered(library), "n": 9, "tau_b": numbers, "tau_b.low": np.nan, "tau_b.high": 1.0}
+    )
+    figure = render.settle(forest.draw(table, "gap.loss", looks_of(library)))
+    pages = [[t.get_text() for t in place.axes[0].get_yticklabels()] for place in printed(figure)]
+    assert len(pages) == 2 and sorted(chain(*pages)) == sorted(map(measure_words, library))
+    families = [{family(label) for label in library if measure_words(label) in page} for page in pages]
+    assert not set.intersection(*families) and "norm" in families[1]
+    inside = [place.bbox.padded(1) for place in printed(figure)]
+    for box, place in zip(inside, printed(figure), strict=True):
+        shown = [t for a in place.axes for t in [*a.get_yticklabels(), a.xaxis.label]] + [place._suptitle]
+        assert all(box.contains(*corner) for t in shown for corner in t.get_window_extent().get_points())
+    sizes = re.findall(rb"/MediaBox \[ ?0 0 ([\d.]+) ([\d.]+) ?\]", render.pdf(figure))
+    assert [float(w) / 72 for w, _ in sizes] == pytest.approx([style.PAGE] * 2, abs=0.01)
+    assert max(float(h) / 72 for _, h in sizes) <= style.HEIGHT
+    heads = "\n".join(appendix._side_by_side([("forest", figure)], "toy", "Toy"))
+    assert "{figures/toy-forest}" in heads and r"\includegraphics[page=2]{figures/toy-forest}" in heads
+
+
+def test_rows_that_fit_stay_in_their_order_and_a_family_longer_than_a_page_is_cut():
+    few = ["train_loss", "relative_flatness", "entropy"]
+    assert split(few) == [[0, 1, 2]]
+    own = split([f"m{k:03d}" for k in range(200)])
+    assert [len(page) for page in own] == [78, 78, 44] and list(chain(*own)) == list(range(200))
+    assert len(printed(forest.build(ledger()))) == 1
 
 
 # Machado, Oliveira, Fernandes 2009, severity 1: what linear RGB becomes to a reader without one kind of cone.

@@ -1,6 +1,6 @@
 """A figure of a row a measure: in their order where one page holds them all, else page by page, a family together.
 
-On a screen the pages stand below one another; `render.pdf` makes each a page of its own.
+On a screen the pages stand below one another; `figure_file.pdf` makes each a page of its own.
 """
 
 from __future__ import annotations

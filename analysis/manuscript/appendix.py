@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.drawing import render, style
+from analysis.drawing import figure_file, render, style
 from analysis.drawing.pages import printed
 from analysis.items import part
 from analysis.load import InputError
@@ -49,7 +49,7 @@ def draw(study: str, name: str, folder: Path) -> Figure:
         raise InputError(f"figure: {name}: not available for {study}: it needs {figure}")
     path = folder / "figures" / f"{study}-{name}.pdf"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(render.pdf(render.settle(figure)))
+    path.write_bytes(figure_file.pdf(figure_file.settle(figure)))
     return figure
 
 
@@ -138,7 +138,7 @@ def _table(study: str, name: str, folder: Path, title: str) -> Iterator[str]:
 def _side_by_side(figures: list[tuple[str, Figure]], study: str, title: str) -> Iterator[str]:
     """Wide figures alone, page by page where they are of several; narrow ones in pairs."""
     shown = {
-        name: _caption("figure", f"{title}: {render.caption(figure, part('figure', name).title)}.")
+        name: _caption("figure", f"{title}: {figure_file.caption(figure, part('figure', name).title)}.")
         for name, figure in figures
     }
     narrow = [name for name, figure in figures if figure.get_size_inches()[0] <= style.COLUMN]

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.columns import measures, targets, values
+from analysis.columns import half_have, measures, targets, values
 from analysis.statistics.coefficients import RESAMPLES, coefficients
 from analysis.statistics.correlation import correlate
+from study.names import Label
 
 LEAST = 3  # measures that an order is of; ours
 BOUNDS = ("tau_b", "tau_b.low", "tau_b.high")
@@ -42,7 +43,8 @@ def replication(here: pd.DataFrame, there: pd.DataFrame, target: str, resamples:
     """
     if target not in targets(there):
         return pd.DataFrame()
-    labels = [name for name in measures(here) if "@" not in name and _says(here, name) and _says(there, name)]
+    own = [name for name in measures(here) if not Label.parse(name).transform]
+    labels = [name for name in own if _says(here, name, target) and _says(there, name, target)]
     if not labels:
         return pd.DataFrame()
     wanted = ["measure", "n", *BOUNDS]
@@ -77,7 +79,6 @@ def order(both: pd.DataFrame, resamples: int = RESAMPLES) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _says(frame: pd.DataFrame, label: str) -> bool:
-    x = values(frame, f"measure.{label}")
-    x = x[~np.isnan(x)]
-    return 2 * len(x) >= len(frame) > 0 and len(np.unique(x)) > 1
+def _says(frame: pd.DataFrame, label: str, target: str) -> bool:
+    x, gap = values(frame, f"measure.{label}"), values(frame, target)
+    return half_have(~np.isnan(x), ~np.isnan(gap)) and len(np.unique(x[~np.isnan(x)])) > 1

@@ -145,7 +145,7 @@ def _own_rays(ctx: MeasureContext, folded: str) -> Rays:
 
     def made(ctx: MeasureContext) -> Rays:
         network, generator = first_samples(ctx, folded, SAMPLES), ctx.generator("pac_bayes_flatness")
-        shapes = [p.shape for p in network.model.parameters()]
+        shapes = network.shapes.values()
         vectors = [torch.cat([torch.randn(s, generator=generator).flatten() for s in shapes]) for _ in range(DRAWS)]
         drawn = [vector.to(network.weights) for vector in vectors]
         if folded == "true" or not ctx.before:

@@ -195,4 +195,4 @@ def _sought(
             errors = [network.error(outputs(2.0**log2_sigma, k)) for k in range(n_draws)[which]]
         return torch.tensor(errors, dtype=torch.float64) - clean
 
-    return largest_noise(rises, start, DRAWS, n_draws, steps)
+    return largest_noise(rises, start, DRAWS, n_draws, steps, least=-clean)

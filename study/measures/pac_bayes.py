@@ -32,8 +32,8 @@ def pac_bayes_flatness(ctx: MeasureContext, noise: str, steps: int, folded: str)
     biases too; with noise=common of the network with batch-norm folded in; or as `folded` says. Data: the first 500
     training samples, mean; with noise=common 512. Sampled: 10 noise vectors, the same at each sigma; jackknife standard
     error over them; with noise=common the same vectors for all networks of a shape, 10 or more until the standard error
-    is 5 % of the value, 80 at most; `steps` halvings of an octave of sigma, then a line between levels. Cost: about 100
-    passes over the samples, or up to 700. Invariant: permutation.
+    is 5 % of the value, 80 at most; `steps` halvings of an octave of sigma, then a line between levels. Cost: about 60
+    passes over the samples, or up to 400. Invariant: permutation.
     """
     if folded == "by_noise":
         folded = "false" if noise == "own" else "true"

@@ -38,7 +38,7 @@ class GaussNewton:
 
 
 def gauss_newton(ctx: MeasureContext) -> GaussNewton:
-    """It on the first SAMPLES training samples. Cost: a forward and C + 1 backward passes over them, see rows_by_layer."""
+    """It on the first SAMPLES training samples. Cost: as of `rows_by_layer`, k = C + 1."""
     layers = weight_layers(ctx.model)
     gram: Tensor | None = None
     quotient: Tensor | None = None

@@ -24,8 +24,8 @@ def kappa_max(ctx: MeasureContext) -> dict[str, float]:
 
     sum_s ||w_s||^2 lambda_max(H_ss). Source: read in the published code of Petzka et al. 2021 (2001.00939), numbering
     not checked. Parameters: weights of each layer. Data: the first 200 training samples (fewer above 20 outputs), mean.
-    Deterministic. Cost: a forward and C backward passes over the samples for every 256 MB of slopes that these give, and
-    the eigenvalues of each neuron's block. Invariant: layer-wise, permutation, norm-layer.
+    Deterministic. Cost: a forward and C backward passes over the samples for every 256 MB of slopes that these give,
+    and the eigenvalues of each neuron's block. Invariant: layer-wise, permutation, norm-layer.
     """
     found = {}
     for path, module, rows in factor_rows(ctx):

@@ -90,6 +90,10 @@ MEASURES |= {
     for name in ("log_prod_of_spec", "log_prod_of_spec_over_margin", "log_sum_of_spec", "log_sum_of_spec_over_margin",
                  "fro_over_spec", "log_spec_orig", "log_spec_init", "dist_spec_init")
 }  # fmt: skip
+MEASURES |= {
+    "steps_to_loss": ("steps to a loss", "history"),
+    "steps_between_losses": ("steps between losses", "history"),
+}
 
 # Target -> (short words, an axis with its unit).
 TARGETS: dict[str, tuple[str, str]] = {

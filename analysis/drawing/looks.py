@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from analysis.columns import measures
-from analysis.drawing.style import BLUE, CYCLE, GREEN, MARKERS, ORANGE, PURPLE, RED, SKY
+from analysis.drawing.style import BLACK, BLUE, CYCLE, GREEN, MARKERS, ORANGE, PURPLE, RED, SKY
 from analysis.vocabulary import MEASURES, family, ordered
 from study.names import Label
 
@@ -26,6 +26,7 @@ _FAMILIES = {
     "perturbation": PURPLE,
     "norm": GREEN,
     "output": ORANGE,
+    "history": BLACK,
 }
 _MARKERS = {
     "relative_flatness": "o",

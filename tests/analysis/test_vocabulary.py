@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from analysis.drawing.looks import looks_of
 from analysis.selection import few
 from analysis.vocabulary import MEASURES, family, hyperparameter_words, measure_words, ordered
 from study.measures import MEASURES as REGISTERED
+from study.measures.naming import sets
 
 
 def test_known_measures_stand_first_and_unknown_ones_are_shown_as_they_are():
@@ -34,8 +36,17 @@ def test_known_measures_stand_first_and_unknown_ones_are_shown_as_they_are():
     assert ordered(["zeta", "lambda_max(k=2)", "train_loss"]) == ["lambda_max(k=2)", "train_loss", "zeta"]
 
 
-def test_no_measure_is_listed_that_there_is_not():
-    assert set(MEASURES) <= set(REGISTERED)
+def test_every_measure_is_listed_and_none_that_there_is_not():
+    assert set(MEASURES) == set(REGISTERED)
+
+
+def test_of_the_whole_library_a_colour_is_a_family_and_no_two_measures_look_alike():
+    library = sets()["library"]
+    own = looks_of(library)
+    looks = [own.of(label) for label in library]
+    assert len(set(looks)) == len(library) > 90
+    of_family = {(family(label), look.colour) for label, look in zip(library, looks, strict=True)}
+    assert len(of_family) == len({name for name, _ in of_family}) == len({colour for _, colour in of_family})
 
 
 def test_a_figure_with_room_for_few_shows_what_is_asked_or_one_of_each_family():

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from study.measures.context import MeasureContext
-from study.measures.jacobian import Cotangents, LayerRows, layer_rows, weight_layers
+from study.measures.jacobian import Cotangents, LayerRows, rows_by_layer, weight_layers
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 SAMPLES, ROWS = 200, 4000  # the first training samples, fewer where each has many outputs; ours: eigenvalues of `gram`
 
@@ -37,20 +38,18 @@ class GaussNewton:
 
 
 def gauss_newton(ctx: MeasureContext) -> GaussNewton:
-    """It on the first SAMPLES training samples. Cost: a forward and C + 1 backward passes over them a layer."""
+    """It on the first SAMPLES training samples. Cost: as of `rows_by_layer`, k = C + 1."""
     layers = weight_layers(ctx.model)
     gram: Tensor | None = None
     quotient: Tensor | None = None
     traces, squares = {}, {}
-    back = _factors_and_slopes(ctx)
-    for path, module in layers.items():
-        x, _ = samples(ctx)
-        rows = layer_rows(ctx.model, [path], x, back)[path]
+    x, _ = samples(ctx)
+    for path, rows in rows_by_layer(ctx.model, x, _factors_and_slopes(ctx)):
         n, k = rows.delta.shape[:2]
         part = rows.gram()
         inside = _rows_of(part, n, k)
         traces[path], squares[path] = float(inside.trace()), float(inside.square().sum())
-        norm = module.weight.detach().double().square().sum()  # type: ignore[operator]
+        norm = layers[path].weight.detach().double().square().sum()  # type: ignore[operator]
         gram = part if gram is None else gram + part
         quotient = norm * inside if quotient is None else quotient + norm * inside
     assert gram is not None and quotient is not None
@@ -69,10 +68,12 @@ def spectrum(ctx: MeasureContext) -> Tensor:
     return torch.linalg.eigvalsh(ctx.shared(gauss_newton).gram).clamp(min=0)
 
 
-def factor_rows(ctx: MeasureContext, path: str) -> LayerRows:
-    """Rows A_l of one layer, with A_l^T A_l = H_l."""
+def factor_rows(ctx: MeasureContext) -> Iterator[tuple[str, nn.Module, LayerRows]]:
+    """Rows A_l of each layer, with A_l^T A_l = H_l."""
     x, _ = samples(ctx)
-    return layer_rows(ctx.model, [path], x, _factors(ctx))[path]
+    layers = weight_layers(ctx.model)
+    for path, rows in rows_by_layer(ctx.model, x, _factors(ctx)):
+        yield path, layers[path], rows
 
 
 def samples(ctx: MeasureContext) -> tuple[Tensor, Tensor]:

@@ -76,7 +76,7 @@ def _gradients(ctx: MeasureContext) -> _Gradients:
     totals: dict[str, Tensor] = {}
     for x, labels in zip(ctx.x.split(_AT_ONCE), ctx.labels.split(_AT_ONCE), strict=True):
         found = layer_rows(ctx.model, paths, x, lambda outputs, y=labels: slopes(outputs, y, ctx.loss))  # type: ignore[misc]
-        for path, rows in found.items():
+        for path, rows in found:
             square, total = rows.square_and_total()
             squares[path] += square / n
             totals[path] = total / n + totals.get(path, 0.0)

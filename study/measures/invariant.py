@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from study.choice import word
 from study.measures.context import MeasureContext
 from study.measures.gauss_newton import factor_rows, gauss_newton
-from study.measures.jacobian import LayerRows, check_layers, weight_layers
+from study.measures.jacobian import LayerRows, check_layers
 from study.measures.layer_weights import value_by_layer
 from study.measures.registry import Whole, measure
 
@@ -24,13 +24,13 @@ def kappa_max(ctx: MeasureContext) -> dict[str, float]:
 
     sum_s ||w_s||^2 lambda_max(H_ss). Source: read in the published code of Petzka et al. 2021 (2001.00939), numbering
     not checked. Parameters: weights of each layer. Data: the first 200 training samples (fewer above 20 outputs), mean.
-    Deterministic. Cost: a forward and C backward passes over the samples a layer, and the eigenvalues of each neuron's
-    block. Invariant: layer-wise, permutation, norm-layer.
+    Deterministic. Cost: a forward and C backward passes over the samples for every 256 MB of slopes that these give,
+    and the eigenvalues of each neuron's block. Invariant: layer-wise, permutation, norm-layer.
     """
     found = {}
-    for path, module in weight_layers(ctx.model).items():
+    for path, module, rows in factor_rows(ctx):
         norms = module.weight.detach().double().flatten(1).square().sum(1)  # type: ignore[operator]
-        found[path] = float((norms * _neuron_maxima(factor_rows(ctx, path))).sum())
+        found[path] = float((norms * _neuron_maxima(rows)).sum())
     return found
 
 
@@ -77,13 +77,13 @@ def tsuzuku(ctx: MeasureContext) -> dict[str, float]:
     of a convolution a column is an input channel's pixel of the kernel. Alternating in s and t, each exactly, until the
     change is 1e-6. Source: Tsuzuku et al. 2020 (1901.04653), as recalled, whose text was not read; read in no published
     code. Parameters: weights of each layer. Data: the first 200 training samples (fewer above 20 outputs), mean.
-    Deterministic. Cost: a forward and C backward passes over the samples a layer. Invariant: layer-wise, neuron-wise,
-    permutation, norm-layer.
+    Deterministic. Cost: a forward and C backward passes over the samples for every 256 MB of slopes that these give.
+    Invariant: layer-wise, neuron-wise, permutation, norm-layer.
     """
     found = {}
-    for path, module in weight_layers(ctx.model).items():
+    for path, module, rows in factor_rows(ctx):
         weight = module.weight.detach().double().flatten(1)  # type: ignore[operator]
-        found[path] = _best_rescaled(factor_rows(ctx, path).diagonal(), weight.square())
+        found[path] = _best_rescaled(rows.diagonal(), weight.square())
     return found
 
 

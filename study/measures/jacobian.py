@@ -6,7 +6,8 @@ tokens of one on sequences, the pixels of a convolution.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _NUMBERS = 2**23  # of rows that are spread out at once, 64 MB
+_HELD = 2**28  # bytes of slopes of several layers that are there together; ours
+_BLOCKS = 8  # of rows, of which products are taken on and above the diagonal alone; ours
 
 # From outputs (n, C) the vectors (n, k, C) that are sent back, k for each sample.
 Cotangents = Callable[["Tensor"], "Tensor"]
@@ -44,9 +47,38 @@ class LayerRows:
         """Inner products of all rows (n * k, n * k)."""
         n, k = self.delta.shape[:2]
         if not self.has_one_place:
-            return sum((part @ part.T for part in self.spread()), self.phi.new_zeros(n * k, n * k))
+            return self._gram_of_places() if self._has_few_places() else self._gram_of_spread()
         phi, delta = self.phi[:, 0], self.delta[:, :, 0].flatten(0, 1)
         return (delta @ delta.T).view(n, k, n, k).mul_((phi @ phi.T)[:, None, :, None]).reshape(n * k, n * k)
+
+    def _has_few_places(self) -> bool:
+        """Whether products place by place take at most a quarter of the multiplications, which are slower there."""
+        (_, k, t, n_out), d = self.delta.shape, self.phi.shape[2]
+        return 4 * (t * t * (d + k * n_out) + k * k * t * n_out) < k * k * n_out * d
+
+    def _gram_of_places(self) -> Tensor:
+        """Those with samples from each one on, sum_(t, t') <phi_t, phi_t'> <delta_t, delta_t'>, and the same below."""
+        import torch
+
+        n, k, t, n_out = self.delta.shape
+        rows, columns = self.delta.reshape(n, k, t * n_out), self.delta.permute(0, 2, 3, 1).reshape(n, t, n_out * k)
+        total = self.phi.new_zeros(n, k, n, k)
+        for at in range(n):
+            inner = (self.phi[at:].flatten(0, 1) @ self.phi[at].T).view(-1, t, t)
+            carried = torch.bmm(inner.mT, columns[at:]).view(-1, t * n_out, k)
+            total[at, :, at:] = torch.bmm(rows[at].expand(n - at, -1, -1), carried).transpose(0, 1)
+        found = total.view(n * k, n * k)
+        return found.triu() + found.triu(1).T
+
+    def _gram_of_spread(self) -> Tensor:
+        """Those above the diagonal, and the same below."""
+        r = self.delta.shape[0] * self.delta.shape[1]
+        total = self.phi.new_zeros(r, r)
+        for part in self.spread():
+            for at in range(0, r, -(-r // _BLOCKS)):
+                above = total[at : at - (-r // _BLOCKS), at:]
+                above.addmm_(part[at : at + len(above)], part[at:].T)
+        return total.triu() + total.triu(1).T
 
     def diagonal(self) -> Tensor:
         """The sum over rows of each weight's squared number (n_out, d)."""
@@ -93,7 +125,9 @@ def check_layers(model: nn.Module) -> None:
     weight_layers(model)
 
 
-def layer_rows(model: nn.Module, paths: Sequence[str], x: Tensor, cotangents: Cotangents) -> dict[str, LayerRows]:
+def layer_rows(
+    model: nn.Module, paths: Sequence[str], x: Tensor, cotangents: Cotangents
+) -> Iterator[tuple[str, LayerRows]]:
     """Rows of some layers on the samples x. Cost: one forward pass, and a backward pass for each of the k cotangents.
 
     The network is in eval mode: a sample's outputs depend on no other.
@@ -101,6 +135,45 @@ def layer_rows(model: nn.Module, paths: Sequence[str], x: Tensor, cotangents: Co
     import torch
 
     layers = weight_layers(model)
+    with torch.enable_grad(), _watched({path: layers[path] for path in paths}) as seen:
+        outputs = model(x)
+        back = cotangents(outputs.detach().double()).to(outputs.dtype)
+        slopes = [
+            torch.autograd.grad(outputs, [seen[path][1] for path in paths], back[:, k], retain_graph=True)
+            for k in range(back.shape[1])
+        ]
+    given = {path: seen[path][0] for path in paths}
+    for at, path in enumerate(paths):
+        phi = _places(layers[path], given[path]).double()
+        yield path, LayerRows(phi, torch.stack([_outward(layers[path], each[at]) for each in slopes], 1).double())
+
+
+def rows_by_layer(model: nn.Module, x: Tensor, cotangents: Cotangents) -> Iterator[tuple[str, LayerRows]]:
+    """Rows of each layer, of so many at a time that their slopes are of _HELD bytes, or of one alone.
+
+    Cost: as of `layer_rows`, so many times.
+    """
+    import torch
+
+    layers = weight_layers(model)
+    with torch.no_grad(), _watched(layers) as seen:
+        n_outputs = model(x[:1]).shape[1]
+    groups: list[list[str]] = []
+    room = 0
+    for path in layers:
+        size = seen[path][1].nbytes * len(x) * (n_outputs + 1)
+        if size > room:
+            groups.append([])
+            room = _HELD
+        groups[-1].append(path)
+        room -= size
+    for group in groups:
+        yield from layer_rows(model, group, x, cotangents)
+
+
+@contextlib.contextmanager
+def _watched(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
+    """What each layer is given and what it gives, once the network has run."""
     seen: dict[str, tuple[Tensor, Tensor]] = {}
 
     def watch(path: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
@@ -110,25 +183,12 @@ def layer_rows(model: nn.Module, paths: Sequence[str], x: Tensor, cotangents: Co
 
         return hook
 
-    handles = [layers[path].register_forward_hook(watch(path)) for path in paths]
+    handles = [layer.register_forward_hook(watch(path)) for path, layer in layers.items()]
     try:
-        with torch.enable_grad():
-            outputs = model(x)
-            back = cotangents(outputs.detach().double()).to(outputs.dtype)
-            slopes = [
-                torch.autograd.grad(outputs, [seen[path][1] for path in paths], back[:, k], retain_graph=True)
-                for k in range(back.shape[1])
-            ]
+        yield seen
     finally:
         for handle in handles:
             handle.remove()
-    return {
-        path: LayerRows(
-            _places(layers[path], seen[path][0]).double(),
-            torch.stack([_outward(layers[path], each[at]) for each in slopes], 1).double(),
-        )
-        for at, path in enumerate(paths)
-    }
 
 
 def _places(module: nn.Module, given: Tensor) -> Tensor:

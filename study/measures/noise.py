@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -37,62 +38,109 @@ class Level:
     standard_error: float
 
 
-def largest_noise(rises: Rises, start: float, draws: int, most: int, halvings: int = HALVINGS) -> Level:
+def largest_noise(
+    rises: Rises, start: float, draws: int, most: int, halvings: int = HALVINGS, least: float = -1.0
+) -> Level:
     """The level at which the mean over draws of rises(log2 sigma, draws) goes over RISE, sought from `start` on.
 
     Each draw is the same noise at every level. `draws` are taken first, then as many again until the standard error of
-    1 / sigma^2 is STANDARD_ERROR of it, `most` in all. Raises ValueError where no noise reaches it, or any exceeds it.
+    1 / sigma^2 is STANDARD_ERROR of it, `most` in all; but only where something hangs on them: rises below the levels
+    of a crossing are taken to be no larger. No rise is under `least`. Raises ValueError where no noise reaches RISE, or
+    any exceeds it.
     """
-    import torch
-
-    visited: dict[float, Tensor] = {}
-
-    def rise(at: float) -> float:
-        if at not in visited:
-            visited[at] = rises(at, slice(0, draws))
-        return float(visited[at].mean())
-
-    _approach(rise, start, halvings)
+    levels, n = _Levels(rises, least), draws
+    at, near = _approach(lambda level: levels.is_over(level, draws), start, halvings)
     while True:
-        found = _level(visited)
-        n = len(next(iter(visited.values())))
+        found = _level(levels, sorted(at), n, near)
         if 2 * math.log(2) * found.standard_error <= STANDARD_ERROR or n >= most:
             return found
-        near = sorted(visited, key=lambda at: abs(at - found.log2_sigma))[: halvings + 3]
-        more = slice(n, min(2 * n, most))
-        visited = {at: torch.cat([visited[at], rises(at, more)]) for at in near}
+        near, n = found.log2_sigma, min(2 * n, most)
+        at = sorted(at, key=lambda level: abs(level - near))[: halvings + 3]
 
 
-def _level(visited: dict[float, Tensor]) -> Level:
-    """The crossing of the mean curve, and the jackknife over its draws."""
+class _Levels:
+    """The rises at each level, of as many draws as were needed so far."""
+
+    def __init__(self, rises: Rises, least: float) -> None:
+        self._rises, self._least = rises, least
+        self._taken: dict[float, Tensor] = {}
+
+    def take(self, at: float, n: int) -> Tensor:
+        """Those of the first n draws (n,)."""
+        import torch
+
+        taken = self._taken.get(at, torch.empty(0, dtype=torch.float64))
+        if len(taken) < n:
+            self._taken[at] = taken = torch.cat([taken, self._rises(at, slice(len(taken), n))])
+        return taken[:n]
+
+    def is_over(self, at: float, n: int) -> bool:
+        """Whether the mean of n draws is over RISE, by no more of them than it takes to be sure."""
+        for k in range(1, n):
+            if float(self.take(at, k).sum()) + (n - k) * self._least > n * RISE + 1e-9:
+                return True
+        return float(self.take(at, n).mean()) > RISE
+
+    def curves(self, at: list[float], n: int) -> Tensor:
+        """All of them (n, levels), NaN where n draws are not taken."""
+        import torch
+
+        found = torch.full((n, len(at)), math.nan, dtype=torch.float64)
+        for i, level in enumerate(at):
+            if len(self._taken.get(level, ())) >= n:
+                found[:, i] = self.take(level, n)
+        return found
+
+
+def _level(levels: _Levels, at: list[float], n: int, near: float) -> Level:
+    """The crossing of the mean curve, expected near a level, and the jackknife over its n draws."""
     import torch
 
-    at = sorted(visited)
-    curves = torch.stack([visited[a] for a in at], 1)  # (draws, levels)
-    n = len(curves)
-    root = _crossing(at, curves.mean(0).tolist())
-    others = [torch.cat([curves[:k], curves[k + 1 :]]).mean(0).tolist() for k in range(n)]
+    above = bisect.bisect(at, near)
+    wanted = {above - 1, above} & set(range(len(at)))
+    while wanted:
+        for i in wanted:
+            levels.take(at[i], n)
+        curves = levels.curves(at, n)
+        mean = curves.mean(0).tolist()
+        others = [torch.cat([curves[:k], curves[k + 1 :]]).mean(0).tolist() for k in range(n)]
+        wanted = {place for place in map(_missing, (mean, *others)) if place is not None}
     jackknife = torch.tensor([_crossing(at, other) for other in others], dtype=torch.float64)
-    return Level(root, math.sqrt((n - 1) * float(jackknife.var(unbiased=False))))
+    return Level(_crossing(at, mean), math.sqrt((n - 1) * float(jackknife.var(unbiased=False))))
 
 
-def _approach(rise: Callable[[float], float], start: float, halvings: int) -> None:
-    """Ask for the rise at log2 sigmas ever closer to where it is RISE."""
+def _missing(rises: list[float]) -> int | None:
+    """Where the next rise is to be taken for the crossing of a curve, NaN where it is not; None: nowhere."""
+    over = next((i for i, value in enumerate(rises) if value > RISE), None)
+    if over is not None:
+        return over - 1 if over and math.isnan(rises[over - 1]) else None
+    beyond = 1 + max(i for i, value in enumerate(rises) if not math.isnan(value))
+    return beyond if beyond < len(rises) else None
+
+
+def _approach(is_over: Callable[[float], bool], start: float, halvings: int) -> tuple[list[float], float]:
+    """log2 sigmas ever closer to where the rise is RISE, and the middle of the last two; the farthest are not asked."""
+    asked: dict[float, None] = {}
+
+    def over(at: float) -> bool:
+        asked[at] = None
+        return is_over(at)
+
     at = float(math.floor(start))
-    while rise(at) > RISE:
+    while over(at):
         at -= 1
         if at < start - _OCTAVES:
             raise ValueError(f"sigma: {2.0**at:.3g}: the training error rises by more than {RISE} at any noise")
-    while rise(at + 1) <= RISE:
+    while not over(at + 1):
         at += 1
         if at > start + _OCTAVES:
             raise ValueError(f"sigma: {2.0**at:.3g}: the training error does not rise by {RISE} at any noise")
     low, high = at, at + 1
-    for beside in (low - 1, high + 1):  # the jackknife's crossings may lie there
-        rise(beside)
+    asked |= dict.fromkeys((low - 1, high + 1))  # the jackknife's crossings may lie there
     for _ in range(halvings):
         middle = (low + high) / 2
-        low, high = (middle, high) if rise(middle) <= RISE else (low, middle)
+        low, high = (low, middle) if over(middle) else (middle, high)
+    return list(asked), (low + high) / 2
 
 
 def _crossing(at: list[float], rises: list[float]) -> float:

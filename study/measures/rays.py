@@ -33,8 +33,8 @@ class Rays:
         from torch import nn
 
         self.network, self.directions, self._n_shared, self._before = network, directions, n_shared, before
-        whole = type(network.model) is not nn.Sequential
-        self._parts = [] if whole else list(network.model.named_children())
+        whole = type(network.running) is not nn.Sequential
+        self._parts = [] if whole else list(network.running.named_children())
         self._kept: dict[object, Tensor] = {}
         self._room = _KEPT_BYTES
 
@@ -62,7 +62,7 @@ class Rays:
         if start == 0 and stop >= 2 and self._at_w is not None:
             h, start = self._pooled(self._at_w, sigma, k), 2
         parts = nn.Sequential(OrderedDict(self._parts[start:stop]))
-        moved = self.network.named(self._moved(sigma, k))
+        moved = self.network.parameters(self._moved(sigma, k))
         return cast("Tensor", functional_call(parts, {n: moved[n] for n, _ in parts.named_parameters()}, (h,)))
 
     def _moved(self, sigma: float, k: int) -> Tensor:

@@ -10,7 +10,7 @@ from study.choice import integer, number, word
 from study.measures.ascent import STEPS, Point, ascend
 from study.measures.context import MeasureContext
 from study.measures.noise import STANDARD_ERROR, noise
-from study.measures.perturbation import AS_TRAINED, SAMPLES, Perturbed, shared_samples, shared_start
+from study.measures.perturbation import AS_TRAINED, Perturbed, shared_samples, shared_start
 from study.measures.registry import Sampled, measure
 
 if TYPE_CHECKING:
@@ -95,13 +95,7 @@ def sharpness_mean(ctx: MeasureContext, rho: float, c: str, logits: str, folded:
 
 def _batches(ctx: MeasureContext, folded: str) -> list[Perturbed]:
     """The network on each batch, made once."""
-    model = shared_samples(ctx, folded).model
-
-    def batches(ctx: MeasureContext) -> list[Perturbed]:
-        parts = zip(ctx.x[:SAMPLES].split(BATCH), ctx.labels[:SAMPLES].split(BATCH), strict=True)
-        return [Perturbed(model, x, labels, ctx.loss) for x, labels in parts]
-
-    return ctx.shared(batches, ("batches", folded))
+    return ctx.shared(lambda ctx: shared_samples(ctx, folded).batches(BATCH), ("batches", folded))
 
 
 def _scale(network: Perturbed, c: str) -> Tensor:

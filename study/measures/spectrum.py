@@ -23,7 +23,7 @@ def hessian_frobenius(ctx: MeasureContext) -> Whole:
 
     ||H||_F. Source: none that was read in any code; a baseline beside `hessian_trace`. Parameters: weights of layers.
     Data: the first 200 training samples (fewer above 20 outputs), mean. Deterministic. Cost: a forward and C + 1
-    backward passes over the samples a layer, shared. Invariant: permutation.
+    backward passes over the samples for every 256 MB of slopes that these give, shared. Invariant: permutation.
     """
     found = ctx.shared(gauss_newton)
     layers = {path: math.sqrt(square) for path, square in found.squares.items()}

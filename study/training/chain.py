@@ -65,7 +65,7 @@ class Chain:
 
         The parameters are not to change before its `backward`.
         """
-        h = x
+        h, before = x, None
         backs: list[Back] = []
         ahead = zip(self.layers.items(), [*list(self.layers.values())[1:], None], strict=True)
         for (path, layer), behind in ahead:
@@ -88,10 +88,11 @@ class Chain:
             elif mask is not None:
                 h, back = products.times(h, mask)
             elif type(layer) is nn.ReLU:
-                h, back = products.relu(h)
+                h, back = products.relu(h, overwrites=isinstance(before, nn.Linear | nn.Conv2d))
             else:
                 h, back = products.elementwise(layer, h)
             backs.append(back)
+            before = layer
         return Pass(h, backs)
 
 

@@ -165,10 +165,10 @@ def flatten(h: Tensor) -> Step:
     return h.flatten(2), lambda d, found: d.view(h.shape)
 
 
-def relu(h: Tensor) -> Step:
-    """max(h, 0)."""
-    result = h.relu()
-    return result, lambda d, found: torch.ops.aten.threshold_backward(d, result, 0)
+def relu(h: Tensor, *, overwrites: bool) -> Step:
+    """max(h, 0), written over h where nobody else reads it, as its derivative is over the one that it is given."""
+    result = h.relu_() if overwrites else h.relu()
+    return result, lambda d, found: torch.ops.aten.threshold_backward.grad_input(d, result, 0, grad_input=d)
 
 
 def times(h: Tensor, mask: Tensor) -> Step:

@@ -3,10 +3,49 @@
 from __future__ import annotations
 
 import copy
+import itertools
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+
+    Norm = nn.BatchNorm1d | nn.BatchNorm2d
+
+
+class Folding:
+    """A network in eval mode without its batch-norms, and how these are folded into any parameters of the network.
+
+    `model` is a copy in which an nn.Identity stands for each batch-norm, and a ReLU overwrites what a convolution
+    gives; `parameters` gives what it runs with, differentiably. Whether that is the same function is for the caller to
+    check, as of `folded`, which says what ValueError is raised.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        from torch import nn
+
+        self._pairs = list(_pairs(model))
+        self.model = copy.deepcopy(model).eval()
+        for path, _, layer, _ in self._pairs:
+            _remove(self.model, path)
+            other = self.model.get_submodule(layer)
+            if other.bias is None:
+                other.bias = nn.Parameter(other.weight.detach().new_zeros(len(other.weight)))
+        _overwrite(self.model)
+
+    @property
+    def folds(self) -> bool:
+        """Whether there is a batch-norm."""
+        return bool(self._pairs)
+
+    def parameters(self, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Those of `model` by those of the network. Cost: two passes over the weights of the layers with norms."""
+        found = dict(given)
+        for path, norm, layer, _ in self._pairs:
+            weight, bias = f"{layer}.weight", f"{layer}.bias"
+            scale, shift = found.pop(f"{path}.weight", None), found.pop(f"{path}.bias", None)
+            found[weight], found[bias] = _into(norm, scale, shift, found[weight], found.get(bias))
+        return found
 
 
 def folded(model: nn.Module) -> nn.Module:
@@ -17,32 +56,63 @@ def folded(model: nn.Module) -> nn.Module:
     Raises ValueError for a batch-norm without a layer of as many channels before it or without running statistics.
     Cost: a copy of the network. Source: as in the public code of Dziugaite et al. 2020 (2010.11924).
     """
-    from torch import nn
-
-    other = copy.deepcopy(model).double().eval()
-    layer: nn.Module | None = None
-    for path, module in list(other.named_modules()):
-        if isinstance(module, nn.Linear | nn.Conv2d):
-            layer = module
-        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            _fold(path, layer, module)
-            owner, _, name = path.rpartition(".")
-            setattr(other.get_submodule(owner), name, nn.Identity())
-    return other
-
-
-def _fold(path: str, layer: nn.Module | None, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
     import torch
     from torch import nn
 
-    if norm.running_mean is None or norm.running_var is None:
-        raise ValueError(f"{path}: has no running statistics: batch-norm cannot be folded")
-    if not isinstance(layer, nn.Linear | nn.Conv2d) or len(layer.weight) != norm.num_features:
-        raise ValueError(f"{path}: no layer of {norm.num_features} channels before it: batch-norm cannot be folded")
+    other = copy.deepcopy(model).double().eval()
     with torch.no_grad():
-        factor = (norm.running_var + norm.eps).rsqrt()
-        factor = factor if norm.weight is None else factor * norm.weight
-        before = torch.zeros_like(factor) if layer.bias is None else layer.bias
-        bias = factor * (before - norm.running_mean)
-        layer.bias = nn.Parameter(bias if norm.bias is None else bias + norm.bias)
-        layer.weight.mul_(factor.view(-1, *[1] * (layer.weight.ndim - 1)))
+        for path, norm, _, layer in list(_pairs(other)):
+            weight, bias = _into(norm, norm.weight, norm.bias, layer.weight, layer.bias)
+            layer.weight.copy_(weight)
+            layer.bias = nn.Parameter(bias)
+            _remove(other, path)
+    return other
+
+
+def _pairs(model: nn.Module) -> Iterator[tuple[str, Norm, str, nn.Linear | nn.Conv2d]]:
+    """Each batch-norm with its path, and the layer registered before it, its path first."""
+    from torch import nn
+
+    layer: tuple[str, nn.Linear | nn.Conv2d] | None = None
+    for path, module in model.named_modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            layer = path, module
+        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            if module.running_mean is None or module.running_var is None:
+                raise ValueError(f"{path}: has no running statistics: batch-norm cannot be folded")
+            if layer is None or len(layer[1].weight) != module.num_features:
+                what = f"no layer of {module.num_features} channels before it"
+                raise ValueError(f"{path}: {what}: batch-norm cannot be folded")
+            yield path, module, *layer
+
+
+def _into(
+    norm: Norm, scale: Tensor | None, shift: Tensor | None, weight: Tensor, bias: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the layer before a norm with this scale and shift, the norm folded in."""
+    import torch
+
+    assert norm.running_mean is not None and norm.running_var is not None
+    factor = (norm.running_var + norm.eps).rsqrt()
+    factor = factor if scale is None else factor * scale
+    moved = factor * ((torch.zeros_like(factor) if bias is None else bias) - norm.running_mean)
+    return weight * factor.view(-1, *[1] * (weight.ndim - 1)), moved if shift is None else moved + shift
+
+
+def _overwrite(model: nn.Module) -> None:
+    """Let each ReLU right behind a convolution of an nn.Sequential write over its outputs, which nothing else reads."""
+    from torch import nn
+
+    for module in model.modules():
+        if type(module) is nn.Sequential:
+            layers = [layer for layer in module if not isinstance(layer, nn.Identity)]
+            for before, layer in itertools.pairwise(layers):
+                if isinstance(before, nn.Conv2d) and type(layer) is nn.ReLU:
+                    layer.inplace = True
+
+
+def _remove(model: nn.Module, path: str) -> None:
+    from torch import nn
+
+    owner, _, name = path.rpartition(".")
+    setattr(model.get_submodule(owner), name, nn.Identity())

@@ -157,3 +157,16 @@ def test_what_is_no_chain_goes_the_general_way() -> None:
 
 def test_a_chain_can_be_trained() -> None:
     check_trainable(RunConfig(hidden=HIDDEN, model=Choice("mlp")), None)
+
+
+@pytest.mark.parametrize("behind", [[], [nn.Tanh()]])
+def test_what_a_derivative_reads_is_not_written_over(behind: list[nn.Module]) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(6, 8), *behind, nn.ReLU(), nn.Linear(8, 3)).double()
+    x, chain = torch.randn(5, 6, dtype=torch.float64), chain_of(network)
+    assert chain is not None
+    taken = chain.forward({name: p.detach().unsqueeze(0) for name, p in network.named_parameters()}, {}, x[None])
+    found = taken.backward(torch.ones_like(taken.logits))
+    network(x).sum().backward()
+    for name, parameter in network.named_parameters():
+        torch.testing.assert_close(found[name].squeeze(0), parameter.grad)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -26,8 +27,10 @@ from analysis.manuscript import appendix
 from analysis.page.report import page
 from analysis.statistics.explained import explained
 from analysis.studies import coverage
+from analysis.studies.reader import read_shown
 from analysis.tables import differences, layer_differences
 from analysis.vocabulary import MEASURES, level_words
+from study.storage.paths import published_studies
 from tests.reference.statistics import share_explained
 from tests.support.synthetic import synthetic_audit, synthetic_records
 
@@ -60,7 +63,8 @@ def everything() -> dict[str, Figure]:
          for t in ("none", "layerwise_1") for n in ("raw", "per layer") for a in (-1.0, 0.0, 1.0)]
     )  # fmt: skip
     source = Source("toy", "A toy", records, Path("toy.csv"), curves=curves, slices=slices, audit=synthetic_audit())
-    made = {name: build("figure", name, source) for name in items.names("figure")}
+    shown = replace(read_shown("toy"), beside=(published_studies()[0],))
+    made = {name: build("figure", name, source, shown) for name in items.names("figure")}
     assert not [reason for reason in made.values() if isinstance(reason, str)]
     return {name: render.settle(figure) for name, figure in made.items() if isinstance(figure, Figure)}
 

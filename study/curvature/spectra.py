@@ -126,20 +126,23 @@ def layer_eigenvalues(
     """lambda_max of the block of each layer's weight, by the layer's path; see `top_eigenvalues` for the cost.
 
     `memory_budget` as in `Curvature`. Of a convolution the Gauss-Newton block is taken from the gradients of all
-    samples where the budget holds them: one backward pass an output in place of some dozens.
+    samples where the budget holds them: one backward pass an output, for as many layers together as it holds, in place
+    of some dozens.
     """
     opened = partial(
         Curvature, model, data, loss, kind=kind, memory_budget=memory_budget, forward=forward, target=target
     )
-    block = None
+    found, by_rows = find_layers(model, layers), {}
     if kind == "gauss_newton" and isinstance(data, tuple | list):  # what may be read once is left to `Curvature`
         pairs, call = adapted(data, forward, target)
-        block = partial(layer_rows, model, Batches.of(pairs), resolve_loss(loss), call, memory_budget)
+        for group in layer_rows(model, Batches.of(pairs), resolve_loss(loss), call, memory_budget, found):
+            for name in list(group):  # each is let go of
+                by_rows[name] = top_eigenvalues(group.pop(name), tolerance=tolerance, seed=seed)
     weights = dict(model.named_parameters())
     results = {}
-    for layer in find_layers(model, layers):
-        if block and (rows := block(layer)):
-            top = top_eigenvalues(rows, tolerance=tolerance, seed=seed)
+    for layer in found:
+        if layer.name in by_rows:
+            top = by_rows[layer.name]
         else:
             with opened(parameters=[layer.parameter]) as matrix:
                 top = top_eigenvalues(matrix, tolerance=tolerance, seed=seed)

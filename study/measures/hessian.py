@@ -18,14 +18,19 @@ def lambda_max(ctx: MeasureContext) -> dict[str, float]:
     each two and a half passes back over these samples through the layers behind it, or one pass back an output where a
     convolution's gradients are kept; the residual is at most 1e-4 of the eigenvalue. Invariant: permutation.
     """
-    from study.curvature import layer_eigenvalues
+    from torch import nn
 
-    found: dict[str, float] = {}
-    for name in ctx.layers():
-        model, x = ctx.from_layer(name)
-        data = (x[:EIGENVALUE_SAMPLES], ctx.labels[:EIGENVALUE_SAMPLES])
-        found |= {name: layer_eigenvalues(model, data, ctx.loss, layers=[name])[name].lambda_max}
-    return found
+    from study.curvature import LayerEigenvalue, layer_eigenvalues
+
+    names, found = ctx.layers(), dict[str, LayerEigenvalue]()
+    # Convolutions of one pass; of a layer on vectors what it is given need not be computed again for each product.
+    convolutions = [name for name in names if isinstance(ctx.model.get_submodule(name), nn.Conv2d)]
+    for together in [convolutions, *[[name] for name in names if name not in convolutions]]:
+        if together:
+            model, x = ctx.from_layer(together[0])
+            data = (x[:EIGENVALUE_SAMPLES], ctx.labels[:EIGENVALUE_SAMPLES])
+            found |= layer_eigenvalues(model, data, ctx.loss, layers=together)
+    return {name: found[name].lambda_max for name in names}
 
 
 @measure("hessian_trace", layerwise=True)

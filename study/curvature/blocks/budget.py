@@ -11,7 +11,7 @@ from .verification import Verification
 # On a CPU larger pieces fall out of the caches. Measured on LeNet5: 1.3 times slower with 2^28, 1.15 with 2^24; 1.1
 # times slower with 2^20.
 _SWIFT_CPU = 2**26
-_CACHE = 2**22
+CACHE = 2**22
 _FEWEST = 12  # samples to send back by hand at once: fewer would read large weights too often
 _SWEPT = 2**24  # of what autograd would hold: by hand it is a fraction
 # Backward holds the gradients of a few activations beside those that it was asked for: ReLU's, pooling's, a residual's.
@@ -96,5 +96,5 @@ def look(verification: Verification, inputs: Inputs, budget: int, needs_gradient
         shapes=tuple(verification.shapes),
         needs_gradient=needs_gradient,
         swift=_SWIFT_CPU if is_cpu else budget,
-        contracted=min(_CACHE if is_cpu else budget // 4, budget // 8),
+        contracted=min(CACHE if is_cpu else budget // 4, budget // 8),
     )

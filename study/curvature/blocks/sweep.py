@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -17,22 +17,27 @@ from .result import Tally
 @torch.no_grad()
 def sweep(chain: Chain, uses: Uses, columns: Tensor, plan: Plan, tallies: Sequence[Tally], sign: int = 1) -> None:
     """Add what the columns (k, n, C) say of each layer that the chain goes through to its tally."""
-    n = plan.swept(len(columns))
+    for index, delta, at in sent_back(chain, columns, plan.swept(len(columns))):
+        _add(uses, index, uses.of(index)[0].x[at], delta, plan, tallies[index], sign)
 
-    def walk(links: Sequence[Link], delta: Delta, at: slice) -> None:
-        """From some link on, for the samples `at`; vectors of all samples at once, images of a few."""
+
+def sent_back(chain: Chain, columns: Tensor, n: int) -> Iterator[tuple[int, Delta, slice]]:
+    """The gradients of the columns (k, n, C) in each layer's outputs, and of which samples: images of n at once."""
+
+    def walk(links: Sequence[Link], delta: Delta, at: slice) -> Iterator[tuple[int, Delta, slice]]:
+        """From some link on, for the samples `at`; vectors of all samples at once."""
         for place, (index, step) in enumerate(links):
             if (isinstance(delta, Live) or delta.ndim > 3) and len(delta) > n:
                 for start in range(0, len(delta), n):
                     some = slice(at.start + start, min(at.start + start + n, at.stop))
-                    walk(links[place:], delta[start : start + n], some)
+                    yield from walk(links[place:], delta[start : start + n], some)
                 return
             if index is not None:
-                _add(uses, index, uses.of(index)[0].x[at], delta, plan, tallies[index], sign)
+                yield index, delta, at
             if step is not None:
                 delta = step(delta, at)
 
-    walk(chain, columns.transpose(0, 1).contiguous(), slice(0, columns.shape[1]))
+    yield from walk(chain, columns.transpose(0, 1).contiguous(), slice(0, columns.shape[1]))
 
 
 def _add(uses: Uses, index: int, x: Tensor, delta: Delta, plan: Plan, tally: Tally, sign: int) -> None:

@@ -13,6 +13,7 @@ from study.curvature import (
     layer_eigenvalues,
 )
 from study.curvature.batches import Batches
+from study.curvature.blocks.contraction import Shape
 from study.curvature.blocks.rows import layer_rows
 from study.curvature.finding import find_layers
 from study.curvature.network import Network
@@ -93,11 +94,31 @@ def test_a_convolution_by_its_gradients_is_the_block_of_products() -> None:
     assert by_rows.lambda_max == pytest.approx(by_products.lambda_max, rel=1e-5)
     assert by_rows.lambda_max != by_products.lambda_max  # each went its own way
     (layer,) = find_layers(model, ["0"])
-    rows = layer_rows(model, Batches.of((x, y)), resolve_loss(loss), None, 2**20, layer)
-    assert rows is not None
+    (found,) = layer_rows(model, Batches.of((x, y)), resolve_loss(loss), None, 2**20, [layer])
+    rows = found["0"]
     vectors = torch.randn(3, rows.n, dtype=torch.float64)
     with Curvature(model, (x, y), loss, parameters=["0.weight"], kind="gauss_newton") as matrix:
         torch.testing.assert_close(rows.product(vectors), matrix.product(vectors), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("is_live", [True, False])
+def test_convolutions_of_one_pass_each_have_their_block(is_live: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sent back by hand, behind pooling and not; as many together as the budget holds."""
+    monkeypatch.setattr(Shape, "pays_at", lambda *_: is_live)
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(2, 3, (3, 2), padding=1), nn.MaxPool2d(2), nn.ReLU(), nn.Conv2d(3, 4, 2), nn.ReLU(), nn.Flatten(),
+        nn.Linear(16, 3),
+    )  # fmt: skip
+    model, x, y = model.double(), torch.randn(70, 2, 6, 6, dtype=torch.float64), torch.randint(3, (70,))
+    layers, batches = find_layers(model, ["0", "3"]), Batches.of((x, y))
+    both = 70 * 2 * 8 * (36 + 48)  # bytes of 70 samples, two columns and all weights
+    held = [list(layer_rows(model, batches, Loss("cross_entropy"), None, both - less, layers)) for less in (0, 1)]
+    assert [[list(group) for group in groups] for groups in held] == [[["0", "3"]], [["0"], ["3"]]]
+    for name, rows in held[0][0].items():
+        vectors = torch.randn(2, rows.n, dtype=torch.float64)
+        with Curvature(model, (x, y), parameters=[f"{name}.weight"], kind="gauss_newton") as matrix:
+            torch.testing.assert_close(rows.product(vectors), matrix.product(vectors), rtol=1e-10, atol=1e-13)
 
 
 def test_gradients_are_not_held_where_the_budget_or_the_layer_forbids() -> None:
@@ -106,6 +127,6 @@ def test_gradients_are_not_held_where_the_budget_or_the_layer_forbids() -> None:
     convolution = next(layer for layer in names.values() if isinstance(layer.module, nn.Conv2d))
     linear = next(layer for layer in names.values() if isinstance(layer.module, nn.Linear))
     batches = Batches.of((x, y))
-    assert layer_rows(model, batches, Loss("cross_entropy"), None, 2**20, convolution) is not None
-    assert layer_rows(model, batches, Loss("cross_entropy"), None, 0, convolution) is None
-    assert layer_rows(model, batches, Loss("cross_entropy"), None, 2**20, linear) is None
+    assert list(layer_rows(model, batches, Loss("cross_entropy"), None, 2**20, [convolution, linear]))
+    assert not list(layer_rows(model, batches, Loss("cross_entropy"), None, 0, [convolution]))
+    assert not list(layer_rows(model, batches, Loss("cross_entropy"), None, 2**20, [linear]))

@@ -142,3 +142,10 @@ def keep_memory() -> None:
         mallopt(m_arena_max, 1)
         mallopt(m_mmap_max, 0)
         mallopt(m_trim_threshold, 2**31 - 1)
+
+
+def return_memory() -> None:
+    """Have glibc return the freed blocks that it kept, wherever they lie: what is next asked for has other sizes."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from study.config import RunConfig
-from study.device import is_of_the_machine
+from study.device import is_of_the_machine, return_memory
 from study.names import images_of, pass_label, shift_of
 from study.provenance import commit
 from study.state import taken
@@ -65,6 +65,7 @@ class Measuring:
                 if n := self._stop(config, paths, stop):
                     self.n_taken += n
                     progress({"kind": "measured", "n": n, "key": paths.key, "stop": stop})
+                    return_memory()
         return True
 
     @functools.cached_property

@@ -160,6 +160,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "added_to_norm": ("added to norm", "added to norm"),
     "than": ("less", "less"),
     "order": ("τ_b of the order", r"$\tau_b$ of the order"),
+    "there_stop": ("stop there", "stop there"),
     "there_n": ("n there", r"$n$ there"),
     "there_tau_b": ("τ_b there", r"$\tau_b$ there"),
     "first_there": ("first, there", "first, there"),

@@ -31,7 +31,9 @@ def build(frame: pd.DataFrame, others: Sequence[Other] = (), resamples: int = RE
     """A panel a study beside it; main stop and first target. Raises Lacking where there is none."""
     kept, _ = exclude(at_stop(frame))
     target = next(iter(targets(kept)), "")
-    every = [(one, replication(kept, one.kept, target, resamples)) for one in others if target and len(kept) > 1]
+    stop = main_stop(frame) if target else ""
+    some = others if target and len(kept) > 1 else ()
+    every = [(one, replication(kept, one.kept[one.like(stop)], target, resamples)) for one in some]
     shown = [(one, both, order(both, resamples)) for one, both in every]
     shown = [two for two in shown if two[2]]
     if not shown:
@@ -39,15 +41,14 @@ def build(frame: pd.DataFrame, others: Sequence[Other] = (), resamples: int = RE
     told = ordered({str(name) for _, both, _ in shown for name in both[_leaves_zero_out(both)]["measure"]})
     own = looks(frame)
     numbered = {name: Look(own.of(name).colour, f"${at}$") for at, name in enumerate(told, 1)}
-    here = main_stop(frame).replace("_", " ")
     with style.paper_style():
         figure = Figure(figsize=(style.PAGE if len(shown) > 1 else style.COLUMN, 3.4))
         grid = figure.subplots(1, len(shown), squeeze=False).ravel().tolist()
         for axes, (one, both, alike) in zip(grid, shown, strict=True):
             _panel(axes, both, numbered, own)
             axes.set_title(f"{_order_words(alike)}, {alike['measures']} measures")
-            axes.set_xlabel(rf"$\tau_b$ in {one.name}, {one.stop.replace('_', ' ')}")
-        grid[0].set_ylabel(rf"$\tau_b$ here with the {target_words(target)}, {here}")
+            axes.set_xlabel(rf"$\tau_b$ in {one.name}, {_words(one.like(stop))}")
+        grid[0].set_ylabel(rf"$\tau_b$ here with the {target_words(target)}, {_words(stop)}")
         names = [str(name) for _, both, _ in shown for name in both["measure"]]
         kinds = {family(name): own.of(name).colour for name in names if family(name)}
         handles = [Line2D([], [], marker="o", linestyle="", markersize=3, color=c) for c in kinds.values()]
@@ -59,6 +60,10 @@ def build(frame: pd.DataFrame, others: Sequence[Other] = (), resamples: int = RE
 def _leaves_zero_out(both: pd.DataFrame) -> pd.Series[bool]:
     sides = [(both[f"{name}.low"] > 0) | (both[f"{name}.high"] < 0) for name in ("tau_b", "there_tau_b")]
     return sides[0] | sides[1]
+
+
+def _words(stop: str) -> str:
+    return stop.replace("_", " ")
 
 
 def _order_words(alike: dict[str, float]) -> str:

@@ -11,6 +11,7 @@ estimates, so that the order of the true ones agrees rather more.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,12 +28,16 @@ BOUNDS = ("tau_b", "tau_b.low", "tau_b.high")
 
 @dataclass(frozen=True)
 class Other:
-    """A study to be laid beside: name, title, and the rows of its records at its main stop that the rules leave."""
+    """A study to be laid beside: name, title, its main stop, and the rows that the rules leave, stop by stop."""
 
     name: str
     title: str
-    stop: str
-    kept: pd.DataFrame
+    main: str
+    kept: Mapping[str, pd.DataFrame]
+
+    def like(self, stop: str) -> str:
+        """The stop that one of another study is laid beside: the same one, or else the main one."""
+        return stop if stop in self.kept else self.main
 
 
 def replication(here: pd.DataFrame, there: pd.DataFrame, target: str, resamples: int = RESAMPLES) -> pd.DataFrame:

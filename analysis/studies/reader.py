@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import items
-from analysis.columns import TARGETS, at_stop, main_stop
+from analysis.columns import TARGETS, at_stop, main_stop, stops
 from analysis.exclude import DEFAULT, STANDARD, Rule, Variants, exclude, read_rule
 from analysis.items import Item, Part
 from analysis.load import InputError, load_study
@@ -180,7 +180,7 @@ def _beside(value: object, study: str) -> Iterator[str]:
 
 def _other(name: str) -> Other:
     source = load_study(name, committed=True)
-    kept, _ = exclude(at_stop(source.records))
+    kept = {stop: exclude(at_stop(source.records, stop))[0] for stop in stops(source.records)}
     return Other(name, source.title, main_stop(source.records), kept)
 
 

@@ -17,8 +17,8 @@ from analysis.vocabulary import at_words
 
 TITLE = "Each measure here and in another study: rank correlation with the gap"
 METHOD = (
-    "τ_b with the target at the main stop of each study; in brackets {words}. Left out is a measure that less than "
-    "half of a study's networks have a value of, or that has one value."
+    "τ_b with the target at the main stop here, in the other study at the same one, else its main one; in brackets "
+    "{words}. Left out is a measure that less than half of a study's networks have a value of, or that has one value."
 )
 
 
@@ -28,13 +28,14 @@ def build(frame: pd.DataFrame, others: Sequence[Other] = (), resamples: int = RE
     parts, notes = [], []
     for other in others:
         target = next(iter(targets(kept)), "")
-        part = replication(kept, other.kept, target, resamples) if target and len(kept) > 1 else pd.DataFrame()
+        there = other.kept[other.like(main_stop(frame))]
+        part = replication(kept, there, target, resamples) if target and len(kept) > 1 else pd.DataFrame()
         if part.empty:
             continue
         part.insert(0, "target", target)
         part.insert(0, "other", other.name)
         parts.append(part)
-        notes.append(f"{other.name}: {other.title}{at_words(other.stop)}, {len(other.kept)} networks.")
+        notes.append(f"{other.name}: {other.title}{at_words(other.like(main_stop(frame)))}, {len(there)} networks.")
     if not parts:
         return lacking(TITLE, NEEDS)
     table = pd.concat(parts, ignore_index=True)

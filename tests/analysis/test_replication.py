@@ -29,7 +29,7 @@ def here() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def there() -> Other:
-    return Other("elsewhere", "Elsewhere", "loss_0.1", made(1).assign(stop="loss_0.1"))
+    return Other("elsewhere", "Elsewhere", "loss_0.1", {"loss_0.1": made(1).assign(stop="loss_0.1")})
 
 
 def made(seed: int) -> pd.DataFrame:
@@ -45,9 +45,9 @@ def made(seed: int) -> pd.DataFrame:
 
 
 def test_both_columns_and_their_order_are_those_of_scipy(here, there):
-    both = replication(here, there.kept, "gap.loss", resamples=200)
+    both = replication(here, there.kept["loss_0.1"], "gap.loss", resamples=200)
     assert list(both["measure"]) == list(LABELS)
-    for frame, column in ((here, "tau_b"), (there.kept, "there_tau_b")):
+    for frame, column in ((here, "tau_b"), (there.kept["loss_0.1"], "there_tau_b")):
         expected = [stats.kendalltau(frame[f"measure.{m}"], frame["gap.loss"]).statistic for m in LABELS]
         assert both[column].tolist() == pytest.approx(expected)
         assert (both[f"{column}.low"] < both[f"{column}.high"]).all()
@@ -63,19 +63,27 @@ def test_both_columns_and_their_order_are_those_of_scipy(here, there):
 def test_what_says_nothing_is_left_out_and_forms_of_one_count_once(here, there):
     few = here.assign(**{"measure.l2": np.where(np.arange(len(here)) < 8, here["measure.l2"], np.nan)})
     same = few.assign(**{"measure.train_loss": 1.0, "measure.param_norm": few["measure.lambda_max"] * 2})
-    other = there.kept.assign(**{"measure.param_norm": there.kept["measure.lambda_max"] * 2})
+    other = there.kept["loss_0.1"].assign(**{"measure.param_norm": there.kept["loss_0.1"]["measure.lambda_max"] * 2})
     both = replication(same, other, "gap.loss", resamples=0)
     assert list(both["measure"]) == ["relative_flatness", "hessian_trace", "lambda_max", "param_norm"]
     assert order(both, resamples=0)["measures"] == 3
     assert order(both.iloc[:2], resamples=0) == {} == order(replication(here, other, "gap.error"), resamples=0)
-    copies = replication(here.assign(**{"measure.l2@layerwise_1": 1.0 * here["gap.loss"]}), there.kept, "gap.loss", 0)
+    copies = replication(
+        here.assign(**{"measure.l2@layerwise_1": 1.0 * here["gap.loss"]}), there.kept["loss_0.1"], "gap.loss", 0
+    )
     assert "l2@layerwise_1" not in set(copies["measure"])
 
 
 def test_tables_and_figure_show_each_study_beside_it_and_say_what_they_lack(here, there):
-    both = replication(here, there.kept, "gap.loss", resamples=100)
+    both = replication(here, there.kept["loss_0.1"], "gap.loss", resamples=100)
     found = table.build(here, [there], resamples=100)
-    assert found["other"].tolist() == ["elsewhere"] and found["order"][0] == order(both, resamples=100)["order"]
+    assert (
+        (found["there_stop"] == "loss_0.1").all()
+        and found["other"].tolist() == ["elsewhere"]
+        and found["order"][0] == order(both, resamples=100)["order"]
+    )
+    same = replace(there, kept={**there.kept, "loss_0.01": made(2)})
+    assert table.build(here, [same], resamples=0)["there_stop"].tolist() == ["loss_0.01"], "the same stop where it is"
     each = replication_measures.build(here, [there], resamples=100)
     assert each["there_tau_b"].tolist() == both["there_tau_b"].tolist()
     assert "Elsewhere at loss_0.1, 18 networks" in each.attrs["note"]
@@ -84,7 +92,9 @@ def test_tables_and_figure_show_each_study_beside_it_and_say_what_they_lack(here
     for one in (table, replication_measures):
         assert "beside" in one.build(here, ()).attrs["lacks"]
     with pytest.raises(Lacking, match="beside"):
-        figure.build(here, [replace(there, kept=there.kept.drop(columns="gap.loss"))], resamples=0)
+        figure.build(
+            here, [replace(there, kept={"loss_0.1": there.kept["loss_0.1"].drop(columns="gap.loss")})], resamples=0
+        )
 
 
 def test_studies_beside_are_published_ones(tmp_path):

@@ -27,10 +27,12 @@ from analysis.statistics.permutation import permutation
 from analysis.statistics.resample import Interval, bca
 
 Floats = NDArray[np.float64]
-# Design -> levels of each axis, seeds: LeNet5 on CIFAR-10, on Fashion-MNIST; digits; MNIST, whose pairs are one axis.
+# Design -> levels of each axis, seeds: LeNet5 on CIFAR-10, on Fashion-MNIST, with every measure; digits; MNIST, whose
+# pairs are one axis.
 DESIGNS: dict[str, tuple[tuple[int, ...], int]] = {
     "4 × 4 levels, 9 seeds": ((4, 4), 9),
     "4 × 4 levels, 3 seeds": ((4, 4), 3),
+    "4 × 4 levels, 2 seeds": ((4, 4), 2),
     "3 × 3 × 3 levels, 4 seeds": ((3, 3, 3), 4),
     "4 levels, 20 seeds": ((4,), 20),
 }

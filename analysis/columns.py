@@ -43,6 +43,12 @@ def values(frame: pd.DataFrame, column: str) -> NDArray[np.float64]:
     return frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
 
 
+def half_have(there: NDArray[np.bool_], among: NDArray[np.bool_]) -> bool:
+    """Whether at least half of the rows `among` (n,) are `there` (n,): what fewer have, say three of many, says nothing
+    of them; ours."""
+    return bool(there.any() and 2 * (there & among).sum() >= among.sum())
+
+
 def hyperparameters(frame: pd.DataFrame) -> list[str]:
     """Return the hp.* columns but the seed, in column order; not the widths that depth and width stand for."""
     left_out = {SEED, "hp.hidden"} if {"hp.depth", "hp.width"} <= set(frame.columns) else {SEED}

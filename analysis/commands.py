@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from analysis import cache, items
 from analysis.columns import about, at_stop
-from analysis.drawing import render
+from analysis.drawing import figure_file, render, terminal
 from analysis.load import InputError, Source, load_ledger, load_study
 from analysis.make import Made, build, make, write
 from analysis.page.definitions import definitions
@@ -52,14 +52,14 @@ def figure(options: argparse.Namespace) -> None:
     source = _source(options.study, options)
     name = "-".join(filter(None, (options.name, options.stop, options.target)))
     folder = _folder(options.study, options, write=options.out is None) / "figures"
-    paths = [options.out] if options.out else [folder / (name + end) for end in render.FIGURE_FILES]
-    if paths[0].suffix not in render.FIGURE_FILES:
-        raise InputError(f"--out: {paths[0]}: allowed is a name that ends in {' or '.join(render.FIGURE_FILES)}")
+    paths = [options.out] if options.out else [folder / (name + end) for end in figure_file.FIGURE_FILES]
+    if paths[0].suffix not in figure_file.FIGURE_FILES:
+        raise InputError(f"--out: {paths[0]}: allowed is a name that ends in {' or '.join(figure_file.FIGURE_FILES)}")
     built = _one("figure", options.name, source, options)
     assert isinstance(built, Figure)
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(render.pdf(built) if path.suffix == ".pdf" else render.png(built))
+        path.write_bytes(figure_file.pdf(built) if path.suffix == ".pdf" else figure_file.png(built))
         print(path)
     _say(source)
 
@@ -72,7 +72,7 @@ def table(options: argparse.Namespace) -> None:
     built = _one("table", options.name, source, options)
     assert isinstance(built, pd.DataFrame)
     writers = {"md": render.to_markdown, "tex": render.to_latex, "csv": render.to_csv}
-    text = writers[kind](built) if kind in writers else render.to_text(built, _width())
+    text = writers[kind](built) if kind in writers else terminal.to_text(built, _width())
     if options.out is None:
         print(text, end="")
     else:
@@ -98,7 +98,7 @@ def verify(options: argparse.Namespace) -> None:
     found = compare()
     shown = found.drop(columns=["source", "measure"]) if options.all else summary(found)
     shown.attrs |= {k: v for k, v in found.attrs.items() if k == "note" or options.all}
-    print(render.to_text(shown, _width(), sys.stdout.isatty()), end="")
+    print(terminal.to_text(shown, _width(), sys.stdout.isatty()), end="")
     print("\n".join(f"source: {source}" for source in found["source"].unique()))
     if not options.all:
         print("each stop: python -m analysis verify --all")
@@ -169,7 +169,7 @@ def _one(kind: str, name: str, source: Source, options: argparse.Namespace) -> p
     built = build(kind, name, source)
     if isinstance(built, str):
         raise InputError(f"{source.name}: {kind} {name}: not available: it needs {built}")
-    return render.settle(built) if isinstance(built, Figure) else built
+    return figure_file.settle(built) if isinstance(built, Figure) else built
 
 
 def _report(found: list[tuple[Source, Path]], options: argparse.Namespace) -> None:
@@ -210,7 +210,7 @@ def write_all(sources: list[Source], folders: dict[str, Path], path: Path) -> tu
         pairs.append((source, made))
         printed += "".join(f"{source.name}: {line}\n" for line in made.missing)
         first = "headline" if "headline" in made.tables else next(iter(made.tables), "headline")
-        printed += render.to_text(made.table(first), _width())
+        printed += terminal.to_text(made.table(first), _width())
         printed += "".join(f"{line}\n" for line in _lacking(made))
     write_report(pairs, path, folders)
     return files, printed

@@ -1,9 +1,9 @@
 """What can be shown of a study: tables and figures, found by file name. An item is a question: its table, its figure.
 
 A module of tables/ or figures/ has TITLE, `build(frame, ...)` and, where it is not made of the records, FRAME; and USE,
-where it is the headline or a diagnostic rather than what supports the headline. Further
-parameters of `build` are options that a study's file may give it (`measures`), what the study's file says of all
-(`rules`, `published`), the papers' tables that every study is laid beside (`papers`), and how many times is drawn
+where it is the headline or a diagnostic rather than what supports the headline. Further parameters of `build` are
+options that a study's file may give it (`measures`), what the study's file says of all (`rules`, `published`), the
+papers' tables that every study is laid beside (`papers`), the studies beside it (`others`), and how many times is drawn
 (`resamples`, `permutations`).
 """
 
@@ -24,7 +24,7 @@ from analysis import figures, tables
 from analysis.load import InputError
 
 KINDS = {"figure": figures, "table": tables}  # a picture says it first
-OF_STUDY = ("rules", "published", "papers")
+OF_STUDY = ("rules", "published", "papers", "others")
 COUNTS = ("resamples", "permutations")
 USES = {"headline": "Headline", "support": "What supports it", "diagnostic": "Diagnostics"}  # in the order of a page
 

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import figures
-from analysis.drawing import render
+from analysis.drawing import figure_file, render
 from analysis.items import COUNTS, OF_STUDY, Part, every, part
 from analysis.load import Source
 from analysis.stopwise import TWO, has_two, lacking
@@ -36,7 +36,7 @@ class Made:
     def png(self, name: str) -> bytes:
         """A figure as a PNG, drawn at the first time of asking."""
         if name not in self.pictures:
-            self.pictures[name] = render.png(self.figures[name])
+            self.pictures[name] = figure_file.png(self.figures[name])
         return self.pictures[name]
 
     def needs(self) -> dict[str, list[str]]:
@@ -67,7 +67,7 @@ def make(source: Source, progress: Progress = lambda done, total, name: None, sh
         if isinstance(built, str):
             made.lacking[f"{one.kind} {one.name}"] = built
         elif isinstance(built, Figure):
-            made.figures[one.name] = render.settle(built)
+            made.figures[one.name] = figure_file.settle(built)
         else:
             made.tables[one.name] = built
     progress(len(wanted), len(wanted), "")
@@ -112,10 +112,10 @@ def write(made: Made, folder: Path) -> list[Path]:
     for name, table in made.tables.items():
         written += render.write_table(table, folder / "tables" / name)
     for name, figure in made.figures.items():
-        written += render.write_figure(figure, folder / "figures" / name, made.png(name))
+        written += figure_file.write_figure(figure, folder / "figures" / name, made.png(name))
     for name in every():
         old = [folder / "tables" / f"{name}{end}" for end in render.TABLE_FILES]
-        old += [folder / "figures" / f"{name}{end}" for end in render.FIGURE_FILES]
+        old += [folder / "figures" / f"{name}{end}" for end in figure_file.FIGURE_FILES]
         for path in set(old) - set(written):
             path.unlink(missing_ok=True)
     return written

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import pandas as pd
 
-from analysis.columns import layers, measures
-from analysis.vocabulary import family, ordered
+from analysis.columns import half_have, layers, measures, values
+from analysis.vocabulary import family, measure_words, ordered
 from study.names import Label
 from study.transforms.rescaling import given_factor
 
@@ -40,6 +41,20 @@ def drawn(frame: pd.DataFrame) -> list[str]:
     """What a figure has rows of: `with_last_layer`, or `trained` where those are more than a page holds."""
     both = with_last_layer(frame)
     return both if len(both) <= MOST else trained(frame)
+
+
+def of_half(frame: pd.DataFrame, labels: Sequence[str], target: str) -> tuple[list[str], str]:
+    """Those of the measures that at least half of the networks with a target have, and words that name the others.
+
+    Where no measure is left all stay: a table of none says less.
+    """
+    goal = np.isfinite(values(frame, target))
+    there = {label: ~np.isnan(values(frame, f"measure.{label}")) for label in labels}
+    kept = [label for label in labels if half_have(there[label], goal)]
+    few = [f"{measure_words(label)} ({(there[label] & goal).sum()})" for label in labels if label not in kept]
+    if not kept or not few:
+        return list(labels), ""
+    return kept, f"left out, since less than half of the {goal.sum()} networks have a value: {', '.join(few)}"
 
 
 def transforms(frame: pd.DataFrame, sweep: bool = False) -> dict[str, list[str]]:

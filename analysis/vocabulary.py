@@ -159,6 +159,10 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "r2_norm": ("R² of norm", r"$R^2$ of norm"),
     "added_to_norm": ("added to norm", "added to norm"),
     "than": ("less", "less"),
+    "order": ("τ_b of the order", r"$\tau_b$ of the order"),
+    "there_n": ("n there", r"$n$ there"),
+    "there_tau_b": ("τ_b there", r"$\tau_b$ there"),
+    "first_there": ("first, there", "first, there"),
     "delta_tau_b": ("Δτ_b", r"$\Delta\tau_b$"),
 }
 

@@ -1,4 +1,4 @@
-"""One frame as CSV, Markdown, LaTeX and terminal text; one figure as PDF and PNG.
+"""One frame as CSV, Markdown and LaTeX; terminal.py has it as text, figure_file.py a figure as PDF and PNG.
 
 A table is a DataFrame whose `attrs` may hold `title`, `note` and `lacks` (what an empty table would have needed). CSV
 keeps every number in full; the others print `x [x.low, x.high]` in one column, rounded, but never to a zero.
@@ -6,26 +6,18 @@ keeps every number in full; the others print `x [x.low, x.high]` in one column, 
 
 from __future__ import annotations
 
-import io
 import math
 import re
-import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
-from rich.console import Console
-from rich.table import Table as RichTable
 
 from analysis.columns import LEDGER
-from analysis.drawing import style
 from analysis.vocabulary import column_words, measure_words, target_words
 
-_LEAST, _WORDS = 12, 24  # letters to which a terminal breaks a column of words, and where the table is too wide anyway
-_GAP = 2  # spaces between columns
-TABLE_FILES, FIGURE_FILES = (".csv", ".md", ".tex"), (".pdf", ".png")
+TABLE_FILES = (".csv", ".md", ".tex")
 _DECIMALS = {"networks_needed": 0, "se": 3, "p_permutation": 3, "p_least": 3, "q_bh": 3, "q_bh_after": 3}
 _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
           "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
@@ -94,7 +86,7 @@ def to_markdown(table: pd.DataFrame) -> str:
     lines = [f"**{table.attrs['title']}**", ""] if table.attrs.get("title") else []
     if table.attrs.get("lacks"):
         return "\n".join([*lines, f"Not available: {table.attrs['lacks']}.", ""])
-    aligned = ["---:" if _is_numeric(table, i, body) else ":---" for i in range(len(head))]
+    aligned = ["---:" if is_numeric(table, i, body) else ":---" for i in range(len(head))]
     rows = [head, aligned, *[[c.replace("|", r"\|") for c in row] for row in body]]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
     if note := footnote(table):
@@ -107,7 +99,7 @@ def to_latex(table: pd.DataFrame) -> str:
     if table.attrs.get("lacks"):
         return f"\\emph{{Not available: {escape(table.attrs['lacks'])}.}}\n"
     head, body = cells(table, latex=True)
-    columns = "".join("r" if _is_numeric(table, i, body) else "l" for i in range(len(head)))
+    columns = "".join("r" if is_numeric(table, i, body) else "l" for i in range(len(head)))
     rows = [_latex_row(row, first=number == 0) for number, row in enumerate(body)]
     stops = table["stop"].tolist() if "stop" in table.columns else []
     for at in reversed([i for i in range(1, len(stops)) if stops[i] != stops[i - 1]]):
@@ -119,57 +111,6 @@ def to_latex(table: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
-def to_text(table: pd.DataFrame, width: int = 120, colour: bool = False) -> str:
-    """The table as the terminal shows it, with its title and note; wider than `width` where its numbers need it."""
-    stream = io.StringIO()
-    console = Console(file=stream, width=width, force_terminal=colour, no_color=not colour, highlight=False)
-    if table.attrs.get("lacks"):
-        console.print(f"{table.attrs.get('title', 'Table')}: not available: {table.attrs['lacks']}.", markup=False)
-        return stream.getvalue()
-    for part, title in _sections(table, width):
-        rich, least = _rich(part, title, width)
-        console.width = max(width, least)  # rich would leave out columns
-        console.print(rich)
-    console.width = width
-    if note := footnote(table):
-        console.print(note, style="dim", markup=False)
-    return stream.getvalue()
-
-
-def _sections(table: pd.DataFrame, width: int) -> list[tuple[pd.DataFrame, str | None]]:
-    """The table, or where it is wider than `width` a table a stop and target, which then stand above it."""
-    title = table.attrs.get("title")
-    by = [column for column in ("stop", "target") if column in table.columns]
-    head, body = cells(table)
-    if not by or sum(2 + max(map(len, column)) for column in zip(head, *body, strict=True)) <= width:
-        return [(table, title)]
-    parts: list[tuple[pd.DataFrame, str | None]] = []
-    for at, part in table.groupby(by, sort=False):
-        words = ", ".join(target_words(str(value)) for value in at if value != LEDGER)
-        parts.append((part.drop(columns=by), ": ".join(filter(None, (title, words)))))
-    return parts
-
-
-def _rich(table: pd.DataFrame, title: str | None, width: int) -> tuple[RichTable, int]:
-    """The table with columns of words broken to fit into `width`, the widest first, and how wide it is."""
-    head, body = cells(table)
-    numeric = [_is_numeric(table, i, body) for i in range(len(head))]
-    widest = [max((len(row[i]) for row in body), default=0) for i in range(len(head))]
-    names = [textwrap.fill(name, max(10, w)) if n else name for name, n, w in zip(head, numeric, widest, strict=True)]
-    full = [max(w, *map(len, name.splitlines() or [""])) for name, w in zip(names, widest, strict=True)]
-    room = width - _GAP * (len(head) - 1) - sum(w for w, n in zip(full, numeric, strict=True) if n)
-    words = [w for w, n in zip(full, numeric, strict=True) if not n]
-    tried = range(max(words, default=0), _LEAST - 1, -1)
-    limit = next((x for x in tried if sum(min(w, x) for w in words) <= room), _WORDS)
-    wide = [w if n else min(w, limit) for w, n in zip(full, numeric, strict=True)]
-    rich = RichTable(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for name, n, w in zip(names, numeric, wide, strict=True):
-        rich.add_column(name, justify="right" if n else "left", no_wrap=n, width=w)
-    for row in body:
-        rich.add_row(*[c.replace("[", r"\[") for c in row])
-    return rich, sum(wide) + _GAP * (len(wide) - 1)
-
-
 def write_table(table: pd.DataFrame, stem: Path) -> list[Path]:
     """Write `stem`.csv, .md and .tex; return the paths."""
     stem.parent.mkdir(parents=True, exist_ok=True)
@@ -179,45 +120,6 @@ def write_table(table: pd.DataFrame, stem: Path) -> list[Path]:
         path.write_text(content, encoding="utf-8")
         written.append(path)
     return written
-
-
-def caption(figure: Figure, title: str) -> str:
-    """What stands below or above a figure: its title, and what it says of itself, such as what its colours are."""
-    return "; ".join(filter(None, (title, str(figure.get_label()))))
-
-
-def settle(figure: Figure) -> Figure:
-    """Lay the figure out once and for all: otherwise every file written of it would do it again."""
-    with style.paper_style():
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
-    return figure
-
-
-def png(figure: Figure) -> bytes:
-    """The figure as a PNG, without a date or a version, so that the same frame gives the same bytes."""
-    return _saved(figure, "png", {"Software": None})
-
-
-def write_figure(figure: Figure, stem: Path, picture: bytes | None = None) -> list[Path]:
-    """Write `stem`.pdf (fonts embedded, no date) and .png (`picture`, where it is at hand); return the paths."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    paths = [stem.with_name(stem.name + suffix) for suffix in FIGURE_FILES]
-    paths[0].write_bytes(pdf(figure))
-    paths[1].write_bytes(png(figure) if picture is None else picture)
-    return paths
-
-
-def pdf(figure: Figure) -> bytes:
-    """The figure as a PDF with TrueType fonts embedded, without a date."""
-    return _saved(figure, "pdf", {"CreationDate": None, "Creator": None, "Producer": None})
-
-
-def _saved(figure: Figure, kind: str, metadata: dict[str, str | None]) -> bytes:
-    stream = io.BytesIO()
-    with style.paper_style():
-        figure.savefig(stream, format=kind, metadata=metadata)
-    return stream.getvalue()
 
 
 def escape(text: str) -> str:
@@ -256,7 +158,8 @@ def _latex_row(row: list[str], first: bool) -> str:
     return rf"{space}\multicolumn{{{len(row)}}}{{@{{}}l}}{{\emph{{{row[0]}}}}} \\"
 
 
-def _is_numeric(table: pd.DataFrame, index: int, body: list[list[str]]) -> bool:
+def is_numeric(table: pd.DataFrame, index: int, body: list[list[str]]) -> bool:
+    """Whether a column of printed rows holds numbers alone, which then stand at its right."""
     return bool(body) and all(
         row[index] == "n/a" or row[index].replace("$-$", "−")[:1] in "0123456789−∞" for row in body
     )

@@ -25,6 +25,7 @@ from matplotlib.ticker import MultipleLocator
 from analysis.vocabulary import measure_words
 
 COLUMN, PAGE = 3.3, 6.9  # inches: one column, and both
+HEIGHT = 9.7  # inches that a figure has on a page of A4, above its caption; ours
 TEXT, SMALL = 8, 7  # points: names of axes; ticks, panels, legends, numbers inside
 LINE = 0.16  # inches that a line of a legend takes
 MANY = 40  # rows, above which a figure of rows is a page: both columns wide, its lines close

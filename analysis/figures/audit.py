@@ -20,7 +20,7 @@ TITLE = (
 )
 FRAME = "audit"
 _LOW, _HIGH = -2.0, 6.0  # decades of a relative change from the lightest colour to the darkest
-_ROW = 0.15  # inches
+_ROW = 0.15  # inches, less where a page would not hold them
 _MANY = 8  # columns on a page whose cells have no room for more than three characters
 _FEW = 3  # columns whose numbers have room in one column of a page
 
@@ -35,7 +35,7 @@ def build(frame: pd.DataFrame) -> Figure:
     colours = np.ones((len(names), len(columns), 4))
     with style.paper_style():
         width = style.COLUMN if len(columns) <= _FEW else style.PAGE
-        figure = Figure(figsize=(width, 0.7 + _ROW * len(names)))
+        figure = Figure(figsize=(width, min(0.7 + _ROW * len(names), style.HEIGHT)))
         axes = figure.subplots()
         for i, name in enumerate(names):
             for j, column in enumerate(columns):

@@ -57,9 +57,11 @@ def build(frame: pd.DataFrame) -> Figure:
 
 
 def _size(n: int) -> tuple[float, float]:
-    """Inches: square while the measures stand at both sides."""
+    """Inches: square while the measures stand at both sides; no higher than a page, of which rows are no part alone."""
     width = style.COLUMN if n <= 6 else style.PAGE
-    return style.of_rows(n) if n > style.MANY else (width, min(width, 1.6 + 0.22 * n))
+    if n <= style.MANY:
+        return width, min(width, 1.6 + 0.22 * n)
+    return style.PAGE, min(style.of_rows(n)[1], style.HEIGHT)
 
 
 def _alike(table: pd.DataFrame) -> dict[str, list[str]]:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.drawing import render, style
+from analysis.drawing import figure_file, render, style
+from analysis.drawing.pages import printed
 from analysis.items import part
 from analysis.load import InputError
 from analysis.make import build
@@ -48,7 +49,7 @@ def draw(study: str, name: str, folder: Path) -> Figure:
         raise InputError(f"figure: {name}: not available for {study}: it needs {figure}")
     path = folder / "figures" / f"{study}-{name}.pdf"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(render.pdf(render.settle(figure)))
+    path.write_bytes(figure_file.pdf(figure_file.settle(figure)))
     return figure
 
 
@@ -135,15 +136,16 @@ def _table(study: str, name: str, folder: Path, title: str) -> Iterator[str]:
 
 
 def _side_by_side(figures: list[tuple[str, Figure]], study: str, title: str) -> Iterator[str]:
-    """Wide figures alone; narrow ones in pairs."""
+    """Wide figures alone, page by page where they are of several; narrow ones in pairs."""
     shown = {
-        name: _caption("figure", f"{title}: {render.caption(figure, part('figure', name).title)}.")
+        name: _caption("figure", f"{title}: {figure_file.caption(figure, part('figure', name).title)}.")
         for name, figure in figures
     }
     narrow = [name for name, figure in figures if figure.get_size_inches()[0] <= style.COLUMN]
-    for name in shown:
-        if name not in narrow:
-            yield _block(rf"\includegraphics{{figures/{study}-{name}}}{shown[name]}")
+    for name, figure in figures:
+        for page in range(len(printed(figure)) if name not in narrow else 0):
+            asked, words = (f"[page={page + 1}]", r"\par continued") if page else ("", shown[name])
+            yield _block(rf"\includegraphics{asked}{{figures/{study}-{name}}}{words}")
     for at in range(0, len(narrow), 2):
         cells = [
             rf"\begin{{minipage}}[t]{{.485\linewidth}}\vspace{{0pt}}\centering"

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from markupsafe import Markup
 
 from analysis.columns import LEDGER, main_stop, stops
-from analysis.drawing.render import caption
+from analysis.drawing.figure_file import caption
 from analysis.items import USES, Part
 from analysis.load import Source
 from analysis.make import Made

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.columns import check_frame, configurations, hyperparameters, measures, targets, values
+from analysis.columns import check_frame, configurations, half_have, hyperparameters, measures, targets, values
 from analysis.statistics.coefficients import RESAMPLES
 from analysis.statistics.design import NONE, Design, design
 from analysis.statistics.resample import percentile
@@ -74,7 +74,7 @@ def selection(
     scores = {label: values(picked, f"measure.{label}")[None] for label in names} | baselines(picked, goal, noise, seed)
     for label, score in scores.items():
         there = np.isfinite(goal) & ~np.isnan(score).any(axis=0)
-        enough = there.any() and 2 * there.sum() >= np.isfinite(goal).sum()
+        enough = half_have(there, np.isfinite(goal))
         said = _row(score[:, there], goal[there], grid.where(there), resamples, seed) if enough else _nothing(there)
         n_configurations = len(np.unique(grid.configuration[there]))
         rows.append({"measure": label, "n": int(networks[there].sum()), "configurations": n_configurations, **said})

@@ -9,6 +9,7 @@
                                               appendix shows, in its order
     rules:                                    exclusion variants beside `default` and `all`, which no study changes
       authors_2021: [not_converged, {smallest_gaps: {n: 3}}]
+    beside: [digits_library]                  published studies that the item `replication` lays beside this one
     published:                                what sources print about it; `verify` and the item `published` compare
       - source: who, where
         target: gap.loss
@@ -27,18 +28,19 @@ from pathlib import Path
 from typing import Any
 
 from analysis import items
-from analysis.columns import TARGETS
-from analysis.exclude import DEFAULT, STANDARD, Rule, Variants, read_rule
+from analysis.columns import TARGETS, at_stop, main_stop
+from analysis.exclude import DEFAULT, STANDARD, Rule, Variants, exclude, read_rule
 from analysis.items import Item, Part
-from analysis.load import InputError
+from analysis.load import InputError, load_study
 from analysis.statistics.papers import Paper
 from analysis.statistics.published import Claim, Published
+from analysis.statistics.replication import Other
 from analysis.studies.paper import read_papers
 from analysis.studies.section import labels, mapping, typed
-from study.storage.paths import SHOWN
+from study.storage.paths import SHOWN, published_studies
 from study.storage.strict_yaml import YamlError, read_mapping
 
-SECTIONS = ("question", "extends", "items", "appendix", "rules", "published")
+SECTIONS = ("question", "extends", "items", "appendix", "rules", "beside", "published")
 _PUBLISHED = ("source", "target", "rules", "claims")
 _STANDARD = "standard"
 
@@ -53,6 +55,12 @@ class Shown:
     appendix: tuple[Part, ...]
     rules: Variants
     published: tuple[Published, ...]
+    beside: tuple[str, ...] = ()
+
+    @property
+    def others(self) -> tuple[Other, ...]:
+        """The committed records of the studies in `beside`. Raises InputError."""
+        return tuple(map(_other, self.beside))
 
     @property
     def papers(self) -> tuple[Paper, ...]:
@@ -74,6 +82,7 @@ def read_shown(study: str, folder: Path = SHOWN) -> Shown:
             tuple(_appendix(content.get("appendix", []), shown)),
             rules,
             tuple(_published(content.get("published", []), rules)),
+            tuple(_beside(content.get("beside", []), study)),
         )
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
@@ -159,6 +168,20 @@ def _rules(value: object) -> Iterator[tuple[str, tuple[Rule, ...]]]:
             yield variant, tuple(map(read_rule, listed))
         except ValueError as error:
             raise ValueError(f"rules.{variant}: {error}") from None
+
+
+def _beside(value: object, study: str) -> Iterator[str]:
+    for name in typed("beside", value, list, "a list of studies"):
+        known = [one for one in published_studies() if one != study]
+        if name not in known:
+            raise ValueError(f"beside: {name}: allowed are {', '.join(known)}, whose records are committed")
+        yield name
+
+
+def _other(name: str) -> Other:
+    source = load_study(name, committed=True)
+    kept, _ = exclude(at_stop(source.records))
+    return Other(name, source.title, main_stop(source.records), kept)
 
 
 def _published(value: object, rules: Variants) -> Iterator[Published]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.columns import TARGETS, at_stop
-from analysis.selection import trained, transforms
+from analysis.selection import of_half, trained, transforms
 from analysis.statistics.coefficients import RESAMPLES
 from analysis.statistics.correlation import correlate
 from analysis.statistics.weighted import WITH_INTERVAL
@@ -22,12 +22,15 @@ _SHOWN = ("measure", "n", "configurations", *WITH_INTERVAL, "note")
 def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
     """Columns: measure, n, configurations, tau_b, tau_a, pearson, tau_b_after (of the first transform), note.
 
-    A row a measure, layers taken together; first target. Only what fits a terminal and a page of a paper.
+    A row a measure that half of the networks have, layers taken together; first target. Only what fits a terminal and
+    a page of a paper.
     """
     after: dict[str, str] = {}
+    without = ""
 
     def one(kept: pd.DataFrame, target: str) -> pd.DataFrame:
-        names = trained(kept)
+        nonlocal without
+        names, without = of_half(kept, trained(kept), target)
         table = correlate(kept, target, names, resamples)
         table = table[[c for c in table.columns if c.split(".")[0] in _SHOWN]]
         drawn = transforms(kept)
@@ -50,6 +53,8 @@ def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
         "title": f"Rank correlation of each measure with the {target_words(target)}{at_words(stop)}",
         "note": table.attrs["note"],
     }
+    if without:
+        short.attrs["note"] += f" {without[0].upper()}{without[1:]}."
     if after:
         transform = Label.parse(next(iter(after.values()))).transform
         short.attrs["note"] += f" After: every network reparameterized by {transform}."

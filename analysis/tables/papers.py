@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
@@ -35,7 +35,7 @@ def build(frame: pd.DataFrame, papers: Sequence[Paper] = (), resamples: int = RE
             own = hyperparameter_words(two.shared[name]) if name in two.shared else ""
             words = f"ψ, {name}" if name in two.paper.axes else column_words(name)
             rows.append({"paper": paper, **row, "statistic": words, "ours": own})
-        said += [about(two)] if found else []
+        said += [_about(two)] if found else []
     if not rows:
         return lacking(TITLE, NEEDS)
     table = pd.DataFrame(rows)
@@ -45,7 +45,23 @@ def build(frame: pd.DataFrame, papers: Sequence[Paper] = (), resamples: int = RE
     return table
 
 
-def about(two: Beside) -> str:
+def by_measure(
+    frame: pd.DataFrame, papers: Sequence[Paper], rows: Callable[[Beside], pd.DataFrame], statistic: str,
+    title: str, method: str, needs: str,
+) -> pd.DataFrame:  # fmt: skip
+    """The `rows` of each paper of one statistic beside ours, under one another; at the main stop."""
+    kept, exclusions = exclude(at_stop(frame))
+    both = [beside(kept, paper) for paper in papers if paper.statistic == statistic]
+    both = [two for two in both if two.target]
+    if not both:
+        return lacking(title, needs)
+    table = pd.concat([rows(two) for two in both], ignore_index=True)
+    note = " ".join([method, *map(_about, both), exclusions.note])
+    table.attrs |= {"title": f"{title}{at_words(str(kept['stop'].iloc[0]))}", "note": note}
+    return table
+
+
+def _about(two: Beside) -> str:
     """Where a paper's numbers come from, what of ours stands beside them, and what does not."""
     paper, notes = two.paper, []
     for row, ours in zip(paper.rows, two.ours.notna().any(axis=1), strict=True):

@@ -6,12 +6,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis.columns import at_stop
-from analysis.exclude import exclude
-from analysis.statistics.papers import Beside, Paper, beside
-from analysis.stopwise import lacking
-from analysis.tables.papers import about
-from analysis.vocabulary import at_words
+from analysis.statistics.papers import Beside, Paper
+from analysis.tables.papers import by_measure
 
 TITLE = "Granulated rank correlation of the large grids' papers beside ours"
 METHOD = (
@@ -24,15 +20,7 @@ NEEDS = "a measure that a paper of analysis/studies/papers has, and a gap"
 
 def build(frame: pd.DataFrame, papers: Sequence[Paper] = ()) -> pd.DataFrame:
     """Columns: of (the paper's tag, or ours), name (the paper's, our label), its axes, tau_a, psi_all; main stop."""
-    kept, exclusions = exclude(at_stop(frame))
-    both = [beside(kept, paper) for paper in papers if paper.statistic == "granulated"]
-    both = [two for two in both if two.target]
-    if not both:
-        return lacking(TITLE, NEEDS)
-    table = pd.concat([_rows(two) for two in both], ignore_index=True)
-    note = " ".join([METHOD, *map(about, both), exclusions.note])
-    table.attrs |= {"title": f"{TITLE}{at_words(str(kept['stop'].iloc[0]))}", "note": note}
-    return table
+    return by_measure(frame, papers, _rows, "granulated", TITLE, METHOD, NEEDS)
 
 
 def _rows(two: Beside) -> pd.DataFrame:

@@ -6,13 +6,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis.columns import at_stop
-from analysis.exclude import exclude
-from analysis.statistics.papers import Paper, beside
+from analysis.statistics.papers import Beside, Paper
 from analysis.statistics.sign_error import MIN_SAMPLES
-from analysis.stopwise import lacking
-from analysis.tables.papers import about
-from analysis.vocabulary import at_words
+from analysis.tables.papers import by_measure
 
 TITLE = "Sign error of the large grids' papers beside ours"
 METHOD = (
@@ -28,19 +24,12 @@ NEEDS = (
 
 def build(frame: pd.DataFrame, papers: Sequence[Paper] = ()) -> pd.DataFrame:
     """Columns: tag, name (the paper's), ours (our label), mean and mean_ours, p90 and p90_ours; at the main stop."""
-    kept, exclusions = exclude(at_stop(frame))
-    both = [beside(kept, paper) for paper in papers if paper.statistic == "sign_error"]
-    both = [two for two in both if two.target]
-    if not both:
-        return lacking(TITLE, NEEDS)
-    parts = []
-    for two in both:
-        part = pd.DataFrame({"tag": f"[{two.paper.tag}]", "name": [row.name for row in two.paper.rows]})
-        part["ours"] = [row.ours for row in two.paper.rows]
-        for end in ("mean", "p90"):
-            part[end], part[f"{end}_ours"] = two.published[f"sign_error_{end}"], two.ours[f"sign_error_{end}"]
-        parts.append(part)
-    table = pd.concat(parts, ignore_index=True)
-    note = " ".join([METHOD, *map(about, both), exclusions.note])
-    table.attrs |= {"title": f"{TITLE}{at_words(str(kept['stop'].iloc[0]))}", "note": note}
+    return by_measure(frame, papers, _rows, "sign_error", TITLE, METHOD, NEEDS)
+
+
+def _rows(two: Beside) -> pd.DataFrame:
+    table = pd.DataFrame({"tag": f"[{two.paper.tag}]", "name": [row.name for row in two.paper.rows]})
+    table["ours"] = [row.ours for row in two.paper.rows]
+    for end in ("mean", "p90"):
+        table[end], table[f"{end}_ours"] = two.published[f"sign_error_{end}"], two.ours[f"sign_error_{end}"]
     return table

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from itertools import combinations
+from dataclasses import replace
+from itertools import chain, combinations
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +17,22 @@ from matplotlib.text import Text
 
 from analysis import items
 from analysis.columns import codes
-from analysis.drawing import render, style
+from analysis.drawing import figure_file, render, style, terminal
 from analysis.drawing.groups import by_main_axis
 from analysis.drawing.looks import Look, looks_of
-from analysis.figures import forest, loss_curves, scatter, stability, sweep
+from analysis.drawing.pages import printed, split
+from analysis.figures import forest, loss_curves, scatter, selection, stability, sweep
 from analysis.load import Source
 from analysis.make import Made, build
 from analysis.manuscript import appendix
 from analysis.page.report import page
 from analysis.statistics.explained import explained
 from analysis.studies import coverage
-from analysis.tables import differences, layer_differences
-from analysis.vocabulary import MEASURES, level_words
+from analysis.studies.reader import read_shown
+from analysis.tables import differences, headline, layer_differences
+from analysis.vocabulary import MEASURES, family, level_words, measure_words, ordered
+from study.measures.naming import sets
+from study.storage.paths import published_studies
 from tests.reference.statistics import share_explained
 from tests.support.synthetic import synthetic_audit, synthetic_records
 
@@ -60,9 +65,10 @@ def everything() -> dict[str, Figure]:
          for t in ("none", "layerwise_1") for n in ("raw", "per layer") for a in (-1.0, 0.0, 1.0)]
     )  # fmt: skip
     source = Source("toy", "A toy", records, Path("toy.csv"), curves=curves, slices=slices, audit=synthetic_audit())
-    made = {name: build("figure", name, source) for name in items.names("figure")}
+    shown = replace(read_shown("toy"), beside=(published_studies()[0],))
+    made = {name: build("figure", name, source, shown) for name in items.names("figure")}
     assert not [reason for reason in made.values() if isinstance(reason, str)]
-    return {name: render.settle(figure) for name, figure in made.items() if isinstance(figure, Figure)}
+    return {name: figure_file.settle(figure) for name, figure in made.items() if isinstance(figure, Figure)}
 
 
 def texts(figure: Figure) -> list[Text]:
@@ -94,6 +100,52 @@ def test_a_ledgers_own_measures_look_alike_in_every_figure_and_like_no_other():
     points = [look(line) for line in rows.lines if line.get_marker() not in ("None", "")]
     names = [t.get_text() for t in rows.get_yticklabels()]
     assert dict(zip(names, points, strict=True)) == shown
+
+
+def test_a_measure_that_less_than_half_of_the_networks_have_is_left_out_and_named():
+    frame = ledger()
+    frame.loc[17:, "measure.edges"] = frame.loc[18:, "measure.margin"] = np.nan  # 17 and 18 of 36
+    said = "left out, since less than half of the 36 networks have a value: edges (17)"
+    figure = forest.build(frame)
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["margin", "path", "spectral"]
+    assert figure_file.caption(figure, "Forest") == f"Forest; {said}"
+    table = headline.build(frame, resamples=0)
+    assert table["measure"].tolist() == ["margin", "path", "spectral"] and said[1:] in table.attrs["note"]
+    picked = selection.build(frame.assign(**{"test.loss": frame["gen.gap"]}), resamples=0)
+    assert "edges" not in [t.get_text() for t in picked.axes[0].get_yticklabels()] and picked.get_label() == said
+    alone = frame.drop(columns=["measure.margin", "measure.path", "measure.spectral"])
+    whole = headline.build(alone, resamples=0)
+    assert whole["measure"].tolist() == ["edges"], "where no measure is left, all stay"
+
+
+def test_more_rows_than_a_page_holds_are_pages_in_print_a_family_together():
+    library = [str(label) for label in sets()["library"]]
+    numbers = np.linspace(-0.9, 0.9, len(library))
+    table = pd.DataFrame(
+        {"measure": ordered(library), "n": 9, "tau_b": numbers, "tau_b.low": np.nan, "tau_b.high": 1.0}
+    )
+    figure = figure_file.settle(forest.draw(table, "gap.loss", looks_of(library)))
+    pages = [[t.get_text() for t in place.axes[0].get_yticklabels()] for place in printed(figure)]
+    assert len(pages) == 2 and sorted(chain(*pages)) == sorted(map(measure_words, library))
+    families = [{family(label) for label in library if measure_words(label) in page} for page in pages]
+    assert not set.intersection(*families) and "norm" in families[1]
+    inside = [place.bbox.padded(1) for place in printed(figure)]
+    for box, place in zip(inside, printed(figure), strict=True):
+        shown = [t for a in place.axes for t in [*a.get_yticklabels(), a.xaxis.label]] + [place._suptitle]
+        assert all(box.contains(*corner) for t in shown for corner in t.get_window_extent().get_points())
+    sizes = re.findall(rb"/MediaBox \[ ?0 0 ([\d.]+) ([\d.]+) ?\]", figure_file.pdf(figure))
+    assert [float(w) / 72 for w, _ in sizes] == pytest.approx([style.PAGE] * 2, abs=0.01)
+    assert max(float(h) / 72 for _, h in sizes) <= style.HEIGHT
+    heads = "\n".join(appendix._side_by_side([("forest", figure)], "toy", "Toy"))
+    assert "{figures/toy-forest}" in heads and r"\includegraphics[page=2]{figures/toy-forest}" in heads
+
+
+def test_rows_that_fit_stay_in_their_order_and_a_family_longer_than_a_page_is_cut():
+    few = ["train_loss", "relative_flatness", "entropy"]
+    assert split(few) == [[0, 1, 2]]
+    own = split([f"m{k:03d}" for k in range(200)])
+    assert [len(page) for page in own] == [78, 78, 44] and list(chain(*own)) == list(range(200))
+    assert len(printed(forest.build(ledger()))) == 1
 
 
 # Machado, Oliveira, Fernandes 2009, severity 1: what linear RGB becomes to a reader without one kind of cone.
@@ -148,7 +200,7 @@ def test_networks_and_epochs_are_counted_in_whole_numbers():
     nine = ledger(n_rates=3, n_seeds=1)
     curves = pd.DataFrame([{"key": k, "epoch": e, "train.loss": 2.0 / (e + k)} for k in range(3) for e in (1, 2, 3)])
     for figure in (stability.build(nine), loss_curves.build(curves)):
-        axes = render.settle(figure).axes[0]
+        axes = figure_file.settle(figure).axes[0]
         low, high = axes.get_xlim()
         at = [tick for tick in axes.get_xticks() if low <= tick <= high]
         assert len(at) > 1 and all(tick == round(tick) for tick in at)
@@ -167,7 +219,7 @@ def test_lines_of_a_sweep_that_coincide_are_told_apart_and_one_alone_is_a_line()
         for factor in (0.1, 10, 100):
             frame[f"measure.{name}@factor_{factor:g}".replace("0.1", "1e-1")] = frame[f"measure.{name}"] * factor**power
     frame["measure.path@factor_100"] *= 1.001
-    axes = render.settle(sweep.build(frame)).axes[0]
+    axes = figure_file.settle(sweep.build(frame)).axes[0]
     marks = [line for line in axes.lines if line.get_marker() not in ("None", "")]
     places = [line.get_transform().transform(line.get_xydata())[0] for line in marks]
     apart = [np.hypot(*(at - other)) for at, other in combinations(places, 2)]
@@ -197,7 +249,7 @@ def test_a_scatter_is_coloured_by_the_axis_that_explains_most_of_the_gaps_ranks_
     assert len(drawn) == len(frame) and len({told.look[k] for k in frame["key"]}) == 4
     assert len(set(zip([told.look[k] for k in frame["key"]], level, strict=True))) == 4
     assert "learning rate, the axis whose levels explain most of the variance of the gap's ranks" in figure.get_label()
-    title = render.caption(figure, scatter.TITLE)
+    title = figure_file.caption(figure, scatter.TITLE)
     assert title.startswith(scatter.TITLE) and "R² adjusted" in title
 
 
@@ -260,7 +312,7 @@ def test_nothing_that_is_printed_of_a_ledger_speaks_of_a_stop():
     assert "12 networks, a row each." in html and "at ledger" not in html
     for name in ("headline", "differences", "granulated", "sign_error", "settings", "permutation"):
         table = build("table", name, source, draws=5)
-        assert isinstance(table, pd.DataFrame) and "ledger" not in render.to_markdown(table) + render.to_text(table)
+        assert isinstance(table, pd.DataFrame) and "ledger" not in render.to_markdown(table) + terminal.to_text(table)
         assert name == "headline" or (table["stop"] == "ledger").all(), "the CSV keeps it"
     assert any("\u22121" in row for row in render.cells(build("table", "settings", source, draws=5))[1])
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from analysis.columns import measures
-from analysis.drawing import render
+from analysis.drawing import figure_file, render
 from analysis.figures import Lacking
 from analysis.figures import papers as figure
 from analysis.load import InputError
@@ -185,7 +185,7 @@ def test_tables_print_theirs_under_its_tag_and_ours_below_and_say_what_has_none(
 
 def test_the_figure_has_a_panel_a_statistic_a_point_a_measure_and_grey_baselines():
     frame = grid()
-    drawn = render.settle(figure.build(frame, (paper(),), resamples=20))
+    drawn = figure_file.settle(figure.build(frame, (paper(),), resamples=20))
     panels = [axes for axes in drawn.axes if axes.get_title()]
     assert len(panels) == 5 and all(len(axes.lines) == 1 + 4 + 2 for axes in panels)
     two = beside(frame, paper())

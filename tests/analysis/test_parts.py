@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,11 @@ from analysis.statistics.coefficients import tau
 from analysis.statistics.invariance import invariance
 from analysis.statistics.stability import stability
 from analysis.stopwise import first_target
+from analysis.studies.reader import read_shown
 from analysis.tables import audit as audit_table
 from analysis.tables import cost, reparameterization, settings
 from analysis.tables import sweep as sweep_table
+from study.storage.paths import published_studies
 from tests.support.synthetic import synthetic_audit
 
 
@@ -61,7 +64,7 @@ def test_a_study_with_everything_lacks_nothing(make_records, tmp_path):
         "slices": loss_slices(),
         "audit": synthetic_audit(),
     }
-    made = make(source(records, **frames))
+    made = make(source(records, **frames), shown=replace(read_shown("toy"), beside=(published_studies()[0],)))
     assert set(made.lacking) == {"table published"}
     assert set(items.names("figure")) == set(made.figures)
     for path in write(made, tmp_path):
@@ -186,6 +189,7 @@ def test_ledger_writes_every_table_under_the_stem(make_ledger, tmp_path, capsys)
     written = {path.name for path in (tmp_path / "out" / "mine" / "tables").iterdir()}
     lacking = {"published", "cost", "layers", "last_layer", "last_layer_stops", "layer_differences"}
     lacking |= {"reparameterization", "sweep", "audit", "papers", "papers_granulated", "papers_sign_error"}
+    lacking |= {"replication", "replication_measures"}
     made = set(items.names("table")) - lacking - {"partial"}
     assert written == {name + suffix for name in made for suffix in (".csv", ".md", ".tex")}
     table = pd.read_csv(tmp_path / "out" / "mine" / "tables" / "correlation.csv")

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from analysis.drawing import render, style
+from analysis.drawing import figure_file, render, style, terminal
 from analysis.drawing.ticks import linear, logarithmic
 from analysis.manuscript.number import Number, printed
 from analysis.page.element import table_html
@@ -49,7 +49,7 @@ def test_latex_escapes_and_balances(table):
 
 
 def test_terminal_text_shows_every_row_without_markup(table):
-    text = render.to_text(table, 100)
+    text = terminal.to_text(table, 100)
     assert "0.50 [−0.25, 0.75]" in text and "n/a" in text and "\x1b" not in text
 
 
@@ -58,17 +58,17 @@ def test_a_terminal_that_is_too_narrow_loses_no_number():
     wide = pd.DataFrame(
         {"measure": [words] * 2, "nearest": [words] * 2, **{f"c{i}": [i + 0.25] * 2 for i in range(12)}}
     )
-    text = render.to_text(wide, 80)
+    text = terminal.to_text(wide, 80)
     assert all(text.count(f"{i}.25") >= 2 for i in range(12)) and len(set(map(len, text.splitlines()))) == 1
     assert words.split() == [w for line in text.splitlines()[1:] for w in line[:24].split() if w.isalpha()][:10]
     fits = wide[["measure", "nearest", "c1", "c2"]]
-    assert max(map(len, render.to_text(fits, 80).splitlines())) == 80
-    assert max(map(len, render.to_text(wide[["measure", "nearest"]].assign(note=words), 60).splitlines())) == 60
+    assert max(map(len, terminal.to_text(fits, 80).splitlines())) == 80
+    assert max(map(len, terminal.to_text(wide[["measure", "nearest"]].assign(note=words), 60).splitlines())) == 60
 
 
 def test_a_lacking_table_says_so_in_every_format():
     table = lacking("Costs", "timings.csv")
-    for text in (render.to_markdown(table), render.to_latex(table), render.to_text(table)):
+    for text in (render.to_markdown(table), render.to_latex(table), terminal.to_text(table)):
         assert "timings.csv" in text
     assert render.to_csv(table).strip() == ""
 
@@ -96,7 +96,7 @@ def test_numbers_are_short_and_signed(value, text):
 
 def test_a_bound_beside_zero_shows_its_sign_in_every_format():
     table = pd.DataFrame({"tau_b": [0.31, 0.31], "tau_b.low": [0.0012, -0.0012], "tau_b.high": [0.58, 0.58]})
-    for text in (render.to_markdown(table), render.to_text(table), table_html(table)):
+    for text in (render.to_markdown(table), terminal.to_text(table), table_html(table)):
         assert "0.31 [0.0012, 0.58]" in text and "0.31 [−0.0012, 0.58]" in text
     assert "[0.0012, 0.58]" in render.to_latex(table) and "[$-$0.0012, 0.58]" in render.to_latex(table)
     both = [Number(0.31, end, 0.58, shown="interval") for end in (0.0012, -0.0012)]
@@ -110,7 +110,7 @@ def test_a_note_that_all_rows_share_is_said_once(table):
     for text in (render.to_markdown(table), render.to_latex(table), table_html(table)):
         assert text.count("configurations") == 1 and once in text
         assert text.count("n < 4") + text.count("n &lt; 4") + text.count(r"n \textless{} 4") == 1
-    assert once in " ".join(render.to_text(table).split())
+    assert once in " ".join(terminal.to_text(table).split())
     assert render.to_csv(table).count("an interval needs 3") == 2, "a cell a row, for machines"
     table.loc[1, "note"] = ""
     assert "Every row" not in render.to_markdown(table) and "| 2 configurations; an" in render.to_markdown(table)
@@ -123,8 +123,8 @@ def test_figure_bytes_do_not_depend_on_the_clock(tmp_path):
             figure.subplots().plot([1, 2], [1, 2])
         return figure
 
-    first = [p.read_bytes() for p in render.write_figure(draw(), tmp_path / "a")]
-    second = [p.read_bytes() for p in render.write_figure(draw(), tmp_path / "b")]
+    first = [p.read_bytes() for p in figure_file.write_figure(draw(), tmp_path / "a")]
+    second = [p.read_bytes() for p in figure_file.write_figure(draw(), tmp_path / "b")]
     assert first == second
     assert b"Type3" not in first[0].replace(b" ", b"") and b"CreationDate" not in first[0]
 

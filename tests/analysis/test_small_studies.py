@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from analysis import items
-from analysis.drawing import render
+from analysis.drawing import figure_file, render, terminal
 from analysis.figures import scatter
 from analysis.load import Source
 from analysis.make import build
@@ -60,7 +60,7 @@ def many_axes(n_axes: int = 24) -> Source:
 def check(source: Source, kind: str, name: str) -> None:
     made = build(kind, name, source, read_shown("toy"), draws=5)
     if isinstance(made, pd.DataFrame):
-        assert len(made) and render.to_text(made) and render.to_latex(made)
+        assert len(made) and terminal.to_text(made) and render.to_latex(made)
     else:
         assert isinstance(made, Figure) or made, "a figure, or what it needs"
 
@@ -79,7 +79,7 @@ def test_every_item_of_a_ledger_of_24_axes_is_made_or_says_what_it_needs():
         check(source, kind, name)
     heat_map = build("figure", "granulated", source)
     assert isinstance(heat_map, Figure)
-    render.settle(heat_map)
+    figure_file.settle(heat_map)
     assert len(heat_map.axes[0].get_xticklabels()) == 25
 
 

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from analysis import items
-from analysis.drawing import render
+from analysis.drawing import figure_file, render, terminal
 from analysis.load import InputError, Source, load_study
 from analysis.make import build, make
 from analysis.studies.coverage import missing
@@ -238,9 +238,9 @@ def test_a_few_runs_crash_no_item(case):
         for part in item.parts():
             built = build(part.kind, part.name, source, shown, draws=10)
             if isinstance(built, Figure):
-                render.settle(built)
+                figure_file.settle(built)
             elif not isinstance(built, str):
-                assert render.to_text(built) and render.to_latex(built)
+                assert terminal.to_text(built) and render.to_latex(built)
 
 
 def test_the_appendix_is_of_the_items_their_figures_or_tables_alone(tmp_path):

@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # as `python -m analysis` does
 import numpy as np
 
 from analysis import simulated
-from analysis.drawing import render
+from analysis.drawing import terminal
 from study.provenance import device_name
 from study.storage.paths import results_root
 from tests.support.crossed import DESIGNS, RELATIONS, simulate
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
         "resamples": options.resamples,
         "rows": rows,
     }
-    print(render.to_text(simulated.coverage(measured), width=200))
+    print(terminal.to_text(simulated.coverage(measured), width=200))
     target = results_root() / "bench" / "coverage.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

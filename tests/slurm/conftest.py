@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from slurm import scheduler
+from slurm.job.shard import ShardJob
+from study.grid import load_study, shards
 
 TINY = """\
 title: Six shards of a second
@@ -37,6 +39,16 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "tiny.yaml"
     path.write_text(TINY)
     return path
+
+
+@pytest.fixture
+def job(tiny: Path, tmp_path: Path) -> ShardJob:
+    """The first shard of `tiny` as a job, to be called in this process."""
+    study = load_study(tiny)
+    shard = shards(study)[0]
+    return ShardJob(
+        "tiny", shard.id, shard.runs, study.measures, str(tmp_path / "runs"), str(tmp_path / "results"), "cpu"
+    )
 
 
 @pytest.fixture

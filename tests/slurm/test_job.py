@@ -17,50 +17,13 @@ from typing import Any
 
 import pytest
 
-import study.run
 from slurm.job.shard import ShardJob
 from slurm.journal import Journal, Marker
 from study.config import run_key
-from study.grid import load_study, shards
 from study.run import ShardReport
 from study.storage.lease import LeaseLost
 from study.storage.paths import RunPaths
-
-
-@pytest.fixture
-def job(tiny: Path, tmp_path: Path) -> ShardJob:
-    study = load_study(tiny)
-    shard = shards(study)[0]
-    return ShardJob(
-        "tiny", shard.id, shard.runs, study.measures, str(tmp_path / "runs"), str(tmp_path / "results"), "cpu"
-    )
-
-
-def marker(job: ShardJob) -> Marker:
-    found = Journal(job.study, job.results_root).marker(job.shard)
-    assert found is not None
-    return found
-
-
-def instead(monkeypatch: pytest.MonkeyPatch, work: Callable[..., ShardReport]) -> None:
-    """Replace the training."""
-    monkeypatch.setattr(study.run, "run_shard", lambda runs, measures, **more: work(**more))
-
-
-def until_stopped(should_stop: Callable[[], bool], **_: Any) -> ShardReport:
-    while not should_stop():
-        time.sleep(0.01)
-    return ShardReport(interrupted=True)
-
-
-def signalled(number: signal.Signals, work: Callable[..., ShardReport]) -> Callable[..., ShardReport]:
-    """Work that begins with a signal to this process: no earlier, and no timer that may come too early or too late."""
-
-    def signalled_work(**more: Any) -> ShardReport:
-        os.kill(os.getpid(), number)
-        return work(**more)
-
-    return signalled_work
+from tests.slurm.in_process import instead, marker, signalled, until_stopped
 
 
 class CouldNotRequeue(Exception):
@@ -240,18 +203,6 @@ def test_an_error_is_raised_and_its_last_line_kept_for_the_next_start(
     assert "failed: RuntimeError: the last line" in marker(job).history[-1]
 
 
-def test_a_stale_wandb_service_is_forgotten(job: ShardJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_SERVICE", "3-999999-tcp-localhost-1")
-    seen: list[bool] = []
-
-    def look(**_: Any) -> ShardReport:
-        seen.append("WANDB_SERVICE" in os.environ)
-        return ShardReport()
-
-    instead(monkeypatch, look)
-    assert job() == "done" and seen == [False]
-
-
 def test_requeues_are_counted_over_all_jobs_of_a_shard(job: ShardJob, monkeypatch: pytest.MonkeyPatch) -> None:
     instead(monkeypatch, lambda **_: ShardReport())
     monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
@@ -262,62 +213,6 @@ def test_requeues_are_counted_over_all_jobs_of_a_shard(job: ShardJob, monkeypatc
         job()
         counts.append(marker(job).requeues)
     assert counts == [0, 1, 2, 2, 3]
-
-
-def test_a_wandb_that_hangs_or_fails_holds_up_neither_lease_nor_shard(
-    job: ShardJob, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import study.tracking.mirror
-
-    seen: list[tuple[str, int]] = []
-
-    def mirror(*_: Any, **__: Any) -> study.tracking.mirror.Mirrored:
-        seen.append((marker(job).state, len(list(Path(job.runs_root).glob(".leases/holders/*")))))
-        return study.tracking.mirror.Mirrored(problems=("wandb: no answer",))
-
-    monkeypatch.setattr(study.tracking.mirror, "mirror", mirror)
-    job.wandb = "online"
-    assert job() == "done"
-    assert seen == [("done", 0)]
-
-
-def test_runs_are_shown_while_they_train_and_nobody_waits_for_that(
-    job: ShardJob, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import study.tracking.live
-    import study.tracking.mirror
-
-    seen: list[tuple[str, str, int]] = []
-
-    def note(what: str) -> None:
-        seen.append((what, marker(job).state, len(list(Path(job.runs_root).glob(".leases/holders/*")))))
-
-    class Live:
-        def __init__(self, watched: study.tracking.live.Watched) -> None:
-            assert watched.rate == 25 and watched.origin is not None and watched.origin["shard"] == job.shard
-            note("begin")
-
-        def close(self) -> None:
-            note("close")
-
-        def wait(self) -> None:
-            note("wait")
-
-    def mirror(*_: Any, **__: Any) -> study.tracking.mirror.Mirrored:
-        note("mirror")
-        return study.tracking.mirror.Mirrored()
-
-    monkeypatch.setattr(study.tracking.live, "Live", Live)
-    monkeypatch.setattr(study.tracking.mirror, "mirror", mirror)
-    instead(monkeypatch, lambda **_: ShardReport())
-    job.wandb, job.live_rate = "online", 25.0
-    assert job() == "done"
-    assert seen == [("begin", "waiting", 1), ("wait", "done", 0), ("mirror", "done", 0), ("close", "done", 0)]
-    seen.clear()
-    instead(monkeypatch, signalled(signal.SIGTERM, until_stopped))
-    with pytest.raises(SystemExit):
-        job()
-    assert [what for what, *_ in seen] == ["begin", "close"], "what is left to send keeps nobody from leaving"
 
 
 LARGE_BLOCKS = """

@@ -15,7 +15,14 @@ from torch.utils.data import DataLoader
 
 from study.curvature import layer_curvature
 from tests.reference.curvature import gauss_newton_block, hessian_block, mean_loss, trace_matrix
-from tests.study.curvature import networks, test_left_as_found, test_losses, test_real_networks, test_verified
+from tests.study.curvature import (
+    networks,
+    test_left_as_found,
+    test_losses,
+    test_passes,
+    test_real_networks,
+    test_verified,
+)
 from tests.study.curvature.test_refusals import Functional, Scaled
 
 README = (Path(__file__).parents[3] / "study/curvature/README.md").read_text()
@@ -189,8 +196,8 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
         *between(lambda x: nn.functional.dropout(x, 0.05, training=True))(), Example(test_verified.Counting(), X)
     ],
     "an input that all": lambda: [Example(test_verified.Positions(), X), Example(test_verified.Experts(), X)],
-    "a stream": read_again(test_verified.Stream, 3_000),
-    "data that differ": read_again(test_verified.Augmented, 10_000),
+    "a stream": read_again(test_passes.Stream, 3_000),
+    "data that differ": read_again(test_passes.Augmented, 10_000),
     "weights on the meta": lambda: [Example(nn.Linear(4, 3, device="meta"), X)],
     "a lazy module": lambda: [Example(nn.Sequential(nn.LazyLinear(3)), X)],
     "a module of torch.jit": lambda: [Example(nn.Sequential(test_left_as_found.traced()), X)],

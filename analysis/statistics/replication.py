@@ -1,0 +1,83 @@
+"""Does a measure that ranks the gap in one study rank it in another? Tau-b of each measure in both, and their order.
+
+Of each measure that both studies have: Kendall's tau-b with the target, at one stop each, with its interval for new
+levels of that study's axes. A measure that fewer than half of a study's networks have, or that has one value, says
+nothing and is left out. Forms of one measure that have the same tau-b in both studies count once.
+
+Order: Kendall's tau-b between the two columns over the measures. The 95% interval resamples measures as if they were
+unrelated (see resample). Those of one family are related, so that it is rather too narrow; the tau-b of measures are
+estimates, so that the order of the true ones agrees rather more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.columns import measures, targets, values
+from analysis.statistics.coefficients import RESAMPLES, coefficients
+from analysis.statistics.correlation import correlate
+
+LEAST = 3  # measures that an order is of; ours
+BOUNDS = ("tau_b", "tau_b.low", "tau_b.high")
+
+
+@dataclass(frozen=True)
+class Other:
+    """A study to be laid beside: name, title, and the rows of its records at its main stop that the rules leave."""
+
+    name: str
+    title: str
+    stop: str
+    kept: pd.DataFrame
+
+
+def replication(here: pd.DataFrame, there: pd.DataFrame, target: str, resamples: int = RESAMPLES) -> pd.DataFrame:
+    """Tau-b with the target in two frames, of one stop each, of every measure that both have a value of.
+
+    Columns: measure; n, tau_b, tau_b.low, tau_b.high; the same with `there_` in front. Empty where the other frame has
+    no such target. Cost: as correlate of both.
+    """
+    if target not in targets(there):
+        return pd.DataFrame()
+    labels = [name for name in measures(here) if "@" not in name and _says(here, name) and _says(there, name)]
+    if not labels:
+        return pd.DataFrame()
+    wanted = ["measure", "n", *BOUNDS]
+    one, two = (correlate(frame, target, labels, resamples)[wanted] for frame in (here, there))
+    two = two.rename(columns={name: f"there_{name}" for name in wanted[1:]})
+    both = one.merge(two, on="measure")
+    return both[both[["tau_b", "there_tau_b"]].notna().all(axis=1)].reset_index(drop=True)
+
+
+def order(both: pd.DataFrame, resamples: int = RESAMPLES) -> dict[str, float]:
+    """How alike two studies order measures, of a frame that `replication` gave; empty below LEAST measures.
+
+    measures (forms that are one counted once), order with .low and .high, same_sign (how many), above_zero,
+    there_above_zero and both_above_zero (how many have an interval above zero), first_there (the other study's tau-b
+    of the measure that is first here) and rank_there, 1 the first.
+    """
+    if both.empty:
+        return {}
+    one = both.drop_duplicates(["tau_b", "there_tau_b"])
+    if len(one) < LEAST:
+        return {}
+    x, y = values(one, "tau_b"), values(one, "there_tau_b")
+    c = coefficients(x, y, resamples=resamples)
+    bounds = c.interval("tau_b")
+    above, there = values(one, "tau_b.low") > 0, values(one, "there_tau_b.low") > 0
+    first = int(np.argmax(x))
+    return {
+        "measures": len(one), "order": c.point["tau_b"], "order.low": bounds.low, "order.high": bounds.high,
+        "same_sign": int((np.sign(x) == np.sign(y)).sum()), "above_zero": int(above.sum()),
+        "there_above_zero": int(there.sum()), "both_above_zero": int((above & there).sum()),
+        "first_there": float(y[first]), "rank_there": int((y > y[first]).sum()) + 1,
+    }  # fmt: skip
+
+
+def _says(frame: pd.DataFrame, label: str) -> bool:
+    x = values(frame, f"measure.{label}")
+    x = x[~np.isnan(x)]
+    return 2 * len(x) >= len(frame) > 0 and len(np.unique(x)) > 1

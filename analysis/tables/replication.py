@@ -1,0 +1,33 @@
+"""Does the order of measures hold in another study? Rank correlation of their tau-b in both, a row a study and stop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from analysis.statistics.coefficients import RESAMPLES
+from analysis.statistics.replication import LEAST, Other, order, replication
+from analysis.stopwise import stopwise
+
+TITLE = "Does a measure that ranks the gap here rank it in another study?"
+METHOD = (
+    "Order: τ_b between the measures' τ_b with the target here and in the other study (its main stop), over the "
+    "measures that both have; in brackets the 95% interval for other measures ({resamples} resamples of the measures, "
+    "as if they were unrelated: those of one family are not, so it is rather too narrow). Left out is a measure that "
+    "less than half of a study's networks have; forms with the same τ_b in both count once. Same sign and above zero: "
+    "how many measures; above zero is the interval for new levels. First: the measure that is first here, in the other "
+    "study, and its rank there."
+)
+NEEDS = f"a study beside it (`beside` in its file of analysis/studies) with {LEAST} measures that both have"
+
+
+def build(frame: pd.DataFrame, others: Sequence[Other] = (), resamples: int = RESAMPLES) -> pd.DataFrame:
+    """Columns: stop, target, other, measures, order (.low, .high), same_sign, above_zero, there_above_zero,
+    both_above_zero, first_there, rank_there."""
+
+    def one(here: pd.DataFrame, target: str) -> pd.DataFrame:
+        rows = [(two.name, order(replication(here, two.kept, target, resamples), resamples)) for two in others]
+        return pd.DataFrame([{"other": name, **row} for name, row in rows if row])
+
+    return stopwise(frame, one, TITLE, METHOD.format(resamples=f"{resamples:,}"), every_target=True, needs=NEEDS)

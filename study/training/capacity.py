@@ -60,8 +60,8 @@ class Fit:
         pass, or of an evaluation. The tests hold it to what torch's operations make.
         """
         n_in, n_out = self.data.train_x[0].numel(), self._outputs_of_a_sample()
-        step = self.config.batch_size * (2 * n_in + 8 * n_out)
-        evaluation = min(CHUNK, len(self.data.train_x)) * (n_in + 3 * n_out)
+        step = self.config.batch_size * (2 * n_in + 6 * n_out)
+        evaluation = min(CHUNK, len(self.data.train_x)) * (n_in + 2 * n_out)
         return 4.0 * max(step, evaluation) + 4.0 * self._own_bytes()
 
     def _measured(self) -> float:

@@ -14,7 +14,7 @@ from .passes import noise
 _AGAIN = 3  # samples of a chunk
 # The first chunks are all checked, then one whenever so many samples have passed: of small ones not each.
 _ALWAYS = 8
-_EVERY = 256  # each 64 took a tenth of LeNet5's time
+_EVERY = 64
 
 
 @dataclass(frozen=True)

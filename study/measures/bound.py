@@ -36,8 +36,8 @@ def displacement(ctx: MeasureContext, folded: str) -> Tensor:
     return weights(ctx.model) - torch.cat(start)
 
 
-def log_ratios(reference: Tensor, moved: Tensor, level: float, more: float) -> float:
+def log_ratios(reference: Tensor, moved: Tensor, level: float, more: float, eps: float = EPSILON) -> float:
     """sum_i log[(eps^2 + (level^2 + more) ||reference||^2 / omega) / (eps^2 + level^2 moved_i^2)]."""
-    numerator = EPSILON**2 + (level**2 + more) * float(reference.square().sum()) / len(reference)
-    denominators = EPSILON**2 + level**2 * moved.square()
+    numerator = eps**2 + (level**2 + more) * float(reference.square().sum()) / len(reference)
+    denominators = eps**2 + level**2 * moved.square()
     return len(moved) * math.log(numerator) - float(denominators.log().sum())

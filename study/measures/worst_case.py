@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from study.choice import Option, integer
+from study.choice import Option, integer, number
 from study.measures.ascent import STEPS, ascend
 from study.measures.bound import EPSILON, displacement, log_ratios, weights_at
 from study.measures.context import MeasureContext
@@ -21,6 +21,7 @@ DELTA = 0.05  # of the magnitude-aware bound; ours, no source that was read fixe
 _OCTAVES, _HALVINGS = 2.0, 6  # of log2 alpha: the stride of the search, and how often the last one is halved
 _FURTHEST = 24.0  # octaves from the start, where a search ends without a value
 _STEPS: Option = integer(STEPS, least=1)
+_EPS: Option = number(EPSILON, least=1e-12)
 
 
 @measure("sharpness_flatness", steps=_STEPS, folded=FOLDED)
@@ -60,20 +61,21 @@ def sharpness_init(ctx: MeasureContext, steps: int, folded: str) -> float:
     return _bound(ctx, displacement(ctx, folded), _radius(ctx, steps, folded))
 
 
-@measure("sharpness_mag_flatness", steps=_STEPS, folded=FOLDED)
-def sharpness_mag_flatness(ctx: MeasureContext, steps: int, folded: str) -> float:
+@measure("sharpness_mag_flatness", eps=_EPS, steps=_STEPS, folded=FOLDED)
+def sharpness_mag_flatness(ctx: MeasureContext, eps: float, steps: int, folded: str) -> float:
     """One over the squared radius, relative to each weight, of the largest box in which the training error stays.
 
     1 / alpha'^2, as `sharpness_flatness` with |delta_i| <= alpha' |w_i| + eps, eps = 0.001. Source: Jiang et al. 2020
     (1912.02178), number 62, as `sharpness_flatness`. Parameters: all, biases too, batch-norm folded in unless
-    folded=false. Data: the first 512 training samples. Fails (recorded as missing) where eps alone raises the error.
-    Deterministic. Cost: a search as there, shared by the three. Invariant: permutation, norm-layer.
+    folded=false. Data: the first 512 training samples. Fails (recorded as missing) where eps alone raises the error,
+    which a smaller one, e.g. eps=0.0001, need not. Deterministic. Cost: a search as there, shared by the three.
+    Invariant: permutation, norm-layer.
     """
-    return _relative_radius(ctx, steps, folded) ** -2
+    return _relative_radius(ctx, eps, steps, folded) ** -2
 
 
-@measure("sharpness_mag_orig", steps=_STEPS, folded=FOLDED)
-def sharpness_mag_orig(ctx: MeasureContext, steps: int, folded: str) -> float:
+@measure("sharpness_mag_orig", eps=_EPS, steps=_STEPS, folded=FOLDED)
+def sharpness_mag_orig(ctx: MeasureContext, eps: float, steps: int, folded: str) -> float:
     """Magnitude-aware bound from the worst direction with the origin as reference.
 
     1/4 sum_i log[(eps^2 + (alpha'^2 + 4 log(2 omega / delta)) ||w||^2 / omega) / (eps^2 + alpha'^2 (w - w_0)_i^2)] +
@@ -82,11 +84,11 @@ def sharpness_mag_orig(ctx: MeasureContext, steps: int, folded: str) -> float:
     unless folded=false. Data: the first 512 training samples. Deterministic. Cost: the search of
     `sharpness_mag_flatness`, shared. Invariant: norm-layer.
     """
-    return _relative_bound(ctx, weights_at(ctx, folded), steps, folded)
+    return _relative_bound(ctx, weights_at(ctx, folded), eps, steps, folded)
 
 
-@measure("sharpness_mag_init", steps=_STEPS, folded=FOLDED)
-def sharpness_mag_init(ctx: MeasureContext, steps: int, folded: str) -> float:
+@measure("sharpness_mag_init", eps=_EPS, steps=_STEPS, folded=FOLDED)
+def sharpness_mag_init(ctx: MeasureContext, eps: float, steps: int, folded: str) -> float:
     """Magnitude-aware bound from the worst direction with initialization as reference.
 
     As `sharpness_mag_orig` with ||w - w_0||^2 in place of ||w||^2. Source: Jiang et al. 2020 (1912.02178), number 58,
@@ -94,7 +96,7 @@ def sharpness_mag_init(ctx: MeasureContext, steps: int, folded: str) -> float:
     Data: the first 512 training samples. Deterministic. Cost: the search of `sharpness_mag_flatness`, shared.
     Invariant: norm-layer.
     """
-    return _relative_bound(ctx, displacement(ctx, folded), steps, folded)
+    return _relative_bound(ctx, displacement(ctx, folded), eps, steps, folded)
 
 
 def _bound(ctx: MeasureContext, reference: Tensor, alpha: float) -> float:
@@ -102,9 +104,10 @@ def _bound(ctx: MeasureContext, reference: Tensor, alpha: float) -> float:
     return square * math.log(2 * omega) / (4 * alpha**2) + math.log(ctx.n_train / alpha) + 10
 
 
-def _relative_bound(ctx: MeasureContext, reference: Tensor, steps: int, folded: str) -> float:
-    alpha, more = _relative_radius(ctx, steps, folded), 4 * math.log(2 * len(reference) / DELTA)
-    return log_ratios(reference, displacement(ctx, folded), alpha, more) / 4 + math.log(ctx.n_train / alpha) + 10
+def _relative_bound(ctx: MeasureContext, reference: Tensor, eps: float, steps: int, folded: str) -> float:
+    alpha, more = _relative_radius(ctx, eps, steps, folded), 4 * math.log(2 * len(reference) / DELTA)
+    logarithms = log_ratios(reference, displacement(ctx, folded), alpha, more, eps)
+    return logarithms / 4 + math.log(ctx.n_train / alpha) + 10
 
 
 def _radius(ctx: MeasureContext, steps: int, folded: str) -> float:
@@ -114,16 +117,17 @@ def _radius(ctx: MeasureContext, steps: int, folded: str) -> float:
     return ctx.shared(search, ("radius", steps, folded))
 
 
-def _relative_radius(ctx: MeasureContext, steps: int, folded: str) -> float:
+def _relative_radius(ctx: MeasureContext, eps: float, steps: int, folded: str) -> float:
     def search(ctx: MeasureContext) -> float:
-        return _sought(ctx, steps, folded, lambda alpha, w: alpha * w.abs() + EPSILON, -6.0)
+        return _sought(ctx, steps, folded, lambda alpha, w: alpha * w.abs() + eps, -6.0, eps)
 
-    return ctx.shared(search, ("relative radius", steps, folded))
+    return ctx.shared(search, ("relative radius", eps, steps, folded))
 
 
 def _sought(
-    ctx: MeasureContext, steps: int, folded: str, scale: Callable[[float, Tensor], Tensor], start: float | None
-) -> float:
+    ctx: MeasureContext, steps: int, folded: str, scale: Callable[[float, Tensor], Tensor], start: float | None,
+    eps: float = 0.0,
+) -> float:  # fmt: skip
     """The radius at which ascent first raises the error by RISE, by halving of its logarithm."""
     network, origin = shared_samples(ctx, folded), shared_start(ctx, folded)
     clean = network.error(network.outputs(network.weights))
@@ -144,6 +148,8 @@ def _sought(
 
     at = first
     outside = is_reached(at)
+    if eps and outside and is_reached(-math.inf):
+        raise ValueError(f"eps: {eps:g}: the training error rises by more than {RISE} in a box of eps alone; take less")
     while is_reached(at - _OCTAVES if outside else at + _OCTAVES) == outside:
         at += -_OCTAVES if outside else _OCTAVES
         if abs(at - first) > _FURTHEST:

@@ -11,7 +11,7 @@ from study.seeds import generator_for
 from tests.reference.case import Case
 
 Weights = dict[str, Tensor]
-EPSILON, DELTA = 1e-3, 0.05
+EPSILON, LARGE_EPSILON, DELTA = 1e-3, 5e-3, 0.05
 
 
 def parameters(case: Case) -> Weights:
@@ -120,6 +120,11 @@ def relative_radius(case: Case) -> float:
     return least_radius(case, lambda alpha, w: alpha * w.abs() + EPSILON)
 
 
+@_once
+def relative_radius_of_large_eps(case: Case) -> float:
+    return least_radius(case, lambda alpha, w: alpha * w.abs() + LARGE_EPSILON)
+
+
 def worst_loss(case: Case, half_width: Callable[[Tensor], Tensor]) -> float:
     losses: list[float] = []
     climbed(case, half_width, lambda weights: losses.append(case.loss_of(outputs(case, weights)).item()), 100)
@@ -184,12 +189,13 @@ def _bound(case: Case, reference: list[float], at: float, *, worst: bool = False
     return _square(reference) * factor / (4 * at**2) + math.log(len(case.x) / at) + 10
 
 
-def _relative_bound(case: Case, reference: list[float], at: float, *, worst: bool = False) -> float:
+def _relative_bound(
+    case: Case, reference: list[float], at: float, *, worst: bool = False, eps: float = EPSILON
+) -> float:
     omega = len(reference)
     more = 4 * math.log(2 * omega / DELTA) if worst else 1.0
     terms = [
-        math.log((EPSILON**2 + (at**2 + more) * _square(reference) / omega) / (EPSILON**2 + at**2 * v**2))
-        for v in moved(case)
+        math.log((eps**2 + (at**2 + more) * _square(reference) / omega) / (eps**2 + at**2 * v**2)) for v in moved(case)
     ]
     return sum(terms) / 4 + math.log(len(case.x) / at) + 10
 
@@ -208,6 +214,10 @@ TWINS: dict[str, Callable[[Case], float]] = {
     "sharpness_mag_flatness": lambda c: relative_radius(c) ** -2,
     "sharpness_mag_orig": lambda c: _relative_bound(c, vector(c), relative_radius(c), worst=True),
     "sharpness_mag_init": lambda c: _relative_bound(c, moved(c), relative_radius(c), worst=True),
+    "sharpness_mag_flatness(eps=0.005)": lambda c: relative_radius_of_large_eps(c) ** -2,
+    "sharpness_mag_orig(eps=0.005)": lambda c: _relative_bound(
+        c, vector(c), relative_radius_of_large_eps(c), worst=True, eps=LARGE_EPSILON
+    ),
     "keskar": _keskar,
     "keskar(zeta=0.0001)": lambda c: _keskar(c, 1e-4),
     "sharpness_max": lambda c: _ball(c, 0.5),

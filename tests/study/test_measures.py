@@ -302,3 +302,13 @@ def test_invariance_is_as_promised(label: str, transform: str) -> None:
         assert after == pytest.approx(before, rel=0.1)
     else:
         assert abs(after - before) > 0.01 * abs(before)
+
+
+def test_the_least_perturbation_is_an_option_and_one_that_is_too_large_is_said() -> None:
+    ctx = shared("mlp", "squared_error", True)
+    box = compute("sharpness_flatness", ctx)["value"] ** -0.5
+    half = compute(f"sharpness_mag_flatness(eps={box / 2:.3g})", ctx)["value"]
+    none = compute("sharpness_mag_flatness(eps=1e-12)", ctx)["value"]
+    assert 0.5 * none**-0.5 < half**-0.5 < none**-0.5, "what is left of the box is smaller"
+    with pytest.raises(ValueError, match=r"eps: .*: the training error rises by more than 0\.1 in a box of eps alone"):
+        compute(f"sharpness_mag_flatness(eps={2 * box:.3g})", ctx)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import os
 import re
 from collections.abc import Iterator
@@ -145,7 +146,12 @@ def keep_memory() -> None:
 
 
 def return_memory() -> None:
-    """Have glibc return the freed blocks that it kept, wherever they lie: what is next asked for has other sizes."""
+    """Free what waits in reference cycles, and have glibc return the freed blocks that it kept, wherever they lie.
+
+    Work that measures share refers to itself; Python collects such cycles by their number, not their size, and those of
+    sixteen LeNet5 at three stops stood at 4.8 GB. What is next asked for has other sizes than the blocks.
+    """
+    gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

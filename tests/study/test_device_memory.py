@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
+
+from study.device import return_memory
 
 _SCRIPT = """
 import re
@@ -36,3 +40,20 @@ def test_freed_blocks_are_kept_until_they_are_returned():
     held, kept, left = map(int, re.findall(r"\d+", done.stdout))
     assert held >= 200 and kept >= held - 20, "freed blocks stay"
     assert left <= held - 150, "wherever they lie"
+
+
+def test_what_waits_in_cycles_is_freed():
+    class Held:
+        itself: "Held"
+
+    gc.disable()
+    try:
+        held = Held()
+        held.itself = held
+        kept = weakref.ref(held)
+        del held
+        assert kept() is not None
+        return_memory()
+        assert kept() is None
+    finally:
+        gc.enable()

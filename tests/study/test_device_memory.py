@@ -44,7 +44,7 @@ def test_freed_blocks_are_kept_until_they_are_returned():
 
 def test_what_waits_in_cycles_is_freed():
     class Held:
-        itself: "Held"
+        itself: Held
 
     gc.disable()
     try:

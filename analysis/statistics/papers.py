@@ -17,12 +17,12 @@ too narrow.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from analysis.columns import axes, targets, values
+from analysis.columns import axes, half_have, targets, values
 from analysis.statistics.coefficients import RESAMPLES, coefficients, tau
 from analysis.statistics.granulated import granulated
 from analysis.statistics.selection import baselines
@@ -41,6 +41,7 @@ class Row:
     """A row of a paper's table: the measure's name there, its numbers, and what of ours it is.
 
     That is a measure's `label`, a `baseline`, or neither, for a reason (`without`). `note`: in what ours may differ.
+    `instead`: the label that stands for `label` where fewer than half of the networks have the latter.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Row:
     baseline: str = ""
     without: str = ""
     note: str = ""
+    instead: str = ""
 
     @property
     def ours(self) -> str:
@@ -102,6 +104,7 @@ def beside(frame: pd.DataFrame, paper: Paper) -> Beside:
     Ours are about the paper's target, or where the frame has not got it, about its first one.
     """
     there = targets(frame)
+    paper = replace(paper, rows=tuple(_had(row, frame) for row in paper.rows))
     target = paper.target if paper.target in there else next(iter(there), "")
     shared = shared_axes(frame, paper)
     published = pd.DataFrame([row.numbers for row in paper.rows], columns=list(paper.columns), dtype=float)
@@ -146,6 +149,19 @@ def order(two: Beside, resamples: int = RESAMPLES) -> pd.DataFrame:
         row = {"statistic": name, "measures": c.n, "tau_b": c.point["tau_b"], "tau_b.low": bounds.low}
         rows.append(row | {"tau_b.high": bounds.high, "difference": float(np.nanmedian(np.abs(theirs - ours)))})
     return pd.DataFrame(rows)
+
+
+def _had(row: Row, frame: pd.DataFrame) -> Row:
+    """The row with the label that stands for its own, where that is so."""
+
+    def in_half(label: str) -> bool:
+        column = frame.get(f"measure.{label}")
+        return column is not None and half_have(column.notna().to_numpy(), np.ones(len(frame), dtype=bool))
+
+    if not row.instead or in_half(row.label) or not in_half(row.instead):
+        return row
+    why = f"fewer than half of the networks have {row.label}"
+    return replace(row, label=row.instead, note="; ".join(filter(None, (row.note, why))))
 
 
 def _scored(frame: pd.DataFrame, paper: Paper, target: str) -> tuple[pd.DataFrame, dict[str, list[str]]]:

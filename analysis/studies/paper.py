@@ -15,7 +15,7 @@ from study.storage.paths import PAPERS
 from study.storage.strict_yaml import YamlError, read_mapping
 
 SECTIONS = ("title", "source", "tag", "target", "statistic", "axes", "measures", "note")
-_ROW = ("label", "baseline", "without", "note", "values")
+_ROW = ("label", "baseline", "without", "note", "instead", "values")
 _RANGE = {"granulated": (-1, 1), "sign_error": (0, 1)}
 
 
@@ -80,8 +80,11 @@ def _row(place: str, name: str, content: dict[str, Any]) -> Row:
         raise ValueError(f"{place}: {', '.join(given) or 'none'}: allowed is one of {', '.join(_ROW[:3])}")
     if "baseline" in words and words["baseline"] not in BASELINES:
         raise ValueError(f"{place}.baseline: {words['baseline']}: allowed are {', '.join(BASELINES)}")
-    if "label" in words:
-        _check_label(f"{place}.label", words["label"])
+    if "instead" in words and "label" not in words:
+        raise ValueError(f"{place}.instead: {words['instead']}: allowed is one beside a label")
+    for key in ("label", "instead"):
+        if key in words:
+            _check_label(f"{place}.{key}", words[key])
     for number in typed(f"{place}.values", content["values"], list, "a list of numbers"):
         if not isinstance(number, int | float) or isinstance(number, bool):
             raise ValueError(f"{place}.values: {number!r}: a number is allowed")

@@ -83,8 +83,25 @@ def test_both_papers_are_whole_and_psi_is_the_mean_of_its_axes():
 
 def test_every_label_is_a_measure_that_is_taken_with_its_options():
     named = [row.label for one in (JIANG, DZIUGAITE) for row in one.rows if row.label]
-    assert [written(label) for label in named] == named and set(named) <= set(sets()["library"])
+    others = [row.instead for one in (JIANG, DZIUGAITE) for row in one.rows if row.instead]
+    assert [written(label) for label in named + others] == named + others and set(named) <= set(sets()["library"])
     assert all(row.ours or row.without for one in (JIANG, DZIUGAITE) for row in one.rows)
+
+
+def test_a_label_that_few_networks_have_gives_way_to_the_one_that_stands_for_it():
+    frame, toy = grid(), paper()
+    rows = tuple(replace(row, instead="l2(eps=1)") if row.label == "l2" else row for row in toy.rows)
+    at = [row.label for row in rows].index("l2")
+    whole = beside(frame, toy)
+    frame["measure.l2(eps=1)"] = frame["measure.path_norm"]
+    kept = beside(frame, replace(toy, rows=rows))
+    assert kept.paper.rows[at].ours == "l2" and kept.ours.equals(whole.ours), "it has values"
+    frame.loc[frame.index[: len(frame) // 2 + 1], "measure.l2"] = np.nan
+    other = beside(frame, replace(toy, rows=rows))
+    assert other.paper.rows[at].ours == "l2(eps=1)"
+    assert other.ours.loc[at].equals(whole.ours.loc[OWN.index("path_norm")])
+    assert "fewer than half of the networks have l2" in other.paper.rows[at].note
+    assert beside(frame.drop(columns="measure.l2(eps=1)"), replace(toy, rows=rows)).paper.rows[at].ours == "l2"
 
 
 @pytest.mark.parametrize("n_seeds", [1, 2])
@@ -220,6 +237,8 @@ def test_a_study_without_their_measures_says_what_it_needs(records):
         ("label: l2", "baseline: guess", "measures.norm.baseline: guess: allowed are oracle"),
         ("label: l2", "label: l2, without: none", "measures.norm: label, without: allowed is one of label"),
         ("label: l2, ", "", "measures.norm: none: allowed is one of label, baseline, without"),
+        ("label: l2", "without: none, instead: l2", "measures.norm.instead: l2: allowed is one beside a label"),
+        ("label: l2", "label: l2, instead: l3", "measures.norm.instead: 'l3': unknown measure, allowed: "),
         ("0.3]", "a]", "measures.norm.values: 'a': a number is allowed"),
         (", 0.3]", "]", "allowed are 3 numbers from -1 to 1: lr, tau_a, psi_all"),
         ("0.3]", "1.5]", r"measures.norm.values: \[0.1, 0.2, 1.5\]: allowed are 3 numbers from -1 to 1"),

@@ -41,7 +41,7 @@ class Row:
     """A row of a paper's table: the measure's name there, its numbers, and what of ours it is.
 
     That is a measure's `label`, a `baseline`, or neither, for a reason (`without`). `note`: in what ours may differ.
-    `instead`: the label that stands for `label` where fewer than half of the networks have the latter.
+    `instead`: the label that stands for `label` where at least half of the networks have it and fewer have the latter.
     """
 
     name: str
@@ -160,7 +160,7 @@ def _had(row: Row, frame: pd.DataFrame) -> Row:
 
     if not row.instead or in_half(row.label) or not in_half(row.instead):
         return row
-    why = f"fewer than half of the networks have {row.label}"
+    why = f"ours is {row.instead}: fewer than half of the networks have {row.label}"
     return replace(row, label=row.instead, note="; ".join(filter(None, (row.note, why))))
 
 

@@ -68,8 +68,10 @@ def _rows(value: object, columns: tuple[str, ...], within: tuple[int, int]) -> I
         if len(row.numbers) != len(columns) or not all(within[0] <= number <= within[1] for number in row.numbers):
             numbers = f"{len(columns)} numbers from {within[0]} to {within[1]}: {', '.join(columns)}"
             raise ValueError(f"{place}.values: {list(row.numbers)}: allowed are {numbers}")
-        if row.ours and taken.setdefault(row.ours, name) != name:
-            raise ValueError(f"{place}: {row.ours}: is that of {taken[row.ours]}, too: once is allowed")
+        for ours in filter(None, (row.ours, row.instead)):
+            if ours in taken:
+                raise ValueError(f"{place}: {ours}: is that of {taken[ours]}, too: once is allowed")
+            taken[ours] = name
         yield row
 
 

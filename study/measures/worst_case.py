@@ -65,11 +65,11 @@ def sharpness_init(ctx: MeasureContext, steps: int, folded: str) -> float:
 def sharpness_mag_flatness(ctx: MeasureContext, eps: float, steps: int, folded: str) -> float:
     """One over the squared radius, relative to each weight, of the largest box in which the training error stays.
 
-    1 / alpha'^2, as `sharpness_flatness` with |delta_i| <= alpha' |w_i| + eps, eps = 0.001. Source: Jiang et al. 2020
-    (1912.02178), number 62, as `sharpness_flatness`. Parameters: all, biases too, batch-norm folded in unless
-    folded=false. Data: the first 512 training samples. Fails (recorded as missing) where eps alone raises the error,
-    which a smaller one, e.g. eps=0.0001, need not. Deterministic. Cost: a search as there, shared by the three.
-    Invariant: permutation, norm-layer.
+    1 / alpha'^2, as `sharpness_flatness` with |delta_i| <= alpha' |w_i| + eps. Source: Jiang et al. 2020 (1912.02178),
+    number 62, as `sharpness_flatness`; an eps of 0.001 is in the public code of Dziugaite et al. 2020. Parameters: all,
+    biases too, batch-norm folded in unless folded=false. Data: the first 512 training samples. Fails (recorded as
+    missing) where eps alone raises the error, which a smaller one, e.g. eps=0.0001, need not. Deterministic. Cost: a
+    search as there, shared by the three. Invariant: permutation, norm-layer.
     """
     return _relative_radius(ctx, eps, steps, folded) ** -2
 

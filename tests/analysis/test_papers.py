@@ -96,12 +96,16 @@ def test_a_label_that_few_networks_have_gives_way_to_the_one_that_stands_for_it(
     frame["measure.l2(eps=1)"] = frame["measure.path_norm"]
     kept = beside(frame, replace(toy, rows=rows))
     assert kept.paper.rows[at].ours == "l2" and kept.ours.equals(whole.ours), "it has values"
-    frame.loc[frame.index[: len(frame) // 2 + 1], "measure.l2"] = np.nan
+    frame["measure.l2"] = np.where(np.arange(len(frame)) < (len(frame) + 1) // 2, 1.0, np.nan)
+    assert beside(frame, replace(toy, rows=rows)).paper.rows[at].ours == "l2", "half have it"
+    frame.loc[0, "measure.l2"] = np.nan
     other = beside(frame, replace(toy, rows=rows))
     assert other.paper.rows[at].ours == "l2(eps=1)"
     assert other.ours.loc[at].equals(whole.ours.loc[OWN.index("path_norm")])
-    assert "fewer than half of the networks have l2" in other.paper.rows[at].note
+    assert other.paper.rows[at].note == "ours is l2(eps=1): fewer than half of the networks have l2"
     assert beside(frame.drop(columns="measure.l2(eps=1)"), replace(toy, rows=rows)).paper.rows[at].ours == "l2"
+    frame["measure.l2(eps=1)"] = frame["measure.l2"]
+    assert beside(frame, replace(toy, rows=rows)).paper.rows[at].ours == "l2", "as few have the other"
 
 
 @pytest.mark.parametrize("n_seeds", [1, 2])
@@ -238,6 +242,7 @@ def test_a_study_without_their_measures_says_what_it_needs(records):
         ("label: l2", "label: l2, without: none", "measures.norm: label, without: allowed is one of label"),
         ("label: l2, ", "", "measures.norm: none: allowed is one of label, baseline, without"),
         ("label: l2", "without: none, instead: l2", "measures.norm.instead: l2: allowed is one beside a label"),
+        ("label: l2", "label: l2, instead: l2", "measures.norm: l2: is that of norm, too: once is allowed"),
         ("label: l2", "label: l2, instead: l3", "measures.norm.instead: 'l3': unknown measure, allowed: "),
         ("0.3]", "a]", "measures.norm.values: 'a': a number is allowed"),
         (", 0.3]", "]", "allowed are 3 numbers from -1 to 1: lr, tau_a, psi_all"),

@@ -218,6 +218,9 @@ TWINS: dict[str, Callable[[Case], float]] = {
     "sharpness_mag_orig(eps=0.005)": lambda c: _relative_bound(
         c, vector(c), relative_radius_of_large_eps(c), worst=True, eps=LARGE_EPSILON
     ),
+    "sharpness_mag_init(eps=0.005)": lambda c: _relative_bound(
+        c, moved(c), relative_radius_of_large_eps(c), worst=True, eps=LARGE_EPSILON
+    ),
     "keskar": _keskar,
     "keskar(zeta=0.0001)": lambda c: _keskar(c, 1e-4),
     "sharpness_max": lambda c: _ball(c, 0.5),

@@ -46,6 +46,7 @@ def test_what_waits_in_cycles_is_freed():
     class Held:
         itself: Held
 
+    collecting = gc.isenabled()
     gc.disable()
     try:
         held = Held()
@@ -56,4 +57,5 @@ def test_what_waits_in_cycles_is_freed():
         return_memory()
         assert kept() is None
     finally:
-        gc.enable()
+        if collecting:
+            gc.enable()

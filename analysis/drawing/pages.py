@@ -15,16 +15,20 @@ from analysis.vocabulary import family
 Place = Figure | SubFigure
 
 
-def figure_of_rows(labels: Sequence[str], few: float = style.COLUMN) -> tuple[Figure, list[tuple[Place, list[int]]]]:
+def figure_of_rows(
+    labels: Sequence[str], few: float = style.COLUMN, below: float = 0
+) -> tuple[Figure, list[tuple[Place, list[int]]]]:
     """A figure, `few` inches wide while the rows are few, and its parts: where to draw, and which of the rows.
 
-    A figure of several pages says in each part's heading which families are there: they share a colour.
+    `below` is what each part has below its rows, in inches, more than an axis takes. A figure of several pages says in
+    each part's heading which families are there: they share a colour.
     """
-    pages = split(labels)
+    pages = split(labels, below)
     if len(pages) == 1:
-        figure = Figure(figsize=style.of_rows(len(labels), few))
+        width, height = style.of_rows(len(labels), few)
+        figure = Figure(figsize=(width, height + below))
         return figure, [(figure, pages[0])]
-    heights = [_height(len(page)) for page in pages]
+    heights = [_height(len(page)) + below for page in pages]
     figure = Figure(figsize=(style.PAGE, sum(heights)))
     places: list[SubFigure] = figure.subfigures(len(pages), 1, squeeze=False, height_ratios=heights)[:, 0].tolist()
     for place, page in zip(places, pages, strict=True):
@@ -39,9 +43,9 @@ def printed(figure: Figure) -> list[Place]:
     return list(figure.subfigs) if is_long else [figure]
 
 
-def split(labels: Sequence[str]) -> list[list[int]]:
+def split(labels: Sequence[str], below: float = 0) -> list[list[int]]:
     """The places of the labels that each page shows: whole families, as long as a page holds one."""
-    room = next(n for n in range(len(labels), 0, -1) if n <= style.MANY or _height(n) <= style.HEIGHT)
+    room = next(n for n in range(len(labels), 0, -1) if n <= style.MANY or _height(n) + below <= style.HEIGHT)
     if len(labels) <= room:
         return [list(range(len(labels)))]
     pages: list[list[int]] = []

@@ -21,7 +21,7 @@ from analysis.drawing import figure_file, render, style, terminal
 from analysis.drawing.groups import by_main_axis
 from analysis.drawing.looks import Look, looks_of
 from analysis.drawing.pages import printed, split
-from analysis.figures import forest, loss_curves, scatter, selection, stability, sweep
+from analysis.figures import forest, granulated, loss_curves, scatter, selection, stability, sweep
 from analysis.load import Source
 from analysis.make import Made, build
 from analysis.manuscript import appendix
@@ -138,6 +138,25 @@ def test_more_rows_than_a_page_holds_are_pages_in_print_a_family_together():
     assert max(float(h) / 72 for _, h in sizes) <= style.HEIGHT
     heads = "\n".join(appendix._side_by_side([("forest", figure)], "toy", "Toy"))
     assert "{figures/toy-forest}" in heads and r"\includegraphics[page=2]{figures/toy-forest}" in heads
+
+
+def test_a_heat_map_of_a_library_is_pages_too_without_what_few_networks_have():
+    library = [str(label) for label in sets()["library"]]
+    frame = ledger()
+    r = np.random.default_rng(7)
+    more = {f"measure.{label}": r.random(len(frame)) for label in library}
+    frame = pd.concat([frame.drop(columns=[c for c in frame.columns if c in more]), pd.DataFrame(more)], axis=1)
+    frame.loc[frame.index[len(frame) // 3 :], "measure.temperature"] = np.nan
+    figure = figure_file.settle(granulated.build(frame))
+    pages = [[t.get_text() for t in place.axes[0].get_yticklabels()] for place in printed(figure)]
+    assert len(pages) == 2 and set(map(measure_words, library)) - set(chain(*pages)) == {"best temperature"}
+    assert "best temperature" in figure.get_label()
+    for place in printed(figure):
+        heads = place.axes[0].get_xticklabels()
+        assert all(place.bbox.padded(1).contains(*at) for t in heads for at in t.get_window_extent().get_points())
+        assert min(t.get_window_extent().y0 for t in heads) > place.axes[1].get_window_extent().y1, "above the bar"
+    sizes = re.findall(rb"/MediaBox \[ ?0 0 [\d.]+ ([\d.]+) ?\]", figure_file.pdf(figure))
+    assert len(sizes) == 2 and max(float(h) / 72 for h in sizes) <= style.HEIGHT
 
 
 def test_rows_that_fit_stay_in_their_order_and_a_family_longer_than_a_page_is_cut():

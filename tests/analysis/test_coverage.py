@@ -20,8 +20,8 @@ from tests.support.crossed import DESIGNS, RELATIONS, effects, simulate, study
 
 RECORDS = Path(__file__).parents[2] / "analysis" / "records"
 EVERY = list(itertools.product(DESIGNS, RELATIONS))
-# No text prints an interval for new levels of these: three networks of three kinds, one seed of half of a grid, and one of
-# axes that have two levels each, of which there is none.
+# No text prints an interval for new levels of these: three networks of three kinds, one seed of half of a grid, and one
+# of axes that have two levels each.
 WITHOUT_INTERVALS = {"invariance", "lenet5_fashion_all", "jiang_small"}
 
 

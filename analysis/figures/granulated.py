@@ -49,16 +49,16 @@ def build(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, table: pd.DataFrame, heads: list[str], is_room: bool) -> None:
+def _panel(panel: Axes, table: pd.DataFrame, heads: list[str], is_room: bool) -> None:
     height = style.of_rows(len(table))[1] + _BELOW
-    axes.set_facecolor("#dddddd")
+    panel.set_facecolor("#dddddd")
     sns.heatmap(
-        table, ax=axes, vmin=-1, vmax=1, cmap="RdBu_r", annot=table.map(style.two) if is_room else None, fmt="",
+        table, ax=panel, vmin=-1, vmax=1, cmap="RdBu_r", annot=table.map(style.two) if is_room else None, fmt="",
         annot_kws={"fontsize": style.SMALL}, linewidths=0.5, mask=np.isnan(table),
         cbar_kws={"label": r"$\psi$", "location": "bottom", "aspect": 30, "fraction": 0.4 / height, "pad": 0.1 / height,
                   "ticks": [-1, -0.5, 0, 0.5, 1]},
     )  # fmt: skip
-    axes.set_yticks(np.arange(len(table)) + 0.5, [measure_words(m) for m in table.index], rotation=0)
-    axes.set_xticks(np.arange(len(heads)) + 0.5, heads, rotation=30, ha="right", rotation_mode="anchor")
-    axes.set(xlabel="", ylabel="")
-    axes.tick_params(length=0)
+    panel.set_yticks(np.arange(len(table)) + 0.5, [measure_words(m) for m in table.index], rotation=0)
+    panel.set_xticks(np.arange(len(heads)) + 0.5, heads, rotation=30, ha="right", rotation_mode="anchor")
+    panel.set(xlabel="", ylabel="")
+    panel.tick_params(length=0)

@@ -18,7 +18,8 @@ from analysis.drawing.looks import Look, looks
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.statistics.coefficients import RESAMPLES
-from analysis.statistics.papers import LEAST, Beside, Paper, beside, order
+from analysis.statistics.order import LEAST
+from analysis.statistics.papers import Beside, Paper, alike, beside
 from analysis.vocabulary import column_words, measure_words
 
 TITLE = (
@@ -32,7 +33,7 @@ _BASELINE = Look(style.GREY, "x")
 def build(frame: pd.DataFrame, papers: Sequence[Paper] = (), resamples: int = RESAMPLES) -> Figure:
     """A panel a statistic that LEAST measures have in both, at the main stop. Raises Lacking where there is none."""
     kept, _ = exclude(at_stop(frame))
-    every = [(two, order(two, resamples)) for two in (beside(kept, paper) for paper in papers)]
+    every = [(two, alike(two, resamples)) for two in (beside(kept, paper) for paper in papers)]
     shown = [(two, row) for two, rows in every for row in rows.to_dict("records")]
     if not shown:
         raise Lacking(f"{LEAST} measures that a paper of analysis/studies/papers has, and a gap")

@@ -17,7 +17,8 @@ from analysis.drawing.looks import Look, Looks, looks
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.statistics.coefficients import RESAMPLES
-from analysis.statistics.replication import LEAST, Other, order, replication
+from analysis.statistics.order import LEAST
+from analysis.statistics.replication import Other, alike, replication
 from analysis.vocabulary import family, measure_words, ordered, target_words
 
 TITLE = (
@@ -34,7 +35,7 @@ def build(frame: pd.DataFrame, others: Sequence[Other] = (), resamples: int = RE
     stop = main_stop(frame) if target else ""
     some = others if target and len(kept) > 1 else ()
     every = [(one, replication(kept, one.kept[one.like(stop)], target, resamples)) for one in some]
-    shown = [(one, both, order(both, resamples)) for one, both in every]
+    shown = [(one, both, alike(both, resamples)) for one, both in every]
     shown = [two for two in shown if two[2]]
     if not shown:
         raise Lacking(NEEDS)
@@ -44,9 +45,9 @@ def build(frame: pd.DataFrame, others: Sequence[Other] = (), resamples: int = RE
     with style.paper_style():
         figure = Figure(figsize=(style.PAGE if len(shown) > 1 else style.COLUMN, 3.4))
         grid = figure.subplots(1, len(shown), squeeze=False).ravel().tolist()
-        for axes, (one, both, alike) in zip(grid, shown, strict=True):
+        for axes, (one, both, found) in zip(grid, shown, strict=True):
             _panel(axes, both, numbered, own)
-            axes.set_title(f"{_order_words(alike)}, {alike['measures']} measures")
+            axes.set_title(f"{_order_words(found)}, {found['measures']} measures")
             axes.set_xlabel(rf"$\tau_b$ in {one.name}, {_words(one.like(stop))}")
         grid[0].set_ylabel(rf"$\tau_b$ here with the {target_words(target)}, {_words(stop)}")
         names = [str(name) for _, both, _ in shown for name in both["measure"]]
@@ -66,10 +67,10 @@ def _words(stop: str) -> str:
     return stop.replace("_", " ")
 
 
-def _order_words(alike: dict[str, float]) -> str:
-    known = not np.isnan(alike["order.low"])
-    interval = f" [{style.two(alike['order.low'])}, {style.two(alike['order.high'])}]" if known else ""
-    return rf"$\tau_b$ {style.two(alike['order'])}{interval}"
+def _order_words(found: dict[str, float]) -> str:
+    known = not np.isnan(found["order.low"])
+    interval = f" [{style.two(found['order.low'])}, {style.two(found['order.high'])}]" if known else ""
+    return rf"$\tau_b$ {style.two(found['order'])}{interval}"
 
 
 def _panel(axes: Axes, both: pd.DataFrame, numbered: dict[str, Look], every: Looks) -> None:

@@ -9,9 +9,8 @@ statistic is the mean over DRAWS draws.
 
 Order: Kendall's tau-b between their numbers and ours over the measures that both have. Left out are baselines, and what
 is 0 in both by construction, which is no agreement: a measure that no two networks of ours differ in (the number of
-weights of one architecture), and a psi of 0 in both (along an axis that does not move the measure). The 95% interval
-resamples measures as if they were unrelated (see resample). Variants of one measure are related, so that it is rather
-too narrow.
+weights of one architecture), and a psi of 0 in both (along an axis that does not move the measure). The interval is
+over families of measures (see order).
 """
 
 from __future__ import annotations
@@ -23,15 +22,15 @@ import numpy as np
 import pandas as pd
 
 from analysis.columns import axes, half_have, targets, values
-from analysis.statistics.coefficients import RESAMPLES, coefficients, tau
+from analysis.statistics.coefficients import RESAMPLES, tau
 from analysis.statistics.granulated import granulated
+from analysis.statistics.order import LEAST, order
 from analysis.statistics.selection import baselines
 from analysis.statistics.sign_error import sign_error
 
 STATISTICS = {"granulated": ("tau_a", "psi_all"), "sign_error": ("sign_error_mean", "sign_error_p90")}
 BASELINES = ("oracle(0.02)", "oracle(0.05)", "canonical_ordering")
 DRAWS = 10  # of an oracle's noise; ours
-LEAST = 3  # measures that an order is of; ours
 Found = dict[str, "pd.Series[float]"]
 _SHARED = "psi_shared"
 
@@ -130,19 +129,20 @@ def shared_axes(frame: pd.DataFrame, paper: Paper) -> dict[str, str]:
     return {name: axis for name, each in found.items() for axis in [next(filter(None, each), None)] if axis}
 
 
-def order(two: Beside, resamples: int = RESAMPLES) -> pd.DataFrame:
+def alike(two: Beside, resamples: int = RESAMPLES) -> pd.DataFrame:
     """How alike measures order, a row a statistic that LEAST measures have in both, Psi and tau first.
 
     Columns: statistic, measures, tau_b with .low and .high, difference (median of the absolute ones).
     """
     is_measure = np.array([bool(row.label) and row.label not in two.constant for row in two.paper.rows])
+    labels = [row.label for row, is_one in zip(two.paper.rows, is_measure, strict=True) if is_one]
     rows = []
     first = [name for name in ("psi_all", _SHARED, "tau_a") if name in two.ours]
     for name in dict.fromkeys([*first, *two.ours]):
         theirs, ours = (values(table[is_measure], name) for table in (two.published, two.ours))
         if two.paper.statistic == "granulated":
             ours = np.where((theirs == 0) & (ours == 0), np.nan, ours)
-        c = coefficients(theirs, ours, resamples=resamples)
+        c = order(labels, theirs, ours, resamples)
         if c.n < LEAST:
             continue
         bounds = c.interval("tau_b")

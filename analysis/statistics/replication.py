@@ -4,9 +4,7 @@ Of each measure that both studies have: Kendall's tau-b with the target, at one 
 levels of that study's axes. A measure that fewer than half of a study's networks have, or that has one value, says
 nothing and is left out. Forms of one measure that have the same tau-b in both studies count once.
 
-Order: Kendall's tau-b between the two columns over the measures. The 95% interval resamples measures as if they were
-unrelated (see resample). Those of one family are related, so that it is rather too narrow; the tau-b of measures are
-estimates, so that the order of the true ones agrees rather more.
+Order: Kendall's tau-b between the two columns over the measures, with an interval over families of them (see order).
 """
 
 from __future__ import annotations
@@ -18,11 +16,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.columns import half_have, measures, targets, values
-from analysis.statistics.coefficients import RESAMPLES, coefficients
+from analysis.statistics.coefficients import RESAMPLES
 from analysis.statistics.correlation import correlate
+from analysis.statistics.order import LEAST, order
 from study.names import Label
 
-LEAST = 3  # measures that an order is of; ours
 BOUNDS = ("tau_b", "tau_b.low", "tau_b.high")
 
 
@@ -59,7 +57,7 @@ def replication(here: pd.DataFrame, there: pd.DataFrame, target: str, resamples:
     return both[both[["tau_b", "there_tau_b"]].notna().all(axis=1)].reset_index(drop=True)
 
 
-def order(both: pd.DataFrame, resamples: int = RESAMPLES) -> dict[str, float]:
+def alike(both: pd.DataFrame, resamples: int = RESAMPLES) -> dict[str, float]:
     """How alike two studies order measures, of a frame that `replication` gave; empty below LEAST measures.
 
     measures (forms that are one counted once), order with .low and .high, same_sign (how many), above_zero,
@@ -72,7 +70,7 @@ def order(both: pd.DataFrame, resamples: int = RESAMPLES) -> dict[str, float]:
     if len(one) < LEAST:
         return {}
     x, y = values(one, "tau_b"), values(one, "there_tau_b")
-    c = coefficients(x, y, resamples=resamples)
+    c = order(one["measure"], x, y, resamples)
     bounds = c.interval("tau_b")
     above, there = values(one, "tau_b.low") > 0, values(one, "there_tau_b.low") > 0
     first = int(np.argmax(x))

@@ -9,17 +9,16 @@ import pandas as pd
 from analysis.columns import at_stop
 from analysis.exclude import exclude
 from analysis.statistics.coefficients import RESAMPLES
-from analysis.statistics.papers import LEAST, Beside, Paper, beside, order
+from analysis.statistics.order import LEAST, WORDS
+from analysis.statistics.papers import Beside, Paper, alike, beside
 from analysis.stopwise import lacking
 from analysis.vocabulary import at_words, column_words, hyperparameter_words, target_words
 
 TITLE = "Do measures order as in the papers of the large grids?"
 METHOD = (
     "τ_b between the paper's numbers and ours, over the measures that both have; left out are oracles, canonical "
-    "ordering, a measure that has one value here, and a ψ of 0 in both. In brackets the 95% interval for other "
-    "measures ({resamples} resamples of the measures, as if they were unrelated: variants of one are not, so it is "
-    "rather too narrow; BCa, below ten measures Student's t of the jackknife). Difference: median over measures, "
-    "without its sign."
+    "ordering, a measure that has one value here, and a ψ of 0 in both; "
+    f"{WORDS}. Difference: median over measures, without its sign."
 )
 NEEDS = f"{LEAST} measures that a paper of analysis/studies/papers has, and a gap"
 
@@ -29,7 +28,7 @@ def build(frame: pd.DataFrame, papers: Sequence[Paper] = (), resamples: int = RE
     kept, exclusions = exclude(at_stop(frame))
     rows, said = [], []
     for two in (beside(kept, paper) for paper in papers):
-        found = order(two, resamples).to_dict("records")
+        found = alike(two, resamples).to_dict("records")
         for row in found:
             name, paper = str(row["statistic"]), f"{two.paper.title} [{two.paper.tag}]"
             own = hyperparameter_words(two.shared[name]) if name in two.shared else ""

@@ -7,17 +7,16 @@ from collections.abc import Sequence
 import pandas as pd
 
 from analysis.statistics.coefficients import RESAMPLES
-from analysis.statistics.replication import LEAST, Other, order, replication
+from analysis.statistics.order import LEAST, WORDS
+from analysis.statistics.replication import Other, alike, replication
 from analysis.stopwise import stopwise
 
 TITLE = "Does a measure that ranks the gap here rank it in another study?"
 METHOD = (
     "Order: τ_b between the measures' τ_b with the target here and in the other study (at the same stop, else its main "
-    "one), over the measures that both have; in brackets the 95% interval for other measures ({resamples} resamples of "
-    "the measures, as if they were unrelated: those of one family are not, so it is rather too narrow). Left out is a "
-    "measure that less than half of a study's networks have; forms with the same τ_b in both count once. Same sign and "
-    "above zero: how many measures; above zero is the interval for new levels. First: the measure that is first here, "
-    "in the other study, and its rank there."
+    f"one), over the measures that both have; {WORDS}. Left out is a measure that less than half of a study's networks "
+    "have; forms with the same τ_b in both count once. Same sign and above zero: how many measures; above zero is the "
+    "interval for new levels. First: the measure that is first here, in the other study, and its rank there."
 )
 NEEDS = f"a study beside it (`beside` in its file of analysis/studies) with {LEAST} measures that both have"
 
@@ -30,7 +29,7 @@ def build(frame: pd.DataFrame, others: Sequence[Other] = (), resamples: int = RE
         rows = []
         for other in others:
             stop = other.like(str(here["stop"].iloc[0]))
-            if found := order(replication(here, other.kept[stop], target, resamples), resamples):
+            if found := alike(replication(here, other.kept[stop], target, resamples), resamples):
                 rows.append({"other": other.name, "there_stop": stop, **found})
         return pd.DataFrame(rows)
 

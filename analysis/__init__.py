@@ -3,7 +3,7 @@
     results/<study>/records.csv   (or the committed analysis/records/<study>.csv, or anybody's ledger)
       v  load.py                  one shape of frame
       v  exclude.py               named rules, each with its count
-      v  statistics/*             numbers: one question a file
+      v  statistics/              numbers: one question a file; its folders, from the ground up, say what they import
       v  tables/*, figures/*      build(frame) -> DataFrame | Figure, found by file name
     make.py, verify.py, page/ (HTML), manuscript/ (the paper)
 
@@ -19,25 +19,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analysis.load import load_study, read_ledger, read_records
-    from analysis.statistics.correlation import correlate, kendall
-    from analysis.statistics.differences import differences
-    from analysis.statistics.granulated import granulated
-    from analysis.statistics.information import information
-    from analysis.statistics.partial import partial
-    from analysis.statistics.permutation import permutation
-    from analysis.statistics.scopes import by_scope
-    from analysis.statistics.sign_error import sign_error
+    from analysis.statistics.association.correlation import correlate, kendall
+    from analysis.statistics.association.differences import differences
+    from analysis.statistics.association.partial import partial
+    from analysis.statistics.association.permutation import permutation
+    from analysis.statistics.grid.granulated import granulated
+    from analysis.statistics.grid.information import information
+    from analysis.statistics.grid.scopes import by_scope
+    from analysis.statistics.grid.sign_error import sign_error
 
 _HOME = {
-    "kendall": "statistics.correlation",
-    "correlate": "statistics.correlation",
-    "granulated": "statistics.granulated",
-    "sign_error": "statistics.sign_error",
-    "information": "statistics.information",
-    "partial": "statistics.partial",
-    "permutation": "statistics.permutation",
-    "differences": "statistics.differences",
-    "by_scope": "statistics.scopes",
+    "kendall": "statistics.association.correlation",
+    "correlate": "statistics.association.correlation",
+    "granulated": "statistics.grid.granulated",
+    "sign_error": "statistics.grid.sign_error",
+    "information": "statistics.grid.information",
+    "partial": "statistics.association.partial",
+    "permutation": "statistics.association.permutation",
+    "differences": "statistics.association.differences",
+    "by_scope": "statistics.grid.scopes",
     "load_study": "load",
     "read_ledger": "load",
     "read_records": "load",
@@ -60,7 +60,7 @@ __all__ = [
 
 
 def home(name: str) -> str:
-    """The module of a public name, e.g. "analysis.statistics.correlation"."""
+    """The module of a public name, e.g. "analysis.statistics.association.correlation"."""
     return f"analysis.{_HOME[name]}"
 
 

@@ -34,11 +34,13 @@ def _items(kind: str) -> str:
 def _statistics() -> str:
     """A section a module of statistics/: its docstring, which defines what is computed, and its public names."""
     pieces = []
-    for path in sorted(HOME.glob("statistics/[a-z]*.py")):
+    for path in sorted(HOME.glob("statistics/**/[a-z]*.py"), key=lambda path: path.stem):
+        place = path.relative_to(HOME).as_posix()
+        dotted = f"analysis.{place.removesuffix('.py').replace('/', '.')}"
         text = "\n\n".join(map(escaped, _paragraphs(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))))))
-        names = [f"`{name}`" for name in analysis.__all__ if analysis.home(name) == f"analysis.statistics.{path.stem}"]
+        names = [f"`{name}`" for name in analysis.__all__ if analysis.home(name) == dotted]
         public = f" `from analysis import` {', '.join(names)}." if names else ""
-        pieces.append(f"### {path.stem}\n\n{text}\n\n[{path.stem}.py](statistics/{path.name}).{public}\n")
+        pieces.append(f"### {path.stem}\n\n{text}\n\n[{place.removeprefix('statistics/')}]({place}).{public}\n")
     return "\n".join(pieces)
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.load import read_records
-from analysis.statistics.coefficients import RESAMPLES
-from analysis.statistics.published import UNINFORMATIVE
+from analysis.statistics.association.coefficients import RESAMPLES
+from analysis.statistics.beside.published import UNINFORMATIVE
 from analysis.studies.reader import read_shown, studies_with_files
 from analysis.tables.published import METHOD, TITLE, compared
 from study.storage.paths import SHOWN, published_file

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from analysis.columns import axes, axis_columns, codes
 from analysis.drawing import style
 from analysis.drawing.looks import Look, distinct
-from analysis.statistics.explained import explained
+from analysis.statistics.grid.explained import explained
 from analysis.vocabulary import hyperparameter_words, level_words, target_words
 
 Floats = NDArray[np.float64]

@@ -14,7 +14,7 @@ from analysis.drawing.pages import figure_of_rows
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.selection import drawn, of_half
-from analysis.statistics.correlation import correlate
+from analysis.statistics.association.correlation import correlate
 from analysis.vocabulary import measure_words, target_words
 
 TITLE = "Kendall rank correlation of each measure with the generalization gap, 95% intervals for new levels"

@@ -14,7 +14,7 @@ from analysis.drawing.pages import figure_of_rows
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.selection import of_half, trained
-from analysis.statistics.granulated import granulated
+from analysis.statistics.grid.granulated import granulated
 from analysis.vocabulary import hyperparameter_words, measure_words
 
 TITLE = "Granulated rank correlation: agreement with the gap along each hyperparameter (ψ) and on average (Ψ)"

@@ -16,7 +16,7 @@ from analysis.drawing.ticks import logarithmic
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.selection import few, last_layer, trained
-from analysis.statistics.coefficients import coefficients
+from analysis.statistics.association.coefficients import coefficients
 from analysis.vocabulary import target_axis
 
 TITLE = (

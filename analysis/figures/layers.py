@@ -12,7 +12,7 @@ from analysis.drawing.looks import looks
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.selection import trained
-from analysis.statistics.correlation import correlate
+from analysis.statistics.association.correlation import correlate
 from analysis.vocabulary import measure_words, target_words
 
 TITLE = "Rank correlation with the gap, layer by layer; bars are 95% intervals for new levels"

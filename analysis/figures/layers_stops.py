@@ -15,7 +15,7 @@ from analysis.drawing.looks import Looks, looks
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.selection import few, trained
-from analysis.statistics.correlation import correlate
+from analysis.statistics.association.correlation import correlate
 from analysis.vocabulary import measure_words, target_words
 
 TITLE = "Pearson's r with the gap in each layer and summed over layers, at every stop; bars are 95% intervals"

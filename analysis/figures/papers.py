@@ -17,9 +17,9 @@ from analysis.drawing import style
 from analysis.drawing.looks import Look, looks
 from analysis.exclude import exclude
 from analysis.figures import Lacking
-from analysis.statistics.coefficients import RESAMPLES
-from analysis.statistics.order import LEAST
-from analysis.statistics.papers import Beside, Paper, alike, beside
+from analysis.statistics.association.coefficients import RESAMPLES
+from analysis.statistics.beside.order import LEAST
+from analysis.statistics.beside.papers import Beside, Paper, alike, beside
 from analysis.vocabulary import column_words, measure_words
 
 TITLE = (

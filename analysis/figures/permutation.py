@@ -13,7 +13,7 @@ from analysis.columns import stops, targets
 from analysis.drawing import style
 from analysis.figures import Lacking
 from analysis.selection import few, last_layer, trained
-from analysis.statistics.permutation import WHOLE, settings, within_settings
+from analysis.statistics.association.permutation import WHOLE, settings, within_settings
 from analysis.stopwise import stopwise
 from analysis.vocabulary import measure_words, target_words
 

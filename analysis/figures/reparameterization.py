@@ -17,7 +17,7 @@ from analysis.drawing.ticks import linear, logarithmic
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.selection import few, transforms
-from analysis.statistics.coefficients import coefficients
+from analysis.statistics.association.coefficients import coefficients
 from analysis.statistics.reparameterization import NEEDS
 from analysis.vocabulary import target_axis
 from study.names import Label

@@ -16,9 +16,9 @@ from analysis.drawing import style
 from analysis.drawing.looks import Look, Looks, looks
 from analysis.exclude import exclude
 from analysis.figures import Lacking
-from analysis.statistics.coefficients import RESAMPLES
-from analysis.statistics.order import LEAST
-from analysis.statistics.replication import Other, alike, replication
+from analysis.statistics.association.coefficients import RESAMPLES
+from analysis.statistics.beside.order import LEAST
+from analysis.statistics.beside.replication import Other, alike, replication
 from analysis.vocabulary import family, measure_words, ordered, target_words
 
 TITLE = (

@@ -17,7 +17,7 @@ from analysis.drawing.ticks import linear, logarithmic
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.selection import trained
-from analysis.statistics.coefficients import coefficients, scaled
+from analysis.statistics.association.coefficients import coefficients, scaled
 from analysis.vocabulary import target_axis
 
 TITLE = (

@@ -14,9 +14,9 @@ from analysis.drawing.pages import Place, figure_of_rows
 from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.selection import drawn, of_half
-from analysis.statistics.coefficients import RESAMPLES
+from analysis.statistics.association.coefficients import RESAMPLES
+from analysis.statistics.grid.settings import LIMIT
 from analysis.statistics.selection import regretted, selection
-from analysis.statistics.settings import LIMIT
 from analysis.vocabulary import measure_words, target_words
 from study.names import Label
 

@@ -11,13 +11,13 @@ from analysis.columns import stops, targets
 from analysis.manuscript import networks as of_study
 from analysis.manuscript.networks import Networks, allowed
 from analysis.manuscript.number import Number, Numbers, Words
-from analysis.statistics.coefficients import RESAMPLES, Coefficients
-from analysis.statistics.correlation import correlate_each
-from analysis.statistics.differences import difference as bounds_of
-from analysis.statistics.differences import p_of_no_difference, paired
-from analysis.statistics.multiple import benjamini_hochberg
-from analysis.statistics.permutation import permutation, settings
-from analysis.statistics.resample import cautious
+from analysis.statistics.association.coefficients import RESAMPLES, Coefficients
+from analysis.statistics.association.correlation import correlate_each
+from analysis.statistics.association.differences import difference as bounds_of
+from analysis.statistics.association.differences import p_of_no_difference, paired
+from analysis.statistics.association.permutation import permutation, settings
+from analysis.statistics.resampling.multiple import benjamini_hochberg
+from analysis.statistics.resampling.resample import cautious
 
 
 def value(of: str | Networks, table: str, column: str, measure: str | None = None, **where: object) -> Number | Words:

@@ -48,7 +48,7 @@ from analysis.manuscript.layer_table import decided, layers_at_stop, layers_by_s
 from analysis.manuscript.networks import Networks, allowed
 from analysis.manuscript.number import Number, Numbers, Words, grid
 from analysis.manuscript.wording import in_words, side_of_zero
-from analysis.statistics.published import Claim, verdict
+from analysis.statistics.beside.published import Claim, verdict
 from analysis.studies.reader import read_shown, studies_with_files
 
 

@@ -24,7 +24,7 @@ from analysis.columns import (
 from analysis.drawing import style
 from analysis.exclude import exclude
 from analysis.load import Source
-from analysis.statistics.explained import explained
+from analysis.statistics.grid.explained import explained
 from analysis.vocabulary import hyperparameter_words, measure_words, ordered, target_words
 from study.names import Label
 from study.transforms.rescaling import given_factor

@@ -19,7 +19,7 @@ from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
 from analysis.columns import check_frame, configurations, measures, values
-from analysis.statistics.partial import controls
+from analysis.statistics.association.partial import controls
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.columns import layers, values
-from analysis.statistics.coefficients import RESAMPLES, coefficients_of_many
-from analysis.statistics.design import design
+from analysis.statistics.association.coefficients import RESAMPLES, coefficients_of_many
+from analysis.statistics.resampling.design import design
 from study.names import Label
 
 NEEDS = "measures of reparameterized networks (columns measure.<label>@<transform>)"

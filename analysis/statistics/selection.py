@@ -25,9 +25,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.columns import check_frame, configurations, half_have, hyperparameters, measures, targets, values
-from analysis.statistics.coefficients import RESAMPLES
-from analysis.statistics.design import NONE, Design, design
-from analysis.statistics.resample import percentile
+from analysis.statistics.association.coefficients import RESAMPLES
+from analysis.statistics.resampling.design import NONE, Design, design
+from analysis.statistics.resampling.resample import percentile
 
 Floats = NDArray[np.float64]
 TARGETS = ("test.error", "test.loss", "gap.error", "gap.loss", "gen.gap")  # what is regretted, in this order

@@ -8,7 +8,7 @@ from typing import Any
 
 from analysis.columns import TARGETS
 from analysis.load import InputError
-from analysis.statistics.papers import BASELINES, STATISTICS, Paper, Row
+from analysis.statistics.beside.papers import BASELINES, STATISTICS, Paper, Row
 from analysis.studies.section import mapping, typed
 from study.measures import canonical
 from study.storage.paths import PAPERS

@@ -17,7 +17,8 @@
         claims:
           - {item: in words, measure: kappa_2019.fc3, coefficient: pearson, published: 0.91}
 
-`python -m analysis items` lists the items, analysis/exclude.py the rules, Claim in statistics/published.py the claims.
+`python -m analysis items` lists the items, analysis/exclude.py the rules, Claim in
+statistics/beside/published.py the claims.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ from analysis.columns import TARGETS, at_stop, main_stop, stops
 from analysis.exclude import DEFAULT, STANDARD, Rule, Variants, exclude, read_rule
 from analysis.items import Item, Part
 from analysis.load import InputError, load_study
-from analysis.statistics.papers import Paper
-from analysis.statistics.published import Claim, Published
-from analysis.statistics.replication import Other
+from analysis.statistics.beside.papers import Paper
+from analysis.statistics.beside.published import Claim, Published
+from analysis.statistics.beside.replication import Other
 from analysis.studies.paper import read_papers
 from analysis.studies.section import labels, mapping, typed
 from study.storage.paths import SHOWN, published_studies

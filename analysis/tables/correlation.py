@@ -6,9 +6,9 @@ import pandas as pd
 
 from analysis.columns import TARGETS
 from analysis.selection import with_last_layer
-from analysis.statistics.coefficients import RESAMPLES
-from analysis.statistics.correlation import correlate
-from analysis.statistics.resample import WORDS
+from analysis.statistics.association.coefficients import RESAMPLES
+from analysis.statistics.association.correlation import correlate
+from analysis.statistics.resampling.resample import WORDS
 from analysis.stopwise import stopwise
 
 TITLE = "Rank correlation of each measure with the generalization gap"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.selection import last_layer, trained
-from analysis.statistics.coefficients import RESAMPLES
-from analysis.statistics.differences import differences
-from analysis.statistics.resample import WORDS
+from analysis.statistics.association.coefficients import RESAMPLES
+from analysis.statistics.association.differences import differences
+from analysis.statistics.resampling.resample import WORDS
 from analysis.stopwise import stopwise
 from analysis.vocabulary import measure_words
 from study.names import Label

@@ -6,7 +6,7 @@ import pandas as pd
 
 from analysis.columns import axes
 from analysis.selection import with_last_layer
-from analysis.statistics.granulated import granulated
+from analysis.statistics.grid.granulated import granulated
 from analysis.stopwise import stopwise
 from analysis.vocabulary import hyperparameter_words
 

@@ -6,9 +6,9 @@ import pandas as pd
 
 from analysis.columns import TARGETS, at_stop
 from analysis.selection import of_half, trained, transforms
-from analysis.statistics.coefficients import RESAMPLES
-from analysis.statistics.correlation import correlate
-from analysis.statistics.weighted import WITH_INTERVAL
+from analysis.statistics.association.coefficients import RESAMPLES
+from analysis.statistics.association.correlation import correlate
+from analysis.statistics.association.weighted import WITH_INTERVAL
 from analysis.stopwise import stopwise
 from analysis.tables.correlation import METHOD
 from analysis.vocabulary import at_words, target_words

@@ -6,7 +6,7 @@ import pandas as pd
 
 from analysis.columns import axes
 from analysis.selection import trained
-from analysis.statistics.information import information
+from analysis.statistics.grid.information import information
 from analysis.stopwise import stopwise
 
 TITLE = "Conditional mutual information of the signs of differences: K and the PGDL score"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.selection import with_last_layer
-from analysis.statistics.coefficients import RESAMPLES
-from analysis.statistics.intervals import intervals
-from analysis.statistics.settings import LIMIT
+from analysis.statistics.association.coefficients import RESAMPLES
+from analysis.statistics.association.intervals import intervals
+from analysis.statistics.grid.settings import LIMIT
 from analysis.stopwise import stopwise
 
 TITLE = "Intervals for this grid and for new levels of its axes"

@@ -8,10 +8,10 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.selection import last_layer, trained, transforms
-from analysis.statistics.coefficients import RESAMPLES
-from analysis.statistics.correlation import correlate
-from analysis.statistics.partial import partial
-from analysis.statistics.resample import WORDS
+from analysis.statistics.association.coefficients import RESAMPLES
+from analysis.statistics.association.correlation import correlate
+from analysis.statistics.association.partial import partial
+from analysis.statistics.resampling.resample import WORDS
 from analysis.stopwise import stopwise
 from study.names import Label
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.statistics.coefficients import RESAMPLES
-from analysis.statistics.permutation import WHOLE
-from analysis.statistics.resample import WORDS
+from analysis.statistics.association.coefficients import RESAMPLES
+from analysis.statistics.association.permutation import WHOLE
+from analysis.statistics.resampling.resample import WORDS
 from analysis.tables import last_layer, permutation
 
 TITLE = "The last layer's measures, and the network's, with each gap: stop beside stop"

@@ -8,10 +8,10 @@ import pandas as pd
 
 from analysis.columns import layers
 from analysis.selection import trained, transforms
-from analysis.statistics.coefficients import RESAMPLES
-from analysis.statistics.differences import difference, p_of_no_difference, paired
-from analysis.statistics.multiple import benjamini_hochberg
-from analysis.statistics.resample import WORDS
+from analysis.statistics.association.coefficients import RESAMPLES
+from analysis.statistics.association.differences import difference, p_of_no_difference, paired
+from analysis.statistics.resampling.multiple import benjamini_hochberg
+from analysis.statistics.resampling.resample import WORDS
 from analysis.stopwise import stopwise
 from analysis.vocabulary import measure_words
 from study.names import Label

@@ -6,8 +6,8 @@ import pandas as pd
 
 from analysis.columns import layers
 from analysis.selection import trained
-from analysis.statistics.coefficients import RESAMPLES
-from analysis.statistics.correlation import correlate
+from analysis.statistics.association.coefficients import RESAMPLES
+from analysis.statistics.association.correlation import correlate
 from analysis.stopwise import stopwise
 from analysis.tables.correlation import METHOD
 

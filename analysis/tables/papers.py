@@ -8,9 +8,9 @@ import pandas as pd
 
 from analysis.columns import at_stop
 from analysis.exclude import exclude
-from analysis.statistics.coefficients import RESAMPLES
-from analysis.statistics.order import LEAST, WORDS
-from analysis.statistics.papers import Beside, Paper, alike, beside
+from analysis.statistics.association.coefficients import RESAMPLES
+from analysis.statistics.beside.order import LEAST, WORDS
+from analysis.statistics.beside.papers import Beside, Paper, alike, beside
 from analysis.stopwise import lacking
 from analysis.vocabulary import at_words, column_words, hyperparameter_words, target_words
 

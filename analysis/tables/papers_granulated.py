@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis.statistics.papers import Beside, Paper
+from analysis.statistics.beside.papers import Beside, Paper
 from analysis.tables.papers import by_measure
 
 TITLE = "Granulated rank correlation of the large grids' papers beside ours"

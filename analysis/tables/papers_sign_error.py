@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis.statistics.papers import Beside, Paper
-from analysis.statistics.sign_error import MIN_SAMPLES
+from analysis.statistics.beside.papers import Beside, Paper
+from analysis.statistics.grid.sign_error import MIN_SAMPLES
 from analysis.tables.papers import by_measure
 
 TITLE = "Sign error of the large grids' papers beside ours"

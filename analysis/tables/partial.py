@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.selection import with_last_layer
-from analysis.statistics.coefficients import RESAMPLES
-from analysis.statistics.partial import controls, partial
-from analysis.statistics.resample import WORDS
+from analysis.statistics.association.coefficients import RESAMPLES
+from analysis.statistics.association.partial import controls, partial
+from analysis.statistics.resampling.resample import WORDS
 from analysis.stopwise import stopwise
 
 TITLE = "Partial rank correlation given training loss and given the squared weight norm"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.selection import with_last_layer
-from analysis.statistics.coefficients import RESAMPLES
-from analysis.statistics.permutation import within_settings
-from analysis.statistics.resample import WORDS
+from analysis.statistics.association.coefficients import RESAMPLES
+from analysis.statistics.association.permutation import within_settings
+from analysis.statistics.resampling.resample import WORDS
 from analysis.stopwise import stopwise
 
 TITLE = "Correlation and permutation p within each hyperparameter, and among seeds alone"

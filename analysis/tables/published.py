@@ -8,9 +8,9 @@ import pandas as pd
 
 from analysis.columns import at_stop, stops
 from analysis.exclude import STANDARD, Variants, exclude
-from analysis.statistics.coefficients import RESAMPLES
-from analysis.statistics.published import WIDEST, Published, compare
-from analysis.statistics.resample import WORDS
+from analysis.statistics.association.coefficients import RESAMPLES
+from analysis.statistics.beside.published import WIDEST, Published, compare
+from analysis.statistics.resampling.resample import WORDS
 from analysis.stopwise import lacking
 
 TITLE = "Published beside ours"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.selection import transforms
-from analysis.statistics.coefficients import RESAMPLES
+from analysis.statistics.association.coefficients import RESAMPLES
 from analysis.statistics.reparameterization import NEEDS, before_and_after
-from analysis.statistics.resample import WORDS
+from analysis.statistics.resampling.resample import WORDS
 from analysis.stopwise import stopwise
 
 TITLE = "Correlation with the gap before and after reparameterization"

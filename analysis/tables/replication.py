@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis.statistics.coefficients import RESAMPLES
-from analysis.statistics.order import LEAST, WORDS
-from analysis.statistics.replication import Other, alike, replication
+from analysis.statistics.association.coefficients import RESAMPLES
+from analysis.statistics.beside.order import LEAST, WORDS
+from analysis.statistics.beside.replication import Other, alike, replication
 from analysis.stopwise import stopwise
 
 TITLE = "Does a measure that ranks the gap here rank it in another study?"

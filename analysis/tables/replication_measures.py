@@ -8,9 +8,9 @@ import pandas as pd
 
 from analysis.columns import at_stop, main_stop, targets
 from analysis.exclude import exclude
-from analysis.statistics.coefficients import RESAMPLES
-from analysis.statistics.replication import Other, replication
-from analysis.statistics.resample import WORDS
+from analysis.statistics.association.coefficients import RESAMPLES
+from analysis.statistics.beside.replication import Other, replication
+from analysis.statistics.resampling.resample import WORDS
 from analysis.stopwise import lacking
 from analysis.tables.replication import NEEDS
 from analysis.vocabulary import at_words

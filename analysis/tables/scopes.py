@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.selection import trained
-from analysis.statistics.coefficients import RESAMPLES
-from analysis.statistics.resample import WORDS
-from analysis.statistics.scopes import by_scope
+from analysis.statistics.association.coefficients import RESAMPLES
+from analysis.statistics.grid.scopes import by_scope
+from analysis.statistics.resampling.resample import WORDS
 from analysis.stopwise import stopwise
 
 TITLE = "Pooled and coupled rank correlation, over all and within each data set and model"

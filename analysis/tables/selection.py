@@ -7,9 +7,9 @@ import pandas as pd
 from analysis.columns import at_stop, configurations
 from analysis.exclude import exclude
 from analysis.selection import with_last_layer
-from analysis.statistics.coefficients import RESAMPLES
+from analysis.statistics.association.coefficients import RESAMPLES
+from analysis.statistics.grid.settings import LIMIT
 from analysis.statistics.selection import DRAWS, UNITS, regretted, selection
-from analysis.statistics.settings import LIMIT
 from analysis.stopwise import lacking
 from analysis.vocabulary import at_words
 

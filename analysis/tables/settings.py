@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.selection import with_last_layer
-from analysis.statistics.coefficients import RESAMPLES
-from analysis.statistics.resample import WORDS
-from analysis.statistics.settings import LIMIT, by_setting
+from analysis.statistics.association.coefficients import RESAMPLES
+from analysis.statistics.grid.settings import LIMIT, by_setting
+from analysis.statistics.resampling.resample import WORDS
 from analysis.stopwise import stopwise
 from analysis.vocabulary import hyperparameter_words
 

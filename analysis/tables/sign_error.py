@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.columns import configurations
 from analysis.selection import trained
-from analysis.statistics.sign_error import DEFAULT_N_TEST, MIN_SAMPLES, sign_error
+from analysis.statistics.grid.sign_error import DEFAULT_N_TEST, MIN_SAMPLES, sign_error
 from analysis.stopwise import stopwise
 from analysis.tables.granulated import axis_words
 from analysis.vocabulary import at_words

@@ -6,10 +6,10 @@ import pandas as pd
 
 from analysis.exclude import STANDARD, Variants
 from analysis.selection import with_last_layer
-from analysis.statistics.coefficients import RESAMPLES
-from analysis.statistics.correlation import correlate
-from analysis.statistics.partial import partial
-from analysis.statistics.resample import WORDS
+from analysis.statistics.association.coefficients import RESAMPLES
+from analysis.statistics.association.correlation import correlate
+from analysis.statistics.association.partial import partial
+from analysis.statistics.resampling.resample import WORDS
 from analysis.stopwise import stopwise
 
 TITLE = "The same correlations under other exclusion rules"

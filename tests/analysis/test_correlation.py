@@ -9,12 +9,12 @@ import pytest
 from scipy import stats
 
 from analysis import correlate, kendall
-from analysis.statistics import coefficients as module
-from analysis.statistics.coefficients import coefficients, tau
-from analysis.statistics.correlation import more_coefficients
-from analysis.statistics.pairs import GroupSigns, PairSigns
-from analysis.statistics.resample import bca, multiplicities
-from analysis.statistics.weighted import WeightedSums
+from analysis.statistics.association import coefficients as module
+from analysis.statistics.association.coefficients import coefficients, tau
+from analysis.statistics.association.correlation import more_coefficients
+from analysis.statistics.association.pairs import GroupSigns, PairSigns
+from analysis.statistics.association.weighted import WeightedSums
+from analysis.statistics.resampling.resample import bca, multiplicities
 from tests.reference import statistics as brute
 
 
@@ -50,7 +50,7 @@ def test_taus_and_pearson_equal_loops_over_pairs(seed):
 @pytest.mark.parametrize("seed", range(20))
 def test_replicates_and_jackknife_equal_samples_written_out(seed, few, monkeypatch):
     """Both by sums between configurations, for few of them, and by sums over runs, for many."""
-    monkeypatch.setattr("analysis.statistics.weighted._FEW", few)
+    monkeypatch.setattr("analysis.statistics.association.weighted._FEW", few)
     module._coefficients.cache_clear()
     x, y, groups = awkward(seed)
     c = coefficients(x, y, groups, resamples=15, seed=3)
@@ -131,9 +131,9 @@ def test_few_configurations_and_many_go_different_ways_to_the_same_numbers(n_gro
     group = np.concatenate([np.arange(n_groups), r.integers(0, n_groups, 1200 - n_groups)])
     found = []
     for few in (0, 4096):
-        monkeypatch.setattr("analysis.statistics.weighted._FEW", few)
-        monkeypatch.setattr("analysis.statistics.weighted._SHARE", 1.0)
-        monkeypatch.setattr("analysis.statistics.weighted._LARGEST", 20 if few == 0 else 2000)
+        monkeypatch.setattr("analysis.statistics.association.weighted._FEW", few)
+        monkeypatch.setattr("analysis.statistics.association.weighted._SHARE", 1.0)
+        monkeypatch.setattr("analysis.statistics.association.weighted._LARGEST", 20 if few == 0 else 2000)
         sums = WeightedSums(x, y, group)
         assert (sums.between is None) == (few == 0)
         found.append({**sums.all_rows(), **{f"{k}*": v for k, v in sums.resampled(300, 1).items()}})

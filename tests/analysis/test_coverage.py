@@ -13,7 +13,7 @@ from scipy import stats
 
 from analysis import simulated
 from analysis.drawing.render import to_latex
-from analysis.statistics.design import design
+from analysis.statistics.resampling.design import design
 from study.storage.paths import published_studies
 from tests.benchmarks import coverage
 from tests.support.crossed import DESIGNS, RELATIONS, effects, simulate, study

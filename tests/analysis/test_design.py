@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 
 from analysis.columns import configurations
-from analysis.statistics import coefficients as module
-from analysis.statistics.coefficients import Coefficients, coefficients
-from analysis.statistics.design import design, drawn_levels
-from analysis.statistics.differences import difference, paired
-from analysis.statistics.intervals import drawn_runs, intervals, this_grid
-from analysis.statistics.resample import percentile
+from analysis.statistics.association import coefficients as module
+from analysis.statistics.association.coefficients import Coefficients, coefficients
+from analysis.statistics.association.differences import difference, paired
+from analysis.statistics.association.intervals import drawn_runs, intervals, this_grid
+from analysis.statistics.resampling.design import design, drawn_levels
+from analysis.statistics.resampling.resample import percentile
 from analysis.tables import intervals as table
 from tests.reference import statistics as brute
 
@@ -49,8 +49,8 @@ def assert_equal_to_loops(got: Coefficients, x: list[float], y: list[float], wei
 @pytest.mark.parametrize("seed", range(8))
 def test_new_levels_equal_loops_over_weighted_pairs(seed, few, monkeypatch):
     """A run counts the product of its levels' counts, of the two axes that have three levels; by cells and by runs."""
-    monkeypatch.setattr("analysis.statistics.weighted._FEW", few)
-    monkeypatch.setattr("analysis.statistics.design._CHUNK", 7)
+    monkeypatch.setattr("analysis.statistics.association.weighted._FEW", few)
+    monkeypatch.setattr("analysis.statistics.resampling.design._CHUNK", 7)
     x, y, grid = awkward(seed)
     frame = frame_of(x, y, grid)
     got = coefficients(x, y, design(frame), resamples=15, seed=seed)
@@ -64,7 +64,7 @@ def test_new_levels_equal_loops_over_weighted_pairs(seed, few, monkeypatch):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_this_grid_equals_loops_over_runs_drawn_from_their_configuration(seed, monkeypatch):
-    monkeypatch.setattr("analysis.statistics.intervals._CHUNK", 7)
+    monkeypatch.setattr("analysis.statistics.association.intervals._CHUNK", 7)
     x, y, grid = awkward(seed)
     group = configurations(frame_of(x, y, grid))
     got = this_grid(x, y, group, resamples=15, seed=seed)

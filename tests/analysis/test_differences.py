@@ -7,9 +7,9 @@ import math
 import pytest
 
 from analysis import differences, kendall
-from analysis.statistics.coefficients import coefficients
-from analysis.statistics.design import design
-from analysis.statistics.differences import networks_needed
+from analysis.statistics.association.coefficients import coefficients
+from analysis.statistics.association.differences import networks_needed
+from analysis.statistics.resampling.design import design
 
 
 def test_difference_is_that_of_the_two_taus_and_excludes_zero_for_a_clear_one(records):

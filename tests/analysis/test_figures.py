@@ -26,7 +26,7 @@ from analysis.load import Source
 from analysis.make import Made, build
 from analysis.manuscript import appendix
 from analysis.page.report import page
-from analysis.statistics.explained import explained
+from analysis.statistics.grid.explained import explained
 from analysis.studies import coverage
 from analysis.studies.reader import read_shown
 from analysis.tables import differences, headline, layer_differences

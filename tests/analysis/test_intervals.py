@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.statistics.coefficients import coefficients
-from analysis.statistics.design import design, unrelated
-from analysis.statistics.resample import FEW, bca, interval, jackknife
-from analysis.statistics.within_groups import interval_within
+from analysis.statistics.association.coefficients import coefficients
+from analysis.statistics.association.within_groups import interval_within
+from analysis.statistics.resampling.design import design, unrelated
+from analysis.statistics.resampling.resample import FEW, bca, interval, jackknife
 
 
 def coverage(n_configurations: int, between: float, among_seeds: float, spread: float = 0.5) -> tuple[float, float]:

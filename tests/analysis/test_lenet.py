@@ -16,11 +16,11 @@ from analysis.figures import Lacking
 from analysis.figures import last_layer as scatter
 from analysis.figures import last_layer_stops as beside
 from analysis.selection import trained, transforms, with_last_layer
-from analysis.statistics.coefficients import coefficients, tau
-from analysis.statistics.correlation import correlate
-from analysis.statistics.design import design
-from analysis.statistics.partial import partial as partial_rank
-from analysis.statistics.partial import partial_tau
+from analysis.statistics.association.coefficients import coefficients, tau
+from analysis.statistics.association.correlation import correlate
+from analysis.statistics.association.partial import partial as partial_rank
+from analysis.statistics.association.partial import partial_tau
+from analysis.statistics.resampling.design import design
 from analysis.stopwise import first_target
 from analysis.studies.reader import read_shown
 from analysis.tables import (

@@ -13,9 +13,9 @@ import pytest
 from scipy import stats
 
 from analysis.columns import measures
-from analysis.statistics.coefficients import coefficients
-from analysis.statistics.order import families, order
-from analysis.statistics.resample import jackknife
+from analysis.statistics.association.coefficients import coefficients
+from analysis.statistics.beside.order import families, order
+from analysis.statistics.resampling.resample import jackknife
 from analysis.studies.paper import read_papers
 from analysis.vocabulary import family
 

@@ -15,7 +15,7 @@ from analysis.drawing import render
 from analysis.load import Source
 from analysis.make import Made
 from analysis.page.report import write_report
-from analysis.statistics.coefficients import tau
+from analysis.statistics.association.coefficients import tau
 from analysis.tables import exclusions, headline
 from tests.support import chromium
 

@@ -16,8 +16,8 @@ from analysis.drawing import figure_file, render
 from analysis.figures import Lacking
 from analysis.figures import papers as figure
 from analysis.load import InputError
-from analysis.statistics.order import LEAST
-from analysis.statistics.papers import DRAWS, Paper, Row, alike, beside, shared_axes
+from analysis.statistics.beside.order import LEAST
+from analysis.statistics.beside.papers import DRAWS, Paper, Row, alike, beside, shared_axes
 from analysis.statistics.selection import baselines, canonical
 from analysis.studies.paper import read_papers
 from analysis.tables import papers, papers_granulated, papers_sign_error

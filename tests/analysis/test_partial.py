@@ -12,7 +12,7 @@ from scipy import stats
 from analysis import (
     partial,
 )
-from analysis.statistics.partial import partial_tau
+from analysis.statistics.association.partial import partial_tau
 
 
 @pytest.mark.parametrize("seed", range(8))

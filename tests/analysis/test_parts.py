@@ -20,7 +20,7 @@ from analysis.figures import audit as audit_figure
 from analysis.figures import slices as slices_figure
 from analysis.load import Source
 from analysis.make import make, write
-from analysis.statistics.coefficients import tau
+from analysis.statistics.association.coefficients import tau
 from analysis.statistics.invariance import invariance
 from analysis.statistics.stability import stability
 from analysis.stopwise import first_target

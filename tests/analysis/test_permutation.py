@@ -10,10 +10,10 @@ import pytest
 from scipy import stats
 
 from analysis import correlate, permutation
-from analysis.statistics.design import design, unrelated
-from analysis.statistics.multiple import benjamini_hochberg
-from analysis.statistics.resample import jackknife
-from analysis.statistics.within_groups import interval_within, within_blocks
+from analysis.statistics.association.within_groups import interval_within, within_blocks
+from analysis.statistics.resampling.design import design, unrelated
+from analysis.statistics.resampling.multiple import benjamini_hochberg
+from analysis.statistics.resampling.resample import jackknife
 
 
 def grid(levels: tuple[int, ...], seeds: int, r: np.random.Generator) -> pd.DataFrame:

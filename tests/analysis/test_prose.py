@@ -17,7 +17,7 @@ from analysis.manuscript.facts import without
 from analysis.manuscript.number import Number, Numbers, grid, printed
 from analysis.manuscript.vocabulary import WORDS, agreement, order, side, which
 from analysis.manuscript.wording import in_words
-from analysis.statistics.resample import cautious
+from analysis.statistics.resampling.resample import cautious
 
 KAPPA = "kappa_2019.fc3"
 

@@ -13,7 +13,7 @@ from scipy import stats
 from analysis.figures import Lacking
 from analysis.figures import replication as figure
 from analysis.load import InputError
-from analysis.statistics.replication import Other, alike, replication
+from analysis.statistics.beside.replication import Other, alike, replication
 from analysis.studies.reader import read_shown
 from analysis.tables import replication as table
 from analysis.tables import replication_measures

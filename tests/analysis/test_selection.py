@@ -9,7 +9,7 @@ import pytest
 from analysis.columns import configurations
 from analysis.figures import Lacking
 from analysis.figures import selection as figure
-from analysis.statistics.design import NONE
+from analysis.statistics.resampling.design import NONE
 from analysis.statistics.selection import DRAWS, SAID, canonical, outcome, selection
 from analysis.tables import selection as table
 from tests.reference.statistics import picked

@@ -14,9 +14,9 @@ from analysis.drawing import figure_file, render, terminal
 from analysis.figures import scatter
 from analysis.load import Source
 from analysis.make import build
-from analysis.statistics.design import NONE
-from analysis.statistics.matched_pairs import neighbours
-from analysis.statistics.sign_error import pair_weights
+from analysis.statistics.grid.matched_pairs import neighbours
+from analysis.statistics.grid.sign_error import pair_weights
+from analysis.statistics.resampling.design import NONE
 from analysis.studies.reader import read_shown
 from analysis.tables import correlation, permutation, settings, sign_error
 

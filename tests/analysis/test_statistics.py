@@ -17,8 +17,8 @@ from analysis import (
     kendall,
     sign_error,
 )
-from analysis.statistics.means import runs_or_means
-from analysis.statistics.pair_table import pair_tables
+from analysis.statistics.association.pair_table import pair_tables
+from analysis.statistics.grid.means import runs_or_means
 from tests.reference import statistics as brute
 
 AXES = ("hp.a", "hp.b", "hp.c")

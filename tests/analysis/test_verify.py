@@ -7,8 +7,8 @@ import pytest
 
 from analysis.__main__ import main
 from analysis.exclude import STANDARD
-from analysis.statistics.correlation import correlate
-from analysis.statistics.published import Claim, Published, verdict
+from analysis.statistics.association.correlation import correlate
+from analysis.statistics.beside.published import Claim, Published, verdict
 from analysis.studies.reader import read_shown
 from analysis.tables import published
 from analysis.verify import summary, verify

@@ -29,8 +29,8 @@ from analysis import by_scope, correlate, differences, granulated, information, 
 from analysis.columns import configurations, values
 from analysis.exclude import exclude
 from analysis.load import read_ledger
-from analysis.statistics.coefficients import coefficients
-from analysis.statistics.resample import multiplicities
+from analysis.statistics.association.coefficients import coefficients
+from analysis.statistics.resampling.resample import multiplicities
 from study.storage.paths import results_root
 from tests.support.synthetic import synthetic_ledger
 

@@ -1,6 +1,7 @@
 """One direction: what may be imported where, read from the sources themselves."""
 
 import ast
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,11 @@ ANALYSIS = (
     ("drawing",), ("figures", "tables"), ("cache", "items"), ("studies",), ("make", "reference", "verify"),
     ("manuscript", "page"), ("commands", "wandb_report", "wandb_upload"), ("__main__",),
 )  # fmt: skip
+STATISTICS = (
+    ("resampling",), ("association",),
+    ("grid", "invariance", "redundancy", "reparameterization", "selection", "stability"), ("beside",),
+)  # fmt: skip
+ORDERS = {"study": STUDY, "analysis": ANALYSIS, "analysis.statistics": STATISTICS}
 PROJECT = {"study", "slurm", "analysis", "tests", "relative_flatness"}
 
 
@@ -110,18 +116,24 @@ def circles(graph: dict[str, set[str]]) -> list[set[str]]:
 
 def places() -> dict[str, int]:
     """Room -> its floor in its package."""
-    floors = [("study", *floor) for floor in enumerate(STUDY)] + [("analysis", *floor) for floor in enumerate(ANALYSIS)]
+    floors = [(package, *floor) for package, order in ORDERS.items() for floor in enumerate(order)]
     return {f"{package}.{room}": at for package, at, rooms in floors for room in rooms}
 
 
+def room_of(module: str, package: str) -> str:
+    """The room of a package that a module is in; empty for the package itself and all that is elsewhere."""
+    inner = module.removeprefix(f"{package}.")
+    return f"{package}.{inner.split('.')[0]}" if inner != module else ""
+
+
 def against_the_order(graph: dict[str, set[str]]) -> list[str]:
-    """Imports inside study or analysis that lead up, or across to a room that stands beside."""
+    """Imports inside a package of ORDERS that lead up, or across to a room that stands beside."""
     place = places()
     found = []
-    for module, targets in graph.items():
+    for package, (module, targets) in itertools.product(ORDERS, graph.items()):
         for target in targets:
-            own, other = (".".join(name.split(".")[:2]) for name in (module, target))
-            if own in place and other in place and own != other and own.split(".")[0] == other.split(".")[0]:
+            own, other = (room_of(name, package) for name in (module, target))
+            if own in place and other in place and own != other:
                 found += [f"{module} imports {target}"] if place[own] <= place[other] else []
     return sorted(found)
 
@@ -129,7 +141,7 @@ def against_the_order(graph: dict[str, set[str]]) -> list[str]:
 def test_each_package_follows_its_own_direction() -> None:
     """From the ground to configs, from those to runs; from columns to statistics, to tables and figures, to pages."""
     graph = imports(ROOT)
-    rooms = {".".join(name.split(".")[:2]) for name in graph if name.startswith(("study.", "analysis."))}
+    rooms = {room_of(name, package) for package in ORDERS for name in graph} - {""}
     assert rooms == set(places()), "every room has its place"
     assert against_the_order(graph) == []
 
@@ -146,6 +158,8 @@ def test_the_test_sees_an_arrow_up_and_a_circle(tmp_path: Path) -> None:
         "analysis/statistics/pairs.py": "from analysis import columns\nfrom analysis.tables.cost import build\n",
         "analysis/tables/cost.py": "from analysis.figures.forest import build\n",
         "analysis/figures/forest.py": "def f():\n    from analysis.statistics import pairs\n",
+        "analysis/statistics/resampling/draws.py": "from analysis.statistics.grid import axis\n",
+        "analysis/statistics/grid/axis.py": "",
         "study/run.py": "if TYPE_CHECKING:\n    from .plan import Plan\n",
         "study/plan.py": "from study import run\n",
         "slurm/job.py": "import study.run\n",
@@ -156,6 +170,7 @@ def test_the_test_sees_an_arrow_up_and_a_circle(tmp_path: Path) -> None:
     assert graph["analysis.statistics.pairs"] == {"analysis.columns", "analysis.tables.cost"}
     assert against_the_order(graph) == [
         "analysis.statistics.pairs imports analysis.tables.cost",
+        "analysis.statistics.resampling.draws imports analysis.statistics.grid.axis",
         "analysis.tables.cost imports analysis.figures.forest",
         "study.run imports study.plan",
     ]

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
 from analysis.columns import configurations
-from analysis.statistics.coefficients import coefficients
-from analysis.statistics.design import unrelated
-from analysis.statistics.differences import difference, paired
-from analysis.statistics.intervals import this_grid
-from analysis.statistics.partial import partial
-from analysis.statistics.permutation import permutation
-from analysis.statistics.resample import Interval, bca
+from analysis.statistics.association.coefficients import coefficients
+from analysis.statistics.association.differences import difference, paired
+from analysis.statistics.association.intervals import this_grid
+from analysis.statistics.association.partial import partial
+from analysis.statistics.association.permutation import permutation
+from analysis.statistics.resampling.design import unrelated
+from analysis.statistics.resampling.resample import Interval, bca
 
 Floats = NDArray[np.float64]
 # Design -> levels of each axis, seeds: LeNet5 on CIFAR-10, on Fashion-MNIST, with every measure; digits; MNIST, whose

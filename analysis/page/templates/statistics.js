@@ -1,5 +1,5 @@
 "use strict";
-// Kendall's tau by Knight's algorithm, O(n log n), and Pearson's r: the same definitions as analysis/statistics/correlation.py.
+// Kendall's tau by Knight's algorithm, O(n log n), and Pearson's r: the same definitions as analysis/statistics/association/correlation.py.
 
 function completePairs(x, y) {
   const pairs = [];

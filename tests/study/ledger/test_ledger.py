@@ -13,7 +13,7 @@ from torch import nn
 
 from analysis.columns import layers, measures, targets
 from analysis.load import load_ledger
-from analysis.statistics.correlation import kendall
+from analysis.statistics.association.correlation import kendall
 from study.__main__ import main
 from study.curvature import layer_curvature
 from study.data.vision import torchvision

@@ -18,9 +18,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.statistics.design import NONE, Design, Resampling, unrelated
-from analysis.statistics.resample import FEW, Interval, interval, p_of_zero
-from analysis.statistics.weighted import WITH_INTERVAL, WeightedSums
+from analysis.statistics.association.weighted import WITH_INTERVAL, WeightedSums
+from analysis.statistics.resampling.design import NONE, Design, Resampling, unrelated
+from analysis.statistics.resampling.resample import FEW, Interval, interval, p_of_zero
 
 Floats = NDArray[np.float64]
 A = TypeVar("A")

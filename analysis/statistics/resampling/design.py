@@ -25,7 +25,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.columns import codes, joined, pairs_of, varying, zipped
-from analysis.statistics.resample import multiplicities
+from analysis.statistics.resampling.resample import multiplicities
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]

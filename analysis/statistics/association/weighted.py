@@ -9,8 +9,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.statistics.pairs import GroupSigns, PairSigns, dense_ranks, tie_form
-from analysis.statistics.resample import multiplicities
+from analysis.statistics.association.pairs import GroupSigns, PairSigns, dense_ranks, tie_form
+from analysis.statistics.resampling.resample import multiplicities
 
 Floats = NDArray[np.float64]
 WITH_INTERVAL = ("tau_b", "tau_a", "pearson")

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from analysis.columns import axes as varying
 from analysis.columns import axis_columns, check_frame, codes, measures, values
-from analysis.statistics.coefficients import spread
-from analysis.statistics.means import runs_or_means
-from analysis.statistics.pair_table import pair_tables
+from analysis.statistics.association.coefficients import spread
+from analysis.statistics.association.pair_table import pair_tables
+from analysis.statistics.grid.means import runs_or_means
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -22,11 +22,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.columns import axes, half_have, targets, values
-from analysis.statistics.coefficients import RESAMPLES, tau
-from analysis.statistics.granulated import granulated
-from analysis.statistics.order import LEAST, order
+from analysis.statistics.association.coefficients import RESAMPLES, tau
+from analysis.statistics.beside.order import LEAST, order
+from analysis.statistics.grid.granulated import granulated
+from analysis.statistics.grid.sign_error import sign_error
 from analysis.statistics.selection import baselines
-from analysis.statistics.sign_error import sign_error
 
 STATISTICS = {"granulated": ("tau_a", "psi_all"), "sign_error": ("sign_error_mean", "sign_error_p90")}
 BASELINES = ("oracle(0.02)", "oracle(0.05)", "canonical_ordering")

@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.columns import axes, axis_columns, check_frame, codes, measures, values
-from analysis.statistics.coefficients import RESAMPLES, complete, scaled
-from analysis.statistics.correlation import correlate_each
+from analysis.statistics.association.coefficients import RESAMPLES, complete, scaled
+from analysis.statistics.association.correlation import correlate_each
 
 _ROUNDING = 1e-14  # of the largest value: a smaller spread is none, as in every coefficient
 LIMIT = 2000  # networks above which the many intervals would cost more than they tell; ours

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.columns import check_frame, measures, values
-from analysis.statistics.coefficients import (
+from analysis.statistics.association.coefficients import (
     RESAMPLES,
     Coefficients,
     coefficients,
@@ -25,8 +25,8 @@ from analysis.statistics.coefficients import (
     spread,
     under_weights,
 )
-from analysis.statistics.design import design, unrelated
-from analysis.statistics.multiple import benjamini_hochberg
+from analysis.statistics.resampling.design import design, unrelated
+from analysis.statistics.resampling.multiple import benjamini_hochberg
 
 Ints = NDArray[np.int64]
 _SHOWN = ("tau_b", "pearson")

@@ -21,9 +21,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from analysis.columns import check_frame, measures, values
-from analysis.statistics.coefficients import RESAMPLES, coefficients, coefficients_of_many
-from analysis.statistics.design import NONE, Design, design
-from analysis.statistics.resample import Interval, interval
+from analysis.statistics.association.coefficients import RESAMPLES, coefficients, coefficients_of_many
+from analysis.statistics.resampling.design import NONE, Design, design
+from analysis.statistics.resampling.resample import Interval, interval
 from study.names import Label
 
 Floats = NDArray[np.float64]

@@ -13,10 +13,10 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from analysis.columns import check_frame, measures, values
-from analysis.statistics.coefficients import RESAMPLES, Coefficients, coefficients_of_many, complete
-from analysis.statistics.design import NONE, design
-from analysis.statistics.pairs import dense_ranks
-from analysis.statistics.weighted import WITH_INTERVAL
+from analysis.statistics.association.coefficients import RESAMPLES, Coefficients, coefficients_of_many, complete
+from analysis.statistics.association.pairs import dense_ranks
+from analysis.statistics.association.weighted import WITH_INTERVAL
+from analysis.statistics.resampling.design import NONE, design
 
 
 def correlate(

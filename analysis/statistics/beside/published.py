@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.statistics.coefficients import RESAMPLES, Coefficients
-from analysis.statistics.correlation import correlate_each
-from analysis.statistics.differences import difference, p_of_no_difference, paired
-from analysis.statistics.multiple import benjamini_hochberg
-from analysis.statistics.weighted import WITH_INTERVAL
+from analysis.statistics.association.coefficients import RESAMPLES, Coefficients
+from analysis.statistics.association.correlation import correlate_each
+from analysis.statistics.association.differences import difference, p_of_no_difference, paired
+from analysis.statistics.association.weighted import WITH_INTERVAL
+from analysis.statistics.resampling.multiple import benjamini_hochberg
 
 WIDEST = 0.6  # an interval that holds both a weak (.3) and a nearly perfect (.9) correlation tells nothing; ours
 UNINFORMATIVE = "uninformative"

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse, stats
 
-from analysis.statistics.coefficients import scaled
-from analysis.statistics.design import NONE, Design
-from analysis.statistics.resample import Interval, interval
+from analysis.statistics.association.coefficients import scaled
+from analysis.statistics.resampling.design import NONE, Design
+from analysis.statistics.resampling.resample import Interval, interval
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

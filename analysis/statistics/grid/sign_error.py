@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from analysis.columns import axes as varying
 from analysis.columns import check_frame, configurations, measures, values
-from analysis.statistics.matched_pairs import Neighbours, neighbours, signs
-from analysis.statistics.means import runs_or_means
+from analysis.statistics.grid.matched_pairs import Neighbours, neighbours, signs
+from analysis.statistics.grid.means import runs_or_means
 
 Floats = NDArray[np.float64]
 MIN_SAMPLES = 12.0  # effective sample size an environment needs; Dziugaite et al. 2020

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.columns import pairs_of
-from analysis.statistics.design import Axis
+from analysis.statistics.resampling.design import Axis
 
 Ints = NDArray[np.int64]
 FULL = 0.5  # share of a grid's cells without which its levels cannot be exchanged: most would meet nothing; ours

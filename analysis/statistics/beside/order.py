@@ -5,10 +5,10 @@ families that are drawn, whole. We tell seven apart; of fewer than ten the inter
 resample). A measure of no known family is one by itself.
 
 Simulated with the families of set:library, of two papers' tables and of a study of thirteen measures, where a family's
-effect is .2, .5 or .8 of the variance and the true tau-b 0 or .59, this interval held the truth in 92 to 99% of pairs of
-studies, one over single measures in 35 to 98% (tests/analysis/test_order.py). Two things it does not know: families may
-be related, as the Hessian and searches for a worst case are; and the numbers are estimates, so that the order of the
-true ones agrees rather more.
+effect is .2, .5 or .8 of the variance and the true tau-b 0 or .59, this interval held the truth in 92 to 99% of pairs
+of studies, one over single measures in 35 to 98% (tests/analysis/test_order.py). Two things it does not know: families
+may be related, as the Hessian and searches for a worst case are; and the numbers are estimates, so that the order of
+the true ones agrees rather more.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.statistics.coefficients import RESAMPLES, Coefficients, coefficients
+from analysis.statistics.association.coefficients import RESAMPLES, Coefficients, coefficients
 from analysis.vocabulary import family
 
 LEAST = 3  # measures that an order is of; ours

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from analysis.columns import axes, axis_columns, check_frame, codes, hyperparameters, measures, values
-from analysis.statistics.coefficients import RESAMPLES
-from analysis.statistics.design import Design, design
-from analysis.statistics.exchange import cell_places, coordinates, level_orders, orders, run_orders
-from analysis.statistics.multiple import benjamini_hochberg
-from analysis.statistics.within_groups import interval_within, within_blocks
+from analysis.statistics.association.coefficients import RESAMPLES
+from analysis.statistics.association.within_groups import interval_within, within_blocks
+from analysis.statistics.resampling.design import Design, design
+from analysis.statistics.resampling.exchange import cell_places, coordinates, level_orders, orders, run_orders
+from analysis.statistics.resampling.multiple import benjamini_hochberg
 from analysis.vocabulary import hyperparameter_words
 
 Floats = NDArray[np.float64]

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.columns import axes, check_frame, measures, values
-from analysis.statistics.coefficients import RESAMPLES, coefficients_of_many
-from analysis.statistics.design import design
-from analysis.statistics.matched_pairs import neighbours, signs
+from analysis.statistics.association.coefficients import RESAMPLES, coefficients_of_many
+from analysis.statistics.grid.matched_pairs import neighbours, signs
+from analysis.statistics.resampling.design import design
 
 SCOPES = ("hp.dataset", "hp.model")
 

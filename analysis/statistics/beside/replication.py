@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.columns import half_have, measures, targets, values
-from analysis.statistics.coefficients import RESAMPLES
-from analysis.statistics.correlation import correlate
-from analysis.statistics.order import LEAST, order
+from analysis.statistics.association.coefficients import RESAMPLES
+from analysis.statistics.association.correlation import correlate
+from analysis.statistics.beside.order import LEAST, order
 from study.names import Label
 
 BOUNDS = ("tau_b", "tau_b.low", "tau_b.high")

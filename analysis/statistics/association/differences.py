@@ -9,11 +9,11 @@ import pandas as pd
 from scipy.special import ndtri
 
 from analysis.columns import check_frame, measures, values
-from analysis.statistics.coefficients import RESAMPLES, Coefficients, coefficients
-from analysis.statistics.design import design
-from analysis.statistics.multiple import benjamini_hochberg
-from analysis.statistics.resample import FEW, Interval, interval, p_of_zero
-from analysis.statistics.resample import cautious as with_errors
+from analysis.statistics.association.coefficients import RESAMPLES, Coefficients, coefficients
+from analysis.statistics.resampling.design import design
+from analysis.statistics.resampling.multiple import benjamini_hochberg
+from analysis.statistics.resampling.resample import FEW, Interval, interval, p_of_zero
+from analysis.statistics.resampling.resample import cautious as with_errors
 
 
 def differences(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.statistics.pairs import PairSigns, dense_ranks
+from analysis.statistics.association.pairs import PairSigns, dense_ranks
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

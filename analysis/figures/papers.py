@@ -17,23 +17,22 @@ from analysis.drawing import style
 from analysis.drawing.looks import Look, looks
 from analysis.exclude import exclude
 from analysis.figures import Lacking
-from analysis.statistics.association.coefficients import RESAMPLES
 from analysis.statistics.beside.order import LEAST
-from analysis.statistics.beside.papers import Beside, Paper, alike, beside
+from analysis.statistics.beside.papers import Beside, Paper, beside, order_beside
 from analysis.vocabulary import column_words, measure_words
 
 TITLE = (
     "Numbers of the large grids' papers (across) and ours (up), a measure each, grey the baselines; on the line both "
-    "are the same; with τ_b of the measures' order and its 95% interval"
+    "are the same; with τ_b of the measures' order and its 95% interval for other families of measures"
 )
 _ACROSS = 4  # panels
 _BASELINE = Look(style.GREY, "x")
 
 
-def build(frame: pd.DataFrame, papers: Sequence[Paper] = (), resamples: int = RESAMPLES) -> Figure:
+def build(frame: pd.DataFrame, papers: Sequence[Paper] = ()) -> Figure:
     """A panel a statistic that LEAST measures have in both, at the main stop. Raises Lacking where there is none."""
     kept, _ = exclude(at_stop(frame))
-    every = [(two, alike(two, resamples)) for two in (beside(kept, paper) for paper in papers)]
+    every = [(two, order_beside(two)) for two in (beside(kept, paper) for paper in papers)]
     shown = [(two, row) for two, rows in every for row in rows.to_dict("records")]
     if not shown:
         raise Lacking(f"{LEAST} measures that a paper of analysis/studies/papers has, and a gap")

@@ -18,12 +18,13 @@ from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.statistics.association.coefficients import RESAMPLES
 from analysis.statistics.beside.order import LEAST
-from analysis.statistics.beside.replication import Other, alike, replication
+from analysis.statistics.beside.replication import Other, order_in_both, replication
 from analysis.vocabulary import family, measure_words, ordered, target_words
 
 TITLE = (
     "Rank correlation τ_b with the gap in another study (across) and here (up), a measure each; numbered those whose "
-    "95% interval leaves zero out in either, with both intervals; above, τ_b of the measures' order"
+    "95% interval leaves zero out in either, with both intervals; above, τ_b of the measures' order, with its "
+    "95% interval for other families of measures"
 )
 NEEDS = f"a study beside it (`beside` in its file of analysis/studies) with {LEAST} measures that both have"
 
@@ -35,7 +36,7 @@ def build(frame: pd.DataFrame, others: Sequence[Other] = (), resamples: int = RE
     stop = main_stop(frame) if target else ""
     some = others if target and len(kept) > 1 else ()
     every = [(one, replication(kept, one.kept[one.like(stop)], target, resamples)) for one in some]
-    shown = [(one, both, alike(both, resamples)) for one, both in every]
+    shown = [(one, both, order_in_both(both)) for one, both in every]
     shown = [two for two in shown if two[2]]
     if not shown:
         raise Lacking(NEEDS)

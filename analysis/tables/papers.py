@@ -8,9 +8,8 @@ import pandas as pd
 
 from analysis.columns import at_stop
 from analysis.exclude import exclude
-from analysis.statistics.association.coefficients import RESAMPLES
 from analysis.statistics.beside.order import LEAST, WORDS
-from analysis.statistics.beside.papers import Beside, Paper, alike, beside
+from analysis.statistics.beside.papers import Beside, Paper, beside, order_beside
 from analysis.stopwise import lacking
 from analysis.vocabulary import at_words, column_words, hyperparameter_words, target_words
 
@@ -23,12 +22,12 @@ METHOD = (
 NEEDS = f"{LEAST} measures that a paper of analysis/studies/papers has, and a gap"
 
 
-def build(frame: pd.DataFrame, papers: Sequence[Paper] = (), resamples: int = RESAMPLES) -> pd.DataFrame:
+def build(frame: pd.DataFrame, papers: Sequence[Paper] = ()) -> pd.DataFrame:
     """Columns: paper, statistic, ours (our axis), measures, tau_b with .low and .high, difference; at the main stop."""
     kept, exclusions = exclude(at_stop(frame))
     rows, said = [], []
     for two in (beside(kept, paper) for paper in papers):
-        found = alike(two, resamples).to_dict("records")
+        found = order_beside(two).to_dict("records")
         for row in found:
             name, paper = str(row["statistic"]), f"{two.paper.title} [{two.paper.tag}]"
             own = hyperparameter_words(two.shared[name]) if name in two.shared else ""
@@ -39,7 +38,7 @@ def build(frame: pd.DataFrame, papers: Sequence[Paper] = (), resamples: int = RE
         return lacking(TITLE, NEEDS)
     table = pd.DataFrame(rows)
     table.insert(2, "ours", table.pop("ours"))
-    note = " ".join([METHOD.format(resamples=f"{resamples:,}"), *said, exclusions.note])
+    note = " ".join([METHOD, *said, exclusions.note])
     table.attrs |= {"title": f"{TITLE[:-1]}{at_words(str(kept['stop'].iloc[0]))}?", "note": note}
     return table
 

@@ -8,15 +8,15 @@ import pandas as pd
 
 from analysis.statistics.association.coefficients import RESAMPLES
 from analysis.statistics.beside.order import LEAST, WORDS
-from analysis.statistics.beside.replication import Other, alike, replication
+from analysis.statistics.beside.replication import Other, order_in_both, replication
 from analysis.stopwise import stopwise
 
 TITLE = "Does a measure that ranks the gap here rank it in another study?"
 METHOD = (
     "Order: τ_b between the measures' τ_b with the target here and in the other study (at the same stop, else its main "
     f"one), over the measures that both have; {WORDS}. Left out is a measure that less than half of a study's networks "
-    "have; forms with the same τ_b in both count once. Same sign and above zero: how many measures; above zero is the "
-    "interval for new levels. First: the measure that is first here, in the other study, and its rank there."
+    "have; forms of one family with the same τ_b in both count once. Same sign and above zero: how many measures; the "
+    "latter by the interval for new levels. First: the measure that is first here, there, and its rank there."
 )
 NEEDS = f"a study beside it (`beside` in its file of analysis/studies) with {LEAST} measures that both have"
 
@@ -29,8 +29,8 @@ def build(frame: pd.DataFrame, others: Sequence[Other] = (), resamples: int = RE
         rows = []
         for other in others:
             stop = other.like(str(here["stop"].iloc[0]))
-            if found := alike(replication(here, other.kept[stop], target, resamples), resamples):
+            if found := order_in_both(replication(here, other.kept[stop], target, resamples)):
                 rows.append({"other": other.name, "there_stop": stop, **found})
         return pd.DataFrame(rows)
 
-    return stopwise(frame, one, TITLE, METHOD.format(resamples=f"{resamples:,}"), every_target=True, needs=NEEDS)
+    return stopwise(frame, one, TITLE, METHOD, every_target=True, needs=NEEDS)

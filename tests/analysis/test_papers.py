@@ -17,7 +17,7 @@ from analysis.figures import Lacking
 from analysis.figures import papers as figure
 from analysis.load import InputError
 from analysis.statistics.beside.order import LEAST
-from analysis.statistics.beside.papers import DRAWS, Paper, Row, alike, beside, shared_axes
+from analysis.statistics.beside.papers import DRAWS, Paper, Row, beside, order_beside, shared_axes
 from analysis.statistics.selection import baselines, canonical
 from analysis.studies.paper import read_papers
 from analysis.tables import papers, papers_granulated, papers_sign_error
@@ -152,14 +152,14 @@ def test_sign_errors_equal_loops_over_environments_of_seeds_or_of_means(n_seeds)
 
 def test_the_order_is_that_of_measures_alone_with_an_interval_over_them():
     two = beside(grid(), paper())
-    found = alike(two, resamples=200).set_index("statistic")
+    found = order_beside(two).set_index("statistic")
     assert list(found.index) == ["psi_all", "tau_a", "batch", "lr", "optim"] and set(found["measures"]) == {4}
     theirs, ours = (table["lr"].tolist()[:4] for table in (two.published, two.ours))
     assert found.loc["lr", "tau_b"] == pytest.approx(slow.tau(theirs, ours, "b"))
     far = sorted(abs(a - b) for a, b in zip(theirs, ours, strict=True))
     assert found.loc["lr", "difference"] == pytest.approx((far[1] + far[2]) / 2)
     exact = replace(two, ours=two.published)
-    assert set(alike(exact, resamples=200)["tau_b"]) == {1}
+    assert set(order_beside(exact)["tau_b"]) == {1}
 
 
 def test_what_is_0_in_both_by_construction_is_no_agreement():
@@ -167,13 +167,13 @@ def test_what_is_0_in_both_by_construction_is_no_agreement():
     toy = replace(toy, rows=(replace(toy.rows[0], numbers=(0.0, 0.3, 0.0, 0.1, 0.1)), *toy.rows[1:]))
     one_value = beside(grid().assign(**{"measure.param_norm": 7.0}), toy)
     assert one_value.constant == {"param_norm"} and one_value.ours.iloc[0].tolist() == [0] * 5
-    assert set(alike(one_value, resamples=20)["measures"]) == {3}, "three others vary"
+    assert set(order_beside(one_value)["measures"]) == {3}, "three others vary"
     along = beside(grid().assign(**{"measure.param_norm": lambda f: f["hp.lr"]}), toy)
-    found = alike(along, resamples=20).set_index("statistic")["measures"]
+    found = order_beside(along).set_index("statistic")["measures"]
     assert along.constant == frozenset() and found[["batch", "lr", "tau_a"]].tolist() == [3, 4, 4]
     signs = paper("sign_error", {"batch": ("hp.batch_size",), "lr": ("hp.lr",)})
     none = beside(grid(2).assign(**{"measure.param_norm": 7.0}), signs)
-    assert set(alike(none, resamples=20)["measures"]) == {3} and none.ours.iloc[0].tolist() == [0.5, 0.5]
+    assert set(order_beside(none)["measures"]) == {3} and none.ours.iloc[0].tolist() == [0.5, 0.5]
 
 
 def test_an_axis_that_is_changed_with_another_is_none_of_the_papers_and_psi_is_then_of_those_shared():
@@ -199,7 +199,7 @@ def test_tables_print_theirs_under_its_tag_and_ours_below_and_say_what_has_none(
     assert table["name"].tolist()[:2] == ["r0", "param_norm"]
     signs = papers_sign_error.build(frame, both)
     assert signs["mean_ours"].notna().sum() == 6 and "of means over seeds" in signs.attrs["note"]
-    summary = papers.build(frame, both, resamples=20)
+    summary = papers.build(frame, both)
     assert summary["paper"].unique().tolist() == ["Toy 2020 [R]"] and len(summary) == 5 + 2
     assert summary["statistic"].tolist()[2:4] == ["ψ, batch", "ψ, lr"]
     assert summary["ours"].tolist()[2:4] == ["batch size", "learning rate"]
@@ -207,7 +207,7 @@ def test_tables_print_theirs_under_its_tag_and_ours_below_and_say_what_has_none(
 
 def test_the_figure_has_a_panel_a_statistic_a_point_a_measure_and_grey_baselines():
     frame = grid()
-    drawn = figure_file.settle(figure.build(frame, (paper(),), resamples=20))
+    drawn = figure_file.settle(figure.build(frame, (paper(),)))
     panels = [axes for axes in drawn.axes if axes.get_title()]
     assert len(panels) == 5 and all(len(axes.lines) == 1 + 4 + 2 for axes in panels)
     two = beside(frame, paper())

@@ -13,7 +13,7 @@ from scipy import stats
 from analysis.figures import Lacking
 from analysis.figures import replication as figure
 from analysis.load import InputError
-from analysis.statistics.beside.replication import Other, alike, replication
+from analysis.statistics.beside.replication import Other, order_in_both, replication
 from analysis.studies.reader import read_shown
 from analysis.tables import replication as table
 from analysis.tables import replication_measures
@@ -51,7 +51,7 @@ def test_both_columns_and_their_order_are_those_of_scipy(here, there):
         expected = [stats.kendalltau(frame[f"measure.{m}"], frame["gap.loss"]).statistic for m in LABELS]
         assert both[column].tolist() == pytest.approx(expected)
         assert (both[f"{column}.low"] < both[f"{column}.high"]).all()
-    found = alike(both, resamples=200)
+    found = order_in_both(both)
     assert found["order"] == pytest.approx(stats.kendalltau(both["tau_b"], both["there_tau_b"]).statistic)
     signs = np.sign(both["tau_b"]) == np.sign(both["there_tau_b"])
     assert found["measures"] == 5 and found["same_sign"] == signs.sum()
@@ -66,8 +66,8 @@ def test_what_says_nothing_is_left_out_and_forms_of_one_count_once(here, there):
     other = there.kept["loss_0.1"].assign(**{"measure.param_norm": there.kept["loss_0.1"]["measure.lambda_max"] * 2})
     both = replication(same, other, "gap.loss", resamples=0)
     assert list(both["measure"]) == ["relative_flatness", "hessian_trace", "lambda_max", "param_norm"]
-    assert alike(both, resamples=0)["measures"] == 3
-    assert alike(both.iloc[:2], resamples=0) == {} == alike(replication(here, other, "gap.error"), resamples=0)
+    assert order_in_both(both)["measures"] == 3
+    assert order_in_both(both.iloc[:2]) == {} == order_in_both(replication(here, other, "gap.error"))
     copies = replication(
         here.assign(**{"measure.l2@layerwise_1": 1.0 * here["gap.loss"]}), there.kept["loss_0.1"], "gap.loss", 0
     )
@@ -80,7 +80,7 @@ def test_tables_and_figure_show_each_study_beside_it_and_say_what_they_lack(here
     assert (
         (found["there_stop"] == "loss_0.1").all()
         and found["other"].tolist() == ["elsewhere"]
-        and found["order"][0] == alike(both, resamples=100)["order"]
+        and found["order"][0] == order_in_both(both)["order"]
     )
     same = replace(there, kept={**there.kept, "loss_0.01": made(2)})
     assert table.build(here, [same], resamples=0)["there_stop"].tolist() == ["loss_0.01"], "the same stop where it is"

@@ -1,4 +1,4 @@
 """Ours beside others': published numbers, tables of the large grids, another study; whether measures order alike.
 
-Imports any other statistic.
+May import any other statistic.
 """

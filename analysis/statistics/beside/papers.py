@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.columns import axes, half_have, targets, values
-from analysis.statistics.association.coefficients import RESAMPLES, tau
+from analysis.statistics.association.coefficients import tau
 from analysis.statistics.beside.order import LEAST, order
 from analysis.statistics.grid.granulated import granulated
 from analysis.statistics.grid.sign_error import sign_error
@@ -129,7 +129,7 @@ def shared_axes(frame: pd.DataFrame, paper: Paper) -> dict[str, str]:
     return {name: axis for name, each in found.items() for axis in [next(filter(None, each), None)] if axis}
 
 
-def alike(two: Beside, resamples: int = RESAMPLES) -> pd.DataFrame:
+def order_beside(two: Beside) -> pd.DataFrame:
     """How alike measures order, a row a statistic that LEAST measures have in both, Psi and tau first.
 
     Columns: statistic, measures, tau_b with .low and .high, difference (median of the absolute ones).
@@ -142,12 +142,12 @@ def alike(two: Beside, resamples: int = RESAMPLES) -> pd.DataFrame:
         theirs, ours = (values(table[is_measure], name) for table in (two.published, two.ours))
         if two.paper.statistic == "granulated":
             ours = np.where((theirs == 0) & (ours == 0), np.nan, ours)
-        c = order(labels, theirs, ours, resamples)
-        if c.n < LEAST:
+        found = order(labels, theirs, ours)
+        if found.measures < LEAST:
             continue
-        bounds = c.interval("tau_b")
-        row = {"statistic": name, "measures": c.n, "tau_b": c.point["tau_b"], "tau_b.low": bounds.low}
-        rows.append(row | {"tau_b.high": bounds.high, "difference": float(np.nanmedian(np.abs(theirs - ours)))})
+        bounds = {"tau_b.low": found.interval.low, "tau_b.high": found.interval.high}
+        row = {"statistic": name, "measures": found.measures, "tau_b": found.tau_b, **bounds}
+        rows.append(row | {"difference": float(np.nanmedian(np.abs(theirs - ours)))})
     return pd.DataFrame(rows)
 
 

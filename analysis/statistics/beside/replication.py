@@ -2,7 +2,7 @@
 
 Of each measure that both studies have: Kendall's tau-b with the target, at one stop each, with its interval for new
 levels of that study's axes. A measure that fewer than half of a study's networks have, or that has one value, says
-nothing and is left out. Forms of one measure that have the same tau-b in both studies count once.
+nothing and is left out. Forms of one family that have the same tau-b in both studies count once.
 
 Order: Kendall's tau-b between the two columns over the measures, with an interval over families of them (see order).
 """
@@ -18,7 +18,7 @@ import pandas as pd
 from analysis.columns import half_have, measures, targets, values
 from analysis.statistics.association.coefficients import RESAMPLES
 from analysis.statistics.association.correlation import correlate
-from analysis.statistics.beside.order import LEAST, order
+from analysis.statistics.beside.order import LEAST, families, order
 from study.names import Label
 
 BOUNDS = ("tau_b", "tau_b.low", "tau_b.high")
@@ -57,25 +57,25 @@ def replication(here: pd.DataFrame, there: pd.DataFrame, target: str, resamples:
     return both[both[["tau_b", "there_tau_b"]].notna().all(axis=1)].reset_index(drop=True)
 
 
-def alike(both: pd.DataFrame, resamples: int = RESAMPLES) -> dict[str, float]:
+def order_in_both(both: pd.DataFrame) -> dict[str, float]:
     """How alike two studies order measures, of a frame that `replication` gave; empty below LEAST measures.
 
-    measures (forms that are one counted once), order with .low and .high, same_sign (how many), above_zero,
-    there_above_zero and both_above_zero (how many have an interval above zero), first_there (the other study's tau-b
-    of the measure that is first here) and rank_there, 1 the first.
+    measures (forms of one family with the same tau-b in both count once), order with .low and .high, same_sign (how
+    many), above_zero, there_above_zero and both_above_zero (how many have an interval above zero), first_there (the
+    other study's tau-b of the measure that is first here) and rank_there, 1 the first.
     """
     if both.empty:
         return {}
-    one = both.drop_duplicates(["tau_b", "there_tau_b"])
+    kin = both.assign(family=families(both["measure"].tolist()))
+    one = kin.drop_duplicates(["family", "tau_b", "there_tau_b"])
     if len(one) < LEAST:
         return {}
     x, y = values(one, "tau_b"), values(one, "there_tau_b")
-    c = order(one["measure"], x, y, resamples)
-    bounds = c.interval("tau_b")
+    found = order(one["measure"].tolist(), x, y)
     above, there = values(one, "tau_b.low") > 0, values(one, "there_tau_b.low") > 0
     first = int(np.argmax(x))
     return {
-        "measures": len(one), "order": c.point["tau_b"], "order.low": bounds.low, "order.high": bounds.high,
+        "measures": len(one), "order": found.tau_b, "order.low": found.interval.low, "order.high": found.interval.high,
         "same_sign": int((np.sign(x) == np.sign(y)).sum()), "above_zero": int(above.sum()),
         "there_above_zero": int(there.sum()), "both_above_zero": int((above & there).sum()),
         "first_there": float(y[first]), "rank_there": int((y > y[first]).sum()) + 1,

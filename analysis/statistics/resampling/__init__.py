@@ -1,4 +1,4 @@
-"""Which runs are drawn: the design of a grid, resamples of its levels, intervals read from them, exchanges, q.
+"""What is drawn: the design of a grid, resamples of its levels, exchanges; intervals read from them, many p at once.
 
 Imports nothing else of statistics.
 """

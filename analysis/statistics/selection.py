@@ -13,7 +13,8 @@ order the levels of one, here the ranks of the levels of all in CANONICAL that v
 Intervals for new levels: levels are drawn as for every coefficient (see design), and a network counts the product of
 its levels' counts. They are percentiles for one axis too, since no jackknife holds for a smallest value. Of resamples a
 smallest value is too high: those of 95% hold a regret less often than they say, least with one axis of few levels;
-those of the normalized regret and of hits about as often. tests/analysis/test_selection.py simulates all three.
+those of the normalized regret and of hits about as often, all three simulated in
+tests/analysis/statistics/test_selection.py.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Source: Efron, Better bootstrap confidence intervals, JASA 1987; acceleration by the jackknife over configurations. Of a
 handful of configurations a bootstrap has too few different resamples: simulated, an interval that is to hold the true
 r in 95% of all studies did so in 73 to 82% with 4 configurations of 9 seeds, 83 to 86% with 6 and 87 to 92% with 16,
-Student's t of the jackknife on Fisher's z in 90 to 98% with 4 and 93 to 96% with 6 (tests/analysis/test_intervals.py).
+Student's t of the jackknife on Fisher's z in 90 to 98% with 4 and 93 to 96% with 6 (see
+tests/analysis/statistics/test_intervals.py).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from analysis.statistics.beside.replication import replication
 from analysis.studies.paper import read_papers
 from analysis.vocabulary import family
 
-RECORDS = Path(__file__).parents[2] / "analysis" / "records"
+RECORDS = Path(__file__).parents[3] / "analysis" / "records"
 # Measures a family, of what is laid beside one another at a loss of .01: library_fashion and library_cifar10, the
 # former and lenet5_fashion, and jiang_small with the tables of Jiang et al. and Dziugaite et al.
 SIZES = {
@@ -92,7 +92,7 @@ def test_its_docstring_says_what_was_simulated(held: pd.DataFrame) -> None:
     over_families, single = (f"{held[c].min():.0%} to {held[c].max():.0%}" for c in ("held", "held_by_single"))
     words = " ".join((module.__doc__ or "").split())
     assert f"it held the truth in {over_families} of {STUDIES} pairs of studies" in words, over_families
-    assert f"an interval over single measures in {single} (" in words, single
+    assert f"an interval over single measures in {single} (see" in words, single
 
 
 def test_the_truth_is_that_of_very_many_lists() -> None:

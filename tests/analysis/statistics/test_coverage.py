@@ -18,7 +18,7 @@ from study.storage.paths import published_studies
 from tests.benchmarks import coverage
 from tests.support.crossed import DESIGNS, RELATIONS, effects, simulate, study
 
-RECORDS = Path(__file__).parents[2] / "analysis" / "records"
+RECORDS = Path(__file__).parents[3] / "analysis" / "records"
 EVERY = list(itertools.product(DESIGNS, RELATIONS))
 # No text prints an interval for new levels of these: three networks of three kinds, one seed of half of a grid, and one
 # of axes that have two levels each.

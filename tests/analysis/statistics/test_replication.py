@@ -62,11 +62,16 @@ def test_both_columns_and_their_order_are_those_of_scipy(here, there):
 
 def test_what_says_nothing_is_left_out_and_forms_of_one_count_once(here, there):
     few = here.assign(**{"measure.l2": np.where(np.arange(len(here)) < 8, here["measure.l2"], np.nan)})
-    same = few.assign(**{"measure.train_loss": 1.0, "measure.param_norm": few["measure.lambda_max"] * 2})
-    other = there.kept["loss_0.1"].assign(**{"measure.param_norm": there.kept["loss_0.1"]["measure.lambda_max"] * 2})
+    same = few.assign(**{"measure.train_loss": 1.0, "measure.hessian_frobenius": few["measure.lambda_max"] * 2})
+    twice = there.kept["loss_0.1"]["measure.lambda_max"] * 2
+    other = there.kept["loss_0.1"].assign(**{"measure.hessian_frobenius": twice, "measure.param_norm": twice})
     both = replication(same, other, "gap.loss", resamples=0)
-    assert list(both["measure"]) == ["relative_flatness", "hessian_trace", "lambda_max", "param_norm"]
+    assert list(both["measure"]) == ["relative_flatness", "hessian_trace", "lambda_max", "hessian_frobenius"]
     assert order_in_both(both)["measures"] == 3
+    another = replication(
+        same.rename(columns={"measure.hessian_frobenius": "measure.param_norm"}), other, "gap.loss", 0
+    )
+    assert order_in_both(another)["measures"] == 4, "a norm is no form of an eigenvalue"
     assert order_in_both(both.iloc[:2]) == {} == order_in_both(replication(here, other, "gap.error"))
     copies = replication(
         here.assign(**{"measure.l2@layerwise_1": 1.0 * here["gap.loss"]}), there.kept["loss_0.1"], "gap.loss", 0

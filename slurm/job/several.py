@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from slurm.job.shard import ShardJob
-from slurm.job.work import DISK, POLL_SECONDS, job_name, restart_count
+from slurm.job.work import DISK, POLL_SECONDS, is_served, job_name, restart_count
 from slurm.journal import REQUEUED, Journal, Marker
 from slurm.log import LOG, job_log
 
@@ -47,7 +47,8 @@ class SeveralShards:
             while not all(child.ended for child in self._now):
                 time.sleep(POLL_SECONDS)
         except Exception as error:  # raised by submitit's signal handler: it could not requeue
-            self._note_no_requeue(error)
+            if not is_served(error):
+                self._note_no_requeue(error)
             return "stopped"
         finally:
             signal.signal(signal.SIGTERM, before)

@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -77,7 +78,8 @@ class Work:
             if thread.ident is None and not self.stop:
                 raise  # the work could not be begun: no thread, no place for the marker
             # Raised by submitit's signal handler: it could not requeue.
-            self.save(f"saved, but not requeued: {_last_line(error)}")
+            if not is_served(error):
+                self.save(f"saved, but not requeued: {_last_line(error)}")
             return "stopped"
         except KeyboardInterrupt:
             self.save("interrupted")
@@ -214,6 +216,11 @@ def job_name() -> str:
         array = e.get("SLURM_ARRAY_JOB_ID")
         return f"{array}_{e['SLURM_ARRAY_TASK_ID']}" if array else e["SLURM_JOB_ID"]
     return f"{socket.gethostname()}/{os.getpid()}"
+
+
+def is_served(error: Exception) -> bool:
+    """Whether `scontrol requeue` failed because the requeue that it asked for had begun, which ends it with the job."""
+    return isinstance(error, subprocess.CalledProcessError) and error.returncode == -signal.SIGTERM
 
 
 def restart_count() -> int:

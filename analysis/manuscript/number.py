@@ -17,6 +17,10 @@ class Words(str):
     """Words that were not typed in a template: LaTeX's own characters in them are escaped."""
 
 
+def _alone(self: object) -> str:
+    raise ValueError("a number joined to words, by ~, |join or |string: print it as an expression alone, {{ x }}")
+
+
 @dataclass(frozen=True)
 class Number:
     """One number of the records, with its interval where it has one. `{{ x }}` prints the number alone, two decimals
@@ -45,6 +49,8 @@ class Number:
         """With so many decimals."""
         return replace(self, decimals=decimals)
 
+    __str__ = _alone  # how it is printed depends on the text that it stands in
+
     def __float__(self) -> float:
         return float(self.point)
 
@@ -69,6 +75,8 @@ class Number:
 
 class Numbers(dict[str, Number]):
     """Numbers by what they are at: stops, layers, draws, settings. `{{ xs }}` prints them in a row."""
+
+    __str__ = _alone
 
     @property
     def lowest(self) -> Number:

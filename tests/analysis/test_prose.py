@@ -122,6 +122,11 @@ def test_a_grid_is_a_table() -> None:
         ("It has 0.43.", "0.43: typed by hand: fill it in"),
         ("{{ 43 }}", "43: typed by hand"),
         ("It has .43.", ".43: typed by hand"),
+        ('{{ "by " ~ value("digits_mlp", "correlation", "tau_b", "lambda_max") }}', "a number joined to words, by ~"),
+        (
+            '{{ [value("digits_mlp", "correlation", "tau_b", "lambda_max")]|join(", ") }}',
+            "a number joined to words, by ~",
+        ),
         ('{{ claim("of 144 networks", 2 > 1) }}', "144: typed by hand"),
         ("{# typed\n2019: the year\n#}\n\nnothing", "2019: declared, but not in the text"),
     ],

@@ -81,7 +81,9 @@ def _plan(study: Study, options: argparse.Namespace) -> int:
 
 def _made(study: Study, options: argparse.Namespace) -> Plan:
     check_device(options.device)
-    return planning.make(study, options.runs, skip_published=options.skip_published, device=options.device)
+    return planning.make(
+        study.on(options.device), options.runs, skip_published=options.skip_published, device=options.device
+    )
 
 
 def _show(plan: Plan, options: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,9 @@ class Shard:
     runs: tuple[RunConfig, ...]
 
 
+GPU_SHARD = 256  # networks of a shape in a shard on a GPU, at least; those that do not fit at once follow; ours
+
+
 @dataclass(frozen=True)
 class Study:
     """What a yaml asks for; a measure of reparameterized networks is labelled `<measure>@<transform>`.
@@ -52,6 +55,10 @@ class Study:
     shard_size: int
     seconds_per_run: float | None
     path: Path
+
+    def on(self, device: str) -> Study:
+        """The study as a device trains it: a GPU needs more of a shape at once than a core does."""
+        return self if device in ("", "cpu") else replace(self, shard_size=max(self.shard_size, GPU_SHARD))
 
 
 def load_study(path: str | Path) -> Study:

@@ -85,6 +85,7 @@ def run_shard(
                           "of": n_chunk, "epoch": max((r.epoch for r in running), default=0)})  # fmt: skip
 
             ended = population.train(should_stop=should_stop, on_epoch=on_epoch, save_every_seconds=SAVE_EVERY_SECONDS)
+            del population, on_epoch  # the stack and what a recorded step keeps: measures need the memory
             report.trained += [p.key for _, p in chunk if p.outcome.exists()]
             progress({"kind": "trained", "n": n_chunk})
             report.interrupted = not (ended and measuring.run(chunk, should_stop, progress))

@@ -48,7 +48,9 @@ SECTIONS = {
         "measures are taken on the first n images that a network was trained on, losses and gaps on all; default: all",
     ),
     "shifts": Section((list,), "[shifts]", [], "test sets under these shifts, at five severities, beside the test set"),
-    "shard_size": Section((int,), "an integer > 0", 32, "runs of one shape that train together, at most"),
+    "shard_size": Section(
+        (int,), "an integer > 0", 32, "runs of one shape that train together, at most; on a GPU 256 or more"
+    ),
     "seconds_per_run": Section((int, float), "a number > 0", None, "measured cost of a run on one core, for the plan"),
 }
 FIELD_SECTIONS = ("fixed", "grid", "zip")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +23,7 @@ from study.training.start import build_model
 from study.training.step import Stepper
 
 TRIAL = (2, 4)  # networks; of one alone a convolution is another kernel
-# Of the free memory; the rest is for copies while the stack changes, a recorded step's own memory, and fragments; ours.
+# Of the free memory; the rest is for copies while the stack changes and while a step is recorded, and fragments; ours.
 SHARE = 0.6
 
 
@@ -66,10 +65,21 @@ class Fit:
 
     def _measured(self) -> float:
         """Bytes that a network takes, by what the GPU's allocator counts."""
-        few, more = (self._peak_bytes(functools.partial(self.trial, k)) for k in TRIAL)
+        self.trial(TRIAL[0])  # libraries take memory of their own at their first use, and keep it
+        few, more = (self._taken(k) for k in TRIAL)
         return max((more - few) / (TRIAL[1] - TRIAL[0]), 3.0 * self._own_bytes())
 
+    def _taken(self, k: int) -> int:
+        """Bytes that k networks take: theirs, a step's and an evaluation's, as a recorded step keeps its own."""
+        own, (step, evaluation) = k * self._own_bytes(), self.works(k)
+        return own + self._peak_bytes(step) + self._peak_bytes(evaluation)
+
     def trial(self, k: int) -> None:
+        """Both works of k networks."""
+        for work in self.works(k):
+            work()
+
+    def works(self, k: int) -> tuple[Callable[[], object], Callable[[], object]]:
         """A training step of k copies of the network, and their loss as at an epoch's end."""
         config, data, device = self.config, self.data, self.device
         stack = stack_states([self.state] * k, device)
@@ -79,14 +89,18 @@ class Fit:
         stepper, noise = Stepper(stacked, [config] * k, self.hidden, device), Noise([0] * k, [0] * k, device)
         x, y = data.train_x[: config.batch_size], data.train_y[: config.batch_size].expand(k, -1)
         batch = decoded(x.unsqueeze(0).expand(k, *x.shape).contiguous())
-        stepper.step(stack, batch, y, noise, Time(zero, one, 0.0, 1))
+
+        def step() -> None:
+            stepper.step(stack, batch, y, noise, Time(zero, one, 0.0, 1))
 
         def forward(some: Tensor) -> Tensor:
             return stacked.evaluate(stack.parameters, stack.buffers, decoded(some))
 
-        mean_loss_and_error(forward, data.train_x[:CHUNK], data.train_y[:CHUNK].expand(k, -1), config.loss)
+        return step, lambda: mean_loss_and_error(
+            forward, data.train_x[:CHUNK], data.train_y[:CHUNK].expand(k, -1), config.loss
+        )
 
-    def _peak_bytes(self, work: Callable[[], None]) -> int:
+    def _peak_bytes(self, work: Callable[[], object]) -> int:
         torch.cuda.reset_peak_memory_stats(self.device)
         before = torch.cuda.memory_allocated(self.device)
         work()

@@ -7,12 +7,14 @@ but `record`, and a test gives another in its place.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from study.device import is_out_of_memory
 from study.seams.noise import Draw, Noise
 from study.seams.optimizer import Stack
 from study.seams.schedule import Time
@@ -57,6 +59,8 @@ class HeldNoise(Noise):
         if self._open:
             self._held.append((purpose, draw, self._source.drawn(purpose, draw)))
             return self._held[-1][-1].clone()
+        if not self._held:
+            raise NotRecorded(f"draws {purpose} in one step and nothing in another")
         purpose_held, _, tensor = self._held[self._next]
         if purpose_held != purpose:
             raise NotRecorded(f"draws {purpose} in one step and {purpose_held} in another")
@@ -67,7 +71,8 @@ class HeldNoise(Noise):
 class RecordedStep:
     """A step of one stack, `step`, which moves `state` in place; making it does the step once.
 
-    Raises NotRecorded, after the step has been done all the same, where recording fails or the first replay differs.
+    Raises NotRecorded, after the step has been done all the same, where recording fails or the first replay differs;
+    what has no memory for it is raised as it is: fewer networks at a time may have.
     """
 
     def __init__(self, step: Callable[[Given], None], state: State, given: Given, record: Record) -> None:
@@ -85,6 +90,8 @@ class RecordedStep:
             self._replay()
             same = _same_bits(state, after)
         except (RuntimeError, NotRecorded) as error:
+            if is_out_of_memory(error):
+                raise
             _copy(after, state)
             raise NotRecorded(str(error).strip().partition("\n")[0]) from error
         if not same:
@@ -106,21 +113,31 @@ class RecordedStep:
 
 def record(work: Work) -> Work:
     """Record work on a GPU after it has been done a few times, on a stream of its own. Raises RuntimeError."""
-    here, aside = torch.cuda.current_stream(), torch.cuda.Stream()
+    here = torch.cuda.current_stream()
+    aside = _aside(here.device_index)
     aside.wait_stream(here)
     with torch.cuda.stream(aside):
         for _ in range(WARM_UP):
             work()
     here.wait_stream(aside)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):
-        work()
+    try:
+        with torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):
+            work()
+    finally:
+        torch.cuda.set_stream(here)  # a capture that fails raises at its end before it gives the stream back
     here.wait_stream(aside)
 
     def replay() -> None:
         graph.replay()
 
     return replay
+
+
+@functools.cache
+def _aside(device_index: int) -> torch.cuda.Stream:
+    """One stream a device, for every recording: cuBLAS keeps memory for each stream that it has worked on."""
+    return torch.cuda.Stream(device_index)
 
 
 def _copied(stack: Stack) -> Stack:

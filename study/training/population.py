@@ -171,7 +171,7 @@ class Population:
         epoch = Epoch(runs, len(self.data.train_y), self.device)
         checks = {n_steps * i // k for i in range(1, k)} - {0, n_steps}
         for step in range(1, n_steps + 1):
-            self.steps(epoch.given(step), epoch.size, epoch.n_whole)
+            self.steps(epoch.given(step), epoch.size)
             for run in runs:
                 run.step += 1
             if step in checks:

@@ -17,12 +17,13 @@ from study.training.start import build_model
 def execution_mode(config: RunConfig, device: str) -> str:
     """How networks of a shard are trained: "stacked" (all in one batch) or "sequential" (one after another).
 
-    On a CPU a stack of convolutions becomes a grouped convolution, measured 1.4 to 1.8 times slower than one network
-    after another; one after another, the plain ones among them go by hand (chain.py). Stacked fully connected networks
-    are several times faster. On a GPU stacking wins for both. Time beside plain PyTorch that trains one network after
-    another, on one core of an AMD EPYC (`make bench-training`): 64 digits networks .12 (.17 through vmap); LeNet5 .77,
-    .74, .67 and .67 at batch 4, 32, 64 and 512 (1.03, .89, .81, .76 through autograd); NiN .80 and ResNet-20 .86, whose
-    images have the channels of a pixel side by side. Both give the same numbers within floating-point rounding.
+    On a CPU a stack of convolutions becomes a grouped convolution, measured 1.4 to 1.8 times slower than one
+    network after another; one after another, the plain ones among them go by hand (chain.py). Stacked fully
+    connected networks are several times faster. On a GPU both are stacked; that was not measured, none was to be
+    had. Time beside plain PyTorch that trains one network after another, on one core of an AMD EPYC (`make bench-
+    training`): 64 digits networks .12 (.17 through vmap); LeNet5 .77, .74, .67 and .67 at batch 4, 32, 64 and 512
+    (1.03, .89, .81, .76 through autograd); NiN .80 and ResNet-20 .86, whose images have the channels of a pixel
+    side by side. Both give the same numbers within floating-point rounding.
     """
     convolves = any(isinstance(m, nn.modules.conv._ConvNd) for m in build_model(config).modules())
     return "sequential" if convolves and device == "cpu" else "stacked"

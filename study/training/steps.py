@@ -12,13 +12,16 @@ from study.device import upload
 from study.seams.noise import Noise
 from study.seams.schedule import Time
 from study.seeds import generator_for
+from study.training import graph
 from study.training.checkpoint import Run
 from study.training.graph import Given, NotRecorded, Record, RecordedStep
 from study.training.saved import Tell
 from study.training.stack import State
 from study.training.step import Stepper
 
-WORTH = 16  # whole batches an epoch from which a step is recorded: recording costs about as much as six steps; ours
+# Whole steps of a stack before one is recorded: recording does it six times (itself, warming up, once more, a replay).
+# However short the stack's life, that costs no more than the steps which were done without.
+WORTH = graph.WARM_UP + 3
 
 
 class Recording:
@@ -40,12 +43,14 @@ class Steps:
         self.stepper, self.state, self.images, self.labels = stepper, state, images, labels
         self.recording = recording
         self._recorded: RecordedStep | None = None
+        self._n_done = 0  # whole steps that were not recorded
 
-    def __call__(self, given: Given, size: int, n_whole: int) -> None:
-        """One step, in place on the stack; `size` is that of a whole batch, of which an epoch has `n_whole`."""
-        record = self.recording.record
-        if record is None or given.batch.shape[1] < size or n_whole < WORTH:
+    def __call__(self, given: Given, size: int) -> None:
+        """One step, in place on the stack; `size` is that of a whole batch."""
+        record, is_whole = self.recording.record, given.batch.shape[1] == size
+        if record is None or not is_whole or self._n_done < WORTH:
             self._step(given)
+            self._n_done += is_whole
         elif self._recorded is not None:
             self._recorded(given)
         else:
@@ -68,7 +73,6 @@ class Epoch:
     def __init__(self, runs: Sequence[Run], n: int, device: str) -> None:
         config = runs[0].config
         self.size, self.n_steps = config.batch_size, -(-n // config.batch_size)
-        self.n_whole = n // config.batch_size
         orders = [torch.randperm(n, generator=generator_for(r.config.seed, "order", r.epoch)) for r in runs]
         self._orders = upload(torch.stack(orders), device)
         self._noise = Noise([r.config.seed for r in runs], [r.epoch for r in runs], device)

@@ -12,7 +12,7 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -60,9 +60,8 @@ def _wait(tensor: Tensor) -> None:
         torch.cuda.synchronize(tensor.device)
 
 
-def rows(device: str, sizes: Sequence[tuple[int, int]], repeats: int) -> list[dict[str, object]]:
+def rows(device: str, sizes: Sequence[tuple[int, int]], repeats: int) -> Iterator[dict[str, object]]:
     """Both kernels for every layer, number of networks and batch, in turn."""
-    result: list[dict[str, object]] = []
     for name, (n_in, n_out, side, padding) in LAYERS.items():
         for k, n in sizes:
             shapes = ((k, n, n_in, side, side), (k, n_out, n_in, 5, 5), (k, n_out))
@@ -73,9 +72,8 @@ def rows(device: str, sizes: Sequence[tuple[int, int]], repeats: int) -> list[di
             base = statistics.median(timed(grouped, tensors, padding, repeats))
             other = statistics.median(timed(unfolded, tensors, padding, repeats))
             for peer, seconds in (("grouped convolution", base), ("unfold and bmm", other)):
-                result.append({"case": f"{name}, {k} networks, batch {n}", "peer": peer, "seconds": seconds,
-                               "time_ratio": seconds / base, "memory_ratio": None, "error": error})  # fmt: skip
-    return result
+                yield {"case": f"{name}, {k} networks, batch {n}", "peer": peer, "seconds": seconds,
+                       "time_ratio": seconds / base, "memory_ratio": None, "error": error}  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -90,12 +88,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     sizes = [(4, 4)] if options.device == "cpu" else [(16, 4), (144, 4), (144, 64), (144, 512)]
+    target, found = results_root() / "bench" / "convolution.json", []
     with reproducible(options.device):
-        found = rows(options.device, sizes, options.repeats)
-    for row in found:
-        print(f"{row['case']:40} {row['peer']:20} {row['seconds']:.2e} s {row['time_ratio']:.2f} x")
-    target = results_root() / "bench" / "convolution.json"
-    write_json(target, {"machine": device_name(options.device), "torch": torch.__version__, "rows": found})
+        for row in rows(options.device, sizes, options.repeats):
+            found.append(row)
+            print(f"{row['case']:40} {row['peer']:20} {row['seconds']:.2e} s {row['time_ratio']:.2f} x", flush=True)
+            write_json(target, {"machine": device_name(options.device), "torch": torch.__version__, "rows": found})
     print(f"wrote {target}")
     return 0
 

@@ -1,4 +1,8 @@
-"""One shard trained by the project, and its networks one after another by plain PyTorch, in turn in one process."""
+"""One shard trained by the project, and its networks one after another by plain PyTorch, in turn in one process.
+
+On a GPU both take full float32 for products and convolutions: with torch's own default, TF32 for convolutions, the
+networks alone would be quicker there, and their results others.
+"""
 
 from __future__ import annotations
 
@@ -58,12 +62,14 @@ class Case:
 
 @dataclass
 class Result:
-    """Seconds of a network's epoch in every round, by us and alone; how far weights are apart; steps; cost by count."""
+    """Seconds of a network's epoch in every round, by us and alone; how far weights are apart; steps; cost by count;
+    what the training said, as that steps could not be recorded or that memory ran out."""
 
     rounds: list[tuple[float, float]] = field(default_factory=list)
     error: float = math.inf
     steps: int = 0
     cost: Cost = field(default_factory=lambda: Cost(0.0, 0.0))
+    notes: list[str] = field(default_factory=list)
 
 
 class Race:
@@ -77,6 +83,8 @@ class Race:
     def on_progress(self, event: Mapping[str, Any]) -> None:
         """What run_shard tells: an epoch of `running` networks has ended."""
         elapsed = self.clock() - self.since
+        if event["kind"] == "note":
+            self.result.notes.append(event["text"])
         if event["kind"] == "epoch":
             running = event["running"]
             n = min(
@@ -130,7 +138,7 @@ def clock_of(device: str, threads: int) -> Clock:
     if device.startswith("cuda"):
 
         def clock() -> float:
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(device)
             return time.perf_counter()
 
         return clock

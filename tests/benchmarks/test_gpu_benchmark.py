@@ -34,6 +34,7 @@ def test_every_part_is_recorded_in_its_time(tmp_path: Path, monkeypatch: pytest.
         return [
             Part("good", ("-c", write), 30, found),
             Part("bad", ("-c", "raise SystemExit('no: ' + 'x' * 9999)"), 30),
+            Part("missing", ("-c", "print('2 values recorded as missing')"), 30, fault=gpu.MISSING),
             Part("late", ("-c", "import time; print('begun', flush=True); time.sleep(60)"), 2),
         ]
 
@@ -41,7 +42,8 @@ def test_every_part_is_recorded_in_its_time(tmp_path: Path, monkeypatch: pytest.
     out = tmp_path / "gpu.json"
     assert gpu.main(["--device", "cpu", "--out", str(out)]) == 1
     measured = json.loads(out.read_text())
-    good, bad, late = measured["parts"]
+    good, bad, missing, late = measured["parts"]
+    assert missing["status"] == 1
     assert measured["device"].startswith("cpu") and measured["commit"]
     assert (good["status"], good["result"], good["said"]) == (0, [1], "well\n")
     assert bad["status"] == 1 and len(bad["said"]) == gpu.TAIL

@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 
+from study.device import check_device
 from study.provenance import commit
 from study.storage.atomic import write_json
 from study.storage.paths import results_root
@@ -42,14 +43,15 @@ _BEST_LENET5 = 0.7  # at one batch size at least, on a CPU
 def measure(case: Case, device: str, threads: int, repeats: int, reached: arithmetic.Device) -> dict[str, Any]:
     """The row of a case."""
     result = race.run(case, device, threads, repeats)
-    note = f"{case.n_alone} networks alone stand for {case.networks}" if case.n_alone < case.networks else ""
+    notes = [f"{case.n_alone} networks alone stand for {case.networks}"] if case.n_alone < case.networks else []
     ours = statistics.median(ours for ours, _ in result.rounds)
     return {
         "case": case.name, "peer": PEER, "networks": case.networks, "steps": result.steps,
         **times(result.rounds, case.networks),
         "flops_share": result.cost.flops / ours / reached.flops,
         "bytes_share": result.cost.bytes / ours / reached.bytes,
-        "error": result.error, "tolerance": case.tolerance, "memory_ratio": None, "note": note,
+        "error": result.error, "tolerance": case.tolerance, "memory_ratio": None,
+        "note": "; ".join([*notes, *result.notes]),
     }  # fmt: skip
 
 
@@ -135,10 +137,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.repeats < 1:
             raise ValueError(f"--repeats: {options.repeats}: allowed: 1 or more")
-        if options.device.startswith("cuda") and not torch.cuda.is_available():
-            raise ValueError(f"--device: {options.device!r}: no CUDA device here, allowed: cpu")
+        check_device(options.device)
         todo = chosen(options)
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return _measure_all(todo, options, list(sys.argv[1:] if arguments is None else arguments))
@@ -167,7 +168,7 @@ def _measure_all(todo: Sequence[Case], options: argparse.Namespace, command: lis
             if case.name in parts() and len(of_mlps) == len(parts()):
                 new.append(together(MLPS, of_mlps))
             for row in new:
-                print(line(row), verdict(row, options.device), flush=True)
+                print(line(row), verdict(row, options.device), row["note"], flush=True)
             rows += new
         write_json(options.out, {**head, "rows": rows, "failed": failed})
     if options.device == "cpu" and any(row["case"].startswith("lenet5 batch") for row in rows):

@@ -29,7 +29,7 @@ from .verification import Verification
 
 # Lanczos takes some 15 products of two and a half backward passes.
 _MOST_COLUMNS = 32
-_CHUNK = 64  # samples at once: the caches hold them
+_CHUNK, _ON_GPU = 64, 512  # samples at once: a CPU's caches hold them; a GPU waits for so few
 _BY_HAND = 16  # of images that are sent back by hand
 
 
@@ -95,7 +95,8 @@ def _summed(network: Network, layers: Sequence[Layer], batches: Batches, loss: L
     verification, count = Verification(network, layers), 0.0
     orders = [_order(layer, network.parameters[layer.parameter]) for layer in layers]
     parts: list[list[Tensor]] = [[] for _ in layers]
-    for inputs, targets in batches.read(network.place, _CHUNK):
+    chunk = _CHUNK if network.parameters[layers[0].parameter].is_cpu else _ON_GPU
+    for inputs, targets in batches.read(network.place, chunk):
         uses, outputs = verification.recorded(inputs)
         loss.check(targets, outputs.shape[1])
         verification.verify(inputs, uses, outputs)

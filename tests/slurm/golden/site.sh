@@ -2,7 +2,7 @@
 
 # Parameters
 #SBATCH --account=my-project
-#SBATCH --array=0-5%6
+#SBATCH --array=0-2%3
 #SBATCH --constraint='a100|h100'
 #SBATCH --cpus-per-task=2
 #SBATCH --error=/TMP/results/tiny/jobs/logs/0001-ID/%A_%a_0_log.err
@@ -21,7 +21,7 @@
 #SBATCH --time=120
 
 # setup
-module load cuda/12.4
+module load cuda/13.0
 ulimit -n 4096
 export CUBLAS_WORKSPACE_CONFIG=:4096:8
 export PYTHONSAFEPATH=1

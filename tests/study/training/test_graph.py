@@ -1,6 +1,7 @@
 """A recorded step: what it is given stays in its place, and its first replay is held to the step itself."""
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +18,9 @@ from study.storage.paths import RunPaths
 from study.training import graph
 from study.training.graph import Given, Record, Work
 from study.training.population import Population
-from study.training.steps import Epoch, Steps
+from study.training.steps import WORTH, Epoch, Steps
 from tests.support.blobs import known_blobs
 
-GPU = pytest.param("cuda", marks=pytest.mark.gpu)
 COMMON = {"dataset": "blobs_8", "hidden": [7], "batch_size": 10, "n_train": 174, "max_epochs": 3, "momentum": 0.9,
           "lr": 0.05, "stops": ["epoch_3"]}  # fmt: skip
 # What a step reads beside its batch: the time, noise of the batch, of dropout and of the update, buffers, counters.
@@ -30,7 +30,13 @@ SHAPES: dict[str, dict[str, Any]] = {
     "noise": {"batch": {"augment": {"crop": 1, "cutout": 2}},
               "model": {"mlp": {"dropout": 0.3}}, "update": {"entropy_sgd": {"steps": 3, "noise": 0.01}}},
     "adam": {"optimizer": "adam", "momentum": 0.0, "update": {"sam": {"rho": 0.05}}, "objective": "label_smoothing"},
+    "convolutions": {"model": "lenet5", "dataset": "blobs_28"},
+    "norms": {"model": {"nin": {"depth": 1, "width": 4, "dropout": 0.1}}, "dataset": "blobs_28"},
+    "bf16": {"precision": "bf16", "model": "lenet5", "dataset": "blobs_28"},
+    "tf32": {"precision": "tf32", "model": "lenet5", "dataset": "blobs_28"},
 }  # fmt: skip
+ON_CPU = [kind for kind in SHAPES if kind != "tf32"]
+WHERE = [("cpu", kind) for kind in ON_CPU] + [pytest.param("cuda", kind, marks=pytest.mark.gpu) for kind in SHAPES]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -69,8 +75,7 @@ def equal(a: list[Any], b: list[Any]) -> bool:
     return all(torch.equal(x[name], y[name]) for x, y in zip(a, b, strict=True) for name in x)
 
 
-@pytest.mark.parametrize("device", ["cpu", GPU])
-@pytest.mark.parametrize("kind", SHAPES)
+@pytest.mark.parametrize(("device", "kind"), WHERE)
 def test_replayed_steps_have_the_bits_of_steps(kind: str, device: str, tmp_path: Path) -> None:
     """Over epochs, with a shorter last batch, and after a network has ended."""
     runs = runs_of(kind)
@@ -126,9 +131,31 @@ def test_a_network_that_diverges_is_recorded_all_the_same(tmp_path: Path) -> Non
     assert notes == [] and all(p.outcome.exists() for p in paths)
 
 
-def test_few_steps_an_epoch_are_not_worth_it(tmp_path: Path) -> None:
-    found, notes = trained([replace(run, batch_size=58) for run in runs_of("plain")], tmp_path, refusing)
-    assert len(found) == 3 and notes == []
+@pytest.mark.parametrize(("last", "notes_expected"), [(2, 0), (3, 1)])
+def test_a_stack_is_recorded_once_it_has_done_as_many_steps_as_recording_costs(
+    last: int, notes_expected: int, tmp_path: Path
+) -> None:
+    """Of three whole steps an epoch: over epochs, and not in a stack that ends before."""
+    runs = [replace(run, batch_size=58, stops=(f"epoch_{last}",)) for run in runs_of("plain")]
+    found, notes = trained(runs, tmp_path, refusing)
+    assert len(found) == 3 and len(notes) == notes_expected
+
+
+def test_where_recording_has_no_memory_fewer_networks_go_on(tmp_path: Path) -> None:
+    runs, sizes = runs_of("plain"), []
+
+    def record(work: Work) -> Work:
+        sizes.append(len(runs))
+        if len(sizes) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return by_doing_it(work)
+
+    eager, _ = trained(runs, tmp_path / "eager", None)
+    found, notes = trained(runs, tmp_path / "found", record)
+    assert equal(eager, found) and len(sizes) > 1
+    assert (
+        len(notes) == 1 and notes[0].startswith("3 networks at a time ran out of memory") and "1 at a time" in notes[0]
+    )
 
 
 def test_a_step_that_draws_otherwise_is_not_replayed(tmp_path: Path) -> None:
@@ -141,19 +168,27 @@ def test_a_step_that_draws_otherwise_is_not_replayed(tmp_path: Path) -> None:
     def step(given: Given) -> None:
         given.noise.uniform(next(names), (2,))
 
+    given = Epoch(population.runs, 174, "cpu").given(1)
     with pytest.raises(graph.NotRecorded, match="draws second in one step and first in another"):
-        graph.RecordedStep(step, population.state, Epoch(population.runs, 174, "cpu").given(1), by_doing_it)
+        graph.RecordedStep(step, population.state, given, by_doing_it)
+    times = iter([False, True, True, True])
+    with pytest.raises(graph.NotRecorded, match="draws late in one step and nothing in another"):
+        graph.RecordedStep(
+            lambda given: next(times) and given.noise.uniform("late", (2,)), population.state, given, by_doing_it
+        )
 
 
 @contextlib.contextmanager
 def no_waiting() -> Iterator[None]:
     """Any wait of the host for the GPU is an error."""
     before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        yield
-    finally:
-        torch.cuda.set_sync_debug_mode(before)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says that the mode is a prototype
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
 
 
 @pytest.mark.gpu
@@ -166,10 +201,10 @@ def test_no_step_waits_for_the_gpu(kind: str, recorded: bool, tmp_path: Path) ->
         population = Population(runs, paths, data, "cuda", "stacked", lambda: None)
         population.recording.record = graph.record if recorded else None
         steps: Steps = population.steps
-        epoch = Epoch(population.runs, 174, "cuda")
+        epoch, n_first = Epoch(population.runs, 174, "cuda"), WORTH + 2  # with the one that is recorded
         for step in range(1, epoch.n_steps + 1):
-            with no_waiting() if step > 2 else contextlib.nullcontext():
-                steps(epoch.given(step), epoch.size, epoch.n_whole)
+            with no_waiting() if step > n_first else contextlib.nullcontext():
+                steps(epoch.given(step), epoch.size)
 
 
 @pytest.mark.gpu

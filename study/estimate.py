@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
+from study.config import run_key
 from study.grid import Study
+from study.hyperparameter import changed_seams, differing, hyperparameters, word
 from study.measures import MEASURES
 from study.names import Label
 from study.reference.definition import definition
@@ -20,11 +22,12 @@ MOST_RUNS = 100  # ours; read for an estimate, which more would not change
 
 @dataclass(frozen=True)
 class Timings:
-    """Mean seconds of a whole run (None: of none), of each measure at one stop by label, and whose these are."""
+    """Mean seconds of a whole run (None: of none), of each measure at one stop by label; whose they are, which runs."""
 
     run: float | None = None
     measures: Mapping[str, float] = field(default_factory=dict)
     source: str = ""
+    keys: frozenset[str] = frozenset()
 
     def of_measures(self, labels: Iterable[str]) -> float | None:
         """Seconds to take measures of a trained network at one stop; None where one of them has no timing.
@@ -61,27 +64,42 @@ def costs_of(
         return {}, ""
     here, published = of_runs(done, trained), of_published(study)
     config = Timings(study.seconds_per_run, {}, "the config's seconds_per_run")
-    run = _first((timings.run, timings.source) for timings in (here, config, published))
+    new = [key for key, stops in lacking.items() if stops is None]
+    known = next((timings for timings in (here, config, published) if timings.run is not None), Timings())
     taken = {
         labels: _first((timings.of_measures(labels), timings.source) for timings in (here, published))
         for labels in dict.fromkeys(labels for stops in lacking.values() for labels in stops or ())
     }
     costs: dict[str, float | None] = {}
     for key, stops in lacking.items():
-        each = [run[0]] if stops is None else [taken[labels][0] for labels in stops]
+        each = [known.run] if stops is None else [taken[labels][0] for labels in stops]
         costs[key] = None if None in each else sum(seconds for seconds in each if seconds is not None)
-    training = None in lacking.values()
-    if training and run[0] is None:
+    if new and known.run is None:
         return costs, "the first run is finished (or seconds_per_run is set)"
     if unknown := {label for labels, (seconds, _) in taken.items() if seconds is None for label in labels}:
-        new = [label for label in study.measures if label in unknown - here.measures.keys()]
-        return costs, f"{few(new)} {'is' if len(new) == 1 else 'are'} taken of a network: its time is recorded"
-    return costs, " and ".join(dict.fromkeys([run[1]] * training + [source for _, source in taken.values()]))
+        untimed = [label for label in study.measures if label in unknown - here.measures.keys()]
+        return costs, f"{few(untimed)} {'is' if len(untimed) == 1 else 'are'} taken of a network: its time is recorded"
+    said = " and ".join(dict.fromkeys([known.source] * bool(new) + [source for _, source in taken.values()]))
+    return costs, said + _but_for(study, known.keys, new)
 
 
 def _first(known: Iterable[tuple[float | None, str]]) -> tuple[float | None, str]:
     """The first that is known, and its source."""
     return next((one for one in known if one[0] is not None), (None, ""))
+
+
+def _but_for(study: Study, timed: frozenset[str], new: Iterable[str]) -> str:
+    """What runs to be trained have and none of the timed ones: their cost may be another."""
+    seams = changed_seams(study.runs)
+    columns = {run_key(config): hyperparameters(config, seams) for config in study.runs}
+    there, wanted = ([columns[key] for key in keys if key in columns] for keys in (timed, new))
+    unlike = []
+    for name in differing(study.runs) if there else []:
+        known = {one.get(name) for one in there}
+        values = dict.fromkeys(one[name] for one in wanted if name in one and one[name] not in known)
+        if values and name != "seed":
+            unlike.append(f"{name} {'|'.join(map(word, values))}")
+    return f" (of none with {few(unlike)}: these may take longer or less)" if unlike else ""
 
 
 def of_runs(done: Sequence[RunPaths], trained: Sequence[RunPaths] = ()) -> Timings:
@@ -98,7 +116,8 @@ def of_runs(done: Sequence[RunPaths], trained: Sequence[RunPaths] = ()) -> Timin
     found = {label: fmean(seconds) for label, seconds in measures.items()}
     n, kind = (len(finished), "finished") if finished else (len(others), "trained")
     whole = fmean(runs[:n]) if finished else None
-    return Timings(whole, found, f"{n} {kind} run{'s' * (n != 1)} here")
+    keys = frozenset(paths.key for paths in finished)
+    return Timings(whole, found, f"{n} {kind} run{'s' * (n != 1)} here", keys)
 
 
 def _some(runs: Sequence[RunPaths]) -> Sequence[RunPaths]:
@@ -127,8 +146,9 @@ def of_published(study: Study) -> Timings:
         if item in by_item:
             found[str(label)] = fmean(by_item[item]) / (sharing[label.transform] if label.transform else 1)
     return Timings(
-        fmean(by_run.values()), found, f"{len(by_run)} published run{'s' * (len(by_run) != 1)} on their machine"
-    )
+        fmean(by_run.values()), found, f"{len(by_run)} published run{'s' * (len(by_run) != 1)} on their machine",
+        frozenset(by_run),
+    )  # fmt: skip
 
 
 def _shared(label: str) -> tuple[str, str] | None:

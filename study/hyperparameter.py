@@ -119,8 +119,9 @@ def differing(configs: Sequence[RunConfig]) -> list[str]:
 def described(config: RunConfig, names: Collection[str]) -> str:
     """These columns of a run in words: `lr=0.1 hidden=64-64 seed=0`."""
     columns = hyperparameters(config, names)
-    return " ".join(f"{name}={_word(columns[name])}" for name in names if name in columns)
+    return " ".join(f"{name}={word(columns[name])}" for name in names if name in columns)
 
 
-def _word(value: Any) -> str:
+def word(value: Any) -> str:
+    """A value as a plan or a log says it."""
     return "-".join(map(str, value)) if isinstance(value, tuple) else str(value)

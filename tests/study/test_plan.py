@@ -82,7 +82,9 @@ def test_runs_to_train_and_runs_to_measure_each_have_their_own_cost(study, tmp_p
     assert sum(made.seconds_of([shard]) for shard in made.to_do) == pytest.approx(made.seconds)
     shown = said(config, tmp_path, capsys)
     assert "3 to train (0 started), 2 trained; 1 measure to take: inverse_margin" in shown["to"]
-    assert shown["estimate"] == "1.2 minutes on 1 core, by 1 finished run here"
+    assert shown["estimate"] == (
+        "1.2 minutes on 1 core, by 1 finished run here (of none with lr 0.1|0.3: these may take longer or less)"
+    )
 
 
 def test_networks_none_of_which_can_be_rescaled_are_one_line(tmp_path, monkeypatch):
@@ -134,6 +136,17 @@ def test_published_timings_tell_where_no_run_here_does(study, tmp_path, capsys):
     config = study("relative_flatness", "inverse_margin")
     trained(config, tmp_path, ["relative_flatness"])
     assert said(config, tmp_path, capsys)["estimate"] == "24.0 seconds on 1 core, by 2 published runs on their machine"
+
+
+def test_an_estimate_says_which_settings_were_never_timed(study, tmp_path, capsys):
+    config = study("inverse_margin")
+    (tmp_path / "records").mkdir()
+    timed = next(run_key(run) for run in load_study(config).runs if run.lr == 0.1)
+    (tmp_path / "records/tiny.timings.csv").write_text(f"key,stop,item,seconds\n{timed},,train,60\n")
+    assert said(config, tmp_path, capsys)["estimate"] == (
+        "6.0 minutes on 1 core, by 1 published run on their machine "
+        "(of none with lr 0.03|0.3: these may take longer or less)"
+    )
 
 
 def test_nothing_tells_the_time_of_the_first_run(study, tmp_path, capsys):

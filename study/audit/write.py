@@ -13,7 +13,7 @@ from study.audit.rows import context_of, rows, values
 from study.config import RunConfig, n_images, run_key
 from study.device import reproducible
 from study.grid import Study
-from study.measures import MEASURES
+from study.measures import MEASURES, is_of_history
 from study.names import Label, shift_of
 from study.provenance import commit
 from study.state import finished
@@ -61,7 +61,7 @@ def make(
             raise ValueError(f"audit: {config.model}: nothing can be changed, allowed: two layers, or batch-norm")
     own = [label for label in study.measures if not (Label.parse(label).transform or shift_of(label))]
     asked = dict.fromkeys([*(MEASURES if every_measure else ()), *own])
-    measures = tuple(label for label in asked if not _is_of_history(label))
+    measures = tuple(label for label in asked if not is_of_history(label))
     return Plan(study, networks, len(found), measures, images, n_places)
 
 
@@ -133,9 +133,3 @@ def _is_whole(rows: Sequence[Row], config: RunConfig, plan: Plan) -> bool:
     return (
         same and committed and places == asked and plan.measures == tuple(dict.fromkeys(row["measure"] for row in rows))
     )
-
-
-def _is_of_history(label: str) -> bool:
-    """Whether a measure is of the curve of training, which no change of the weights moves."""
-    known = MEASURES.get(Label.parse(label).measure)
-    return known is not None and known.of_history

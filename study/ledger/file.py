@@ -12,6 +12,7 @@ from study.data.dataset import DATASETS
 from study.grid import read_measures
 from study.ledger.networks import Network, read_networks
 from study.loss import LOSSES
+from study.measures import is_of_history
 from study.storage.strict_yaml import YamlError, read_mapping
 from study.study_file import Section, StudyFileError
 
@@ -31,6 +32,7 @@ SECTIONS = {
     "gap": Section((str,), "error or loss", "error", "which one is `gen.gap`; the other is `gap.<its name>`"),
     "converged": Section((int, float), "a number > 0", None, "training loss up to which a network counts as trained"),
 }
+_OF_HISTORY = "is read off the curve of training, of which a checkpoint says nothing"
 _NEEDED = ("build", "data", "networks", "measures")
 
 
@@ -38,7 +40,8 @@ _NEEDED = ("build", "data", "networks", "measures")
 class LedgerFile:
     """What a models.yaml asks for, checked as far as it can be without torch; `name` is the file's own.
 
-    `build` and `data` are as written; a path in them starts at `path`'s folder.
+    `build` and `data` are as written; a path in them starts at `path`'s folder. `left_out`: the measures that no
+    checkpoint has, of the curve of training.
     """
 
     path: Path
@@ -46,6 +49,7 @@ class LedgerFile:
     data: str
     networks: tuple[Network, ...]
     measures: tuple[str, ...]
+    left_out: tuple[str, ...]
     loss: str
     n_train: int
     gap: str
@@ -77,8 +81,12 @@ def read_ledger_file(path: Path) -> LedgerFile:
                 raise ConfigError(name, given[name], f"allowed: {allowed}")
         folder = path.parent
         networks = read_networks(given.pop("networks"), given.pop("hyperparameters"), given.pop("initial"), folder)
-        measures = read_measures(given.pop("measures"), folder)
-        return LedgerFile(path, networks=networks, measures=measures, **given)
+        asked = read_measures(given.pop("measures"), folder)
+        left_out = tuple(label for label in asked if is_of_history(label))
+        measures = tuple(label for label in asked if label not in left_out)
+        if not measures:
+            raise ConfigError("measures", ", ".join(asked), f"{_OF_HISTORY}, allowed beside it: any other")
+        return LedgerFile(path, networks=networks, measures=measures, left_out=left_out, **given)
     except (YamlError, ConfigError) as error:
         raise StudyFileError(path, error) from None
 

@@ -141,6 +141,8 @@ def show_plan(plan: LedgerPlan, folder: Path) -> None:
     print(f"  to do     {len(to_do)}: {sum(len(plan.lacking[one.name]) for one in to_do)} values")
     print(f"  estimate  {plan.estimate}")
     print(f"  measures  {', '.join(file.measures)}")
+    if file.left_out:
+        print(f"  left out  {', '.join(file.left_out)}: of the curve of training, of which a checkpoint says nothing")
     print(f"  folder    {folder}", flush=True)
 
 

@@ -100,6 +100,12 @@ def _check_folding(model: Any) -> None:
         raise ConfigError("folded", type(model).__name__, "has no batch-norm to fold, allowed: the measure without it")
 
 
+def is_of_history(label: str) -> bool:
+    """Whether a measure is read off the curve of training, which no change of weights moves and no checkpoint has."""
+    known = MEASURES.get(Label.parse(label).measure)
+    return known is not None and known.of_history
+
+
 def is_search(label: str) -> bool:
     """Whether a measure is found by a search, which takes many passes over few samples: it has an option `steps`."""
     known = MEASURES.get(Label.parse(label).measure)

@@ -20,7 +20,8 @@ from study.data.vision import torchvision
 from study.storage.atomic import read_json
 
 DOCUMENT = Path(__file__).parents[3] / "study/ledger/README.md"
-NAMES = ["train.py", "digit_networks.py", "digit_classifiers.yaml", "commands", "squeezenets.py", "squeezenets.yaml"]
+NAMES = ["train.py", "digit_networks.py", "digit_classifiers.yaml", "commands", "squeezenets.py", "seeded.py",
+         "squeezenets.yaml"]  # fmt: skip
 
 
 def pieces() -> dict[str, str]:
@@ -166,12 +167,16 @@ def test_networks_of_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "squeezenets.py").write_text(pieces()["squeezenets.py"] + with_images + "    return x, y, x + 1, y\n")
     text = pieces()["squeezenets.yaml"].replace("cifar10", "squeezenets.py:images").replace("1000", "3")
     (tmp_path / "squeezenets.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    squeezenet = torchvision().models.squeezenet1_1  # whatever torch is beside it, it can be imported now
+    exec(compile(pieces()["seeded.py"], "seeded.py", "exec"), {})
     made = {}
     for seed, name in enumerate("ab"):
         torch.manual_seed(seed)
-        made[name] = torchvision().models.squeezenet1_1(num_classes=10).eval()
-        torch.save(made[name].state_dict(), tmp_path / f"{name}.pt")
-    torch.manual_seed(0)
+        made[name] = squeezenet(num_classes=10).eval()
+        for at, value in torch.load(f"{name}.pt", weights_only=True).items():
+            assert torch.equal(value, made[name].state_dict()[at])
     assert main(["ledger", str(tmp_path / "squeezenets.yaml"), "--results", str(tmp_path / "results")]) == 0
     for row in rows(tmp_path, "squeezenets"):
         weights = [p for p in made[row["prov.checkpoint"][0]].parameters() if p.ndim > 1]
@@ -180,6 +185,16 @@ def test_networks_of_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert row["n.train"] == "3" and read_json(
             tmp_path / f"results/squeezenets/networks/{row['prov.key']}/evaluation.json"
         )["n_parameters"] == sum(p.numel() for p in made["a"].parameters())
+
+
+def test_what_is_of_the_curve_of_training_is_left_out_of_a_set(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    yaml = linears(tmp_path, YAML.replace("train_loss", "steps_to_loss, steps_between_losses"))
+    assert main(["ledger", str(yaml), "--results", str(tmp_path / "results"), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "measures  param_norm, inverse_margin\n" in said
+    assert "left out  steps_to_loss, steps_between_losses: of the curve of training" in said
 
 
 def edit(old: str, new: str) -> Callable[[Path], None]:
@@ -221,6 +236,8 @@ MISTAKES: list[tuple[Callable[[Path], object], str]] = [
     (lambda folder: (folder / "w1.pt").write_bytes(b"half"), "networks: 'w1.pt': cannot be read"),
     (edit("param_norm", "parm_norm"), "measures: 'parm_norm': unknown measure, allowed: "),
     (edit("param_norm", "distance_from_init"), "'distance_from_init': asks for the initial weights of w0.pt"),
+    (edit("param_norm, inverse_margin, train_loss", "steps_to_loss(loss=0.1)"),
+     "measures: 'steps_to_loss': is read off the curve of training, .* allowed beside it: any other"),
     (undefined, "measures: 'path_norm': no network has it: .*Tanh"),
     (edit("measures: ", "measure: "), "measure: .*: unknown section, allowed: build"),
     (edit("data: own.py:data\n", ""), "data: None: is missing"),

@@ -144,15 +144,29 @@ def _box(case: Case, rho: float, *, adaptive: bool = True) -> float:
     return worst_loss(case, lambda w: rho * (w.abs() if adaptive else torch.ones_like(w))) - start_loss(case)
 
 
-def _ball(case: Case, rho: float) -> float:
-    """||delta / |w| ||_2 <= rho by many small steps along the gradient in delta / |w|, projected."""
+def _loss(case: Case, weights: Weights, *, normalized: bool = False) -> Tensor:
+    f = outputs(case, weights)
+    if normalized:
+        centred = [row - row.sum() / len(row) for row in f]
+        f = torch.stack([row / (row**2).sum() ** 0.5 for row in centred])
+    return case.loss_of(f)
+
+
+def _unit(weight: Tensor, *, adaptive: bool) -> Tensor:
+    return weight.abs() if adaptive else torch.ones_like(weight)
+
+
+def _ball(case: Case, rho: float, *, adaptive: bool = True, normalized: bool = False) -> float:
+    """||delta / c||_2 <= rho by many small steps along the gradient in delta / c, projected."""
     start = parameters(case)
+    before = _loss(case, start, normalized=normalized).item()
     u = {n: torch.zeros_like(w) for n, w in start.items()}
     best = 0.0
     for k in range(100):
         given = {n: v.clone().requires_grad_() for n, v in u.items()}
-        loss = case.loss_of(outputs(case, {n: w + w.abs() * given[n] for n, w in start.items()}))
-        best = max(best, loss.item() - start_loss(case))
+        weights = {n: w + _unit(w, adaptive=adaptive) * given[n] for n, w in start.items()}
+        loss = _loss(case, weights, normalized=normalized)
+        best = max(best, loss.item() - before)
         slopes = torch.autograd.grad(loss, list(given.values()))
         length = sum((s**2).sum() for s in slopes) ** 0.5
         step = rho * (0.5 if k < 50 else 0.1)
@@ -162,12 +176,21 @@ def _ball(case: Case, rho: float) -> float:
     return best
 
 
-def _mean_rise(case: Case, rho: float = 0.1) -> float:
-    start, rises = parameters(case), []
+def _mean_rise(case: Case, rho: float = 0.1, *, adaptive: bool = True, normalized: bool = False) -> float:
+    """Over pairs of opposite noise, 10 of them or as many as bring the standard error to a twentieth, at most 200."""
+    start, rises = parameters(case), list[float]()
+    before = _loss(case, start, normalized=normalized).item()
     for u in common_noise(case, 200):
+        pair = 0.0
         for sign in (1, -1):
-            moved = {n: w + sign * rho * w.abs() * u[n] for n, w in start.items()}
-            rises.append(case.loss_of(outputs(case, moved)).item() - start_loss(case))
+            moved = {n: w + sign * rho * _unit(w, adaptive=adaptive) * u[n] for n, w in start.items()}
+            pair += (_loss(case, moved, normalized=normalized).item() - before) / 2
+        rises.append(pair)
+        if len(rises) >= 10:
+            mean = sum(rises) / len(rises)
+            variance = sum((rise - mean) ** 2 for rise in rises) / (len(rises) - 1)
+            if (variance / len(rises)) ** 0.5 <= 0.05 * abs(mean):
+                break
     return sum(rises) / len(rises)
 
 
@@ -226,5 +249,10 @@ TWINS: dict[str, Callable[[Case], float]] = {
     "sharpness_max": lambda c: _ball(c, 0.5),
     "sharpness_max(norm=linf,rho=0.05)": lambda c: _box(c, 0.05),
     "sharpness_max(c=ones,norm=linf,rho=0.01)": lambda c: _box(c, 0.01, adaptive=False),
+    "sharpness_max(logits=normalized)": lambda c: _ball(c, 0.5, normalized=True),
+    "sharpness_max(c=ones,rho=0.1)": lambda c: _ball(c, 0.1, adaptive=False),
     "sharpness_mean": _mean_rise,
+    "sharpness_mean(rho=0.4)": lambda c: _mean_rise(c, 0.4),
+    "sharpness_mean(c=ones,rho=0.01)": lambda c: _mean_rise(c, 0.01, adaptive=False),
+    "sharpness_mean(logits=normalized)": lambda c: _mean_rise(c, normalized=True),
 }

@@ -18,6 +18,7 @@ from analysis.studies.reader import read_shown
 from analysis.vocabulary import target_words
 from study.names import Label
 
+TALL = 9.0  # inches of a figure on one page, below a heading and above its caption; ours
 ROWS = 54  # of a table that a page has room for; with headings between them a few more
 # Of a table that is longer than a page, the rows about these.
 _ASKED = (
@@ -143,8 +144,11 @@ def _side_by_side(figures: list[tuple[str, Figure]], study: str, title: str) -> 
     }
     narrow = [name for name, figure in figures if figure.get_size_inches()[0] <= style.COLUMN]
     for name, figure in figures:
-        for page in range(len(printed(figure)) if name not in narrow else 0):
+        n_pages = len(printed(figure)) if name not in narrow else 0
+        is_tall = n_pages == 1 and figure.get_size_inches()[1] > TALL
+        for page in range(n_pages):
             asked, words = (f"[page={page + 1}]", r"\par continued") if page else ("", shown[name])
+            asked = rf"[height={TALL}in]" if is_tall else asked
             yield _block(rf"\includegraphics{asked}{{figures/{study}-{name}}}{words}")
     for at in range(0, len(narrow), 2):
         cells = [

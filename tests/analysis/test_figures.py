@@ -136,6 +136,11 @@ def test_more_rows_than_a_page_holds_are_pages_in_print_a_family_together():
     sizes = re.findall(rb"/MediaBox \[ ?0 0 ([\d.]+) ([\d.]+) ?\]", figure_file.pdf(figure))
     assert [float(w) / 72 for w, _ in sizes] == pytest.approx([style.PAGE] * 2, abs=0.01)
     assert max(float(h) / 72 for _, h in sizes) <= style.HEIGHT
+    short = Figure(figsize=(style.PAGE, style.HEIGHT - 1))
+    assert r"\includegraphics[height=9.0in]{figures/toy-audit}" in "".join(
+        appendix._side_by_side([("audit", Figure(figsize=(style.PAGE, style.HEIGHT)))], "toy", "Toy")
+    )
+    assert r"\includegraphics{figures/toy-audit}" in "".join(appendix._side_by_side([("audit", short)], "toy", "Toy"))
     heads = "\n".join(appendix._side_by_side([("forest", figure)], "toy", "Toy"))
     assert "{figures/toy-forest}" in heads and r"\includegraphics[page=2]{figures/toy-forest}" in heads
 

@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from slurm.cluster import Cluster, device_of, load_cluster
+from slurm.cluster import Cluster, load_cluster
 from slurm.journal import Journal
 from study.grid import Study, load_study
 from study.storage.folders import usable
@@ -40,8 +40,8 @@ class Place:
 
     @functools.cached_property
     def study(self) -> Study:
-        """The study, expanded when first asked for, in shards for the cluster's device."""
-        return load_study(self.config).on(device_of(self.cluster))
+        """The study, expanded when first asked for."""
+        return load_study(self.config)
 
     @property
     def folders(self) -> str:

@@ -79,8 +79,9 @@ def costs_of(
     if unknown := {label for labels, (seconds, _) in taken.items() if seconds is None for label in labels}:
         untimed = [label for label in study.measures if label in unknown - here.measures.keys()]
         return costs, f"{few(untimed)} {'is' if len(untimed) == 1 else 'are'} taken of a network: its time is recorded"
-    said = " and ".join(dict.fromkeys([known.source] * bool(new) + [source for _, source in taken.values()]))
-    return costs, said + _but_for(study, known.keys, new)
+    whole = [known.source + _but_for(study, known.keys, new)] if new else []
+    others = [source for _, source in taken.values() if not new or source != known.source]
+    return costs, " and ".join(dict.fromkeys(whole + others))
 
 
 def _first(known: Iterable[tuple[float | None, str]]) -> tuple[float | None, str]:

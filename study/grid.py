@@ -37,7 +37,7 @@ class Shard:
     runs: tuple[RunConfig, ...]
 
 
-GPU_SHARD = 256  # networks of a shape in a shard on a GPU, at least; those that do not fit at once follow; ours
+GPU_SHARD = 256  # networks of a shape that `study run` gives a GPU, at least; what does not fit at once follows; ours
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Study:
     path: Path
 
     def on(self, device: str) -> Study:
-        """The study as a device trains it: a GPU needs more of a shape at once than a core does."""
+        """The study as one device here trains it: a GPU needs more of a shape at once than a core does."""
         return self if device in ("", "cpu") else replace(self, shard_size=max(self.shard_size, GPU_SHARD))
 
 

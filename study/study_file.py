@@ -49,7 +49,10 @@ SECTIONS = {
     ),
     "shifts": Section((list,), "[shifts]", [], "test sets under these shifts, at five severities, beside the test set"),
     "shard_size": Section(
-        (int,), "an integer > 0", 32, "runs of one shape that train together, at most; on a GPU 256 or more"
+        (int,),
+        "an integer > 0",
+        32,
+        "runs of one shape that train together, at most; `study run` on a GPU: 256 or more",
     ),
     "seconds_per_run": Section((int, float), "a number > 0", None, "measured cost of a run on one core, for the plan"),
 }

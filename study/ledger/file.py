@@ -32,7 +32,7 @@ SECTIONS = {
     "gap": Section((str,), "error or loss", "error", "which one is `gen.gap`; the other is `gap.<its name>`"),
     "converged": Section((int, float), "a number > 0", None, "training loss up to which a network counts as trained"),
 }
-_OF_HISTORY = "is read off the curve of training, of which a checkpoint says nothing"
+OF_HISTORY = "of the curve of training, of which a checkpoint says nothing"
 _NEEDED = ("build", "data", "networks", "measures")
 
 
@@ -85,7 +85,7 @@ def read_ledger_file(path: Path) -> LedgerFile:
         left_out = tuple(label for label in asked if is_of_history(label))
         measures = tuple(label for label in asked if label not in left_out)
         if not measures:
-            raise ConfigError("measures", ", ".join(asked), f"{_OF_HISTORY}, allowed beside it: any other")
+            raise ConfigError("measures", ", ".join(asked), f"{OF_HISTORY}, allowed beside it: any other")
         return LedgerFile(path, networks=networks, measures=measures, left_out=left_out, **given)
     except (YamlError, ConfigError) as error:
         raise StudyFileError(path, error) from None

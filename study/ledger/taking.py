@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from study.choice import ConfigError
 from study.curvature.progress import duration
 from study.device import reproducible
-from study.ledger.file import LedgerFile
+from study.ledger.file import OF_HISTORY, LedgerFile
 from study.ledger.networks import Network
 from study.ledger.restored import NO_INITIAL, InitialMissing, Restorer
 from study.measures import MEASURES, MeasureContext, checks_of, compute
@@ -142,7 +142,7 @@ def show_plan(plan: LedgerPlan, folder: Path) -> None:
     print(f"  estimate  {plan.estimate}")
     print(f"  measures  {', '.join(file.measures)}")
     if file.left_out:
-        print(f"  left out  {', '.join(file.left_out)}: of the curve of training, of which a checkpoint says nothing")
+        print(f"  left out  {', '.join(file.left_out)}: {OF_HISTORY}")
     print(f"  folder    {folder}", flush=True)
 
 

@@ -88,9 +88,9 @@ class Fit:
         stacked = StackedForward(build_model(config, self.hidden), config.loss, "stacked", example, precision)
         stepper, noise = Stepper(stacked, [config] * k, self.hidden, device), Noise([0] * k, [0] * k, device)
         x, y = data.train_x[: config.batch_size], data.train_y[: config.batch_size].expand(k, -1)
-        batch = decoded(x.unsqueeze(0).expand(k, *x.shape).contiguous())
 
-        def step() -> None:
+        def step() -> None:  # a recorded one keeps its batch, too
+            batch = decoded(x.unsqueeze(0).expand(k, *x.shape).contiguous())
             stepper.step(stack, batch, y, noise, Time(zero, one, 0.0, 1))
 
         def forward(some: Tensor) -> Tensor:

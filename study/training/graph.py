@@ -72,7 +72,7 @@ class RecordedStep:
     """A step of one stack, `step`, which moves `state` in place; making it does the step once.
 
     Raises NotRecorded, after the step has been done all the same, where recording fails or the first replay differs;
-    what has no memory for it is raised as it is: fewer networks at a time may have.
+    where several networks have no memory for it that is raised as it is: fewer at a time may have.
     """
 
     def __init__(self, step: Callable[[Given], None], state: State, given: Given, record: Record) -> None:
@@ -90,7 +90,7 @@ class RecordedStep:
             self._replay()
             same = _same_bits(state, after)
         except (RuntimeError, NotRecorded) as error:
-            if is_out_of_memory(error):
+            if is_out_of_memory(error) and len(given.batch) > 1:
                 raise
             _copy(after, state)
             raise NotRecorded(str(error).strip().partition("\n")[0]) from error

@@ -122,12 +122,16 @@ class Population:
                 allowed = f"allowed: networks of which one fits into the memory of {self.device}"
                 raise RuntimeError(f"model: {self.shape.model}: {allowed} ({why})") from error
         # Only here is the error gone, and with it what the calls that it came through still held.
-        for name in ("steps", "state", "labels", "forward"):
-            self.__dict__.pop(name, None)
+        self._let_go()
         self.background.wait()
         self.most = n // 2
         self.tell(f"{n} networks at a time ran out of memory ({why}); {self.most} at a time go on from the last save")
         return None
+
+    def _let_go(self) -> None:
+        """Free the stack, and what a recorded step keeps."""
+        for name in ("steps", "state", "labels", "forward"):
+            self.__dict__.pop(name, None)
 
     def train(
         self, *, should_stop: Callable[[], bool], on_epoch: Callable[[Sequence[Any]], None], save_every_seconds: float
@@ -161,6 +165,7 @@ class Population:
                 saved_at = time.monotonic()
             on_epoch(self.runs)
             if not self.runs and self.waiting and not leaving:
+                self._let_go()  # before the memory is asked for
                 self._enter()
             if leaving:
                 return not (self.runs or self.waiting)

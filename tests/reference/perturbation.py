@@ -141,7 +141,7 @@ def _keskar(case: Case, zeta: float = 1e-3) -> float:
 
 
 def _box(case: Case, rho: float, *, adaptive: bool = True) -> float:
-    return worst_loss(case, lambda w: rho * (w.abs() if adaptive else torch.ones_like(w))) - start_loss(case)
+    return worst_loss(case, lambda w: rho * _unit(w, adaptive=adaptive)) - start_loss(case)
 
 
 def _loss(case: Case, weights: Weights, *, normalized: bool = False) -> Tensor:

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from slurm.filter import Filter
-from slurm.launch import find_place
 from study.__main__ import main
 from study.config import ConfigError, run_key
 from study.grid import load_study, shards
@@ -46,13 +45,6 @@ def test_shards_hold_one_shape_and_early_runs_first(tmp_path: Path) -> None:
     assert len({p.id for p in pieces}) == 4
     assert study.on("cpu") == study
     assert [len(p.runs) for p in shards(study.on("cuda:1"))] == [4, 4], "a GPU takes all of a shape that fit"
-
-
-def test_a_cluster_with_gpus_has_shards_for_them(tmp_path: Path) -> None:
-    study, cluster = write(tmp_path, GOOD), write(tmp_path, "kind: slurm\ngpus: 1\n", "c.yaml")
-    sizes = [len(p.runs) for p in shards(find_place(study, str(cluster), tmp_path, tmp_path).study)]
-    assert sizes == [4, 4]
-    assert [len(p.runs) for p in shards(find_place(study, "inline", tmp_path, tmp_path).study)] == [3, 3, 1, 1]
 
 
 def test_exclude(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from .verification import Verification
 
 # Lanczos takes some 15 products of two and a half backward passes.
 _MOST_COLUMNS = 32
-_CHUNK, _ON_GPU = 64, 512  # samples at once: a CPU's caches hold them; a GPU waits for so few
+_CHUNK, _ON_GPU = 64, 512  # samples at once: a CPU's caches hold them; a GPU should want more (not measured); ours
 _BY_HAND = 16  # of images that are sent back by hand
 
 

@@ -2,7 +2,7 @@
 
 # Parameters
 #SBATCH --account=my-project
-#SBATCH --array=0-2%3
+#SBATCH --array=0-5%6
 #SBATCH --constraint='a100|h100'
 #SBATCH --cpus-per-task=2
 #SBATCH --error=/TMP/results/tiny/jobs/logs/0001-ID/%A_%a_0_log.err

@@ -237,7 +237,7 @@ MISTAKES: list[tuple[Callable[[Path], object], str]] = [
     (edit("param_norm", "parm_norm"), "measures: 'parm_norm': unknown measure, allowed: "),
     (edit("param_norm", "distance_from_init"), "'distance_from_init': asks for the initial weights of w0.pt"),
     (edit("param_norm, inverse_margin, train_loss", "steps_to_loss(loss=0.1)"),
-     "measures: 'steps_to_loss': is read off the curve of training, .* allowed beside it: any other"),
+     "measures: 'steps_to_loss': of the curve of training, .* allowed beside it: any other"),
     (undefined, "measures: 'path_norm': no network has it: .*Tanh"),
     (edit("measures: ", "measure: "), "measure: .*: unknown section, allowed: build"),
     (edit("data: own.py:data\n", ""), "data: None: is missing"),

@@ -178,6 +178,15 @@ def test_a_network_takes_no_more_than_the_bound_and_not_much_less(changes: dict[
     assert 1 <= some.bound() / ((more - few) / 2) <= 8
 
 
+def test_what_is_measured_is_a_step_and_an_evaluation_with_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, whose allocator counts; here a profiler does."""
+    monkeypatch.setattr(Fit, "_peak_bytes", lambda self, work: peak_bytes(work))
+    some = fit(hidden=[64], batch_size=300)
+    few, more = (peak_bytes(lambda k=k: some.trial(k)) for k in (2, 4))
+    batch = 300 * some.data.train_x[0].numel() * 4
+    assert max(1.5 * batch, (more - few) / 2) <= some._measured() <= 3 * (more - few) / 2
+
+
 def test_the_size_of_a_population_follows_from_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     some = fit(hidden=[64])
     for n_fit in (1, 7, 40):

@@ -75,15 +75,8 @@ check: .venv/ready  ## lint, format and types
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 
-# The peers' requirements are theirs alone, so that they have an environment of their own, made once.
-.venv-peers/ready: requirements.txt tests/benchmarks/requirements.txt
-	@echo "making the environment of the peers in .venv-peers (once, some minutes)"
-	@$(PYTHON) -m venv .venv-peers
-	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r tests/benchmarks/requirements.txt
-	@touch $@
-
-bench-curvature: $(if $(PEERS),.venv-peers,.venv)/ready  ## the curvature pass beside its peers (PEERS=1 installs them first)
-	@$(if $(PEERS),.venv-peers/bin/python,$(PY)) -m tests.benchmarks.curvature
+bench-curvature: .venv/ready  ## the curvature pass beside its peers
+	@$(PY) -m tests.benchmarks.curvature
 
 clean:  ## remove the environment and the caches; runs/ and results/ stay
-	rm -rf .venv .venv-peers .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

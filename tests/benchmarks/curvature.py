@@ -4,9 +4,9 @@
 
 Prints a table and writes results/bench/curvature.json, after each case; study/curvature/README.md shows the copy of it
 beside this file (`python -m tests.benchmarks.document`). With one thread on a CPU times are of the processor, so that
-what else runs there adds little. Peers that are not installed are named and left out, see
-tests/benchmarks/requirements.txt. time_ratio and memory_ratio are the peer's figure over ours in the same case, error
-the largest relative error of a layer's trace against our float64 value, which the tests hold to autograd's Hessian.
+what else runs there adds little. Peers that are not installed are named and left out, see requirements.txt. time_ratio
+and memory_ratio are the peer's figure over ours in the same case, error the largest relative error of a layer's trace
+against our float64 value, which the tests hold to autograd's Hessian.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def main() -> None:
     torch.manual_seed(0)
     missing = [package for package in ("backpack", "curvlinops", "pyhessian") if not _is_there(package)]
     if missing:
-        print(f"not installed, left out: {', '.join(missing)} (with them: make bench-curvature PEERS=1)")
+        print(f"not installed, left out: {', '.join(missing)} (requirements.txt has them)")
     warnings.simplefilter("ignore")  # the peers' own
     cases = build(options.device)
     one = options.threads == 1 and options.device == "cpu"

@@ -1,4 +1,4 @@
-"""The benchmark runs where it stands, and BackPACK, where it is installed, finds the same traces."""
+"""The benchmark runs where it stands, and BackPACK finds the same traces."""
 
 import importlib.util
 import json
@@ -65,7 +65,6 @@ def test_networks_have_the_shapes_of_their_data() -> None:
 
 @pytest.mark.filterwarnings("ignore:Full backward hook is firing")  # BackPACK's own
 def test_backpack_finds_the_same_traces() -> None:
-    pytest.importorskip("backpack", reason="an optional peer, see tests/benchmarks/requirements.txt")
     torch.manual_seed(0)
     model, (x, y) = networks.lenet5().double(), networks.images(20)
     assert peers.backpack(model, x.double(), y)() == pytest.approx(peers.ours(model, x.double(), y)(), rel=1e-10)

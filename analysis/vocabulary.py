@@ -17,6 +17,7 @@ from study.transforms.rescaling import given_factor
 MEASURES: dict[str, tuple[str, str]] = {
     "relative_flatness": ("relative flatness", "relative flatness"),
     "relative_flatness_normalized": ("relative flatness, normalized", "relative flatness"),
+    "feature_robustness": ("feature robustness", "relative flatness"),
     "kappa_2019": ("kappa 2019", "flatness of 2019"),
     "rho_max": ("neuron-wise flatness, max", "flatness of 2019"),
     "rho_sum": ("neuron-wise flatness, sum", "flatness of 2019"),
@@ -81,6 +82,7 @@ MEASURES: dict[str, tuple[str, str]] = {
     "ece": ("calibration error", "output"),
     "brier": ("Brier score", "output"),
     "temperature": ("best temperature", "output"),
+    "label_constancy": ("labels that differ among close test points", "output"),
     "nll_after_temperature": ("cross-entropy at best temperature", "output"),
 }
 

@@ -26,13 +26,16 @@ if TYPE_CHECKING:
 def context_at(config: RunConfig, paths: RunPaths, stop: str, data: Tensors, device: str = "cpu") -> MeasureContext:
     """A run's network at a stop with the data that it was trained on, as floats."""
     from study.measures import MeasureContext
-    from study.training.start import build_model, training_labels
+    from study.training.start import build_model, training_labels, with_own_labels
 
     model = build_model(config).to(device).eval()
     model.load_state_dict(read_tensors((files := paths.stop(stop)).weights, device))
     initial, labels = read_tensors(paths.init, device), training_labels(config, data.train_y)
     history = _history(paths, files)
-    return MeasureContext(model, initial, data.train_x, labels, config.loss, paths.key, history=history)
+    held_out = data.test_x, with_own_labels(config, data).test_y
+    return MeasureContext(
+        model, initial, data.train_x, labels, config.loss, paths.key, history=history, held_out=held_out
+    )
 
 
 @dataclass

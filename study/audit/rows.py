@@ -17,7 +17,7 @@ from study.measures import MeasureContext, OwnMeasureError, compute
 from study.storage.atomic import read_tensors
 from study.storage.paths import RunPaths
 from study.storage.rows import Row
-from study.training.start import build_model, training_data, training_labels
+from study.training.start import build_model, training_data, training_labels, with_own_labels
 from study.transforms.equivalent import FOLDING
 from study.transforms.rescaling import function_difference
 
@@ -37,7 +37,8 @@ def context_of(config: RunConfig, runs_root: Path, n_images: int) -> MeasureCont
     labels = training_labels(config, data.train_y)[:n_images]
     initial = {name: tensor.double() for name, tensor in read_tensors(paths.init).items()}
     x = data.train_x[:n_images].double()
-    return MeasureContext(model.double().eval(), initial, x, labels, config.loss, paths.key)
+    held_out = data.test_x[:n_images].double(), with_own_labels(config, data).test_y[:n_images]
+    return MeasureContext(model.double().eval(), initial, x, labels, config.loss, paths.key, held_out=held_out)
 
 
 def values(labels: Sequence[str], context: MeasureContext) -> Values:
@@ -86,7 +87,9 @@ def changed(context: MeasureContext, change: Change) -> MeasureContext:
     if change.transform == FOLDING:  # the start has other parameters then, too
         initial = {name: p.detach() for name, p in context.folded_initial.named_parameters()}
     model = change.apply(context.model)
-    return MeasureContext(model, initial, context.x, context.labels, context.loss, context.key)
+    return MeasureContext(
+        model, initial, context.x, context.labels, context.loss, context.key, held_out=context.held_out
+    )
 
 
 def compared(before: tuple[float, float], after: tuple[float, float]) -> Row:

@@ -13,7 +13,7 @@ from study.audit.rows import context_of, rows, values
 from study.config import RunConfig, n_images, run_key
 from study.device import reproducible
 from study.grid import Study
-from study.measures import MEASURES, is_of_history
+from study.measures import ALL, is_of_history, members
 from study.names import Label, shift_of
 from study.provenance import commit
 from study.state import finished
@@ -60,7 +60,7 @@ def make(
         if not changes(build_model(config), ""):
             raise ValueError(f"audit: {config.model}: nothing can be changed, allowed: two layers, or batch-norm")
     own = [label for label in study.measures if not (Label.parse(label).transform or shift_of(label))]
-    asked = dict.fromkeys([*(MEASURES if every_measure else ()), *own])
+    asked = dict.fromkeys([*(members(ALL) if every_measure else ()), *own])
     measures = tuple(label for label in asked if not is_of_history(label))
     return Plan(study, networks, len(found), measures, images, n_places)
 

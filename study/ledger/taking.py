@@ -184,7 +184,8 @@ def _context(plan: LedgerPlan, network: Network, measuring: Measuring) -> Measur
     data, device = measuring.data, measuring.device
     model, initial = plan.restorer.model(network, device), plan.restorer.initial(network, device)
     key = plan.files[network.name].folder.name
-    return MeasureContext(model, initial, data.train_x, data.train_y, plan.file.loss, key)
+    held_out = data.test_x, data.test_y
+    return MeasureContext(model, initial, data.train_x, data.train_y, plan.file.loss, key, held_out=held_out)
 
 
 def _evaluate(files: StopPaths, context: MeasureContext, data: Tensors) -> None:

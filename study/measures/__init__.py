@@ -6,6 +6,7 @@ oriented so that larger should go with a larger generalization gap.
 
 from study.measures.compute import compute as compute
 from study.measures.context import MeasureContext as MeasureContext
+from study.measures.naming import ALL as ALL
 from study.measures.naming import PREFIX as PREFIX
 from study.measures.naming import canonical as canonical
 from study.measures.naming import members as members
@@ -20,6 +21,7 @@ from study.measures.registry import is_search as is_search
 # isort: split
 # Each registers its measures, in the order in which they are listed.
 from study.measures import calibration as _calibration  # noqa: F401
+from study.measures import features as _features  # noqa: F401
 from study.measures import flatness as _flatness  # noqa: F401
 from study.measures import gradient as _gradient  # noqa: F401
 from study.measures import hessian as _hessian  # noqa: F401

@@ -29,6 +29,7 @@ class MeasureContext:
     several measures (`curvature`, `logits`, values already taken) is done once. Of a reparameterized network `before`
     is the network that it was made from, `changed` the two layers whose weights moved, and `difference` that of the
     outputs, relative to the largest. `trained_on` is the number of training samples where `x` holds only some, else 0.
+    `held_out` is test data with its labels, for the terms of a bound that are of it; None: none is at hand.
     `history` has step and training loss, in order, wherever it was taken until this network was there; empty: unknown.
     """
 
@@ -43,6 +44,7 @@ class MeasureContext:
     difference: float | None = None
     trained_on: int = 0
     history: Sequence[tuple[int, float]] = ()
+    held_out: tuple[Tensor, Tensor] | None = None
     _values: dict[str, Value] = field(default_factory=dict, repr=False)
     _shared: dict[object, Any] = field(default_factory=dict, repr=False)
     _inputs: dict[int, Tensor] = field(default_factory=dict, repr=False)
@@ -57,7 +59,7 @@ class MeasureContext:
         """The same network, measured on the first n training samples."""
         return MeasureContext(
             self.model, self.initial, self.x[:n], self.labels[:n], self.loss, self.key, trained_on=self.n_train,
-            history=self.history,
+            history=self.history, held_out=self.held_out,
         )  # fmt: skip
 
     def generator(self, label: str) -> torch.Generator:
@@ -201,7 +203,7 @@ class MeasureContext:
             other = MeasureContext(
                 reparameterized(self.model, transform, self.key), self.initial, self.x, self.labels, self.loss,
                 self.key, before=self, changed=last_two_layers(self.model), trained_on=self.trained_on,
-                history=self.history,
+                history=self.history, held_out=self.held_out,
             )  # fmt: skip
             other.difference = function_difference(self.logits, other.logits)
             self._reparameterized[transform] = other

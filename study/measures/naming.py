@@ -10,7 +10,10 @@ from study.measures.registry import MEASURES, given_options
 from study.names import Label
 
 PREFIX = "set:"
+ALL = f"{PREFIX}all"
 
+# In no other set: terms of a bound, which are no predictors, and options that came after the library was published.
+_BESIDE = ("bound2021", "petzka2019")
 # Each member is a measure, with options or not; `all` and `library` come to these, see `sets`.
 _SETS: dict[str, tuple[str, ...]] = {
     "flatness": (
@@ -48,6 +51,11 @@ _SETS: dict[str, tuple[str, ...]] = {
         "weight_curvature", "weight_curvature(form=root)", "weight_curvature(form=global)", "quotient_eigenvalue",
         "tsuzuku",
     ),
+    "petzka2019": (
+        *(f"kappa_2019{options}" for options in ("", "(form=max)", "(over=max)", "(form=max,over=max)")), "rho_max",
+        "rho_max(over=max)", "rho_sum", "rho_sum(over=max)",
+    ),
+    "bound2021": ("feature_robustness", "feature_robustness(delta=0.01)", "label_constancy"),
     "petzka2021": (
         "relative_flatness", "hessian_trace", "lambda_max", "fisher_rao_norm", "weight_norm_squared",
         "pac_bayes_flatness",
@@ -56,9 +64,11 @@ _SETS: dict[str, tuple[str, ...]] = {
 
 
 def sets() -> dict[str, tuple[str, ...]]:
-    """Every set by its name; `all` has each measure with its defaults, `library` all sets' besides."""
-    listed = (canonical(label) for labels in _SETS.values() for label in labels)
-    return _SETS | {"all": tuple(MEASURES), "library": tuple(dict.fromkeys((*MEASURES, *listed)))}
+    """Every set by its name; `all` has each measure with its defaults, `library` all sets' besides, but for _BESIDE."""
+    terms = {Label.parse(label).measure for label in _SETS["bound2021"]}
+    every = tuple(label for label in MEASURES if label not in terms)
+    listed = (canonical(label) for name, labels in _SETS.items() if name not in _BESIDE for label in labels)
+    return _SETS | {"all": every, "library": tuple(dict.fromkeys((*every, *listed)))}
 
 
 def members(text: str) -> tuple[str, ...]:

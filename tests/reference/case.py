@@ -18,6 +18,7 @@ class Case:
     labels: Tensor
     loss: str
     history: tuple[tuple[int, float], ...] = ()
+    held_out: tuple[Tensor, Tensor] | None = None
     _hessians: dict[str, Tensor] = field(default_factory=dict)
 
     def loss_of(self, logits: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from study.measures.registry import Whole
-from tests.reference import calibration, gauss_newton, perturbation
+from tests.reference import calibration, features, gauss_newton, perturbation
 from tests.reference.case import Case
 
 
@@ -70,6 +70,10 @@ def _rho(case: Case, layer: str) -> list[float]:
 def _lambda_max(case: Case, layer: str) -> float:
     n = case.weight(layer).numel()
     return torch.linalg.eigvalsh(case.hessian(layer).reshape(n, n))[-1].item()
+
+
+def _kappa_max_2019(case: Case, layer: str) -> float:
+    return _norm(case, layer) * _lambda_max(case, layer)
 
 
 def _fisher_rao(case: Case) -> float:
@@ -195,13 +199,26 @@ def _layers(function: Callable[[Case, str], float]) -> Callable[[Case], dict[str
     return lambda case: {layer: function(case, layer) for layer in case.layers()}
 
 
+def _largest(function: Callable[[Case, str], float]) -> Callable[[Case], Whole]:
+    def twin(case: Case) -> Whole:
+        layers = {layer: function(case, layer) for layer in case.layers()}
+        return Whole(max(layers.values()), layers)
+
+    return twin
+
+
 TWINS: dict[str, Callable[[Case], float | Whole | dict[str, float]]] = {
     "relative_flatness": _layers(lambda c, n: _relative_flatness(c.weight(n).flatten(1), c.hessian(n))),
     "relative_flatness_normalized": _layers(_normalized),
     "kappa_2019": _layers(lambda c, n: _norm(c, n) * _trace(c, n)),
     "hessian_trace": _layers(_trace),
+    "kappa_2019(form=max)": _layers(_kappa_max_2019),
+    "kappa_2019(over=max)": _largest(lambda c, n: _norm(c, n) * _trace(c, n)),
+    "kappa_2019(form=max,over=max)": _largest(_kappa_max_2019),
     "rho_max": _layers(lambda c, n: max(_rho(c, n))),
+    "rho_max(over=max)": _largest(lambda c, n: max(_rho(c, n))),
     "rho_sum": _layers(lambda c, n: sum(_rho(c, n))),
+    "rho_sum(over=max)": _largest(lambda c, n: sum(_rho(c, n))),
     "lambda_max": _layers(_lambda_max),
     "fisher_rao_norm": _fisher_rao,
     "weight_norm_squared": _layers(_norm),
@@ -239,6 +256,7 @@ TWINS: dict[str, Callable[[Case], float | Whole | dict[str, float]]] = {
     "steps_to_loss(loss=0.5)": lambda c: _steps(c, 0.5),
     "steps_between_losses": lambda c: _steps(c, 0.01) - _steps(c, 0.1),
     **calibration.TWINS,
+    **features.TWINS,
     **perturbation.TWINS,
     **gauss_newton.TWINS,
 }

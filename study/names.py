@@ -102,6 +102,11 @@ def shift_of(label: str) -> str:
     return known.options.removeprefix("of=") if known.measure == _SHIFT else ""
 
 
+def shift_column(shift: str, severity: object, what: str) -> str:
+    """The records' column of a gap, "loss" or "error", on the test set under a shift at one severity."""
+    return f"gap.shift.{shift}_{severity}.{what}"
+
+
 @functools.cache
 def label_of(column: str) -> Label | None:
     """The label of a `measure.` column, None of any other column."""

@@ -12,7 +12,7 @@ from study.data.shift import SEVERITIES
 from study.grid import Study
 from study.hyperparameter import changed_seams, hyperparameters
 from study.measures import Own
-from study.names import Label, Stop, images_of, pass_label, shift_of
+from study.names import Label, Stop, images_of, pass_label, shift_column, shift_of
 from study.state import run_state
 from study.storage.atomic import read_json
 from study.storage.paths import RunPaths, StopPaths, curves_file, records_file, timings_file
@@ -139,7 +139,7 @@ def _row(
 def _shifted(gaps: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> dict[str, float | None]:
     """gap.shift.<shift>_<severity>.<loss|error>, and their means over all; no cell where nothing is shifted."""
     cells = {
-        f"gap.shift.{shift}_{severity}.{what}": gap.get(what)
+        shift_column(shift, severity, what): gap.get(what)
         for shift, severities in gaps.items()
         for severity, gap in severities.items()
         for what in ("loss", "error")

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from study.comparison import Comparison, compare
 from study.config import run_key
+from study.data.shift import SEVERITIES
 from study.grid import Study
+from study.names import shift_column, shift_of
 from study.publish import fresh_beside, fresh_records
 from study.storage.atomic import write_together
 from study.storage.paths import audit_file, published_file, records_file, searches_file, slices_file, timings_file
@@ -83,11 +85,17 @@ def _check_whole(study: Study, fresh: list[Row], published: list[Row], source: P
             f"{source}: published stops are missing: {_some(gone)}; allowed with --replace: every stop that is "
             f"published (stops of {study.path}), or a study of another name"
         )
-    if unmeasured := {label for label in study.measures if f"measure.{label}" not in fresh[0]}:
+    if unmeasured := {label for label in study.measures if _column(label) not in fresh[0]}:
         raise ValueError(
             f"{source}: measures are missing: {_some(unmeasured)}; allowed with --replace: every measure of the study "
             "(study run, then study records)"
         )
+
+
+def _column(label: str) -> str:
+    """The column that the records of a study with this measure, or shifted test set, have."""
+    shift = shift_of(label)
+    return shift_column(shift, SEVERITIES[0], "loss") if shift else f"measure.{label}"
 
 
 def _check_timings(timings: Path, fresh: list[Row]) -> None:

@@ -11,6 +11,7 @@ from study.config import run_key
 from study.grid import load_study
 from study.publish import publish
 from study.records import collect
+from study.replace import _check_whole
 from study.run import run_shard
 from study.storage.atomic import write_together
 from study.storage.rows import Row, read_table, write_rows
@@ -165,6 +166,17 @@ def test_a_published_stop_does_not_vanish(published: Path) -> None:
     write_rows(RECORDS, rows)
     with pytest.raises(ValueError, match="published stops are missing: epoch_1; allowed"):
         replace()
+
+
+def test_a_shifted_test_set_is_looked_for_in_its_gaps(tmp_path: Path) -> None:
+    (tmp_path / "of_images.yaml").write_text(
+        "fixed: {dataset: mnist, stops: [epoch_1]}\nmeasures: [train_loss]\nshifts: [blur, contrast]\n"
+    )
+    study = load_study(tmp_path / "of_images.yaml")
+    row = {"key": run_key(study.runs[0]), "stop": "epoch_1", "measure.train_loss": "1", "gap.shift.blur_1.loss": "1"}
+    with pytest.raises(ValueError, match=r"measures are missing: shift\(of=contrast\); allowed"):
+        _check_whole(study, [row], [], RECORDS)
+    _check_whole(study, [row | {"gap.shift.contrast_1.loss": "1"}], [], RECORDS)
 
 
 def test_without_slices_none_are_demanded(published: Path) -> None:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from analysis.columns import configurations
 from analysis.selection import trained
+from analysis.statistics.grid.means import column_beside, has_seeds
 from analysis.statistics.grid.sign_error import DEFAULT_N_TEST, MIN_SAMPLES, sign_error
 from analysis.stopwise import stopwise
 from analysis.tables.granulated import axis_words
@@ -14,7 +15,7 @@ from analysis.vocabulary import at_words
 
 TITLE = "Sign error over environments: mean, 90th percentile and maximum"
 METHOD = (
-    "Of single networks, not of means over seeds. "
+    "Of single networks; unweighted, of means, is of configurations' means over seeds. "
     "An environment is an ordered pair of configurations that differ in one hyperparameter, over all pairs of seeds; "
     "pairs are weighted by how surely the test set orders their gaps (n.test of the records, else {n:,}); an "
     "environment is used if its effective sample size is at least {least:.0f}; 0.5 is chance, 1 always wrong; "
@@ -23,12 +24,18 @@ METHOD = (
 
 
 def build(frame: pd.DataFrame) -> pd.DataFrame:
-    """Columns: stop, target, measure, axis, environments, used, mean, p90, max, unweighted; against the error gap."""
+    """Columns: stop, target, measure, axis, environments, used, mean, p90, max, unweighted; against the error gap.
+
+    With seeds unweighted_means, too.
+    """
 
     unused: list[str] = []
 
     def one(kept: pd.DataFrame, target: str) -> pd.DataFrame:
         table = sign_error(kept, target, trained(kept))
+        if has_seeds(kept):
+            of_means = sign_error(kept, target, trained(kept), of="means")
+            table["unweighted_means"] = column_beside(table, of_means, ["measure", "axis"], "unweighted")
         if not table["used"].any():
             unused.append(_why(kept))
         table["axis"] = ["all" if axis == "all" else axis_words(axis) for axis in table["axis"]]

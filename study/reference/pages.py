@@ -177,16 +177,21 @@ def _catalogue() -> str:
 
 def _searches() -> str:
     """A row a search: by how much its value moves with twice the steps, from the published searches of every study."""
-    rows = []
-    for study in published_studies():
-        found: dict[str, list[float]] = {}
+    found: dict[str, dict[str, list[float]]] = {}
+    studies = [study for study in published_studies() if published_file(study, "searches").exists()]
+    for study in studies:
         for row in read_table(published_file(study, "searches")):
-            changes = found.setdefault(row["measure"], [])
+            changes = found.setdefault(row["measure"], {}).setdefault(study, [])
             changes += [abs(float(row["relative_change"]))] if row["relative_change"] else []
-        for label, changes in found.items():
-            moved = [f"{100 * of(changes):.2g} %" for of in (statistics.median, max)] if changes else ["", ""]
-            rows.append((f"`{label}`", study, f"{len(changes)}", *moved))
-    return table(("search", "networks of", "with a value", "median change", "largest change"), rows)
+    rows = [(f"`{label}`", *(_moved(of.get(study)) for study in studies)) for label, of in found.items()]
+    return table(("search", *studies), rows)
+
+
+def _moved(changes: list[float] | None) -> str:
+    """The median and the largest in percent, and how many; none where a search found nothing on any network."""
+    if not changes:
+        return "" if changes is None else "no value"
+    return f"{100 * statistics.median(changes):.2g}, {100 * max(changes):.2g} ({len(changes)})"
 
 
 def _first_line(thing: object) -> str:

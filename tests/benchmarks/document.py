@@ -1,6 +1,7 @@
-"""What READMEs say of the committed benchmarks: `python -m tests.benchmarks.document [curvature|training]` prints it.
+"""What READMEs say of the committed benchmarks: `python -m tests.benchmarks.document training` prints what one says.
 
-curvature.json is shown in study/curvature/README.md, training.json in study/training/README.md.
+curvature.json is shown in study/curvature/README.md, training.json in study/training/README.md, measuring.json in
+study/measures/README.md.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from tests.benchmarks.curvature import table
 
 COMMITTED = Path(__file__).parent / "curvature.json"
 TRAINING = Path(__file__).parent / "training.json"
+MEASURING = Path(__file__).parent / "measuring.json"
+LIMIT = 60  # passes that all measures but searches may take, of LeNet5 on 5,000 images
 
 
 def section(measured: dict) -> str:
@@ -60,6 +63,35 @@ def training_section(measured: dict) -> str:
     return "\n".join([command, "", *(f"- {finding}" for finding in findings), "", training.table(measured["rows"])])
 
 
+def measuring_section(measured: dict) -> str:
+    """The command, the machine, what the whole library comes to, and its dearest measures, as Markdown."""
+    rows = {row["case"]: row for row in measured["rows"]}
+    whole, less = rows["all measures"], rows["all but searches"]
+    met = "met" if less["passes"] <= LIMIT else "NOT MET"
+    dear = [row for row in rows.values() if row["labels"] == 1 and row["passes"] >= 1]
+    shown = [whole, less, *sorted(dear, key=lambda row: -row["passes"])]
+    lines = [f"| {_cell(row['case'])} | {row['seconds']:.2f} | {row['passes']:.1f} |" for row in shown]
+    return "\n".join(
+        [
+            f"`python -m tests.benchmarks.measuring {measured['command']}` on {measured['machine']}, "
+            f"commit {measured['commit']}:",
+            "",
+            f"- All {whole['labels']} measures of one network cost {less['passes']:.0f} passes besides the searches "
+            f"(at most {LIMIT}: {met}), {whole['passes']:.0f} with them. A pass is one forward and backward pass over "
+            "the images.",
+            "",
+            "| measure | seconds | passes |",
+            "| :--- | ---: | ---: |",
+            *lines,
+            "",
+        ]
+    )
+
+
+def _cell(case: str) -> str:
+    return case if case.startswith("all ") else f"`{case}`"
+
+
 def _measured_anew(rows: list[dict]) -> dict[str, str]:
     """The cases of those rows that say a commit of their own, by it: they were measured again by themselves."""
     found: dict[str, list[str]] = {}
@@ -72,11 +104,16 @@ def _measured_anew(rows: list[dict]) -> dict[str, str]:
 def main() -> None:
     """Print what a README says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("benchmark", nargs="?", default="curvature", choices=("curvature", "training"))
-    if parser.parse_args().benchmark == "training":
-        print(training_section(json.loads(TRAINING.read_text())), end="")
-    else:
-        print(section(json.loads(COMMITTED.read_text())), end="")
+    parser.add_argument("benchmark", nargs="?", default="curvature", choices=tuple(SECTIONS))
+    file, said = SECTIONS[parser.parse_args().benchmark]
+    print(said(json.loads(file.read_text())), end="")
+
+
+SECTIONS = {
+    "curvature": (COMMITTED, section),
+    "training": (TRAINING, training_section),
+    "measuring": (MEASURING, measuring_section),
+}
 
 
 if __name__ == "__main__":

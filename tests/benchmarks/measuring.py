@@ -1,14 +1,15 @@
 """Seconds of each measure of one network at one stop, as a study takes them; beside an older commit's, in one run.
 
-    python -m tests.benchmarks.measuring [--study lenet5_cifar10] [--repeats 3] [--against PATH] [--stops 6]
+    python -m tests.benchmarks.measuring [--study lenet5_cifar10] [--images N] [--repeats 3] [--against PATH]
 
 Trains the first network of the study for a few epochs of plain SGD and takes all the study's measures of it, those of
-reparameterized copies too. With `--against`, a checkout of another commit, that one's code takes them of the same
-weights in a second process: the two run in turn, one waiting for the other. One thread, time of the processor, and a
-shard's settings of the process (study/device.py).
+reparameterized copies too, on all training images or the first N. With `--against`, a checkout of another commit, that
+one's code takes them of the same weights in a second process: the two run in turn, one waiting for the other. One
+thread, time of the processor, and a shard's settings of the process (study/device.py).
 Prints a table and writes results/bench/measuring.json: a row a case (a measure's label without its transform, all
-transforms of it together; "all measures", the stop; "`--stops` stops") and peer, time_ratio being the peer's seconds
-over ours, `difference` the largest relative difference of a value from ours. What several measures share (the exact
+transforms of it together; "all measures", the stop; "all but searches"; "`--stops` stops") and peer, time_ratio being
+the peer's seconds over ours, `passes` seconds over those of one forward and backward pass over the images in the same
+process, `difference` the largest relative difference of a value from ours. What several measures share (the exact
 curvature pass) is counted with the first of them, as it is in records.
 """
 
@@ -30,9 +31,12 @@ import torch
 
 from study.device import reproducible
 from study.grid import load_study
+from study.measures import is_search
+from study.provenance import commit, device_name
 from study.storage.paths import CONFIGS, results_root
 
 _ROOT = Path(__file__).resolve().parents[2]
+PASS = "one pass"  # among the labels of a round: seconds of one forward and backward pass
 Round = dict[str, tuple[float, float | None]]  # by label, seconds and value
 
 
@@ -58,11 +62,11 @@ def train(study: str, n_epochs: int, target: Path) -> None:
 class Code:
     """A checkout whose code takes the measures, in a process of its own: one round at each call."""
 
-    def __init__(self, root: Path, study: str, network: Path) -> None:
+    def __init__(self, root: Path, study: str, network: Path, images: int = 0) -> None:
         if not (root / "study" / "measures").is_dir():
             raise ValueError(f"--against {root}: holds no study/measures; allowed: a checkout of this repository")
         self._process = subprocess.Popen(
-            [sys.executable, "-P", __file__, study, network],
+            [sys.executable, "-P", __file__, study, network, str(images)],
             env=os.environ | {"PYTHONPATH": str(root)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -85,18 +89,25 @@ class Code:
         self._process.communicate()
 
 
-def measure(study: str, file: Path) -> Round:
-    """Each of the study's labels of the network in a file, by the code that is imported here."""
-    from study.measures import MeasureContext, compute
+def measure(study: str, file: Path, images: int) -> Round:
+    """Each of the study's labels of the network in a file, on its first images, by the code that is imported here.
+
+    Under PASS the seconds of one pass.
+    """
+    from study.measures import MeasureContext, compute, pass_seconds
+    from study.names import shift_of
     from study.training.start import build_model
 
     found, config = load_study(CONFIGS / f"{study}.yaml"), load_study(CONFIGS / f"{study}.yaml").runs[0]
     kept = torch.load(file)
     model = build_model(config).eval()
     model.load_state_dict(kept["end"])
-    context = MeasureContext(model, kept["start"], kept["x"], kept["labels"], config.loss, "benchmark")
-    taken: Round = {}
+    x, labels = (kept[name][: images or None] for name in ("x", "labels"))
+    context = MeasureContext(model, kept["start"], x, labels, config.loss, "benchmark", trained_on=len(kept["x"]))
+    taken: Round = {PASS: (pass_seconds(context), None)}
     for label in found.measures:
+        if shift_of(label):
+            continue
         begin = time.process_time()
         try:
             value = compute(label, context)["value"]
@@ -110,9 +121,10 @@ def measure(study: str, file: Path) -> Round:
 def rows(rounds: dict[str, list[Round]], n_stops: int) -> list[dict[str, Any]]:
     """Each case by peer, ours first: medians over the rounds, and of the ratios of two that ran after one another."""
     (ours, first), *_ = rounds.items()
-    names = list(dict.fromkeys(label.partition("@")[0] for label in first[0]))
-    cases = {name: [label for label in first[0] if label.partition("@")[0] == name] for name in names}
-    cases["all measures"] = list(first[0])
+    every = [label for label in first[0] if label != PASS]
+    names = list(dict.fromkeys(label.partition("@")[0] for label in every))
+    cases = {name: [label for label in every if label.partition("@")[0] == name] for name in names}
+    cases |= {"all measures": every, "all but searches": [label for label in every if not is_search(label)]}
     made = []
     for case, labels in [*cases.items(), (f"{n_stops} stops", cases["all measures"])]:
         times = {
@@ -126,6 +138,7 @@ def rows(rounds: dict[str, list[Round]], n_stops: int) -> list[dict[str, Any]]:
                 "peer": peer,
                 "seconds": statistics.median(seconds),
                 "time_ratio": statistics.median(ratios) if ratios else math.nan,
+                "passes": statistics.median(s / taken[PASS][0] for s, taken in zip(seconds, rounds[peer], strict=True)),
                 "labels": len(labels),
                 "difference": max(_difference(first[0][label][1], rounds[peer][0][label][1]) for label in labels),
             }
@@ -141,10 +154,11 @@ def _difference(ours: float | None, theirs: float | None) -> float:
 
 def table(made: list[dict[str, Any]]) -> str:
     """The rows, for a terminal."""
-    lines = [f"{'case':32} {'peer':12} {'labels':>6} {'seconds':>9} {'ratio':>7} {'difference':>11}"]
+    lines = [f"{'case':32} {'peer':12} {'labels':>6} {'seconds':>9} {'passes':>8} {'ratio':>7} {'difference':>11}"]
     for row in made:
         ratio, far = f"{row['time_ratio']:.2f}", f"{row['difference']:.1e}"
-        lines.append(f"{row['case']:32} {row['peer']:12} {row['labels']:6} {row['seconds']:9.3f} {ratio:>7} {far:>11}")
+        cost = f"{row['seconds']:9.3f} {row['passes']:8.1f}"
+        lines.append(f"{row['case']:32} {row['peer']:12} {row['labels']:6} {cost} {ratio:>7} {far:>11}")
     return "\n".join(lines)
 
 
@@ -152,6 +166,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", default="lenet5_cifar10", help="a study of configs/")
+    parser.add_argument("--images", type=int, default=0, help="training images to measure on, the first (default: all)")
     parser.add_argument("--epochs", type=int, default=4, help="how long the network trains before")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--stops", type=int, default=6, help="of a network of the study")
@@ -165,7 +180,7 @@ def main(arguments: list[str] | None = None) -> None:
         except ValueError as error:  # an unknown study, data that are not there
             raise SystemExit(str(error)) from None
         roots = {"ours": _ROOT} | ({"against": options.against.resolve()} if options.against else {})
-        codes = {peer: Code(root, options.study, network) for peer, root in roots.items()}
+        codes = {peer: Code(root, options.study, network, options.images) for peer, root in roots.items()}
         try:
             rounds: dict[str, list[Round]] = {peer: [] for peer in codes}
             for _ in range(options.repeats):
@@ -178,15 +193,16 @@ def main(arguments: list[str] | None = None) -> None:
     print(table(made))
     target = results_root() / "bench" / "measuring.json"
     target.parent.mkdir(parents=True, exist_ok=True)
-    written = {"command": " ".join(arguments or sys.argv[1:]), "machine": f"1 core, torch {torch.__version__}"}
+    machine = f"1 of {os.cpu_count()} cores of {device_name('cpu').removeprefix('cpu ')}, torch {torch.__version__}"
+    written = {"command": " ".join(arguments or sys.argv[1:]), "machine": machine, "commit": commit()}
     target.write_text(json.dumps({**written, "study": options.study, "rows": made}, indent=1) + "\n")
     print(f"wrote {target}")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3 and not sys.argv[1].startswith("-"):  # of `Code`
+    if len(sys.argv) == 4 and not sys.argv[1].startswith("-"):  # of `Code`
         with reproducible("cpu"):  # as a shard's process is
             for _ in sys.stdin:
-                print(json.dumps(measure(sys.argv[1], Path(sys.argv[2]))), flush=True)
+                print(json.dumps(measure(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))), flush=True)
     else:
         main()

@@ -71,12 +71,15 @@ def test_backpack_finds_the_same_traces() -> None:
 
 
 def test_rows_of_measuring_sum_up_transforms_and_compare_rounds_of_a_pair() -> None:
-    ours = [{"a": (1.0, 2.0), "a@factor_2": (1.0, 4.0), "b": (2.0, None)} for _ in range(2)]
-    theirs = [{"a": (n * 2.0, 2.0), "a@factor_2": (n * 2.0, 5.0), "b": (2.0, None)} for n in (1, 3)]
+    one = {measuring.PASS: (0.5, None)}
+    ours = [one | {"a": (1.0, 2.0), "a@factor_2": (1.0, 4.0), "keskar": (2.0, None)} for _ in range(2)]
+    theirs = [one | {"a": (n * 2.0, 2.0), "a@factor_2": (n * 2.0, 5.0), "keskar": (2.0, None)} for n in (1, 3)]
     made = {(row["case"], row["peer"]): row for row in measuring.rows({"ours": ours, "against": theirs}, 6)}
     assert made["a", "against"]["seconds"] == 8 and made["a", "against"]["time_ratio"] == 4
-    assert made["a", "against"]["difference"] == pytest.approx(0.2) and made["b", "against"]["difference"] == 0
-    assert made["all measures", "ours"] | {"seconds": 24.0, "case": "6 stops"} == made["6 stops", "ours"]
+    assert made["a", "against"]["difference"] == pytest.approx(0.2) and made["keskar", "against"]["difference"] == 0
+    whole = made["all measures", "ours"]
+    assert whole["passes"] == 8 and made["all but searches", "ours"]["passes"] == 4
+    assert whole | {"seconds": 24.0, "passes": 48.0, "case": "6 stops"} == made["6 stops", "ours"]
     assert measuring.table(list(made.values())).count("a ") >= 2
 
 

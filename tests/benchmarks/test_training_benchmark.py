@@ -93,11 +93,13 @@ def test_targets_are_judged() -> None:
     assert training.best_lenet5([row]).endswith("NOT MET")
 
 
-def test_the_table_that_is_shown_is_the_committed_one() -> None:
-    """Where this fails, paste what `python -m tests.benchmarks.document training` prints between the two markers."""
-    readme = (Path(__file__).parents[2] / "study/training/README.md").read_text()
-    (shown,) = re.findall(r"<!-- benchmark: tests/benchmarks/training.json -->\n(.*?)<!-- end -->", readme, re.DOTALL)
-    assert shown == document.training_section(json.loads(document.TRAINING.read_text()))
+@pytest.mark.parametrize(("name", "folder"), [("training", "training"), ("measuring", "measures")])
+def test_the_table_that_is_shown_is_the_committed_one(name: str, folder: str) -> None:
+    """Where this fails, paste what `python -m tests.benchmarks.document NAME` prints between the two markers."""
+    readme = (Path(__file__).parents[2] / "study" / folder / "README.md").read_text()
+    (shown,) = re.findall(rf"<!-- benchmark: tests/benchmarks/{name}.json -->\n(.*?)<!-- end -->", readme, re.DOTALL)
+    file, said = document.SECTIONS[name]
+    assert shown == said(json.loads(file.read_text()))
 
 
 def test_rows_that_were_measured_anew_say_at_which_commit() -> None:

@@ -18,6 +18,18 @@ from analysis.columns import configurations, hyperparameters, values
 OF = ("runs", "means")
 
 
+def has_seeds(frame: pd.DataFrame) -> bool:
+    """Whether any configuration has several runs, so that means are other than the runs themselves."""
+    number = configurations(frame)
+    return len(np.unique(number)) < len(number)
+
+
+def column_beside(table: pd.DataFrame, of_means: pd.DataFrame, on: list[str], column: str) -> NDArray[np.float64]:
+    """A column of the statistic of means, in the order of the rows of `table` with the same `on`; NaN without any."""
+    found: NDArray[np.float64] = table[on].merge(of_means[[*on, column]], how="left", on=on)[column].to_numpy(float)
+    return found
+
+
 def runs_or_means(frame: pd.DataFrame, of: str, columns: Iterable[str]) -> pd.DataFrame:
     """The frame itself for `of` "runs"; for "means" a row a configuration: its hyperparameters, the means of `columns`.
 

@@ -82,7 +82,7 @@ MEASURES: dict[str, tuple[str, str]] = {
     "ece": ("calibration error", "output"),
     "brier": ("Brier score", "output"),
     "temperature": ("best temperature", "output"),
-    "label_constancy": ("labels that differ among close test points", "output"),
+    "label_constancy": ("test labels that differ nearby (no predictor)", "output"),
     "nll_after_temperature": ("cross-entropy at best temperature", "output"),
 }
 

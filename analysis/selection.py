@@ -14,6 +14,7 @@ import pandas as pd
 
 from analysis.columns import half_have, layers, measures, values
 from analysis.vocabulary import family, measure_words, ordered
+from study.measures import is_of_test
 from study.names import Label
 from study.transforms.rescaling import given_factor
 
@@ -21,8 +22,9 @@ MOST = 75  # rows of a figure on one page; ours
 
 
 def trained(frame: pd.DataFrame) -> list[str]:
-    """The measures of networks as they were trained, in the order of every table."""
-    return [label for label in ordered(measures(frame)) if not Label.parse(label).transform]
+    """The measures of networks as they were trained, in the order of every table; none that reads test data."""
+    found = [label for label in ordered(measures(frame)) if not Label.parse(label).transform]
+    return [label for label in found if not is_of_test(label)]
 
 
 def last_layer(frame: pd.DataFrame, label: str) -> str:

@@ -16,6 +16,7 @@ from study.measures.own import OwnMeasureError as OwnMeasureError
 from study.measures.registry import MEASURES as MEASURES
 from study.measures.registry import checks_of as checks_of
 from study.measures.registry import is_of_history as is_of_history
+from study.measures.registry import is_of_test as is_of_test
 from study.measures.registry import is_search as is_search
 
 # isort: split

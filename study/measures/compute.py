@@ -34,8 +34,10 @@ def compute(label: str, context: MeasureContext) -> dict[str, Any]:
         stored |= {"value": float(result.value), "layers": layers}
     elif isinstance(result, dict):
         layers = {layer: float(value) for layer, value in result.items() if layer in context.layers()}
-        unchanged = context.before.value(parsed.name, take) if context.before else {}
-        every = {**unchanged, **layers} if isinstance(unchanged, dict) else layers
+        before = context.before
+        unchanged = before.value(parsed.name, take) if before else {}
+        assert isinstance(unchanged, dict)
+        every = {layer: float(v) for layer, v in unchanged.items() if before and layer in before.layers()} | layers
         stored |= {"value": sum(every.values()), "layers": layers}
     else:
         stored["value"] = float(result)

@@ -84,7 +84,7 @@ class MeasureContext:
 
         if not isinstance(self.model, nn.Sequential):
             return self.model, self.x
-        parts = list(self.model.named_children())
+        parts = list(zip(self.model._modules, self.model, strict=True))  # one that stands there twice, twice
         start = [name for name, _ in parts].index(layer.partition(".")[0])
         return nn.Sequential(OrderedDict(parts[start:])), self._inputs_of(start)
 
@@ -98,7 +98,7 @@ class MeasureContext:
             last = max([known for known in self._inputs if known < part], default=0)
             if self.before:
                 last = max(last, self.n_unchanged)
-            between = list(self.model.children())[last:part]
+            between = list(cast("nn.Sequential", self.model))[last:part]
             start = self._inputs_of(last) if last else self.x
             with torch.no_grad():
                 pieces = [functools.reduce(lambda x, module: module(x), between, x) for x in start.split(CHUNK)]
@@ -114,7 +114,7 @@ class MeasureContext:
             changed = self.changed or last_two_layers(self.model)
         except ValueError:  # it has no such copies
             return 0
-        names = [name for name, _ in self.model.named_children()]
+        names = list(self.model._modules)
         return min(names.index(layer.partition(".")[0]) for layer in changed)
 
     @functools.cached_property

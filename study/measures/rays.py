@@ -33,8 +33,9 @@ class Rays:
         from torch import nn
 
         self.network, self.directions, self._n_shared, self._before = network, directions, n_shared, before
-        whole = type(network.running) is not nn.Sequential
-        self._parts = [] if whole else list(network.running.named_children())
+        self._parts: list[tuple[str, nn.Module]] = []
+        if isinstance(parts := network.running, nn.Sequential) and type(parts) is nn.Sequential:
+            self._parts = list(zip(parts._modules, parts, strict=True))  # one that is there twice, twice
         self._kept: dict[object, Tensor] = {}
         self._room = _KEPT_BYTES
 

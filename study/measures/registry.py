@@ -36,7 +36,8 @@ F = TypeVar("F", bound=Callable[..., Value])
 class Measure:
     """A registered measure; `check` raises ValueError for a network, trained or not, that has no such value.
 
-    One `of_history` is read off the curve of training, and says nothing of weights: no audit has it.
+    One `of_history` is read off the curve of training, and says nothing of weights: no audit has it. One `of_test`
+    reads test data, and predicts no gap: no table of predictors has it.
     """
 
     label: str
@@ -45,6 +46,7 @@ class Measure:
     check: Callable[[Any], None] | None = None
     options: Mapping[str, Option] = field(default_factory=dict)
     of_history: bool = False
+    of_test: bool = False
 
 
 MEASURES: dict[str, Measure] = {}
@@ -56,6 +58,7 @@ def measure(
     layerwise: bool = False,
     check: Callable[[Any], None] | None = None,
     of_history: bool = False,
+    of_test: bool = False,
     **options: Option,
 ) -> Callable[[F], F]:
     """Register a measure under its label: the name in configs, records, tables and figures.
@@ -66,7 +69,7 @@ def measure(
     def register(function: F) -> F:
         if label in MEASURES:
             raise ValueError(f"measure: {label!r}: is registered twice")
-        MEASURES[label] = Measure(label, layerwise, function, check, options, of_history)
+        MEASURES[label] = Measure(label, layerwise, function, check, options, of_history, of_test)
         return function
 
     return register
@@ -104,6 +107,12 @@ def is_of_history(label: str) -> bool:
     """Whether a measure is read off the curve of training, which no change of weights moves and no checkpoint has."""
     known = MEASURES.get(Label.parse(label).measure)
     return known is not None and known.of_history
+
+
+def is_of_test(label: str) -> bool:
+    """Whether a measure reads test data, which nothing may that is to predict a gap."""
+    known = MEASURES.get(Label.parse(label).measure)
+    return known is not None and known.of_test
 
 
 def is_search(label: str) -> bool:

@@ -27,7 +27,7 @@ def records(n_seeds: int) -> pd.DataFrame:
                 rows.append(
                     {"key": f"{len(rows):012x}", "stop": "loss_0.01", "hp.lr": lr, "hp.batch_size": batch,
                      "hp.seed": seed, "train.status": "finished", "train.converged": True, "train.loss": 0.01,
-                     "gap.loss": gap, "gap.error": gap / 100, "n.test": 1000, "measure.m": measure}
+                     "gap.loss": gap, "gap.error": gap / 100, "n.test": 1000, "measure.m": measure, "measure.k": -gap}
                 )  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -42,18 +42,26 @@ def test_columns_of_means_are_the_statistic_of_averaged_networks() -> None:
     frame, means = records(4), averaged(records(4)).drop(columns="hp.seed")
     table = granulated_table.build(frame)
     table = table[table["target"] == "gap.loss"]
-    by_hand = granulated(means, "gap.loss", ["m"])
-    expected = dict(zip(map(axis_words, by_hand["axis"]), by_hand["psi"], strict=True))
-    assert dict(zip(table["axis"], table["psi_means"], strict=True)) == pytest.approx(expected)
+    by_hand = granulated(means, "gap.loss", ["m", "k"])
+    expected = dict(
+        zip(zip(by_hand["measure"], map(axis_words, by_hand["axis"]), strict=True), by_hand["psi"], strict=True)
+    )
+    assert dict(
+        zip(zip(table["measure"], table["axis"], strict=True), table["psi_means"], strict=True)
+    ) == pytest.approx(expected)
     assert not np.allclose(table["psi_means"], table["psi"])
 
     of_k = information_table.build(frame)
     of_k = of_k[of_k["target"] == "gap.loss"]
-    assert of_k["K_means"].iloc[0] == pytest.approx(information(means, "gap.loss", ["m"])["K"].iloc[0])
+    by_hand = information(means, "gap.loss", ["m", "k"]).set_index("measure")["K"]
+    assert of_k.set_index("measure")["K_means"].to_dict() == pytest.approx(by_hand.to_dict())
 
     errors = sign_error_table.build(frame)
-    by_hand = sign_error(means, "gap.error", ["m"], of="means")
-    assert errors["unweighted_means"].tolist() == pytest.approx(by_hand["unweighted"].tolist())
+    by_hand = sign_error(means, "gap.error", ["m", "k"], of="means")
+    at = ["measure", "axis"]
+    by_hand["axis"] = ["all" if axis == "all" else axis_words(axis) for axis in by_hand["axis"]]
+    expected = by_hand.set_index(at)["unweighted"].to_dict()
+    assert errors.set_index(at)["unweighted_means"].to_dict() == pytest.approx(expected)
 
 
 def test_with_one_seed_there_is_no_such_column() -> None:

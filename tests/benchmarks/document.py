@@ -76,9 +76,9 @@ def measuring_section(measured: dict) -> str:
             f"`python -m tests.benchmarks.measuring {measured['command']}` on {measured['machine']}, "
             f"commit {measured['commit']}:",
             "",
-            f"- All {whole['labels']} measures of one network cost {less['passes']:.0f} passes besides the searches "
-            f"(at most {LIMIT}: {met}), {whole['passes']:.0f} with them. A pass is one forward and backward pass over "
-            "the images.",
+            f"- {whole['labels']} measures of one network, {whole['missing']} of which have no value here, cost "
+            f"{less['passes']:.0f} passes besides the searches (at most {LIMIT}: {met}), {whole['passes']:.0f} with "
+            "them. A pass is one forward and backward pass over the images; on fewer images it takes more of them.",
             "",
             "| measure | seconds | passes |",
             "| :--- | ---: | ---: |",

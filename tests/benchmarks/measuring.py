@@ -56,7 +56,8 @@ def train(study: str, n_epochs: int, target: Path) -> None:
             optimizer.zero_grad()
             torch.nn.functional.cross_entropy(model(data.train_x[batch]), labels[batch]).backward()
             optimizer.step()
-    torch.save({"start": start, "end": model.state_dict(), "x": data.train_x, "labels": labels}, target)
+    held_out = {"test_x": data.test_x, "test_y": data.test_y}
+    torch.save({"start": start, "end": model.state_dict(), "x": data.train_x, "labels": labels, **held_out}, target)
 
 
 class Code:
@@ -103,8 +104,11 @@ def measure(study: str, file: Path, images: int) -> Round:
     model = build_model(config).eval()
     model.load_state_dict(kept["end"])
     x, labels = (kept[name][: images or None] for name in ("x", "labels"))
-    context = MeasureContext(model, kept["start"], x, labels, config.loss, "benchmark", trained_on=len(kept["x"]))
-    taken: Round = {PASS: (pass_seconds(context), None)}
+    context = MeasureContext(
+        model, kept["start"], x, labels, config.loss, "benchmark", trained_on=len(kept["x"]),
+        held_out=(kept["test_x"], kept["test_y"]),
+    )  # fmt: skip
+    taken: Round = {PASS: (pass_seconds(context, time.process_time), None)}
     for label in found.measures:
         if shift_of(label):
             continue
@@ -140,6 +144,7 @@ def rows(rounds: dict[str, list[Round]], n_stops: int) -> list[dict[str, Any]]:
                 "time_ratio": statistics.median(ratios) if ratios else math.nan,
                 "passes": statistics.median(s / taken[PASS][0] for s, taken in zip(seconds, rounds[peer], strict=True)),
                 "labels": len(labels),
+                "missing": sum(rounds[peer][0][label][1] is None for label in labels),
                 "difference": max(_difference(first[0][label][1], rounds[peer][0][label][1]) for label in labels),
             }
             made.append(row)

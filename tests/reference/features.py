@@ -25,18 +25,13 @@ def _robustness(case: Case, delta: float) -> float:
     generator = generator_for("common", "measure", "rotation")
     clean = case.loss_of(_outputs_of(case, phi)).item()
     rises: list[float] = []
-    while len(rises) < 200:
+    for _ in range(100):
         q, r = torch.linalg.qr(torch.randn(phi.shape[1], phi.shape[1], generator=generator, dtype=torch.float64))
         o = q @ torch.diag(torch.tensor([1.0 if x > 0 else -1.0 for x in r.diagonal()], dtype=torch.float64))
         up, down = (
             case.loss_of(_outputs_of(case, torch.stack([x + s * delta * (o @ x) for x in phi]))).item() for s in (1, -1)
         )
         rises.append((up + down) / 2 - clean)
-        if len(rises) >= 10:
-            mean = sum(rises) / len(rises)
-            spread = sum((rise - mean) ** 2 for rise in rises) / (len(rises) - 1)
-            if (spread / len(rises)) ** 0.5 <= 0.05 * abs(mean):
-                break
     return sum(rises) / len(rises)
 
 
@@ -50,8 +45,12 @@ def _constancy(case: Case, quantile: float) -> float:
     place = quantile * (n - 1)
     low = int(place)
     r = nearest[low] + (place - low) * (nearest[min(low + 1, n - 1)] - nearest[low])
-    close = [(i, j) for i in range(n) for j in range(n) if i != j and apart[i][j] <= r * (1 + 1e-12)]
-    return sum(int(labels[i] != labels[j]) for i, j in close) / len(close)
+    shares = []
+    for i in range(n):
+        close = [j for j in range(n) if j != i and apart[i][j] <= r * (1 + 1e-12)]
+        if close:
+            shares.append(sum(int(labels[i] != labels[j]) for j in close) / len(close))
+    return sum(shares) / len(shares)
 
 
 TWINS: dict[str, Callable[[Case], float]] = {

@@ -192,6 +192,20 @@ def test_layers_before_the_change_keep_their_values(model: str) -> None:
                 assert found["layers"][layer] == pytest.approx(expected["layers"][layer], rel=1e-8), label
 
 
+@pytest.mark.parametrize("label", ["kappa_2019", "kappa_2019(over=max)", "rho_sum", "kappa_2019(form=max)"])
+def test_norm_layers_count_neither_before_nor_after(label: str) -> None:
+    """The curvature pass has their blocks, too; a sum over layers of the copy is of the layers of the network."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Linear(5, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 3)
+    ).double()  # fmt: skip
+    network(torch.randn(50, 5).double())
+    ctx = MeasureContext(network.eval(), {}, torch.randn(40, 5).double(), torch.arange(40) % 3, "cross_entropy", "k")
+    before, after = compute(label, ctx), compute(f"{label}@layerwise_1", ctx)
+    assert after["value"] == pytest.approx(before["value"], rel=1e-4 if "form=max" in label else 1e-9)
+    assert list(before["layers"]) == ["0", "3", "5"] and list(after["layers"]) == ["3", "5"]
+
+
 @pytest.mark.parametrize(
     ("section", "message"),
     [("{layerwise_1: [hessian_trace]}", "is not measured before it"), ("{layerwise_1: []}", "a list of measures"),

@@ -11,6 +11,7 @@ from analysis.columns import stops, targets
 from analysis.manuscript import networks as of_study
 from analysis.manuscript.networks import Networks, allowed
 from analysis.manuscript.number import Number, Numbers, Words
+from analysis.selection import trained
 from analysis.statistics.association.coefficients import RESAMPLES, Coefficients
 from analysis.statistics.association.correlation import correlate_each
 from analysis.statistics.association.differences import difference as bounds_of
@@ -84,13 +85,13 @@ def _paired(
 
 
 def q_of_zero(of: str | Networks, column: str = "tau_b", stop: str | None = None, target: str = "gap.loss") -> Numbers:
-    """Benjamini-Hochberg's q of no correlation of each measure that has an interval, over all of those.
+    """Benjamini-Hochberg's q of no correlation of each measure, as trained, that has an interval, over all of those.
 
     Each p is taken cautiously, as in `p_of_difference`.
     """
     frame, _ = of_study.kept(of_study.networks(of), stop)
     allowed(target, targets(frame), "target")
-    every = correlate_each(frame, target)
+    every = correlate_each(frame, target, trained(frame))
     p = [cautious(found.p_of_zero(allowed(column, found.point)), found.draws) for found in every.values()]
     q = benjamini_hochberg(p)
     return Numbers({measure: Number(float(x)) for measure, x in zip(every, q, strict=True) if x == x})

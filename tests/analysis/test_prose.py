@@ -62,7 +62,7 @@ def test_a_difference_has_the_interval_of_the_pairs() -> None:
 
 def test_q_of_zero_is_of_all_measures_that_have_an_interval() -> None:
     found = q_of_zero("digits_library")
-    assert len(found) == 94, "not the number of weights, which is one, nor what three networks have a value of"
+    assert len(found) == 101, "not the number of weights, which is one, nor what three networks have a value of"
     assert float(found.lowest) > 0.05, "two errors above what resamples allow a p"
     assert np.isnan(cautious(np.nan, 2000)) and cautious(0.9999, 20) == 1 and 0.03 < cautious(0.03, 2000) < 0.05
 

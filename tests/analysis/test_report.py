@@ -125,7 +125,7 @@ def test_every_measure_of_the_records_is_defined_once_and_led_to(records, tmp_pa
     labels = {Label.parse(label).measure for label in measures(records)}
     assert sorted(re.findall(r"id=\"measure-(\w+)\"", page)) == sorted(labels)
     assert sorted(re.findall(r"href='#measure-(\w+)'", page)) == sorted(labels)
-    said = definition(MEASURES["kappa_2019"])
+    said = definition(MEASURES["hessian_trace"])
     for text in (said["Meaning"], said["Formula"], said["Source"], UNKNOWN):
         assert str(escape(text)) in page
     assert "without changing its function" not in page

@@ -26,6 +26,7 @@ from analysis.exclude import exclude
 from analysis.load import Source
 from analysis.statistics.grid.explained import explained
 from analysis.vocabulary import hyperparameter_words, measure_words, ordered, target_words
+from study.measures import is_of_test
 from study.names import Label
 from study.transforms.rescaling import given_factor
 
@@ -39,7 +40,8 @@ def explorer_data(sources: list[Source]) -> Markup:
 def _study(source: Source) -> dict[str, Any]:
     frame = source.records
     # A sweep of given factors has a table and a figure of its own; it would fill the list of measures.
-    shown = [m for m in ordered(measures(frame)) if given_factor(Label.parse(m).transform) is None]
+    swept = [m for m in measures(frame) if given_factor(Label.parse(m).transform) is not None]
+    shown = [m for m in ordered(measures(frame)) if m not in swept and not is_of_test(m)]
     every = [name for m in shown for name in (m, *(f"{m}.{layer}" for layer in layers(frame, m)))]
     across = varying(frame)
     columns = ["key", "stop", *across, *([SEED] if SEED in frame else []), *targets(frame)]

@@ -43,9 +43,10 @@ def fully_connected(network: Network, inputs: Inputs, outputs: Tensor, parameter
 
     Verified by the outputs (n, C), which are to be the network's own to the bit.
     """
-    layers = dict(network.model.named_children())
-    if not network.is_called_plainly or type(network.model) is not nn.Sequential or not isinstance(inputs, Tensor):
+    model = network.model
+    if not network.is_called_plainly or type(model) is not nn.Sequential or not isinstance(inputs, Tensor):
         return None
+    layers: dict[str, nn.Module] = dict(zip(model._modules, model, strict=True))
     if of_all._global_forward_hooks or of_all._global_forward_pre_hooks or not all(map(_plain, layers.values())):
         return None
     path, _, kind = parameter.rpartition(".")

@@ -36,8 +36,10 @@ def compute(label: str, context: MeasureContext) -> dict[str, Any]:
         layers = {layer: float(value) for layer, value in result.items() if layer in context.layers()}
         before = context.before
         unchanged = before.value(parsed.name, take) if before else {}
-        assert isinstance(unchanged, dict)
-        every = {layer: float(v) for layer, v in unchanged.items() if before and layer in before.layers()} | layers
+        if before and isinstance(unchanged, dict):
+            every = {layer: float(v) for layer, v in unchanged.items() if layer in before.layers()} | layers
+        else:
+            every = layers
         stored |= {"value": sum(every.values()), "layers": layers}
     else:
         stored["value"] = float(result)

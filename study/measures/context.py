@@ -78,11 +78,12 @@ class MeasureContext:
     def from_layer(self, layer: str) -> tuple[nn.Module, Tensor]:
         """The network from one layer on, and what that layer is given (n, ...): the layers before it run once.
 
-        Only an nn.Sequential can be cut; of other models it is the whole. A layer keeps its path in the piece.
+        Only an nn.Sequential that runs as such can be cut; of other models it is the whole. A layer keeps its path in
+        the piece.
         """
         from torch import nn
 
-        if not isinstance(self.model, nn.Sequential):
+        if not isinstance(self.model, nn.Sequential) or type(self.model).forward is not nn.Sequential.forward:
             return self.model, self.x
         parts = list(zip(self.model._modules, self.model, strict=True))  # one that stands there twice, twice
         start = [name for name, _ in parts].index(layer.partition(".")[0])

@@ -98,9 +98,11 @@ class Chain:
 
 def chain_of(template: nn.Module) -> Chain | None:
     """The network as a chain, where it is one: an nn.Sequential of the layers here, from a weighted one to a linear."""
-    layers = dict(template.named_children())
+    if not isinstance(template, nn.Sequential) or type(template) is not nn.Sequential:
+        return None
+    layers: dict[str, nn.Module] = dict(zip(template._modules, template, strict=True))  # one that is there twice, twice
     modules = list(layers.values())
-    if type(template) is not nn.Sequential or not all(map(_known, modules)):
+    if not all(map(_known, modules)):
         return None
     weighted = [module for module in modules if not isinstance(module, nn.Flatten)]
     if not weighted or not isinstance(weighted[0], nn.Linear | nn.Conv2d) or not isinstance(modules[-1], nn.Linear):

@@ -9,6 +9,7 @@ import re
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from study.measures import MeasureContext, checks_of, compute, is_of_test, members
 from study.measures.features import _rotations
@@ -74,6 +75,51 @@ class Twice(HeadFirst):
         return self.head(self.head(self.body(x).relu()))
 
 
+class Functional(HeadFirst):
+    """Its head's weights are used without its being run."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.linear(self.body(x).relu(), self.head.weight)
+
+
+class Owner(HeadFirst):
+    """Its head is a matrix of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.matrix = nn.Identity(), nn.Parameter(torch.randn(3, 2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x).relu() @ self.matrix
+
+
+class Auxiliary(HeadFirst):
+    """A head that is run last is no part of the outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = nn.Linear(3, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        outputs = self.head(h := self.body(x).relu())
+        self.other(h)
+        return outputs
+
+
+class ByName(HeadFirst):
+    """Its last layer is called by keyword."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(input=self.body(x).relu())
+
+
+class Scaled(nn.Sequential):
+    """A Sequential that does more than run its parts."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 3 * super().forward(x) + 1
+
+
 def of(model: nn.Module, *shape: int) -> MeasureContext:
     torch.manual_seed(0)
     x = torch.randn(20, *shape, dtype=torch.float64)
@@ -95,6 +141,9 @@ def test_the_last_layer_is_the_one_that_is_run_last() -> None:
 @pytest.mark.parametrize(
     ("model", "said"),
     [
+        (Functional(), r"features: body: the last layer .*; every other is to be run as a module"),
+        (Owner(), r"features: Owner: the last layer"),
+        (Auxiliary(), r"features: other: the last layer"),
         (Twice(), r"features: head: the last layer with weights is to be a linear layer .*, run once"),
         (nn.Sequential(nn.Unflatten(1, (4, 1, 1)), nn.Conv2d(4, 4, 1, groups=2), nn.Flatten()), r"no linear layer"),
         (nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 2))), r"no linear layer and no convolution"),
@@ -116,6 +165,27 @@ def _refuses(check, model: nn.Module, said: str) -> bool:  # type: ignore[no-unt
         assert re.search(said, str(error)), error
         return True
     return False
+
+
+def test_a_layer_that_is_called_by_keyword_has_the_same_features() -> None:
+    torch.manual_seed(0)
+    model = ByName()
+    in_turn = nn.Sequential(model.body, nn.ReLU(), model.head)
+    assert compute("label_constancy", of(model, 4))["value"] == compute("label_constancy", of(in_turn, 4))["value"]
+
+
+def test_a_sequence_with_a_forward_of_its_own_is_not_cut() -> None:
+    torch.manual_seed(0)
+    model = Scaled(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
+    ctx = of(model, 4)
+    torch.testing.assert_close(ctx.logits, model(ctx.x))
+    assert compute("feature_robustness", ctx) == compute("feature_robustness", of(nn.Sequential(model), 4))
+
+
+def test_wide_features_are_refused_for_rotations_alone() -> None:
+    assert [c.__name__ for c in checks_of("label_constancy")] == ["_check_layers"]
+    for check in checks_of("label_constancy"):
+        check(nn.Sequential(nn.Linear(4096, 2)))
 
 
 def test_a_layer_with_tied_weights_moves_alone() -> None:

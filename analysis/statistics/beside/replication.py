@@ -19,6 +19,7 @@ from analysis.columns import half_have, measures, targets, values
 from analysis.statistics.association.coefficients import RESAMPLES
 from analysis.statistics.association.correlation import correlate
 from analysis.statistics.beside.order import LEAST, families, order
+from study.measures import is_of_test
 from study.names import Label
 
 BOUNDS = ("tau_b", "tau_b.low", "tau_b.high")
@@ -46,7 +47,7 @@ def replication(here: pd.DataFrame, there: pd.DataFrame, target: str, resamples:
     """
     if target not in targets(there):
         return pd.DataFrame()
-    own = [name for name in measures(here) if not Label.parse(name).transform]
+    own = [name for name in measures(here) if not (Label.parse(name).transform or is_of_test(name))]
     labels = [name for name in own if _says(here, name, target) and _says(there, name, target)]
     if not labels:
         return pd.DataFrame()

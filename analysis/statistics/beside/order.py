@@ -7,7 +7,7 @@ family is one by itself. It is an interval for other families of measures, of th
 
 Simulated with the families of what is laid beside one another here, where a family's effect is .2, .5 or .8 of the
 variance and agrees from study to study as its measures do, more, or less (true tau-b 0 to .59), it held the truth in
-90% to 99% of 150 pairs of studies, an interval over single measures in 45% to 97% (see
+91% to 99% of 150 pairs of studies, an interval over single measures in 43% to 97% (see
 tests/analysis/statistics/test_order.py). Two things it does not know: families may be related, as the Hessian and
 searches for a worst case are; and the numbers are estimates, so that the order of the true ones agrees rather more,
 where the two have no network in common.

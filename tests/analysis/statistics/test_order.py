@@ -26,7 +26,7 @@ RECORDS = Path(__file__).parents[3] / "analysis" / "records"
 # Measures a family, of what is laid beside one another at a loss of .01: library_fashion and library_cifar10, the
 # former and lenet5_fashion, and jiang_small with the tables of Jiang et al. and Dziugaite et al.
 SIZES = {
-    "library": (32, 19, 11, 8, 8, 2, 2),
+    "library": (32, 19, 13, 11, 8, 4, 2),
     "thirteen": (3, 2, 2, 2, 2, 2),
     "jiang2020": (7, 5, 2, 2, 1),
     "dziugaite2020": (17, 6, 1),

@@ -35,12 +35,36 @@ def xavier_normal(weight: Tensor) -> None:
     nn.init.xavier_normal_(weight)
 
 
+@init("xavier_uniform")
+def xavier_uniform(weight: Tensor) -> None:
+    """Uniform, variance 2 / (fan in + fan out) (Glorot and Bengio 2010)."""
+    from torch import nn
+
+    nn.init.xavier_uniform_(weight)
+
+
 @init("kaiming_uniform")
 def kaiming_uniform(weight: Tensor) -> None:
     """Uniform, variance 2 / fan in (He et al. 2015)."""
     from torch import nn
 
     nn.init.kaiming_uniform_(weight)
+
+
+@init("kaiming_normal")
+def kaiming_normal(weight: Tensor) -> None:
+    """Normal, variance 2 / fan in (He et al. 2015)."""
+    from torch import nn
+
+    nn.init.kaiming_normal_(weight)
+
+
+@init("orthogonal")
+def orthogonal(weight: Tensor) -> None:
+    """Of orthonormal rows or columns, whichever are fewer, a convolution's kernels being rows (Saxe et al. 2013)."""
+    from torch import nn
+
+    nn.init.orthogonal_(weight)
 
 
 @init("uniform_0.1")

@@ -98,7 +98,11 @@ def test_initial_weights(init: str) -> None:
     double = build_model(replace(config, init_gain=2.0)).state_dict()
     assert torch.equal(double["fc1.weight"], 2 * state["fc1.weight"])
     assert torch.equal(double["fc1.bias"], state["fc1.bias"])
-    spread = {"default": (3 * 256) ** -0.5, "xavier_normal": (2 / 376) ** 0.5, "kaiming_uniform": (2 / 256) ** 0.5,
+    spread = {"default": (3 * 256) ** -0.5, "xavier_normal": (2 / 376) ** 0.5, "xavier_uniform": (2 / 376) ** 0.5,
+              "kaiming_uniform": (2 / 256) ** 0.5, "kaiming_normal": (2 / 256) ** 0.5, "orthogonal": 256**-0.5,
               "uniform_0.1": 0.1 / 3**0.5, "normal_0.1": 0.1}[init]  # fmt: skip
     assert state["fc1.weight"].std().item() == pytest.approx(spread, rel=0.02)
     assert init == "default" or not state["fc1.bias"].any()
+    rows, normal = state["fc1.weight"], state["fc1.weight"].abs().max() > 3 * spread
+    assert (init == "orthogonal") == torch.allclose(rows @ rows.T, torch.eye(len(rows)), atol=1e-5)
+    assert normal == (init.endswith("normal") or init in ("normal_0.1", "orthogonal")), "a uniform draw ends at 1.7"

@@ -125,7 +125,16 @@ CASES: dict[str, dict[str, Case]] = {
     },
     "init": {
         name: Case({"init": name, "init_gain": 1.5})
-        for name in ("default", "xavier_normal", "kaiming_uniform", "uniform_0.1", "normal_0.1")
+        for name in (
+            "default",
+            "xavier_normal",
+            "xavier_uniform",
+            "kaiming_uniform",
+            "kaiming_normal",
+            "orthogonal",
+            "uniform_0.1",
+            "normal_0.1",
+        )
     },
     "loss": {
         "cross_entropy": Case(),

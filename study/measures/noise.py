@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from study.measures.registry import Sampled
 from study.seeds import generator_for
 
 if TYPE_CHECKING:
@@ -28,6 +29,25 @@ def noise(like: Tensor, n: int) -> Iterator[Tensor]:
     generator = generator_for("common", "measure", "noise")
     for _ in range(n):
         yield torch.randn(like.shape, generator=generator).to(like)
+
+
+def stopped_mean(drawn: Iterable[float], least: int) -> Sampled:
+    """The mean of draws, `least` at first and then until its standard error is STANDARD_ERROR of it, or none is left.
+
+    To stop where the spread looks small has a price: by 3,000 resamples each of 600 draws of `sharpness_mean`, of four
+    LeNet5 at two stops, the value comes out .1 to 1.4% low and two of its standard errors hold the truth in 88 to 93%.
+    """
+    import torch
+
+    found: list[float] = []
+    for value in drawn:
+        found.append(value)
+        if len(found) >= least:
+            values = torch.tensor(found, dtype=torch.float64)
+            mean, error = float(values.mean()), float(values.std()) / math.sqrt(len(found))
+            if error <= STANDARD_ERROR * abs(mean):
+                break
+    return Sampled(mean, error)
 
 
 @dataclass(frozen=True)

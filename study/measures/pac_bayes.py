@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from study.choice import Option, integer, word
@@ -157,28 +157,33 @@ def _own_rays(ctx: MeasureContext, folded: str) -> Rays:
 
 def _level(ctx: MeasureContext, steps: int, folded: str) -> Level:
     """By noise that all networks of a shape have in common."""
-
-    def search(ctx: MeasureContext) -> Level:
-        network = shared_samples(ctx, folded)
-        rays = Rays(network, list(noise(network.weights, MOST_DRAWS)))
-        return _sought(network, rays.outputs, MOST_DRAWS, math.log2(network.size), steps)
-
-    return ctx.shared(search, ("level", steps, folded))
+    return _common(ctx, steps, folded, relative=False)
 
 
 def _relative_level(ctx: MeasureContext, steps: int, folded: str) -> Level:
     """The same relative to each weight."""
+    return _common(ctx, steps, folded, relative=True)
 
+
+def _common(ctx: MeasureContext, steps: int, folded: str, *, relative: bool) -> Level:
     def search(ctx: MeasureContext) -> Level:
         network = shared_samples(ctx, folded)
-        w, drawn = network.weights, list(noise(network.weights, MOST_DRAWS))
+        return level_of(network, list(noise(network.weights, MOST_DRAWS)), steps=steps, relative=relative)
 
-        def outputs(sigma: float, k: int) -> Tensor:
-            return network.outputs(w + (sigma**2 * w.square() + EPSILON**2).sqrt() * drawn[k])
+    return ctx.shared(search, ("level", steps, folded, relative))
 
-        return _sought(network, outputs, len(drawn), -1.0, steps)
 
-    return ctx.shared(search, ("relative level", steps, folded))
+def level_of(network: Perturbed, drawn: Sequence[Tensor], *, steps: int = HALVINGS, relative: bool = False) -> Level:
+    """The largest noise that a network bears by these draws (n_parameters,), DRAWS of them or more as they are needed;
+    `relative` to each weight."""
+    if not relative:
+        return _sought(network, Rays(network, drawn).outputs, len(drawn), math.log2(network.size), steps)
+    w = network.weights
+
+    def outputs(sigma: float, k: int) -> Tensor:
+        return network.outputs(w + (sigma**2 * w.square() + EPSILON**2).sqrt() * drawn[k])
+
+    return _sought(network, outputs, len(drawn), -1.0, steps)
 
 
 def _sought(

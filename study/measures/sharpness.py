@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from study.choice import integer, number, word
 from study.measures.ascent import STEPS, Point, ascend
 from study.measures.context import MeasureContext
-from study.measures.noise import STANDARD_ERROR, noise
+from study.measures.noise import noise, stopped_mean
 from study.measures.perturbation import AS_TRAINED, Perturbed, shared_samples, shared_start
 from study.measures.registry import Sampled, measure
 
@@ -73,24 +72,25 @@ def sharpness_mean(ctx: MeasureContext, rho: float, c: str, logits: str, folded:
     E[L(w + rho c u)] - L(w), u ~ N(0, I), c = |w| (or ones); logits as in `sharpness_max`. Source: Andriushchenko et
     al. 2023 (2302.07011), as `sharpness_max`. Parameters: all, biases too, of the network as trained; with folded=true
     batch-norm is folded in. Data: the first 512 training samples, mean. Sampled: pairs u and -u, the same for all
-    networks of a shape, 10 or more until the standard error is 5 % of the value, 200 at most. Cost: 20 to 400 passes
-    over the samples. Invariant: layer-wise, neuron-wise, norm-layer.
+    networks of a shape, 10 or more until the standard error is 5 % of the value, 200 at most; so to stop makes LeNet5's
+    value up to 1.4 % low, and two standard errors hold the truth in 88 to 93 %. Cost: 20 to 400 passes over the
+    samples. Invariant: layer-wise, neuron-wise, norm-layer.
     """
+    network = shared_samples(ctx, folded)
+    return stopped_mean(rises(network, rho, c, logits, noise(network.weights, DRAWS[1])), DRAWS[0])
+
+
+def rises(network: Perturbed, rho: float, c: str, logits: str, drawn: Iterable[Tensor]) -> Iterator[float]:
+    """The rise of the loss under each u of some draws (n_parameters,), the mean over u and -u, as each is asked for."""
     import torch
 
-    network = shared_samples(ctx, folded)
     w, loss, scale = network.weights, _loss(network, logits), rho * _scale(network, c)
-    rises: list[float] = []
     with torch.no_grad():
         start = loss(w).item()
-        for u in noise(w, DRAWS[1]):
-            rises.append((loss(w + scale * u).item() + loss(w - scale * u).item()) / 2 - start)
-            values = torch.tensor(rises, dtype=torch.float64)
-            if len(rises) >= DRAWS[0]:
-                error = float(values.std()) / math.sqrt(len(rises))
-                if error <= STANDARD_ERROR * abs(float(values.mean())):
-                    break
-    return Sampled(float(values.mean()), error)
+    for u in drawn:
+        with torch.no_grad():
+            both = loss(w + scale * u).item() + loss(w - scale * u).item()
+        yield both / 2 - start
 
 
 def _batches(ctx: MeasureContext, folded: str) -> list[Perturbed]:

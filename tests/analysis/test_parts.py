@@ -26,7 +26,7 @@ from analysis.statistics.stability import stability
 from analysis.stopwise import first_target
 from analysis.studies.reader import read_shown
 from analysis.tables import audit as audit_table
-from analysis.tables import cost, reparameterization, settings
+from analysis.tables import cost, reparameterization, settings, shift_differences
 from analysis.tables import sweep as sweep_table
 from study.storage.paths import published_studies
 from tests.support.synthetic import synthetic_audit
@@ -56,7 +56,8 @@ def test_a_study_with_everything_lacks_nothing(make_records, tmp_path):
     papers = {
         f"measure.{label}": records["gap.loss"] ** power for power, label in enumerate(("param_norm", "path_norm"), 1)
     }
-    records = records.assign(**papers, **{"n.test": 10**6})
+    shifted = {f"gap.shift.mean.{unit}": records[f"gap.{unit}"] ** 3 for unit in ("loss", "error")}
+    records = records.assign(**papers, **shifted, **{"n.test": 10**6})
     timings = pd.DataFrame({"key": records["key"], "stop": "", "item": "train", "seconds": 1.0})
     frames = {
         "timings": timings,
@@ -71,6 +72,19 @@ def test_a_study_with_everything_lacks_nothing(make_records, tmp_path):
         assert path.stat().st_size > 0
         if path.suffix == ".pdf":
             assert b"/Type3" not in path.read_bytes()
+
+
+def test_the_gap_under_shift_is_laid_beside_the_plain_one_of_its_unit(make_records):
+    records = make_records(stops=("loss_0.01",))
+    assert "shifted test sets" in shift_differences.build(records, resamples=0).attrs["lacks"]
+    turned = {"gap.shift.mean.loss": -records["gap.loss"], "gap.shift.mean.error": records["gap.error"]}
+    table = shift_differences.build(records.assign(**turned), resamples=0)
+    assert dict(zip(table["target"], table["than"], strict=True)) == {
+        "gap.shift.mean.loss": "gap.loss", "gap.shift.mean.error": "gap.error",
+    }  # fmt: skip
+    of_loss, of_error = (table[table["target"] == f"gap.shift.mean.{unit}"] for unit in ("loss", "error"))
+    assert of_loss["delta_tau_b"].tolist() == pytest.approx((-2 * of_loss["tau_b_than"]).tolist())
+    assert of_loss["tau_b_than"].abs().min() > 0 and (of_error["delta_tau_b"] == 0).all()
 
 
 def test_a_study_with_the_least_says_what_each_part_lacks(records):
@@ -189,7 +203,7 @@ def test_ledger_writes_every_table_under_the_stem(make_ledger, tmp_path, capsys)
     written = {path.name for path in (tmp_path / "out" / "mine" / "tables").iterdir()}
     lacking = {"published", "cost", "layers", "last_layer", "last_layer_stops", "layer_differences"}
     lacking |= {"reparameterization", "sweep", "audit", "papers", "papers_granulated", "papers_sign_error"}
-    lacking |= {"replication", "replication_measures"}
+    lacking |= {"replication", "replication_measures", "shift_differences"}
     made = set(items.names("table")) - lacking - {"partial"}
     assert written == {name + suffix for name in made for suffix in (".csv", ".md", ".tex")}
     table = pd.read_csv(tmp_path / "out" / "mine" / "tables" / "correlation.csv")

@@ -1,7 +1,7 @@
 """What READMEs say of the committed benchmarks: `python -m tests.benchmarks.document training` prints what one says.
 
-curvature.json is shown in study/curvature/README.md, training.json in study/training/README.md, measuring.json in
-study/measures/README.md.
+curvature.json is shown in study/curvature/README.md, training.json in study/training/README.md, measuring.json and
+stopping.json in study/measures/README.md.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from tests.benchmarks.curvature import table
 COMMITTED = Path(__file__).parent / "curvature.json"
 TRAINING = Path(__file__).parent / "training.json"
 MEASURING = Path(__file__).parent / "measuring.json"
+STOPPING = Path(__file__).parent / "stopping.json"
 LIMIT = 60  # passes that all measures but searches may take, of LeNet5 on 5,000 images
 
 
@@ -88,6 +89,30 @@ def measuring_section(measured: dict) -> str:
     )
 
 
+def stopping_section(measured: dict) -> str:
+    """The command, the machine, and of each label how far off its values are and what two standard errors hold."""
+    labels = list(dict.fromkeys(row["label"] for row in measured["rows"]))
+    networks = len({row["key"] for row in measured["rows"]})
+    lines = [
+        f"`python -m tests.benchmarks.stopping {measured['command']}` on {measured['machine']}, commit "
+        f"{measured['commit']}; {networks} LeNet5 at two stops, from the least to the most:",
+        "",
+        "| measure | bias | error | its standard error | truth within two |",
+        "| :--- | ---: | ---: | ---: | ---: |",
+    ]
+    for label in labels:
+        of = [row for row in measured["rows"] if row["label"] == label]
+
+        def between(column: str, digits: int, sign: str = "", of: list[dict] = of) -> str:
+            low, high = (f"{100 * end(row[column] for row in of):{sign}.{digits}f}" for end in (min, max))
+            return f"{low}% to {high}%"
+
+        bias = between("bias", 1, "+") if "sharpness" in label else ""  # of the others the truth is the values' mean
+        cells = [bias, between("error", 1), between("standard_error", 1), between("held", 0)]
+        lines.append(f"| `{label}` | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
 def _cell(case: str) -> str:
     return case if case.startswith("all ") else f"`{case}`"
 
@@ -113,6 +138,7 @@ SECTIONS = {
     "curvature": (COMMITTED, section),
     "training": (TRAINING, training_section),
     "measuring": (MEASURING, measuring_section),
+    "stopping": (STOPPING, stopping_section),
 }
 
 

@@ -7,9 +7,10 @@ Prints a row a case and writes results/bench/training.json after each; study/tra
 beside this file (`python -m tests.benchmarks.document training`). Epochs of both sides follow each other; weights in
 the end and numbers of steps are compared. With one thread on a CPU times are of the processor, so that what else runs
 there adds little. time_ratio is our time over that of plain PyTorch, the median over rounds; networks_per_minute counts
-networks of 100 epochs; flops_share and bytes_share are what was counted over what a large product and a large copy
-reach here (arithmetic.py). Inputs are noise around centres, in the shapes of the data sets. Both sides run under
-glibc's settings that run_shard makes (study/device.py). Needs torch, torchvision, numpy, scipy and PyYAML.
+networks of 100 epochs; flops_share and bytes_share are what was counted over what large arithmetic (the faster of a
+product and a convolution) and a large copy reach here (arithmetic.py). Inputs are noise around centres, in the shapes
+of the data sets. Both sides run under glibc's settings that run_shard makes (study/device.py). Needs torch,
+torchvision, numpy, scipy and PyYAML.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """The largest noise is sought with fewer draws than there are levels for, and found where all of them put it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from statistics import fmean, stdev
 
 import pytest
 import torch
 from torch import Tensor
 
-from study.measures.noise import RISE, STANDARD_ERROR, Level, _crossing, largest_noise
+from study.measures.noise import RISE, STANDARD_ERROR, Level, _crossing, largest_noise, stopped_mean
 
 N = 500  # samples, of which each error is a share
 Rises = Callable[[float, slice], Tensor]
@@ -82,3 +83,40 @@ def test_no_level_is_named_in_a_line() -> None:
         largest_noise(lambda at, which: torch.zeros(which.stop - which.start).double(), 0.0, 10, 10)
     with pytest.raises(ValueError, match=r"rises by more than 0\.1 at any noise"):
         largest_noise(lambda at, which: torch.ones(which.stop - which.start).double(), 0.0, 10, 10)
+
+
+def skewed(seed: int, spread: float = 0.3, n: int = 200) -> list[float]:
+    """Draws of mean 1 with a long tail to the right, as rises of the loss have."""
+    generator = torch.Generator().manual_seed(seed)
+    scale = math.sqrt(math.log(1 + spread**2))
+    normal = torch.randn(n, generator=generator, dtype=torch.float64)
+    return (scale * normal - scale**2 / 2).exp().tolist()
+
+
+def test_the_mean_of_draws_stops_where_its_error_is_small_and_takes_no_draw_more() -> None:
+    draws, taken = skewed(0), 0
+
+    def one_by_one() -> Iterator[float]:
+        nonlocal taken
+        for taken, value in enumerate(draws, 1):  # noqa: B007
+            yield value
+
+    found = stopped_mean(one_by_one(), 10)
+    first = next(n for n in range(10, 201) if stdev(draws[:n]) / n**0.5 <= STANDARD_ERROR * fmean(draws[:n]))
+    assert 10 < taken == first
+    assert found.value == pytest.approx(fmean(draws[:first]), rel=1e-12)
+    assert found.standard_error == pytest.approx(stdev(draws[:first]) / first**0.5, rel=1e-12)
+    all_of_them = stopped_mean(iter(skewed(1, spread=2.0)), 10)
+    assert all_of_them.value == pytest.approx(fmean(skewed(1, spread=2.0)), rel=1e-12)
+    assert stopped_mean([1.0] * 200, 10).standard_error == 0
+
+
+def test_so_to_stop_costs_what_is_said_of_it() -> None:
+    """Two standard errors are a little short, and the value a little low; of ten draws always, neither."""
+    found = [stopped_mean(skewed(seed), 10) for seed in range(3000)]
+    held = fmean(abs(one.value - 1) <= 2 * one.standard_error for one in found)
+    low = fmean(one.value for one in found) - 1
+    assert 0.86 < held < 0.935
+    assert -0.015 < low < -0.003
+    always = [fmean(skewed(seed, n=36)) for seed in range(3000)]
+    assert abs(fmean(always) - 1) < 0.003

@@ -1,4 +1,5 @@
-"""Size: the difference of two measures' tau-b with its interval, and how many networks would show one."""
+"""Size: the difference of two tau-b with its interval, of two measures or of two targets of one measure; and how many
+networks would show one."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from analysis.columns import check_frame, measures, values
@@ -14,6 +16,9 @@ from analysis.statistics.resampling.design import design
 from analysis.statistics.resampling.multiple import benjamini_hochberg
 from analysis.statistics.resampling.resample import FEW, Interval, interval, p_of_zero
 from analysis.statistics.resampling.resample import cautious as with_errors
+
+Floats = NDArray[np.float64]
+_DELTA = ("delta_tau_b", "delta_tau_b.low", "delta_tau_b.high", "q_bh")
 
 
 def differences(
@@ -44,8 +49,8 @@ def differences(
             continue
         ours, other = paired(frame, target, reference, name, resamples, seed)
         rows.append({"measure": reference, "than": name} | _difference(ours, other, level, detect))
-    columns = ["measure", "than", "n", "configurations", "delta_tau_b", "delta_tau_b.low", "delta_tau_b.high", "q_bh"]
-    table = pd.DataFrame(rows, columns=[*columns, "se", "networks_needed", "note"])
+    columns = ["measure", "than", "n", "configurations", *_DELTA, "se", "networks_needed", "note"]
+    table = pd.DataFrame(rows, columns=columns)
     return table.assign(q_bh=benjamini_hochberg(table["q_bh"]))
 
 
@@ -53,12 +58,36 @@ def paired(
     frame: pd.DataFrame, target: str, first: str, second: str, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[Coefficients, Coefficients]:
     """The coefficients of two measures with `target` over the runs that have both, resampled together."""
-    gap, grid = values(frame, target), design(frame)
-    x, y = (values(frame, f"measure.{name}") for name in (first, second))
-    there = ~(np.isnan(x) | np.isnan(y) | np.isnan(gap))
-    of_both = grid.where(there)
-    a, b = (coefficients(v[there], gap[there], of_both, resamples, seed) for v in (x, y))
-    return a, b
+    both = values(frame, f"measure.{first}"), values(frame, f"measure.{second}")
+    return _paired(frame, both, (values(frame, target),) * 2, resamples, seed)
+
+
+def between_targets(
+    frame: pd.DataFrame,
+    target: str,
+    than: str,
+    labels: Sequence[str],
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """tau-b of each measure with one target less that with another, by paired bootstrap.
+
+    Both are of the runs that have the measure and both targets, resampled together (see design). Columns: measure, n,
+    configurations, tau_b (with `target`), tau_b_than, delta_tau_b with .low and .high, q_bh (Benjamini-Hochberg's q of
+    no difference, over the rows), note. tau-b being symmetric, it is the difference of two measures of one target with
+    the parts exchanged, and so is how often its interval holds the truth.
+    """
+    for asked in (target, than):
+        check_frame(frame, asked)
+    rows, goals = [], (values(frame, target), values(frame, than))
+    for label in labels:
+        a, b = _paired(frame, (values(frame, f"measure.{label}"),) * 2, goals, resamples, seed)
+        row = {"measure": label, "n": a.n, "configurations": a.n_configurations}
+        row |= {"tau_b": a.point["tau_b"], "tau_b_than": b.point["tau_b"]}
+        rows.append(row | _delta(a, b, level))
+    table = pd.DataFrame(rows, columns=["measure", "n", "configurations", "tau_b", "tau_b_than", *_DELTA, "note"])
+    return table.assign(q_bh=benjamini_hochberg(table["q_bh"]))
 
 
 def difference(a: Coefficients, b: Coefficients, name: str, level: float = 0.95) -> Interval:
@@ -90,11 +119,26 @@ def networks_needed(se: float, n: int, difference: float = 0.1, power: float = 0
 
 def _difference(a: Coefficients, b: Coefficients, level: float, detect: float) -> dict[str, object]:
     row: dict[str, object] = {"n": a.n, "configurations": a.n_configurations}
-    delta = a.point["tau_b"] - b.point["tau_b"]
-    bounds, se = difference(a, b, "tau_b", level), _standard_error(a, b)
-    row |= {"delta_tau_b": delta, "delta_tau_b.low": bounds.low, "delta_tau_b.high": bounds.high}
-    row["q_bh"] = p_of_no_difference(a, b, "tau_b")
-    return row | {"se": se, "networks_needed": networks_needed(se, a.n, detect), "note": bounds.reason}
+    se = _standard_error(a, b)
+    return row | _delta(a, b, level) | {"se": se, "networks_needed": networks_needed(se, a.n, detect)}
+
+
+def _paired(
+    frame: pd.DataFrame, measures: tuple[Floats, Floats], goals: tuple[Floats, Floats], resamples: int, seed: int
+) -> tuple[Coefficients, Coefficients]:
+    """The coefficients of each measure with its goal over the runs that have all four, resampled together."""
+    (x, z), (y, v) = measures, goals
+    there = ~(np.isnan(x) | np.isnan(z) | np.isnan(y) | np.isnan(v))
+    of_all = design(frame).where(there)
+    a, b = (coefficients(p[there], q[there], of_all, resamples, seed) for p, q in ((x, y), (z, v)))
+    return a, b
+
+
+def _delta(a: Coefficients, b: Coefficients, level: float) -> dict[str, object]:
+    """The difference of two tau-b with its interval and p, and why there is none."""
+    bounds = difference(a, b, "tau_b", level)
+    found = (a.point["tau_b"] - b.point["tau_b"], bounds.low, bounds.high, p_of_no_difference(a, b, "tau_b"))
+    return dict(zip(_DELTA, found, strict=True)) | {"note": bounds.reason}
 
 
 def _standard_error(a: Coefficients, b: Coefficients) -> float:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 import pytest
+from scipy.stats import kendalltau
 
 from analysis import differences, kendall
 from analysis.statistics.association.coefficients import coefficients
-from analysis.statistics.association.differences import networks_needed
+from analysis.statistics.association.differences import between_targets, networks_needed
 from analysis.statistics.resampling.design import design
 
 
@@ -34,3 +35,29 @@ def test_networks_needed_grow_with_the_square_of_the_precision():
     assert networks_needed(0.05, 100) == math.ceil(100 * ((1.959964 + 0.841621) * 0.05 / 0.1) ** 2)
     assert networks_needed(0.05, 100, difference=0.05) == pytest.approx(4 * networks_needed(0.05, 100), rel=0.02)
     assert math.isnan(networks_needed(float("nan"), 100))
+
+
+def test_of_two_targets_it_is_that_of_two_measures_with_the_parts_exchanged(records):
+    table = between_targets(records, "gap.loss", "gap.error", ["hessian_trace", "relative_flatness"], resamples=500)
+    exchanged = records.rename(
+        columns={"measure.hessian_trace": "gap.trace", "gap.loss": "measure.loss", "gap.error": "measure.error"}
+    )
+    same = differences(exchanged, "gap.trace", "loss", ["loss", "error"], resamples=500).iloc[0]
+    first = table.iloc[0]
+    assert first["delta_tau_b"] == pytest.approx(first["tau_b"] - first["tau_b_than"])
+    of_loss, of_error = (kendalltau(records["measure.hessian_trace"], records[f"gap.{unit}"]).statistic
+                         for unit in ("loss", "error"))  # fmt: skip
+    assert (first["tau_b"], first["tau_b_than"]) == (pytest.approx(of_loss), pytest.approx(of_error))
+    for column in ("delta_tau_b", "delta_tau_b.low", "delta_tau_b.high"):
+        assert first[column] == pytest.approx(same[column], abs=1e-12)
+    assert list(table["measure"]) == ["hessian_trace", "relative_flatness"]
+
+
+def test_of_two_targets_a_run_without_either_is_left_out_of_both(records):
+    some = records.assign(**{"gap.error": records["gap.error"].mask(records.index % 5 == 0)})
+    row = between_targets(some, "gap.loss", "gap.error", ["hessian_trace"], resamples=0).iloc[0]
+    there = some["gap.error"].notna()
+    assert row["n"] == there.sum() < len(some)
+    assert row["tau_b"] == pytest.approx(kendalltau(some["measure.hessian_trace"][there], some["gap.loss"][there])[0])
+    with pytest.raises(ValueError, match=r"target: gap\.shift: allowed are"):
+        between_targets(records, "gap.loss", "gap.shift", ["hessian_trace"])

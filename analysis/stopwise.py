@@ -37,7 +37,7 @@ def stopwise(
         notes[stop] = exclusions.note if stop == LEDGER else f"{stop}: {exclusions.note}"
         counts.append(f"{stop}: {exclusions.counted}" if counts else notes[stop])
         there = targets(kept)
-        available = [t for t in there if t in wanted] or [t for t in there if t not in TARGETS]
+        available = [t for t in there if t in wanted] or [t for t in there if t not in TARGETS or there == [t]]
         if len(kept) < 2:
             continue
         for target in available if every_target else sorted(available, key=[*wanted, *available].index)[:1]:

@@ -22,8 +22,8 @@ NEEDS = f"a study beside it (`beside` in its file of analysis/studies) with {LEA
 
 
 def build(frame: pd.DataFrame, others: Sequence[Other] = (), resamples: int = RESAMPLES) -> pd.DataFrame:
-    """Columns: stop, target, other, there_stop, measures, order (.low, .high), same_sign, above_zero, there_above_zero,
-    both_above_zero, first_there, rank_there."""
+    """Columns: stop, target, other, there_stop, measures, order (.low, .high), spearman, same_sign, above_zero,
+    there_above_zero, both_above_zero, first_there, rank_there."""
 
     def one(here: pd.DataFrame, target: str) -> pd.DataFrame:
         rows = []

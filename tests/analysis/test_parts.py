@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from analysis import items
 from analysis.__main__ import main
+from analysis.columns import about
 from analysis.figures import Lacking, sweep
 from analysis.figures import audit as audit_figure
 from analysis.figures import slices as slices_figure
@@ -26,7 +27,7 @@ from analysis.statistics.stability import stability
 from analysis.stopwise import first_target
 from analysis.studies.reader import read_shown
 from analysis.tables import audit as audit_table
-from analysis.tables import cost, reparameterization, settings, shift_differences
+from analysis.tables import cost, permutation, reparameterization, settings, shift_differences
 from analysis.tables import sweep as sweep_table
 from study.storage.paths import published_studies
 from tests.support.synthetic import synthetic_audit
@@ -85,6 +86,16 @@ def test_the_gap_under_shift_is_laid_beside_the_plain_one_of_its_unit(make_recor
     of_loss, of_error = (table[table["target"] == f"gap.shift.mean.{unit}"] for unit in ("loss", "error"))
     assert of_loss["delta_tau_b"].tolist() == pytest.approx((-2 * of_loss["tau_b_than"]).tolist())
     assert of_loss["tau_b_than"].abs().min() > 0 and (of_error["delta_tau_b"] == 0).all()
+
+
+def test_a_table_is_about_any_gap_that_it_is_asked_about(make_records):
+    records = make_records(stops=("loss_0.01",))
+    records = records.assign(
+        **{"gap.shift.mean.loss": -records["gap.loss"], "gap.shift.blur_3.loss": records["gap.loss"]}
+    )
+    for target in ("gap.shift.mean.loss", "gap.shift.blur_3.loss", "test.error", "gap.loss"):
+        table = permutation.build(about(records, target), permutations=0, resamples=0)
+        assert set(table["target"]) == {target}
 
 
 def test_a_study_with_the_least_says_what_each_part_lacks(records):

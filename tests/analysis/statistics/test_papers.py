@@ -24,6 +24,7 @@ from analysis.tables import papers, papers_granulated, papers_sign_error
 from analysis.vocabulary import measure_words
 from study.measures.naming import canonical as written
 from study.measures.naming import sets
+from study.storage.paths import published_folder, published_studies
 from tests.reference import statistics as slow
 
 JIANG, DZIUGAITE = read_papers()
@@ -80,6 +81,13 @@ def test_both_papers_are_whole_and_psi_is_the_mean_of_its_axes():
     assert all(mean <= p90 for mean, p90 in (row.numbers for row in DZIUGAITE.rows))
     best = [max(JIANG.rows[at].numbers[-1] for at in range(23) if JIANG.rows[at].label)]
     assert best == [0.516] and [r.name for r in JIANG.rows if r.numbers[-1] == 0.516] == ["1/alpha' sharpness mag"]
+
+
+def test_the_adjustment_for_sample_size_changes_no_order_of_a_published_study():
+    networks_of_one_question = set(published_studies()) - {"invariance"}  # which has one network a data set
+    for name in sorted(networks_of_one_question):
+        n_train = pd.read_csv(published_folder() / f"{name}.csv", usecols=["n.train"])["n.train"]
+        assert len(set(n_train)) == 1, name
 
 
 def test_every_label_is_a_measure_that_is_taken_with_its_options():

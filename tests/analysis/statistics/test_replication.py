@@ -53,6 +53,7 @@ def test_both_columns_and_their_order_are_those_of_scipy(here, there):
         assert (both[f"{column}.low"] < both[f"{column}.high"]).all()
     found = order_in_both(both)
     assert found["order"] == pytest.approx(stats.kendalltau(both["tau_b"], both["there_tau_b"]).statistic)
+    assert found["spearman"] == pytest.approx(stats.spearmanr(both["tau_b"], both["there_tau_b"]).statistic)
     signs = np.sign(both["tau_b"]) == np.sign(both["there_tau_b"])
     assert found["measures"] == 5 and found["same_sign"] == signs.sum()
     first = both["tau_b"].idxmax()

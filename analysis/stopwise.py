@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from analysis.columns import LEDGER, TARGETS, at_stop, stops, targets
+from analysis.columns import LEDGER, TARGETS, at_stop, possible_targets, stops, targets
 from analysis.exclude import DEFAULT, Rule, exclude
 
 Statistic = Callable[[pd.DataFrame, str], pd.DataFrame]
@@ -32,12 +32,14 @@ def stopwise(
     parts: list[pd.DataFrame] = []
     notes: dict[str, str] = {}
     counts: list[str] = []
+    every = possible_targets(frame)
+    asked = every if len(every) == 1 else [t for t in every if t not in TARGETS]
     for stop in stops(frame):
         kept, exclusions = exclude(at_stop(frame, stop), rules)
         notes[stop] = exclusions.note if stop == LEDGER else f"{stop}: {exclusions.note}"
         counts.append(f"{stop}: {exclusions.counted}" if counts else notes[stop])
         there = targets(kept)
-        available = [t for t in there if t in wanted] or [t for t in there if t not in TARGETS or there == [t]]
+        available = [t for t in there if t in wanted] or [t for t in there if t in asked]
         if len(kept) < 2:
             continue
         for target in available if every_target else sorted(available, key=[*wanted, *available].index)[:1]:

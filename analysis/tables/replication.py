@@ -14,9 +14,10 @@ from analysis.stopwise import stopwise
 TITLE = "Does a measure that ranks the gap here rank it in another study?"
 METHOD = (
     "Order: τ_b between the measures' τ_b with the target here and in the other study (at the same stop, else its main "
-    f"one), over the measures that both have; {WORDS}. Left out is a measure that less than half of a study's networks "
-    "have; forms of one family with the same τ_b in both count once. Same sign and above zero: how many measures; the "
-    "latter by the interval for new levels. First: the measure that is first here, there, and its rank there."
+    f"one), over the measures that both have; {WORDS}; ρ: Spearman's, of the same. Left out is a measure that fewer "
+    "than half of a study's networks have; forms of one family with the same τ_b in both count once. Same sign and "
+    "above zero: how many measures; the latter by the interval for new levels. First: the measure that is first here, "
+    "there, and its rank there."
 )
 NEEDS = f"a study beside it (`beside` in its file of analysis/studies) with {LEAST} measures that both have"
 

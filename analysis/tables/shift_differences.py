@@ -1,4 +1,4 @@
-"""Does a measure rank the gap to shifted test sets better than the plain gap? Paired difference of its two tau-b."""
+"""Has a measure a higher tau-b with the gap to shifted test sets than with the plain gap? Paired difference."""
 
 from __future__ import annotations
 

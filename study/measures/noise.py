@@ -40,6 +40,7 @@ def stopped_mean(drawn: Iterable[float], least: int) -> Sampled:
     import torch
 
     found: list[float] = []
+    mean = error = math.nan
     for value in drawn:
         found.append(value)
         if len(found) >= least:
@@ -47,6 +48,8 @@ def stopped_mean(drawn: Iterable[float], least: int) -> Sampled:
             mean, error = float(values.mean()), float(values.std()) / math.sqrt(len(found))
             if error <= STANDARD_ERROR * abs(mean):
                 break
+    if len(found) < least:
+        raise ValueError(f"{len(found)} draws, allowed: {least} or more")
     return Sampled(mean, error)
 
 

@@ -112,11 +112,14 @@ def test_the_mean_of_draws_stops_where_its_error_is_small_and_takes_no_draw_more
 
 
 def test_so_to_stop_costs_what_is_said_of_it() -> None:
-    """Two standard errors are a little short, and the value a little low; of ten draws always, neither."""
+    """Two standard errors are a little short, and the value a little low; of as many draws always, less so."""
     found = [stopped_mean(skewed(seed), 10) for seed in range(3000)]
     held = fmean(abs(one.value - 1) <= 2 * one.standard_error for one in found)
     low = fmean(one.value for one in found) - 1
     assert 0.86 < held < 0.935
     assert -0.015 < low < -0.003
-    always = [fmean(skewed(seed, n=36)) for seed in range(3000)]
-    assert abs(fmean(always) - 1) < 0.003
+    always = [stopped_mean(skewed(seed, n=36), 36) for seed in range(3000)]
+    assert fmean(abs(one.value - 1) <= 2 * one.standard_error for one in always) > held + 0.01
+    assert abs(fmean(one.value for one in always) - 1) < 0.003
+    with pytest.raises(ValueError, match="9 draws, allowed: 10 or more"):
+        stopped_mean([1.0] * 9, 10)

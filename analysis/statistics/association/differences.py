@@ -75,8 +75,9 @@ def between_targets(
 
     Both are of the runs that have the measure and both targets, resampled together (see design). Columns: measure, n,
     configurations, tau_b (with `target`), tau_b_than, delta_tau_b with .low and .high, q_bh (Benjamini-Hochberg's q of
-    no difference, over the rows), note. tau-b being symmetric, it is the difference of two measures of one target with
-    the parts exchanged, and so is how often its interval holds the truth.
+    no difference, over the rows), note. Simulated on 4 x 4 levels of two seeds, of targets that correlate at .85 as the
+    published ones do, the interval held the truth in 98 and 99% of 150 studies
+    (tests/analysis/statistics/test_differences.py).
     """
     for asked in (target, than):
         check_frame(frame, asked)
@@ -124,10 +125,10 @@ def _difference(a: Coefficients, b: Coefficients, level: float, detect: float) -
 
 
 def _paired(
-    frame: pd.DataFrame, measures: tuple[Floats, Floats], goals: tuple[Floats, Floats], resamples: int, seed: int
+    frame: pd.DataFrame, columns: tuple[Floats, Floats], goals: tuple[Floats, Floats], resamples: int, seed: int
 ) -> tuple[Coefficients, Coefficients]:
-    """The coefficients of each measure with its goal over the runs that have all four, resampled together."""
-    (x, z), (y, v) = measures, goals
+    """The coefficients of each column with its goal over the runs that have all four, resampled together."""
+    (x, z), (y, v) = columns, goals
     there = ~(np.isnan(x) | np.isnan(z) | np.isnan(y) | np.isnan(v))
     of_all = design(frame).where(there)
     a, b = (coefficients(p[there], q[there], of_all, resamples, seed) for p, q in ((x, y), (z, v)))

@@ -6,7 +6,8 @@ laid beside ours where a study varies the same, alone or with what the paper cha
 has all axes; where it has some, two or more, psi_shared is the mean over those, of both. Where no environment has
 enough seeds, our sign error is that of configurations' means (see means). Baselines: see selection; an oracle's
 statistic is the mean over DRAWS draws. Dziugaite et al. adjust a measure v for m training images, to sqrt(v / m) or, of
-a logarithm, (v - log m) / 2: no pair of networks of one m changes places by that, and every published study has one m.
+a logarithm, (v - log m) / 2: no pair of networks of one m changes places by that, and every published study but
+`invariance` has one m.
 
 Order: Kendall's tau-b between their numbers and ours over the measures that both have. Left out are baselines, and what
 is 0 in both by construction, which is no agreement: a measure that no two networks of ours differ in (the number of

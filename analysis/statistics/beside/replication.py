@@ -63,8 +63,8 @@ def order_in_both(both: pd.DataFrame) -> dict[str, float]:
     """How alike two studies order measures, of a frame that `replication` gave; empty below LEAST measures.
 
     measures (forms of one family with the same tau-b in both count once), order with .low and .high, spearman (rho of
-    the same), same_sign (how many), above_zero, there_above_zero and both_above_zero (how many have an interval above zero), first_there (the
-    other study's tau-b of the measure that is first here) and rank_there, 1 the first.
+    the same), same_sign (how many), above_zero, there_above_zero and both_above_zero (how many have an interval above
+    zero), first_there (the other study's tau-b of the measure that is first here) and rank_there, 1 the first.
     """
     if both.empty:
         return {}
@@ -78,8 +78,9 @@ def order_in_both(both: pd.DataFrame) -> dict[str, float]:
     first = int(np.argmax(x))
     return {
         "measures": len(one), "order": found.tau_b, "order.low": found.interval.low, "order.high": found.interval.high,
-        "spearman": float(spearmanr(x, y).statistic), "same_sign": int((np.sign(x) == np.sign(y)).sum()), "above_zero": int(above.sum()),
-        "there_above_zero": int(there.sum()), "both_above_zero": int((above & there).sum()),
+        "spearman": float(spearmanr(x, y).statistic), "same_sign": int((np.sign(x) == np.sign(y)).sum()),
+        "above_zero": int(above.sum()), "there_above_zero": int(there.sum()),
+        "both_above_zero": int((above & there).sum()),
         "first_there": float(y[first]), "rank_there": int((y > y[first]).sum()) + 1,
     }  # fmt: skip
 

@@ -19,6 +19,7 @@ METHOD = (
     "above zero: how many measures; the latter by the interval for new levels. First: the measure that is first here, "
     "there, and its rank there."
 )
+GAPS = ("gen.gap", "gap.loss", "gap.error", "gap.shift.mean.loss", "gap.shift.mean.error")
 NEEDS = f"a study beside it (`beside` in its file of analysis/studies) with {LEAST} measures that both have"
 
 
@@ -34,4 +35,4 @@ def build(frame: pd.DataFrame, others: Sequence[Other] = (), resamples: int = RE
                 rows.append({"other": other.name, "there_stop": stop, **found})
         return pd.DataFrame(rows)
 
-    return stopwise(frame, one, TITLE, METHOD, every_target=True, needs=NEEDS)
+    return stopwise(frame, one, TITLE, METHOD, wanted=GAPS, every_target=True, needs=NEEDS)

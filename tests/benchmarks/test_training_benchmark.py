@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from study.data.dataset import DATASETS
+from study.measures.noise import stopped_mean
+from study.measures.sharpness import sharpness_mean
 from tests.benchmarks import document, race, training
 from tests.benchmarks.alone import Alone
 from tests.benchmarks.race import Case
@@ -93,13 +95,26 @@ def test_targets_are_judged() -> None:
     assert training.best_lenet5([row]).endswith("NOT MET")
 
 
-@pytest.mark.parametrize(("name", "folder"), [("training", "training"), ("measuring", "measures")])
+@pytest.mark.parametrize(
+    ("name", "folder"), [("training", "training"), ("measuring", "measures"), ("stopping", "measures")]
+)
 def test_the_table_that_is_shown_is_the_committed_one(name: str, folder: str) -> None:
     """Where this fails, paste what `python -m tests.benchmarks.document NAME` prints between the two markers."""
     readme = (Path(__file__).parents[2] / "study" / folder / "README.md").read_text()
     (shown,) = re.findall(rf"<!-- benchmark: tests/benchmarks/{name}.json -->\n(.*?)<!-- end -->", readme, re.DOTALL)
     file, said = document.SECTIONS[name]
     assert shown == said(json.loads(file.read_text()))
+
+
+def test_what_is_said_of_stopping_is_what_was_measured() -> None:
+    rows = [row for row in json.loads(document.STOPPING.read_text())["rows"] if "sharpness" in row["label"]]
+    low = [f"{-100 * end(row['bias'] for row in rows):.1f}" for end in (max, min)]
+    held = [f"{100 * end(row['held'] for row in rows):.0f}" for end in (min, max)]
+    for said in (stopped_mean.__doc__, sharpness_mean.__doc__):
+        words = " ".join(str(said).replace(" %", "%").split())
+        assert f"{' to '.join(low)}% low" in words
+        assert f"hold the truth in {' to '.join(held)}%" in words
+    assert all(row["error"] < 0.07 for row in rows)
 
 
 def test_rows_that_were_measured_anew_say_at_which_commit() -> None:

@@ -123,19 +123,7 @@ CASES: dict[str, dict[str, Case]] = {
         "batch_norm": Case(NORMED),
         "norm_dropout": Case({"model": "norm_dropout"}, None),
     },
-    "init": {
-        name: Case({"init": name, "init_gain": 1.5})
-        for name in (
-            "default",
-            "xavier_normal",
-            "xavier_uniform",
-            "kaiming_uniform",
-            "kaiming_normal",
-            "orthogonal",
-            "uniform_0.1",
-            "normal_0.1",
-        )
-    },
+    "init": {name: Case({"init": name, "init_gain": 1.5}) for name in INITS},
     "loss": {
         "cross_entropy": Case(),
         "squared_error": Case({"loss": "squared_error"}),

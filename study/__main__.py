@@ -19,6 +19,7 @@ _WRITING = {
     "slice",
     "audit",
     "searches",
+    "repeats",
 }  # commands that are told of a folder that cannot be written before they work
 
 EPILOG = """examples:
@@ -27,6 +28,7 @@ EPILOG = """examples:
   python -m study run configs/digits_mlp.yaml --minutes 8  so much of it, saved; the same command goes on from there
   python -m study records configs/digits_mlp.yaml          runs/ -> results/digits_mlp/records.csv
   python -m study audit configs/digits_mlp.yaml            which measure survives which change that keeps the function
+  python -m study repeats configs/library_cifar10.yaml     what other images and other noise would have given
   python -m study publish configs/digits_mlp.yaml          merge those into analysis/records/, to be committed
   python -m study publish configs/digits_mlp.yaml --replace --dry-run      what a study made anew would change
   python -m study archive configs/digits_mlp.yaml digits_mlp.tar    its networks as one file; `restore` puts them back
@@ -56,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "searches",
             "write results/<study>/searches.csv: how far twice the steps move each search, on some networks",
         ),
+        ("repeats", "write results/<study>/repeats.csv: every measure again, on other images and with other noise"),
         ("publish", "merge the records into analysis/records/<study>.csv"),
         ("keys", "print the key and the fields of every run"),
         ("archive", "pack the trained networks into one file, of which any measure can be taken later"),
@@ -78,6 +81,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name == "searches":
             text = "how many of the finished networks, from all over the grid (default: %(default)s)"
             command.add_argument("--networks", type=int, default=8, help=text)
+        if name == "repeats":
+            text = "how many of the finished networks, from all over the grid (default: all)"
+            command.add_argument("--networks", type=int, default=None, help=text)
+            text = "at these stops (default: every one of the study)"
+            command.add_argument("--stops", nargs="+", default=(), metavar="STOP", help=text)
         if name == "archive":
             command.add_argument("target", type=Path, help="the archive to be written, e.g. digits_mlp.tar")
         if name in ("plan", "run"):

@@ -14,12 +14,14 @@ from study.storage.paths import (
     audit_file,
     published_file,
     records_file,
+    repeats_file,
     searches_file,
     slices_file,
     timings_file,
 )
 from study.storage.rows import Row, read_table, write_rows
 
+BESIDE = {"searches": searches_file, "repeats": repeats_file}  # what is published as a whole
 AUDITED = ("key", "stop", "measure", "transform", "place", "factor")  # what a row of the audit is of
 
 
@@ -30,9 +32,10 @@ class RecordsConflict(ValueError):
 def publish(study: Study, results_root: str | Path | None = None) -> tuple[Path, int]:
     """Merge results/<study>/records.csv into analysis/records/<study>.csv by key and stop; the path and rows added.
 
-    The rows of audit.csv beside it likewise, by key, stop, measure, transformation, place and factor; searches.csv as
-    a whole. Rows that agree stay, with cells that only one side has filled in; a number that differs is refused with
-    RecordsConflict, naming row and column, and nothing is written. Provenance stays that of the row first published.
+    The rows of audit.csv beside it likewise, by key, stop, measure, transformation, place and factor; searches.csv and
+    repeats.csv as a whole. Rows that agree stay, with cells that only one side has filled in; a number that differs is
+    refused with RecordsConflict, naming row and column, and nothing is written. Provenance stays that of the row first
+    published.
     """
     fresh, target = fresh_records(study, results_root), published_file(study.name)
     published = {(r["key"], r["stop"]): r for r in read_table(target)}
@@ -41,9 +44,9 @@ def publish(study: Study, results_root: str | Path | None = None) -> tuple[Path,
         place = (row["key"], row["stop"])
         published[place] = _merged(published.get(place, {}), row, f"{target}: row {place[0]} {place[1]}")
     audits = _audits(study.name, set(published), results_root)
-    searches = fresh_beside(searches_file(study.name, results_root), set(published))
+    beside = {kind: fresh_beside(file(study.name, results_root), set(published)) for kind, file in BESIDE.items()}
     write_table(target, list(published.values()))
-    for kind, rows in (("audit", audits), ("searches", searches)):
+    for kind, rows in {"audit": audits, **beside}.items():
         if rows:
             write_rows(published_file(study.name, kind), rows)
     _publish_beside(study.name, results_root)
@@ -68,7 +71,7 @@ def _check_committed(source: Path, rows: list[Row], columns: tuple[str, ...]) ->
 
 
 def fresh_beside(source: Path, places: Container[tuple[str, str]]) -> list[Row]:
-    """The rows of audit.csv or searches.csv of a study's results, none without the file.
+    """The rows of audit.csv, searches.csv or repeats.csv of a study's results, none without the file.
 
     Raises ValueError for one of uncommitted code, or of a run and stop that is not in `places`.
     """

@@ -12,9 +12,9 @@ from study.config import run_key
 from study.data.shift import SEVERITIES
 from study.grid import Study
 from study.names import shift_column, shift_of
-from study.publish import fresh_beside, fresh_records
+from study.publish import BESIDE, fresh_beside, fresh_records
 from study.storage.atomic import write_together
-from study.storage.paths import audit_file, published_file, records_file, searches_file, slices_file, timings_file
+from study.storage.paths import audit_file, published_file, records_file, slices_file, timings_file
 from study.storage.rows import Row, read_table
 
 SAME_NETWORK = 1e-4  # relative: a slice's middle and the record's training loss, summed in another order
@@ -40,8 +40,8 @@ def replacement(study: Study, results_root: str | Path | None = None) -> Replace
     """Records and what stands beside them in results/<study>, checked to be the whole study; nothing is written.
 
     Raises ValueError, one line, naming what is missing: a run of the config at one of its stops, a stop that is
-    published, a measure of the config, or the timings, slices, audit or searches of these
-    networks.
+    published, a measure of the config, or the timings, slices, audit, searches or repeats of
+    these networks.
     """
     target = published_file(study.name)
     fresh, published = fresh_records(study, results_root), read_table(target)
@@ -58,12 +58,13 @@ def replacement(study: Study, results_root: str | Path | None = None) -> Replace
     if audit.exists() or published_file(study.name, "audit").exists():
         _check_audit(study, audit, fresh, results_root)
         contents[published_file(study.name, "audit")] = audit.read_bytes()
-    searches = searches_file(study.name, results_root)
-    if searches.exists() or published_file(study.name, "searches").exists():
-        if not fresh_beside(searches, {(row["key"], row["stop"]) for row in fresh}):
-            said = "holds no searches, and the published ones are of the old networks"
-            raise ValueError(f"{searches}: {said}; allowed with --replace: those of the new ones (study searches)")
-        contents[published_file(study.name, "searches")] = searches.read_bytes()
+    for kind, file in BESIDE.items():
+        source, kept = file(study.name, results_root), published_file(study.name, kind)
+        if source.exists() or kept.exists():
+            if not fresh_beside(source, {(row["key"], row["stop"]) for row in fresh}):
+                said = f"holds no {kind}, and the published ones are of the old networks"
+                raise ValueError(f"{source}: {said}; allowed with --replace: those of the new ones (study {kind})")
+            contents[kept] = source.read_bytes()
     return Replacement(target, contents, compare(published, fresh))
 
 

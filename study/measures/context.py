@@ -30,6 +30,7 @@ class MeasureContext:
     is the network that it was made from, `changed` the two layers whose weights moved, and `difference` that of the
     outputs, relative to the largest. `trained_on` is the number of training samples where `x` holds only some, else 0.
     `held_out` is test data with its labels, for the terms of a bound that are of it; None: none is at hand.
+    `noise` numbers the draws of sampled measures: 0 for those of every record, another number for others.
     `history` has step and training loss, in order, wherever it was taken until this network was there; empty: unknown.
     """
 
@@ -45,6 +46,7 @@ class MeasureContext:
     trained_on: int = 0
     history: Sequence[tuple[int, float]] = ()
     held_out: tuple[Tensor, Tensor] | None = None
+    noise: int = 0
     _values: dict[str, Value] = field(default_factory=dict, repr=False)
     _shared: dict[object, Any] = field(default_factory=dict, repr=False)
     _inputs: dict[int, Tensor] = field(default_factory=dict, repr=False)
@@ -59,12 +61,20 @@ class MeasureContext:
         """The same network, measured on the first n training samples."""
         return MeasureContext(
             self.model, self.initial, self.x[:n], self.labels[:n], self.loss, self.key, trained_on=self.n_train,
-            history=self.history, held_out=self.held_out,
+            history=self.history, held_out=self.held_out, noise=self.noise,
         )  # fmt: skip
 
     def generator(self, label: str) -> torch.Generator:
         """A CPU generator seeded by run key and label, for sampled measures."""
-        return generator_for(self.key, "measure", label)
+        return generator_for(self.key, "measure", label, *self._draws)
+
+    def common_generator(self, purpose: str) -> torch.Generator:
+        """A CPU generator that is the same for all networks."""
+        return generator_for("common", "measure", purpose, *self._draws)
+
+    @property
+    def _draws(self) -> tuple[int, ...]:
+        return (self.noise,) if self.noise else ()
 
     def layers(self) -> list[str]:
         """Paths of the layers to measure, in network order: those with a weight of two or more dimensions."""
@@ -204,7 +214,7 @@ class MeasureContext:
             other = MeasureContext(
                 reparameterized(self.model, transform, self.key), self.initial, self.x, self.labels, self.loss,
                 self.key, before=self, changed=last_two_layers(self.model), trained_on=self.trained_on,
-                history=self.history, held_out=self.held_out,
+                history=self.history, held_out=self.held_out, noise=self.noise,
             )  # fmt: skip
             other.difference = function_difference(self.logits, other.logits)
             self._reparameterized[transform] = other

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from study.choice import number
 from study.measures.context import CHUNK, MeasureContext
 from study.measures.registry import Sampled, measure
-from study.seeds import generator_for
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
 DRAWS = 100  # pairs of rotations; ours. A number that hangs on their spread stopped early where the first were small.
@@ -79,7 +79,7 @@ def feature_robustness(ctx: MeasureContext, delta: float) -> Sampled:
     rises: list[float] = []
     with torch.no_grad():
         start = mean_loss(matrix)
-        for rotation in _rotations(matrix):
+        for rotation in _rotations(matrix, ctx.common_generator("rotation")):
             step = delta * matrix @ rotation
             rises.append((mean_loss(matrix + step) + mean_loss(matrix - step)) / 2 - start)
     values = torch.tensor(rises, dtype=torch.float64)
@@ -170,11 +170,10 @@ def _double(x: Tensor) -> Tensor:
     return x.double() if x.is_floating_point() else x
 
 
-def _rotations(like: Tensor) -> Iterator[Tensor]:
-    """Haar-orthogonal matrices of the size of its rows: the same for all layers of as many inputs (Mezzadri 2007)."""
+def _rotations(like: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
+    """Haar-orthogonal matrices of the size of its rows, DRAWS of them (Mezzadri 2007)."""
     import torch
 
-    generator = generator_for("common", "measure", "rotation")
     for _ in range(DRAWS):
         normal = torch.randn(like.shape[1], like.shape[1], generator=generator, dtype=torch.float64)
         q, r = torch.linalg.qr(normal)

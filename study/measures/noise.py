@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from study.measures.registry import Sampled
-from study.seeds import generator_for
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from study.measures.context import MeasureContext
 
 RISE = 0.1  # of the training error, as in the public code of Dziugaite et al. 2020
 STANDARD_ERROR = 0.05  # of a value, at which drawing stops; ours
@@ -22,11 +23,11 @@ _OCTAVES = 20  # on either side of the start, where a search ends without a valu
 Rises = Callable[[float, slice], "Tensor"]
 
 
-def noise(like: Tensor, n: int) -> Iterator[Tensor]:
-    """Standard normal vectors, one after the other: the same for all networks with as many parameters."""
+def noise(ctx: MeasureContext, like: Tensor, n: int) -> Iterator[Tensor]:
+    """n standard normal vectors, one after the other: the same for all networks with as many parameters."""
     import torch
 
-    generator = generator_for("common", "measure", "noise")
+    generator = ctx.common_generator("noise")
     for _ in range(n):
         yield torch.randn(like.shape, generator=generator).to(like)
 

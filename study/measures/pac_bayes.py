@@ -168,7 +168,7 @@ def _relative_level(ctx: MeasureContext, steps: int, folded: str) -> Level:
 def _common(ctx: MeasureContext, steps: int, folded: str, *, relative: bool) -> Level:
     def search(ctx: MeasureContext) -> Level:
         network = shared_samples(ctx, folded)
-        return level_of(network, list(noise(network.weights, MOST_DRAWS)), steps=steps, relative=relative)
+        return level_of(network, list(noise(ctx, network.weights, MOST_DRAWS)), steps=steps, relative=relative)
 
     return ctx.shared(search, ("level", steps, folded, relative))
 

@@ -77,7 +77,7 @@ def sharpness_mean(ctx: MeasureContext, rho: float, c: str, logits: str, folded:
     samples. Invariant: layer-wise, neuron-wise, norm-layer.
     """
     network = shared_samples(ctx, folded)
-    return stopped_mean(rises(network, rho, c, logits, noise(network.weights, DRAWS[1])), DRAWS[0])
+    return stopped_mean(rises(network, rho, c, logits, noise(ctx, network.weights, DRAWS[1])), DRAWS[0])
 
 
 def rises(network: Perturbed, rho: float, c: str, logits: str, drawn: Iterable[Tensor]) -> Iterator[float]:

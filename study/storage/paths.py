@@ -175,6 +175,11 @@ def searches_file(study: str, root: str | Path | None = None) -> Path:
     return results_folder(study, root) / "searches.csv"
 
 
+def repeats_file(study: str, root: str | Path | None = None) -> Path:
+    """Each measure as it was taken, and on other images with other noise."""
+    return results_folder(study, root) / "repeats.csv"
+
+
 def published_file(study: str, kind: str = "") -> Path:
     """The reviewed, committed copy of a study's records, or of a file beside them (`timings`, `audit`, ...)."""
     return published_folder() / (f"{study}.{kind}.csv" if kind else f"{study}.csv")

@@ -19,7 +19,7 @@ STUDY = (
     ("names",), ("choice", "curvature", "device", "display", "provenance", "seeds", "storage"),
     ("data", "loss", "models"), ("transforms",), ("field", "measures", "seams"), ("config",),
     ("hyperparameter", "state", "study_file", "training"), ("grid", "measuring", "slices"), ("ledger",),
-    ("archive", "audit", "comparison", "records", "reference", "run", "searches"), ("estimate", "publish", "tracking"),
+    ("again", "archive", "audit", "comparison", "records", "reference", "run"), ("estimate", "publish", "tracking"),
     ("plan", "replace"), ("commands",), ("__main__",),
 )  # fmt: skip
 ANALYSIS = (

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from study.__main__ import main
+from study.again.searches import doubled, steps_of
 from study.measures import MEASURES, MeasureContext, compute, is_search
 from study.measures.ascent import Point, ascend
 from study.models.pooling import HalvingPool
-from study.searches import doubled, steps_of
 from study.storage.rows import read_table
 
 YAML = """

@@ -1,0 +1,103 @@
+"""Some finished networks of a study, and two values of each of some of its measures there: a row each of a CSV file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from study.config import RunConfig, run_key
+from study.device import is_of_the_machine, reproducible
+from study.grid import Study
+from study.measures import MeasureContext, compute
+from study.measuring import context_at
+from study.names import images_of
+from study.provenance import commit
+from study.state import finished
+from study.storage.paths import RunPaths
+from study.storage.rows import Row, read_table, write_rows
+from study.training.start import training_data
+
+Twice = Callable[[RunPaths, str, MeasureContext, tuple[str, ...]], Iterator[Row]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Networks, of how many that are finished, the stops, the measures (`what` they are called), how they are taken.
+
+    `twice` is given a run's files, a stop, the network there with all its data, and the labels; it makes a row of each.
+    """
+
+    study: Study
+    networks: tuple[RunConfig, ...]
+    n_finished: int
+    stops: tuple[str, ...]
+    labels: tuple[str, ...]
+    what: str
+    twice: Twice
+
+    @property
+    def said(self) -> str:
+        """What will be done, in two lines."""
+        networks = f"{len(self.networks)} of {self.n_finished} finished, each at {', '.join(self.stops)}"
+        return f"  networks  {networks}\n  {self.what:<8}  {len(self.labels)}: {', '.join(self.labels)}"
+
+
+def spread(study: Study, runs_root: Path, n_networks: int | None) -> tuple[tuple[RunConfig, ...], int]:
+    """So many finished networks from all over the grid (None: all), and of how many.
+
+    Raises ValueError where none is finished.
+    """
+    found = finished(study.runs, runs_root, study.name)
+    n = len(found) if n_networks is None else min(n_networks, len(found))
+    return tuple(found[round(i * (len(found) - 1) / max(n - 1, 1))] for i in range(n)), len(found)
+
+
+def write(plan: Plan, runs_root: Path, path: Path, progress: Callable[[int], None]) -> None:
+    """Take them into `path`, written anew after each network; `progress` is given how many networks are done.
+
+    What is there already of a network, taken by this commit, stays: a call that was cut off goes on.
+    """
+    there: dict[tuple[str, str], list[Row]] = {}
+    for row in read_table(path):
+        if row["prov.commit"] == commit():
+            there.setdefault((row["key"], row["stop"]), []).append(row)
+    rows = list[Row]()
+    for done, config in enumerate(plan.networks, 1):
+        paths = RunPaths(runs_root, run_key(config))
+        for stop in plan.stops:
+            taken = {row["measure"]: row for row in there.get((paths.key, stop), ())}
+            if not taken.keys() >= {str(label) for label in plan.labels}:
+                with reproducible("cpu"):
+                    whole = context_at(config, paths, stop, training_data(config).decoded())
+                    found = plan.twice(paths, stop, whole, plan.labels)
+                    taken = {row["measure"]: {**row, "prov.commit": commit()} for row in found}
+            rows += [taken[str(label)] for label in plan.labels]
+        write_rows(path, rows)
+        progress(done)
+
+
+def by_images(whole: MeasureContext, labels: tuple[str, ...]) -> dict[int, MeasureContext]:
+    """The network on as many first training images as the labels name; 0 for all."""
+    return {n: whole.on_first(n) if n else whole for n in set(map(images_of, labels))}
+
+
+def value(label: str, context: MeasureContext) -> float:
+    """NaN where the network has no such value."""
+    try:
+        return float(compute(label, context)["value"])
+    except (ValueError, ArithmeticError, RuntimeError) as error:
+        if is_of_the_machine(error):
+            raise
+        return math.nan
+
+
+def relative_change(before: float, after: float) -> float:
+    """The change over the size of the first; NaN where that is 0 or one is missing."""
+    return (after - before) / abs(before) if before else math.nan
+
+
+def cells(**values: float) -> Row:
+    """Numbers as text that reads back to the same; NaN is empty."""
+    return {name: "" if math.isnan(value) else repr(float(value)) for name, value in values.items()}

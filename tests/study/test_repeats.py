@@ -1,0 +1,99 @@
+"""Every measure again on other images with other noise: which images, which noise, what is refused, what is kept."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from study.__main__ import main
+from study.again import taking
+from study.again.repeats import other
+from study.measures import MeasureContext, compute
+from study.storage.rows import read_table
+
+YAML = """
+fixed: {hidden: [4], n_train: 60, batch_size: 30, max_epochs: 2, stops: [epoch_1, epoch_2]}
+grid: {lr: [0.05, 0.2]}
+measures: [train_loss, sharpness_mean, l2, label_constancy, steps_to_loss, temperature]
+measured_images: 20
+"""
+
+
+@pytest.fixture
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A study's yaml and folders, as a command line has them."""
+    monkeypatch.setenv("STUDY_COMMIT", "123456789012")
+    monkeypatch.setenv("STUDY_RECORDS", str(tmp_path / "published"))
+    (tmp_path / "s.yaml").write_text(YAML)
+    return [str(tmp_path / "s.yaml"), "--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
+
+
+def test_other_images_and_other_noise() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 3)).double()
+    x = torch.randn(40, 4, dtype=torch.float64)
+    labels = model(x).argmax(1)
+    whole = MeasureContext(model, {}, x, labels, "cross_entropy", "0123456789ab")
+    again = other(whole)
+    assert torch.equal(again.x, torch.cat([x[20:], x[:20]])) and torch.equal(again.labels, labels.roll(-20))
+    assert compute("train_loss", again)["value"] == pytest.approx(compute("train_loss", whole)["value"], rel=1e-12)
+    first, second = (compute("train_loss", one.on_first(20))["value"] for one in (whole, again))
+    losses = nn.functional.cross_entropy(model(x), labels, reduction="none")
+    assert (first, second) == pytest.approx((losses[:20].mean().item(), losses[20:].mean().item()))
+    same_images = MeasureContext(model, {}, x, labels, "cross_entropy", whole.key, noise=again.noise)
+    for label in ("sharpness_mean", "pac_bayes_flatness", "pac_bayes_mag_flatness", "feature_robustness"):
+        first, second = (compute(label, one.on_first(30)) for one in (whole, same_images))
+        apart = abs(first["value"] - second["value"])
+        assert 0 < apart < 4 * math.hypot(first["standard_error"], second["standard_error"]), label
+
+
+def test_the_command(told: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["run", *told, "--wandb", "off"]) == 0 and main(["records", *told]) == 0
+    assert main(["repeats", *told]) == 0
+    rows, records = (read_table(tmp_path / f"results/s/{name}.csv") for name in ("repeats", "records"))
+    by_place = {(record["key"], record["stop"]): record for record in records}
+    assert len(rows) == 4 * 4, "two networks at two stops, four measures of training data"
+    for row in rows:
+        assert row["value"] == by_place[row["key"], row["stop"]][f"measure.{row['measure']}"]
+        value, again = (float(row[name] or "nan") for name in ("value", "again"))
+        assert (again == value) == (row["measure"] == "l2") or math.isnan(value)
+        assert float(row["relative_change"] or "nan") == pytest.approx((again - value) / abs(value), nan_ok=True)
+    assert main(["publish", *told]) == 0 and read_table(tmp_path / "published/s.repeats.csv") == rows
+
+    def once(label: str, context: MeasureContext) -> float:
+        raise AssertionError(f"{label} was taken already")
+
+    monkeypatch.setattr("study.again.repeats.value", once)
+    assert main(["repeats", *told]) == 0 and read_table(tmp_path / "results/s/repeats.csv") == rows
+    monkeypatch.setenv("STUDY_COMMIT", "abcdefabcdef")
+    monkeypatch.setattr(taking, "commit", lambda: "abcdefabcdef")
+    with pytest.raises(AssertionError, match="was taken already"):  # by other code it is taken again
+        main(["repeats", *told])
+
+
+def test_what_cannot_be_repeated_is_refused(
+    told: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    yaml = tmp_path / "s.yaml"
+    assert main(["repeats", *told]) == 2 and "holds no finished run of s" in capsys.readouterr().err
+    assert main(["run", *told, "--wandb", "off"]) == 0
+    capsys.readouterr()
+    for options, said in (
+        (["--networks", "0"], "--networks: 0: allowed: an integer > 0"),
+        (["--stops", "epoch_7"], "--stops: epoch_7: is none of s, allowed: epoch_1, epoch_2"),
+    ):
+        assert main(["repeats", *told, *options]) == 2
+        assert capsys.readouterr().err == f"error: {said}\n"
+    for before, after, said in (
+        ("measured_images: 20", "measured_images: 31", "measured_images: 31 of 60 training images: leaves no others"),
+        ("sharpness_mean, l2", "keskar, l2", "keskar is not measured yet, allowed: a network with every measure"),
+        (YAML[YAML.index("measures:") :], "measures: [label_constancy]\n", "measures nothing that reads training data"),
+    ):
+        yaml.write_text(YAML.replace(before, after))
+        assert main(["repeats", *told]) == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "results/s/repeats.csv").exists()

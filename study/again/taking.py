@@ -57,24 +57,22 @@ def spread(study: Study, runs_root: Path, n_networks: int | None) -> tuple[tuple
 def write(plan: Plan, runs_root: Path, path: Path, progress: Callable[[int], None]) -> None:
     """Take them into `path`, written anew after each network; `progress` is given how many networks are done.
 
-    What is there already of a network, taken by this commit, stays: a call that was cut off goes on.
+    What is there already, taken by this commit, stays, of other networks and stops too: a call that was cut off goes
+    on.
     """
-    there: dict[tuple[str, str], list[Row]] = {}
+    there: dict[tuple[str, str], dict[str, Row]] = {}
     for row in read_table(path):
         if row["prov.commit"] == commit():
-            there.setdefault((row["key"], row["stop"]), []).append(row)
-    rows = list[Row]()
+            there.setdefault((row["key"], row["stop"]), {})[row["measure"]] = row
     for done, config in enumerate(plan.networks, 1):
         paths = RunPaths(runs_root, run_key(config))
         for stop in plan.stops:
-            taken = {row["measure"]: row for row in there.get((paths.key, stop), ())}
-            if not taken.keys() >= {str(label) for label in plan.labels}:
+            if not there.get((paths.key, stop), {}).keys() >= {str(label) for label in plan.labels}:
                 with reproducible("cpu"):
                     whole = context_at(config, paths, stop, training_data(config).decoded())
                     found = plan.twice(paths, stop, whole, plan.labels)
-                    taken = {row["measure"]: {**row, "prov.commit": commit()} for row in found}
-            rows += [taken[str(label)] for label in plan.labels]
-        write_rows(path, rows)
+                    there[paths.key, stop] = {row["measure"]: {**row, "prov.commit": commit()} for row in found}
+        write_rows(path, [row for taken in there.values() for row in taken.values()])
         progress(done)
 
 

@@ -118,7 +118,8 @@ def _best_temperature(ctx: MeasureContext) -> float:
     logits = ctx.shared(class_logits)
     own = logits.gather(1, ctx.labels[:, None])[:, 0]
     if bool((own == logits.amax(1)).all()):
-        raise ValueError("temperature: no training sample is misclassified: the best temperature is 0")
+        said = "no training sample is misclassified, but where outputs are equal"
+        raise ValueError(f"temperature: {said}: the best temperature is 0")
 
     def slope(log_inverse: float) -> float:
         p = (logits * math.exp(log_inverse)).softmax(1)

@@ -171,17 +171,16 @@ class MeasureContext:
         import copy
 
         import torch
-        from torch import nn
 
-        from study.transforms.folding import folded
+        from study.transforms.folding import folded, is_batch_norm
 
         start = copy.deepcopy(self.model)
         with torch.no_grad():
             for name, parameter in start.named_parameters():
                 parameter.copy_(self.initial[name])
         for module in start.modules():
-            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-                module.reset_running_stats()
+            if is_batch_norm(module):
+                module.reset_running_stats()  # type: ignore[operator]
         return folded(start)
 
     def value(self, label: str, take: Callable[[MeasureContext], Value] | None = None) -> Value:

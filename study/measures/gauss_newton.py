@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from study.measures.context import MeasureContext
-from study.measures.jacobian import Cotangents, LayerRows, rows_by_layer, weight_layers
+from study.measures.jacobian import Cotangents, LayerRows, rows_by_layer, verified_layers
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -39,7 +39,7 @@ class GaussNewton:
 
 def gauss_newton(ctx: MeasureContext) -> GaussNewton:
     """It on the first SAMPLES training samples. Cost: as of `rows_by_layer`, k = C + 1."""
-    layers = weight_layers(ctx.model)
+    layers = verified_layers(ctx)
     gram: Tensor | None = None
     quotient: Tensor | None = None
     traces, squares = {}, {}
@@ -71,7 +71,7 @@ def spectrum(ctx: MeasureContext) -> Tensor:
 def factor_rows(ctx: MeasureContext) -> Iterator[tuple[str, nn.Module, LayerRows]]:
     """Rows A_l of each layer, with A_l^T A_l = H_l."""
     x, _ = samples(ctx)
-    layers = weight_layers(ctx.model)
+    layers = verified_layers(ctx)
     for path, rows in rows_by_layer(ctx.model, x, _factors(ctx)):
         yield path, layers[path], rows
 

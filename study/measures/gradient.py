@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from study.measures.context import MeasureContext
 from study.measures.gauss_newton import slopes
-from study.measures.jacobian import check_layers, layer_rows, weight_layers
+from study.measures.jacobian import check_layers, layer_rows, verified_layers
 from study.measures.layer_weights import value_by_layer
 from study.measures.registry import measure
 
@@ -67,11 +67,13 @@ def noise_over_trace(ctx: MeasureContext) -> float:
     and `gradient_noise`. Invariant: permutation.
     """
     noise, trace = (value_by_layer(ctx, label) for label in ("gradient_noise", "hessian_trace"))
+    if not sum(trace.values()):
+        raise ValueError("noise_over_trace: the trace of the Hessian is 0")
     return sum(noise.values()) / sum(trace.values())
 
 
 def _gradients(ctx: MeasureContext) -> _Gradients:
-    paths, n = list(weight_layers(ctx.model)), len(ctx.x)
+    paths, n = list(verified_layers(ctx)), len(ctx.x)
     squares = dict.fromkeys(paths, 0.0)
     totals: dict[str, Tensor] = {}
     for x, labels in zip(ctx.x.split(_AT_ONCE), ctx.labels.split(_AT_ONCE), strict=True):

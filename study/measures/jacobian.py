@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from study.measures.context import MeasureContext
+
 _NUMBERS = 2**23  # of rows that are spread out at once, 64 MB
 _HELD = 2**28  # bytes of slopes of several layers that are there together; ours
+_ROUNDING = 1e-3  # relative, of a gradient in float32 that was summed in another order; ours
 _BLOCKS = 8  # of rows, of which products are taken on and above the diagonal alone; ours
 
 # From outputs (n, C) the vectors (n, k, C) that are sent back, k for each sample.
@@ -103,13 +106,20 @@ class LayerRows:
 
 
 def weight_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """The layers with a weight of two or more dimensions by path. Raises ValueError for one of another kind."""
+    """The layers with a weight of two or more dimensions by path.
+
+    Raises ValueError for one of another kind, and for a weight that is there under two names.
+    """
     from torch import nn
 
-    found = {}
-    for name, parameter in model.named_parameters():
+    found: dict[str, nn.Module] = {}
+    names: dict[nn.Parameter, str] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
         if parameter.ndim < 2:
             continue
+        if parameter in names:
+            raise ValueError(f"{name}: is {names[parameter]}, too: allowed: a weight of one layer")
+        names[parameter] = name
         path, _, last = name.rpartition(".")
         module = model.get_submodule(path)
         plain = isinstance(module, nn.Conv2d) and module.groups == 1 and module.padding_mode == "zeros"
@@ -125,6 +135,37 @@ def check_layers(model: nn.Module) -> None:
     weight_layers(model)
 
 
+def verified_layers(ctx: MeasureContext) -> dict[str, nn.Module]:
+    """`weight_layers`, each tried once a network: its rows of two samples add up to the gradient of its weight.
+
+    They do not where a weight is read anywhere else, or a layer computes something else than its type says. Raises
+    ValueError, naming the layer. Cost: a forward and a backward pass of two samples.
+    """
+    return ctx.shared(_verified)
+
+
+def _verified(ctx: MeasureContext) -> dict[str, nn.Module]:
+    import torch
+    from torch.func import functional_call
+
+    layers, x = weight_layers(ctx.model), ctx.x[:2]
+    weights = {f"{path}.weight": layer.weight.detach().clone() for path, layer in layers.items()}  # type: ignore[operator]
+    with torch.enable_grad(), _watched(layers, len(x)) as seen:
+        for weight in weights.values():
+            weight.requires_grad_()
+        outputs = functional_call(ctx.model, weights, (x,))
+        back = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(0)).to(outputs)
+        by = [*weights.values(), *(seen[path][1] for path in layers)]
+        found = torch.autograd.grad(outputs, by, back, materialize_grads=True)
+    for (path, layer), slope, outward in zip(layers.items(), found, found[len(layers) :], strict=False):
+        phi, delta = _places(layer, seen[path][0]).double(), _outward(layer, outward).double()
+        total, gradient = torch.einsum("nto,ntd->od", delta, phi), slope.double().flatten(1)
+        if not bool((total - gradient).norm() <= _ROUNDING * gradient.norm()):
+            said = "its gradient is not that of a layer of its type run once: allowed: weights that nothing else reads"
+            raise ValueError(f"{path}: {said}")
+    return layers
+
+
 def layer_rows(
     model: nn.Module, paths: Sequence[str], x: Tensor, cotangents: Cotangents
 ) -> Iterator[tuple[str, LayerRows]]:
@@ -135,7 +176,7 @@ def layer_rows(
     import torch
 
     layers = weight_layers(model)
-    with torch.enable_grad(), _watched({path: layers[path] for path in paths}) as seen:
+    with torch.enable_grad(), _watched({path: layers[path] for path in paths}, len(x)) as seen:
         outputs = model(x)
         back = cotangents(outputs.detach().double()).to(outputs.dtype)
         slopes = [
@@ -156,7 +197,7 @@ def rows_by_layer(model: nn.Module, x: Tensor, cotangents: Cotangents) -> Iterat
     import torch
 
     layers = weight_layers(model)
-    with torch.no_grad(), _watched(layers) as seen:
+    with torch.no_grad(), _watched(layers, 1) as seen:
         n_outputs = model(x[:1]).shape[1]
     groups: list[list[str]] = []
     room = 0
@@ -171,19 +212,40 @@ def rows_by_layer(model: nn.Module, x: Tensor, cotangents: Cotangents) -> Iterat
         yield from layer_rows(model, group, x, cotangents)
 
 
-@contextlib.contextmanager
-def _watched(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
-    """What each layer is given and what it gives, once the network has run."""
-    seen: dict[str, tuple[Tensor, Tensor]] = {}
+class _Seen(dict[str, "tuple[Tensor, Tensor]"]):
+    """What each layer is given and what it gives of n samples; ValueError for one that is not run once on all."""
 
-    def watch(path: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
-        def hook(module: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> Tensor:
-            seen[path] = (given[0].detach(), out)
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.n = n
+
+    def add(self, path: str, given: Tensor, out: Tensor) -> None:
+        import torch
+
+        if path in self or len(given) != self.n:
+            said = "run more than once" if path in self else f"given {len(given)} inputs of {self.n} samples"
+            raise ValueError(f"{path}: is {said}: allowed: a layer that is run once, on a batch of samples")
+        if torch.is_grad_enabled() and not out.requires_grad:  # frozen, and everything before it
+            out.requires_grad_()
+        self[path] = (given.detach(), out)
+
+    def __missing__(self, path: str) -> tuple[Tensor, Tensor]:
+        raise ValueError(f"{path}: is not run as a module: allowed: a layer that is run once, on a batch of samples")
+
+
+@contextlib.contextmanager
+def _watched(layers: Mapping[str, nn.Module], n: int) -> Iterator[_Seen]:
+    """What each layer is given and what it gives, once the network has run on n samples."""
+    seen = _Seen(n)
+
+    def watch(path: str) -> Callable[[nn.Module, tuple[Tensor, ...], dict[str, Tensor], Tensor], Tensor]:
+        def hook(module: nn.Module, given: tuple[Tensor, ...], named: dict[str, Tensor], out: Tensor) -> Tensor:
+            seen.add(path, given[0] if given else named["input"], out)
             return out.clone()  # an activation in place would change what is differentiated by
 
         return hook
 
-    handles = [layer.register_forward_hook(watch(path)) for path, layer in layers.items()]
+    handles = [layer.register_forward_hook(watch(path), with_kwargs=True) for path, layer in layers.items()]
     try:
         yield seen
     finally:

@@ -138,6 +138,10 @@ def _squared_operator(ctx: MeasureContext, weights: list[Tensor]) -> list[float]
     for (name, parameter), weight in zip(_weights(ctx.folded), weights, strict=True):
         module = ctx.folded.get_submodule(name)
         if isinstance(module, nn.Conv2d):
+            if name not in sizes:
+                raise ValueError(
+                    f"{name}: is not run, and has no images to be an operator on: allowed: layers that are"
+                )
             found.append(_circular(name, module, weight.view_as(parameter), sizes[name]))
         else:
             found += squared_spectral([weight])

@@ -99,7 +99,7 @@ class Own(str):
                 said = f"gives values of {', '.join(map(repr, strange))}" if result else "gives no value of any layer"
                 raise OwnMeasureError(f"measures: '{self.path}:{self}': {said}, allowed: {', '.join(layers)}")
         for value in result.values() if isinstance(result, dict) else [result]:
-            if isinstance(value, Sampled):
+            if isinstance(result, Sampled):
                 continue
             try:
                 float(value)

@@ -148,8 +148,9 @@ def _own_rays(ctx: MeasureContext, folded: str) -> Rays:
         shapes = network.shapes.values()
         vectors = [torch.cat([torch.randn(s, generator=generator).flatten() for s in shapes]) for _ in range(DRAWS)]
         drawn = [vector.to(network.weights) for vector in vectors]
-        if folded == "true" or not ctx.before:
-            return Rays(network, drawn, 0 if folded == "true" else ctx.n_unchanged)
+        shares = folded == "false" and not network.folds
+        if not shares or not ctx.before:
+            return Rays(network, drawn, ctx.n_unchanged if shares else 0)
         return Rays(network, drawn, ctx.n_unchanged, _own_rays(ctx.before, folded))
 
     return ctx.shared(made, ("own rays", folded))

@@ -19,7 +19,7 @@ def check_paths(model: nn.Module) -> None:
 
     from study.models.residual import PaddedShortcut
 
-    weighted = (nn.Linear, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d)  # batch-norm is folded
+    weighted = (nn.Linear, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)  # batch-norm is folded
     pooling = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
     passing = (nn.ReLU, nn.LeakyReLU, nn.Flatten, nn.Dropout, nn.Identity, PaddedShortcut)
     for path, module in model.named_modules():
@@ -36,8 +36,8 @@ def path_norm(ctx: MeasureContext) -> float:
     Sum of the outputs of the network with every parameter squared on an input of ones; pooling as it is. Source: Jiang
     et al. 2020 (1912.02178), number 44 as read in the public code of Dziugaite et al. 2020 (`PATH_NORM`). Parameters:
     all, biases too, batch-norm folded in. Data: none. Fails (recorded as missing) for other norm layers and activations
-    than ReLU and leaky ReLU. Deterministic. Cost: one forward pass of one sample, and one of 64 that checks the
-    folding. Invariant: layer-wise, neuron-wise, permutation, norm-layer.
+    than ReLU and leaky ReLU, those that are no modules too. Deterministic. Cost: three forward passes of one sample,
+    and one of 64 that checks the folding. Invariant: layer-wise, neuron-wise, permutation, norm-layer.
     """
     import torch
 
@@ -46,7 +46,17 @@ def path_norm(ctx: MeasureContext) -> float:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.square_()
-        return float(model(torch.ones_like(ctx.x[:1], dtype=torch.float64)).sum())
+        ones = torch.ones_like(ctx.x[:1], dtype=torch.float64)
+        total = float(model(ones).sum())
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                parameter.zero_()
+        once, twice = model(ones), model(2 * ones)
+        if not torch.allclose(twice, 2 * once, rtol=1e-9, atol=0):
+            raise ValueError(
+                "path_norm: outputs are not in proportion to the inputs: allowed: ReLU, leaky ReLU, pooling"
+            )
+        return total
 
 
 @measure("path_norm_over_margin", check=check_paths)

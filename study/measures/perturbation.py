@@ -55,6 +55,11 @@ class Perturbed:
         return parts
 
     @property
+    def folds(self) -> bool:
+        """Whether `running` has batch-norms folded in: its layers then differ where the network's norms do."""
+        return self._folding is not None and self._folding.folds
+
+    @property
     def size(self) -> float:
         """The root of the mean square of the parameters."""
         return math.sqrt(float(self.weights.double().square().mean()))

@@ -34,8 +34,8 @@ class Rays:
 
         self.network, self.directions, self._n_shared, self._before = network, directions, n_shared, before
         self._parts: list[tuple[str, nn.Module]] = []
-        if isinstance(parts := network.running, nn.Sequential) and type(parts) is nn.Sequential:
-            self._parts = list(zip(parts._modules, parts, strict=True))  # one that is there twice, twice
+        if type(parts := network.running) is nn.Sequential and len(set(parts)) == len(parts):
+            self._parts = list(parts.named_children())  # none of them there twice, whose parameters have one name
         self._kept: dict[object, Tensor] = {}
         self._room = _KEPT_BYTES
 

@@ -108,6 +108,8 @@ def _loss(network: Perturbed, logits: str) -> Callable[[Tensor], Tensor]:
     def loss(weights: Tensor) -> Tensor:
         f = network.outputs(weights)
         if logits == "normalized":
+            if f.shape[1] < 2:
+                raise ValueError("logits=normalized: one output less its mean is 0: allowed: two outputs or more")
             f = f - f.mean(1, keepdim=True)
             f = f / f.norm(dim=1, keepdim=True).clamp(min=1e-12)
         return network.mean_loss(f)

@@ -39,6 +39,8 @@ def effective_rank(ctx: MeasureContext) -> Whole:
     `hessian_frobenius`, shared. Invariant: permutation.
     """
     found = ctx.shared(gauss_newton)
+    if not found.trace:
+        raise ValueError("effective_rank: the curvature is 0 in all weights, and has no rank")
     layers = {path: found.traces[path] ** 2 / square if square else 0.0 for path, square in found.squares.items()}
     return Whole(found.trace**2 / float(found.gram.square().sum()), layers)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from study.seeds import generator_for
+from study.transforms.folding import is_batch_norm
 from study.transforms.places import LAYER, NEURON, NORM, PERMUTATION, Place
 from study.transforms.rescaling import rescale
 
@@ -39,7 +40,7 @@ def equivalent(model: nn.Module, transform: str, place: Place, factor: float = 1
 
 def has_batch_norm(model: nn.Module) -> bool:
     """Whether there is something to fold."""
-    return any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in model.modules())
+    return any(map(is_batch_norm, model.modules()))
 
 
 def _draws(transform: str, model: nn.Module, place: Place, factor: float, key: str) -> Tensor:

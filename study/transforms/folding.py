@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torch.nn.modules.batchnorm import _BatchNorm
 
-    Norm = nn.BatchNorm1d | nn.BatchNorm2d
+    Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 
 class Folding:
@@ -69,15 +70,23 @@ def folded(model: nn.Module) -> nn.Module:
     return other
 
 
-def _pairs(model: nn.Module) -> Iterator[tuple[str, Norm, str, nn.Linear | nn.Conv2d]]:
+def is_batch_norm(module: nn.Module) -> bool:
+    """Whether it is one, of any number of dimensions or of several processes."""
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    return isinstance(module, _BatchNorm)
+
+
+def _pairs(model: nn.Module) -> Iterator[tuple[str, _BatchNorm, str, Layer]]:
     """Each batch-norm with its path, and the layer registered before it, its path first."""
     from torch import nn
+    from torch.nn.modules.batchnorm import _BatchNorm
 
-    layer: tuple[str, nn.Linear | nn.Conv2d] | None = None
+    layer: tuple[str, Layer] | None = None
     for path, module in model.named_modules():
-        if isinstance(module, nn.Linear | nn.Conv2d):
+        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
             layer = path, module
-        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+        elif isinstance(module, _BatchNorm):
             if module.running_mean is None or module.running_var is None:
                 raise ValueError(f"{path}: has no running statistics: batch-norm cannot be folded")
             if layer is None or len(layer[1].weight) != module.num_features:
@@ -87,7 +96,7 @@ def _pairs(model: nn.Module) -> Iterator[tuple[str, Norm, str, nn.Linear | nn.Co
 
 
 def _into(
-    norm: Norm, scale: Tensor | None, shift: Tensor | None, weight: Tensor, bias: Tensor | None
+    norm: _BatchNorm, scale: Tensor | None, shift: Tensor | None, weight: Tensor, bias: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Weight and bias of the layer before a norm with this scale and shift, the norm folded in."""
     import torch

@@ -120,7 +120,8 @@ def _scale(tensor: Tensor, factor: Tensor, axis: int) -> None:
 
 def function_difference(before: Tensor, after: Tensor, tolerance: float = TOLERANCE) -> float:
     """Largest difference of two networks' outputs, relative to the largest output. Raises ValueError past tolerance."""
-    difference = ((after - before).abs().max() / before.abs().max()).item()
+    moved, largest = (after - before).abs().max().item(), before.abs().max().item()
+    difference = moved / largest if largest else float("inf") if moved else 0.0  # no output but 0, and none after
     if not difference <= tolerance:
         raise ValueError(f"outputs differ by {difference:.2g} of the largest: the function was not preserved")
     return difference

@@ -69,7 +69,8 @@ def test_the_command(told: list[str], tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("study.again.repeats.value", once)
     assert main(["repeats", *told]) == 0 and read_table(tmp_path / "results/s/repeats.csv") == rows
-    monkeypatch.setenv("STUDY_COMMIT", "abcdefabcdef")
+    assert main(["repeats", *told, "--networks", "1", "--stops", "epoch_1"]) == 0
+    assert read_table(tmp_path / "results/s/repeats.csv") == rows, "what was asked for before stays"
     monkeypatch.setattr(taking, "commit", lambda: "abcdefabcdef")
     with pytest.raises(AssertionError, match="was taken already"):  # by other code it is taken again
         main(["repeats", *told])

@@ -212,7 +212,10 @@ class Run:
         self.passes.end()
         if self.normalized:
             for tally, layer, moment in zip(self.tallies, self.layers, moments, strict=True):
-                tally.scale = moment.deviation().repeat_interleave(layer.window, 1) if moment.count else None
+                if moment.count:
+                    tally.scale = moment.deviation().repeat_interleave(layer.window, 1)
+                else:  # the layer is not run: what it would read does not vary
+                    tally.scale = tally.weight.new_zeros(1, tally.weight.shape[1], dtype=torch.float64)
         return kept
 
     def _read(self, n: int) -> Iterator[tuple[Inputs, Tensor]]:

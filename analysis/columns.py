@@ -19,6 +19,7 @@ TARGETS = (
     "gap.shift.mean.error",
     "test.error",
 )  # what a measure may be asked to predict
+ABOUT = "target"  # in a frame's attrs: the one that it is about
 SEED = "hp.seed"
 LEDGER = "ledger"  # the one stop of a table that is not ours
 
@@ -153,16 +154,26 @@ def targets(frame: pd.DataFrame) -> list[str]:
 
 
 def possible_targets(frame: pd.DataFrame) -> list[str]:
-    """Every column that a measure may be asked to predict: gaps, those to shifted test sets, test loss and error."""
+    """Every column that a measure may be asked to predict: gaps, those to shifted test sets, test loss and error.
+
+    Of a frame `about` one, that one.
+    """
+    if ABOUT in frame.attrs:
+        return [frame.attrs[ABOUT]]
     return [c for c in frame.columns if c.startswith(("gap.", "gen.")) or c in ("test.loss", "test.error")]
 
 
 def about(frame: pd.DataFrame, target: str) -> pd.DataFrame:
-    """The frame without all targets but one, which every table and figure is then about. Raises ValueError: no such."""
+    """The frame with all targets but one hidden, so that every table and figure is about that one.
+
+    The others' columns stay, for rules that read them. Raises ValueError: no such target.
+    """
     every = possible_targets(frame)
     if target not in every:
         raise ValueError(f"target: {target}: allowed are {', '.join(every) or 'none: the frame has no gap'}")
-    return frame.drop(columns=[c for c in every if c != target])
+    narrowed = frame.copy(deep=False)
+    narrowed.attrs[ABOUT] = target
+    return narrowed
 
 
 def check_frame(frame: pd.DataFrame, target: str) -> None:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from analysis import cache, items
 from analysis.columns import about, at_stop
 from analysis.drawing import figure_file, render, terminal
-from analysis.load import InputError, Source, load_ledger, load_study
+from analysis.load import InputError, Source, ledger_name, load_ledger, load_study
 from analysis.make import Made, build, make, write
 from analysis.page.definitions import definitions
 from analysis.studies.coverage import missing
@@ -149,7 +149,8 @@ def _folder(study: str, options: argparse.Namespace, *, write: bool = True) -> P
     local = study.endswith(".csv") or options.committed
     try:
         root = results_root(options.results) if local else find_folders(Path(study).stem, None, options.results).results
-        return usable("--results", root, write=write) / Path(study).stem
+        name = ledger_name(Path(study)) if study.endswith(".csv") else Path(study).stem
+        return usable("--results", root, write=write) / name
     except ValueError as error:
         raise InputError(str(error)) from None
 

@@ -25,6 +25,7 @@ _NUMBERS = ("measure.", "complexity.", "gap.", "test.", "gen.", "n.", "reparamet
 _COUNTED = ("train.loss", "train.error", "train.epoch", "train.step")
 _RENAMED = {"is.converged": "train.converged", "seed": SEED}
 _AUDITED = ("relative_change", "tolerance", "output_difference")
+_DIGITS = 12  # of a gap; ours
 _DOT = re.compile(r"\.(?![^()]*\))")  # but one in an option, as in sharpness(rho=0.1)
 _OPTIONAL = {  # what a file beside the records must have
     "timings": ("key", "stop", "item", "seconds"),
@@ -100,7 +101,14 @@ def _records(file: CsvFile) -> pd.DataFrame:
     frame = file.frame(_is_number, _TEXT, ("train.converged",))
     if not measures(frame):
         raise InputError(f"{file.path}: columns: no measure.<label>: records need at least one")
-    return frame.sort_values(["key", "stop"], kind="stable", ignore_index=True)
+    return _tied(frame).sort_values(["key", "stop"], kind="stable", ignore_index=True)
+
+
+def _tied(frame: pd.DataFrame) -> pd.DataFrame:
+    """Errors are counts over a number: differences of the same counts are to tie, which their last digits do not."""
+    errors = [c for c in frame.columns if c.startswith("gap.") and c.endswith(".error")]
+    rounded = {c: frame[c].round(_DIGITS) for c in [*errors, *[c for c in ("gen.gap",) if c in frame.columns]]}
+    return frame.assign(**rounded)
 
 
 def _ledger(file: CsvFile) -> pd.DataFrame:
@@ -125,7 +133,7 @@ def _ledger(file: CsvFile) -> pd.DataFrame:
     frame = file.frame(_is_number, _TEXT, ("is.converged", "train.converged")).rename(columns=names)
     frame.insert(0, "key", [f"row{i:06d}" for i in range(len(frame))])
     frame.insert(1, "stop", LEDGER)
-    return frame
+    return _tied(frame)
 
 
 def load_study(study: str, results: Path | None = None, committed: bool = False) -> Source:
@@ -147,11 +155,19 @@ def load_study(study: str, results: Path | None = None, committed: bool = False)
 
 
 def load_ledger(path: Path) -> Source:
-    """Read a ledger, or a records file, as a study named after the file. Raises InputError when it is neither."""
-    name = path.stem
+    """Read a ledger, or a records file, as a study named after it (`ledger_name`).
+
+    Raises InputError where it is neither.
+    """
+    name = ledger_name(path)
     file = read_csv_file(path)
     is_records = {"key", "stop"} <= set(file.header) and not any(map(_is_measure, file.header))
     return Source(name, name.replace("_", " "), _records(file) if is_records else _ledger(file), path)
+
+
+def ledger_name(path: Path) -> str:
+    """What a ledger is called: as its file, or as the folder of one that is called ledger.csv."""
+    return path.stem if path.stem != LEDGER else path.resolve().parent.name
 
 
 def _is_number(column: str) -> bool:

@@ -48,6 +48,7 @@ def ledger(options: argparse.Namespace) -> int:
     from study.ledger.taking import make_plan, show_plan, take
     from study.storage.paths import results_folder
 
+    check_device(options.device)
     plan = make_plan(read_ledger_file(options.models), options.results)
     show_plan(plan, results_folder(plan.file.name, options.results))
     if options.dry_run:
@@ -60,7 +61,8 @@ def ledger(options: argparse.Namespace) -> int:
     if failed:
         print(f"{len(failed)} values recorded as missing, the reason beside each; the first: {failed[0]}")
     path, n = write_ledger(plan, options.results)
-    print(f"{path}: {n} of {len(plan.file.networks)} networks; next: python -m analysis ledger {path}")
+    following = f"; next: python -m analysis ledger {path}" if n else ", not written yet"
+    print(f"{path}: {n} of {len(plan.file.networks)} networks{following}")
     return 0 if n == len(plan.file.networks) else 1
 
 

@@ -24,7 +24,7 @@ TITLE = (
     "one setting in one colour; r is of the values"
 )
 _TARGETS = ("gap.loss", "gap.error")
-NEEDS = "a measure of several layers, both gaps, and a grid of two axes at several stops"
+NEEDS = "a measure of several layers, a gap, and a grid of two axes at several stops"
 
 
 def build(frame: pd.DataFrame, measures: Sequence[str] = ()) -> Figure:
@@ -33,13 +33,15 @@ def build(frame: pd.DataFrame, measures: Sequence[str] = ()) -> Figure:
     shown = few(measures, [m for m in trained(frame) if last_layer(frame, m)], 1)
     label = last_layer(frame, shown[0]) if shown else ""
     settings = groups(frame)
-    if not label or len(every) < 2 or settings is None or not set(_TARGETS) <= set(targets(frame)):
+    found = targets(frame)
+    shown_targets = [target for target in _TARGETS if target in found] or found[:1]  # of a frame about one, that one
+    if not label or len(every) < 2 or settings is None or not shown_targets:
         raise Lacking(NEEDS)
     with style.paper_style():
-        figure = Figure(figsize=(style.PAGE, 2 * style.PAGE / max(len(every), 5) + 0.35))
-        grid = figure.subplots(2, len(every), squeeze=False, sharex="col")
+        figure = Figure(figsize=(style.PAGE, len(shown_targets) * style.PAGE / max(len(every), 5) + 0.35))
+        grid = figure.subplots(len(shown_targets), len(every), squeeze=False, sharex="col")
         for column, kept in enumerate(every):
-            for row, target in enumerate(_TARGETS):
+            for row, target in enumerate(shown_targets):
                 axes = grid[row, column]
                 x, y = values(kept, f"measure.{label}"), values(kept, target)
                 settings.scatter(axes, kept, x, y)
@@ -50,9 +52,9 @@ def build(frame: pd.DataFrame, measures: Sequence[str] = ()) -> Figure:
                 words = kept["stop"].iloc[0].replace("_", " ")  # short, as in the table
                 axes.yaxis.set_major_locator(MaxNLocator(4))
                 axes.set_title(f"{words}\n$r$ {style.two(r)}" if row == 0 else f"$r$ {style.two(r)}")
-        for row, target in enumerate(_TARGETS):
+        for row, target in enumerate(shown_targets):
             grid[row, 0].set_ylabel(target_axis(target).replace("generalization ", ""))
-        for axes in grid[1]:
+        for axes in grid[-1]:
             axes.set_xlabel(style.panel_words(label, 0.75 * style.PAGE / len(every)))
         legend(figure, settings)
     return figure

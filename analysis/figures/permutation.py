@@ -30,7 +30,8 @@ def build(frame: pd.DataFrame, measures: Sequence[str] = ()) -> Figure:
     stops and two axes."""
     shown = few(measures, [m for m in trained(frame) if last_layer(frame, m)], 1)
     label = last_layer(frame, shown[0]) if shown else ""
-    available = [target for target in _TARGETS if target in targets(frame)]
+    found = targets(frame)
+    available = [target for target in _TARGETS if target in found] or found[:1]  # of a frame about another, that one
     if not label or not available or len(stops(frame)) < 2 or len(settings(frame)) < 3:
         raise Lacking(NEEDS)
     rows = stopwise(frame, lambda kept, target: within_settings(kept, target, [label], 0), TITLE, "", every_target=True)

@@ -42,8 +42,9 @@ def agreement(frame: pd.DataFrame, labels: Sequence[str] | None = None) -> pd.Da
 def prediction(frame: pd.DataFrame, target: str = "gap.loss", labels: Sequence[str] | None = None) -> pd.DataFrame:
     """How well each measure predicts the target alone and beside training loss and norm; a frame of one stop.
 
-    Columns: measure, n, configurations, r2_linear, r2_monotone, and for each control that the frame has, over the same
-    networks, r2_<control> of it alone and added_to_<control>: what the linear model of both has more.
+    Columns: measure, n, configurations, r2_linear, r2_monotone, and for each control that the frame has, over those of
+    the networks that have it, r2_<control> of it alone and added_to_<control>: what the linear model of both has more.
+    An infinite value counts as missing.
     """
     check_frame(frame, target)
     gap, group = values(frame, target), configurations(frame)
@@ -51,14 +52,16 @@ def prediction(frame: pd.DataFrame, target: str = "gap.loss", labels: Sequence[s
     rows = []
     for label in measures(frame) if labels is None else labels:
         x = values(frame, f"measure.{label}")
-        there = np.isfinite(np.stack([x, gap, *held.values()])).all(axis=0)
+        there = np.isfinite(np.stack([x, gap])).all(axis=0)
         y, one = gap[there], _folds(group[there])
         row = {"measure": label, "n": int(there.sum()), "configurations": len(np.unique(group[there]))}
         row |= {"r2_linear": linear([x[there]], y, one), "r2_monotone": monotone(x[there], y, one)}
         for name, control in held.items():
-            alone = linear([control[there]], y, one)
-            both = linear([control[there], x[there]], y, one)
-            same = np.array_equal(control[there], x[there])
+            known = there & np.isfinite(control)
+            goal, fold = gap[known], _folds(group[known])
+            alone = linear([control[known]], goal, fold)
+            both = linear([control[known], x[known]], goal, fold)
+            same = np.array_equal(control[known], x[known])
             row |= {f"r2_{name}": alone, f"added_to_{name}": np.nan if same else both - alone}
         rows.append(row)
     return pd.DataFrame(rows)

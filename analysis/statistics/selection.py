@@ -19,20 +19,29 @@ tests/analysis/statistics/test_selection.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.columns import check_frame, configurations, half_have, hyperparameters, measures, targets, values
+from analysis.columns import (
+    check_frame,
+    configurations,
+    half_have,
+    measures,
+    possible_targets,
+    targets,
+    values,
+)  # fmt: skip
 from analysis.statistics.association.coefficients import RESAMPLES
+from analysis.statistics.grid.means import runs_or_means
 from analysis.statistics.resampling.design import NONE, Design, design
 from analysis.statistics.resampling.resample import percentile
 
 Floats = NDArray[np.float64]
 TARGETS = ("test.error", "test.loss", "gap.error", "gap.loss", "gen.gap")  # what is regretted, in this order
-UNITS = ("network", "configuration")  # what is picked; of a configuration the mean over its seeds counts
+UNITS = ("network", "configuration")  # what is picked; of a configuration the mean over its seeds, if all have a value
 NOISE = (0.02, 0.05)
 DRAWS = 50  # of the oracle's noise; ours
 # Hyperparameter -> the sign of its values' order from small gaps to large: Jiang et al.'s, as their psi has it.
@@ -67,7 +76,7 @@ def selection(
         raise ValueError(f"unit: {unit}: allowed are {', '.join(UNITS)}")
     names = [label for label in (measures(frame) if labels is None else labels) if label != _LOSS]
     columns = [target, *(f"measure.{label}" for label in (*names, _LOSS)), "train.loss"]
-    picked = frame if unit == "network" else _means(frame, [c for c in columns if c in frame.columns])
+    picked = frame if unit == "network" else runs_or_means(frame, "means", columns)
     goal, grid = values(picked, target), design(picked)
     of_unit = np.arange(len(frame)) if unit == "network" else configurations(frame)
     networks = np.bincount(of_unit[np.isfinite(values(frame, target))], minlength=len(picked))
@@ -84,7 +93,8 @@ def selection(
 
 def regretted(frame: pd.DataFrame) -> list[str]:
     """Those of TARGETS of which two networks of a records frame have a value, at one stop."""
-    known = [t for t in TARGETS if t in frame.columns] or targets(frame)
+    possible = possible_targets(frame)
+    known = [t for t in TARGETS if t in possible] or targets(frame)
     return [target for target in known if int(np.isfinite(values(frame, target)).sum()) > 1]
 
 
@@ -167,17 +177,10 @@ def _row(score: Floats, goal: Floats, grid: Design, resamples: int, seed: int) -
         bounds = percentile(float(value), each)
         row |= {name: float(value), f"{name}.low": bounds.low, f"{name}.high": bounds.high}
         reasons.append(bounds.reason)
-    return row | {"note": NONE if not drawn.names else reasons[0] if parts else ""}
+    said = "; ".join(dict.fromkeys(filter(None, reasons))) if parts else ""
+    return row | {"note": said if drawn.names else NONE}
 
 
 def _nothing(there: NDArray[np.bool_]) -> dict[str, object]:
     why = "less than half have a value" if there.any() else "no value"
     return {f"{name}{end}": np.nan for name in SAID for end in ("", ".low", ".high")} | {"note": why}
-
-
-def _means(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """One row a configuration: the mean of each column over its networks that have a value."""
-    group = configurations(frame)
-    means: Mapping[str, pd.Series] = {c: pd.Series(values(frame, c)).groupby(group).mean() for c in columns}
-    settings = frame[hyperparameters(frame)].groupby(group).first()
-    return pd.concat([settings, pd.DataFrame(means)], axis=1).reset_index(drop=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis.columns import at_stop, stops
+from analysis.columns import at_stop, possible_targets, stops
 from analysis.exclude import STANDARD, Variants, exclude
 from analysis.statistics.association.coefficients import RESAMPLES
 from analysis.statistics.beside.published import WIDEST, Published, compare
@@ -22,13 +22,15 @@ METHOD = (
     "the intervals of all differences lie above zero, differs where one lies below (Benjamini-Hochberg's q below .05). "
     "Rules: which runs were left out, ours (default) and the source's."
 )
-NEEDS = "published numbers (analysis/studies/<study>.yaml: published)"
+NEEDS = "published numbers (analysis/studies/<study>.yaml: published) about this target"
 
 
 def build(
     frame: pd.DataFrame, published: Sequence[Published] = (), rules: Variants = STANDARD, resamples: int = RESAMPLES
 ) -> pd.DataFrame:
     """Columns: item, measure, stop, rules, published, ours with .low and .high, n, configurations, verdict."""
+    possible = possible_targets(frame)
+    published = [source for source in published if source.target in possible]
     if not published:
         return lacking(TITLE, NEEDS)
     table = pd.DataFrame([row for source in published for row in compared(frame, source, rules, resamples)])

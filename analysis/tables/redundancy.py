@@ -15,8 +15,8 @@ METHOD = (
     "Nearest is the other measure with the largest |τ_b| with this one. R² is of gaps of networks that the model was "
     f"not fitted to: each configuration is left out with its seeds (in {MOST_FITS} groups where there are more; none "
     f"below {FEWEST}); 0 is no better than the mean of the others. Linear is least squares, monotone isotonic "
-    "regression; added is what least squares on training loss (on the squared weight norm) and this measure has more "
-    "than on the former alone."
+    "regression; an infinite value counts as missing; added is what least squares on training loss (on the squared "
+    "weight norm) and this measure has more than on the former alone, of the networks that have both."
 )
 
 

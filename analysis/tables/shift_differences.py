@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
-from analysis.columns import targets
+from analysis.columns import values
 from analysis.selection import trained
 from analysis.statistics.association.coefficients import RESAMPLES
 from analysis.statistics.association.differences import between_targets
@@ -25,8 +26,8 @@ def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
     note."""
 
     def one(kept: pd.DataFrame, target: str) -> pd.DataFrame:
-        than = PLAIN.get(target)
-        if than not in targets(kept):
+        than = PLAIN.get(target, "")
+        if not np.isfinite(values(kept, than)).any():
             return pd.DataFrame()
         table = between_targets(kept, target, than, trained(kept), resamples)
         table.insert(0, "than", than)

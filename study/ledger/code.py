@@ -29,7 +29,7 @@ class OwnFunction:
 
     def __call__(self, *arguments: Any) -> Any:
         """What it gives. Raises ConfigError with the line of the file that went wrong."""
-        with _mistakes(self.field, self.text, self.path):
+        with _mistakes(self.field, self.text, self.path), _beside(self.path):
             return self.function(*arguments)
 
 
@@ -62,12 +62,19 @@ def _module(path: Path, source: bytes) -> ModuleType:
     module = ModuleType(name)
     module.__file__ = str(path)
     sys.modules[name] = module  # dataclasses in it ask for it
-    sys.path.insert(0, str(path.parent))
-    try:
+    with _beside(path):
         exec(compile(source, path, "exec"), module.__dict__)
-    finally:
-        sys.path.remove(str(path.parent))
     return module
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[None]:
+    """Modules in a file's folder can be imported."""
+    sys.path.insert(0, folder := str(path.parent))
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
 
 
 @contextlib.contextmanager

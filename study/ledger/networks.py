@@ -58,7 +58,7 @@ def _entries(listed: str | list[Any], folder: Path) -> list[dict[str, Any]]:
         if not root.is_dir():
             raise ConfigError("networks", listed, f"{root} is not a folder, allowed: a folder, or a list of files")
         found = sorted(path for path in root.iterdir() if path.suffix in ENDS)
-        entries = [{"checkpoint": str(path.relative_to(folder))} for path in found]
+        entries = [{"checkpoint": str(Path(listed) / path.name)} for path in found]
     if not entries:
         raise ConfigError("networks", listed, f"holds no network, allowed: files that end in {' or '.join(ENDS)}")
     return entries
@@ -67,7 +67,7 @@ def _entries(listed: str | list[Any], folder: Path) -> list[dict[str, Any]]:
 def _of_table(entries: Iterable[dict[str, Any]], path: Path, by: str) -> list[dict[str, Any]]:
     """The entries with the cells of the row whose `checkpoint` is theirs."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file, strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or "is no CSV"
@@ -91,14 +91,14 @@ def _of_table(entries: Iterable[dict[str, Any]], path: Path, by: str) -> list[di
 
 
 def _of_name(name: str, by: str) -> dict[str, str]:
-    """The named groups of a regular expression that is found in a file's name."""
+    """The named groups of a regular expression that is found in a file's name, at best without its ending."""
     try:
         pattern = re.compile(by)
     except re.error as error:
         raise ConfigError("hyperparameters", by, f"{error}, allowed: a CSV or a regular expression") from None
     if not pattern.groupindex:
         raise ConfigError("hyperparameters", by, r"names no group, allowed: e.g. width(?P<width>\d+)")
-    match = pattern.search(Path(name).name)
+    match = pattern.search(Path(name).stem) or pattern.search(Path(name).name)
     if not match:
         raise ConfigError("hyperparameters", by, f"is not in the name {Path(name).name}, allowed: one in every name")
     return {group: text for group, text in match.groupdict().items() if text is not None}
@@ -118,6 +118,8 @@ def _network(entry: Mapping[str, Any], initial: str, folder: Path) -> Network:
     checkpoint = folder / name
     if not checkpoint.is_file():
         raise ConfigError("networks", name, f"{checkpoint} is not there, allowed: a file")
+    if not isinstance(entry.get("initial", ""), str):
+        raise ConfigError("initial", entry["initial"], f"of {name}, allowed: a file")
     before = entry.get("initial") or (initial and initial.replace("{name}", checkpoint.stem))
     if before and not (folder / before).is_file():
         raise ConfigError("initial", before, f"{folder / before} is not there, allowed: a file for {name}")
@@ -135,7 +137,11 @@ def _check_values(networks: tuple[Network, ...]) -> None:
     if not set(names) - {"seed"}:
         raise ConfigError("hyperparameters", None, "allowed: at least one beside the seed, for every network")
     seen: dict[tuple[Value, ...], str] = {}
+    files: dict[Path, str] = {}
     for network in networks:
+        if (path := network.checkpoint.resolve()) in files:
+            raise ConfigError("networks", network.name, f"is listed twice, as {files[path]} too, allowed: once")
+        files[path] = network.name
         for name in names:
             if name not in network.values:
                 allowed = f"has no {name}, allowed: {', '.join(names)}, for every network"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from study.data.dataset import Tensors
 
 _WRAPPED = ("state_dict", "model_state_dict", "model")  # keys under which training scripts keep the weights
+_FILES = 2
 _FORM = "allowed: train_x, train_y, test_x, test_y: float tensors (n, ...), and classes (n,) of integers"
 
 
@@ -53,18 +54,23 @@ class Restorer:
     @classmethod
     def of(cls, file: LedgerFile) -> Restorer:
         """Load the data and the person's code. Raises ConfigError, one line, where either is not as it has to be."""
+        import torch
+
         build = own_function("build", file.build, file.path.parent)
         data = _data(file)
         digest = hashlib.sha256()
         for name, tensor in sorted((data.inputs() | data.labels()).items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.contiguous().numpy().tobytes())
+            digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
         return cls(file, data, digest.hexdigest()[:12], build)
 
     def key(self, network: Network) -> str:
-        """12 hex digits of all that can change a value: weights, hyperparameters, the code that builds, data, loss."""
+        """12 hex digits of all that can change a value: weights, hyperparameters, the code that builds, data, loss.
+
+        And of the form of the files: since _FILES layers stand in the order of the network.
+        """
         weights = [_digest(path) for path in (network.checkpoint, network.initial) if path]
-        said = [weights, dict(network.values), self.build.text, self.build.code, self.data_hash, self.file.loss]
+        said = [_FILES, weights, dict(network.values), self.build.text, self.build.code, self.data_hash, self.file.loss]
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
 
     def model(self, network: Network, device: str = "cpu") -> nn.Module:
@@ -77,7 +83,7 @@ class Restorer:
         if not isinstance(model, nn.Module):
             raise ConfigError("build", self.build.text, f"gives a {type(model).__name__}, allowed: a torch.nn.Module")
         weights = _weights(network.checkpoint, "networks", network.name)
-        _check_fit(model, weights, network)
+        _check_fit(model, weights, "networks", network.name)
         model.load_state_dict(weights)
         model = model.to(device).eval()
         with torch.no_grad():
@@ -95,14 +101,25 @@ class Restorer:
             return NO_INITIAL
         return {k: v.to(device) for k, v in _weights(network.initial, "initial", str(network.initial)).items()}
 
+    def check_initial(self, network: Network, model: nn.Module) -> None:
+        """Raises ConfigError where the weights before training cannot be read, or are not those of its `model`."""
+        if network.initial is not None:
+            _check_fit(model, self.initial(network), "initial", str(network.initial))
+
     def _check_outputs(self, out: Any, network: Network) -> None:
         from study.loss import n_outputs
 
         n_classes = int(max(y.max() for y in self.data.labels().values())) + 1
-        least = n_outputs(self.file.loss, n_classes)
+        n, least = min(2, len(self.data.train_x)), n_outputs(self.file.loss, n_classes)
+        is_one = n_outputs(self.file.loss, 2) == 1
+        if is_one and n_classes > 2:
+            said = f"has labels up to {n_classes - 1}, allowed with loss {self.file.loss}: classes 0 and 1"
+            raise ConfigError("data", self.file.data, said)
         shape = tuple(out.shape) if hasattr(out, "shape") else type(out).__name__
-        if not isinstance(shape, tuple) or len(shape) != 2 or shape[0] != 2 or shape[1] < least:
-            said = f"{network.name} gives {shape} of 2 inputs, allowed: (2, {least} or more) for {n_classes} classes"
+        fits = isinstance(shape, tuple) and len(shape) == 2 and shape[0] == n
+        if not fits or not (shape[1] == 1 if is_one else int(shape[1]) >= least):
+            allowed = f"({n}, {least}{'' if is_one else ' or more'}) for {n_classes} classes and loss {self.file.loss}"
+            said = f"{network.name} gives {shape} of {n} inputs, allowed: {allowed}"
             raise ConfigError("build", self.build.text, said)
 
 
@@ -137,6 +154,9 @@ def _data(file: LedgerFile) -> Tensors:
             said = f"gives {name}_x {x.dtype} {tuple(x.shape)} and {name}_y {y.dtype} {tuple(y.shape)}"
             raise ConfigError("data", file.data, f"{said}, {_FORM}")
     train_x, train_y, test_x, test_y = parts
+    if train_x.shape[1:] != test_x.shape[1:]:
+        said = f"gives train_x {tuple(train_x.shape)} and test_x {tuple(test_x.shape)}"
+        raise ConfigError("data", file.data, f"{said}, allowed: inputs of one shape")
     if file.n_train > len(train_x):
         raise ConfigError("n_train", file.n_train, f"{file.data} gives {len(train_x)} training inputs")
     n = file.n_train or len(train_x)
@@ -160,7 +180,7 @@ def _weights(path: Path, field: str, name: str) -> dict[str, Tensor]:
     return dict(weights)
 
 
-def _check_fit(model: nn.Module, weights: Mapping[str, Tensor], network: Network) -> None:
+def _check_fit(model: nn.Module, weights: Mapping[str, Tensor], field: str, name: str) -> None:
     own = model.state_dict()
     problems = [f"lacks {name}" for name in own if name not in weights]
     problems += [f"has {name}, which the network has not" for name in weights if name not in own]
@@ -172,4 +192,4 @@ def _check_fit(model: nn.Module, weights: Mapping[str, Tensor], network: Network
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         allowed = "allowed: the weights of what build gives for its hyperparameters"
-        raise ConfigError("networks", network.name, f"{problems[0]}{more}, {allowed}")
+        raise ConfigError(field, name, f"{problems[0]}{more}, {allowed}")

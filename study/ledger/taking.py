@@ -85,6 +85,7 @@ def _check(plan: LedgerPlan) -> None:
     refused: dict[str, list[ValueError]] = {}
     for network in plan.to_do:
         model = plan.restorer.model(network)
+        plan.restorer.check_initial(network, model)
         for label in plan.lacking[network.name]:
             try:
                 for check in checks_of(label):

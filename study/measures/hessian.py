@@ -22,9 +22,12 @@ def lambda_max(ctx: MeasureContext) -> dict[str, float]:
 
     from study.curvature import LayerEigenvalue, layer_eigenvalues
 
-    names, found = ctx.layers(), dict[str, LayerEigenvalue]()
+    modules, found = dict(ctx.model.named_modules()), dict[str, LayerEigenvalue]()
+    names = [name for name in ctx.layers() if name in modules]  # the others are parameters of no layer
+    if not names:
+        raise ValueError("lambda_max: no layer has a weight of two or more dimensions of its own")
     # Convolutions of one pass; of a layer on vectors what it is given need not be computed again for each product.
-    convolutions = [name for name in names if isinstance(ctx.model.get_submodule(name), nn.Conv2d)]
+    convolutions = [name for name in names if isinstance(modules[name], nn.Conv2d)]
     for together in [convolutions, *[[name] for name in names if name not in convolutions]]:
         if together:
             model, x = ctx.from_layer(together[0])

@@ -76,8 +76,8 @@ def _put_back(path: Path, content: bytes | None) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """`write_bytes` of sorted, indented JSON; NaN and infinities are refused (ValueError), write None for them."""
-    write_bytes(path, (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+    """`write_bytes` of indented JSON in the order given; NaN and infinities are refused (ValueError), write None."""
+    write_bytes(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
 
 
 def read_json(path: Path) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable
 from pathlib import Path
 
 from study.storage.atomic import write_bytes
@@ -12,14 +13,36 @@ Row = dict[str, str]
 
 
 def write_rows(path: Path, rows: list[Row]) -> None:
-    """A CSV of rows as they come; columns in order of first appearance, prov.* last. Atomic."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    """A CSV of rows as they come; columns in the order that the rows have them in, prov.* last. Atomic."""
+    names = merged(rows)
     names.sort(key=lambda name: name.startswith("prov."))
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, names, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_bytes(path, buffer.getvalue().encode())
+
+
+def merged(orders: Iterable[Iterable[str]]) -> list[str]:
+    """The names of several lists, each once: a new one stands behind the one that it follows in its own list.
+
+    So layers of a deeper network stand before the last one, which all have: conv1, conv2, fc of conv1, fc and conv1,
+    conv2, fc.
+    """
+    names: list[str] = []
+    known: set[str] = set()
+    for order in orders:
+        if known.issuperset(own := list(order)):
+            continue
+        at = 0
+        for name in own:
+            if name not in known:
+                names.insert(at, name)
+                known.add(name)
+                at += 1
+            else:
+                at = names.index(name) + 1
+    return names
 
 
 def read_table(path: Path) -> list[Row]:

@@ -195,7 +195,7 @@ def test_both_gaps_at_every_stop_stand_in_one_figure(lenet, kept):
     assert np.array_equal(np.sort(points[:, 1]), np.sort(kept["gap.error"]))
     r = np.corrcoef(kept["measure.kappa_2019.fc3"], kept["gap.error"])[0, 1]
     assert below.get_title() == f"$r$ {style.two(r)}"
-    with pytest.raises(Lacking, match="both gaps"):
+    with pytest.raises(Lacking, match="a grid of two axes at several stops"):
         beside.build(lenet[lenet["stop"] == "loss_0.01"])
 
 

@@ -76,12 +76,9 @@ def partial(
 
 
 def controls(frame: pd.DataFrame) -> dict[str, str]:
-    """The controls that the frame has a column of: words -> column."""
-    return {
-        words: next(c for c in names if c in frame.columns)
-        for words, names in CONTROLS.items()
-        if any(c in frame.columns for c in names)
-    }
+    """The controls that the frame has a value of: words -> the first column with one."""
+    found = {words: [c for c in names if np.isfinite(values(frame, c)).any()] for words, names in CONTROLS.items()}
+    return {words: columns[0] for words, columns in found.items() if columns}
 
 
 def _of_layer(frame: pd.DataFrame, control: str, label: str) -> str:

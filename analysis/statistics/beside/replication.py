@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from analysis.columns import half_have, measures, targets, values
+from analysis.columns import half_have, measures, values
 from analysis.statistics.association.coefficients import RESAMPLES
 from analysis.statistics.association.correlation import correlate
 from analysis.statistics.beside.order import LEAST, families, order
@@ -46,7 +46,7 @@ def replication(here: pd.DataFrame, there: pd.DataFrame, target: str, resamples:
     Columns: measure; n, tau_b, tau_b.low, tau_b.high; the same with `there_` in front. Empty where the other frame has
     no such target. Cost: as correlate of both.
     """
-    if target not in targets(there):
+    if not np.isfinite(values(there, target)).any():
         return pd.DataFrame()
     own = [name for name in measures(here) if not (Label.parse(name).transform or is_of_test(name))]
     labels = [name for name in own if _says(here, name, target) and _says(there, name, target)]

@@ -33,7 +33,8 @@ def column_beside(table: pd.DataFrame, of_means: pd.DataFrame, on: list[str], co
 def runs_or_means(frame: pd.DataFrame, of: str, columns: Iterable[str]) -> pd.DataFrame:
     """The frame itself for `of` "runs"; for "means" a row a configuration: its hyperparameters, the means of `columns`.
 
-    A mean is over the runs that have a value in that column, NaN where none has. Raises ValueError for another word.
+    A mean is over all runs of a configuration, NaN where one has no value in that column: a measure's mean over some
+    seeds is not to be laid beside the gap's over all. Raises ValueError for another word.
     """
     if of not in OF:
         raise ValueError(f"of: {of}: allowed are {', '.join(OF)}")
@@ -47,14 +48,13 @@ def runs_or_means(frame: pd.DataFrame, of: str, columns: Iterable[str]) -> pd.Da
 
 
 def _means(each: NDArray[np.float64], number: NDArray[np.int64], count: int) -> NDArray[np.float64]:
-    there = np.flatnonzero(~np.isnan(each))
-    order = there[np.argsort(number[there], kind="stable")]
+    order = np.argsort(number, kind="stable")
     parts = np.split(each[order], np.searchsorted(number[order], np.arange(1, count)))
     return np.array([_mean(part) for part in parts])
 
 
 def _mean(part: NDArray[np.float64]) -> float:
-    if len(part) == 0:
+    if np.isnan(part).any():
         return math.nan
     if not np.isfinite(part).all():
         return math.nan if {-math.inf, math.inf} <= set(part.tolist()) else float(part[~np.isfinite(part)][0])

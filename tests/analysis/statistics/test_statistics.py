@@ -139,13 +139,14 @@ def test_sign_error_equals_loops_over_environments(seed, least):
 
 
 def of_means(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row a configuration, each column's mean over its runs with a value, by loops."""
+    """A row a configuration, each column's mean over its runs, NaN where one has no value, by loops."""
     rows = []
     for setting in sorted(set(frame[list(AXES)].itertuples(index=False, name=None))):
         own = [row for row in frame.to_dict("records") if tuple(row[a] for a in AXES) == setting]
         row = dict(zip(AXES, setting, strict=True))
         for column in ("gen.gap", *(f"measure.{label}" for label in MEASURES)):
-            row[column] = brute.mean([r[column] for r in own if not math.isnan(r[column])])
+            found = [r[column] for r in own]
+            row[column] = math.nan if any(map(math.isnan, found)) else brute.mean(found)
         rows.append(row)
     return pd.DataFrame(rows)
 

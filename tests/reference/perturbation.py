@@ -256,3 +256,15 @@ TWINS: dict[str, Callable[[Case], float]] = {
     "sharpness_mean(c=ones,rho=0.01)": lambda c: _mean_rise(c, 0.01, adaptive=False),
     "sharpness_mean(logits=normalized)": lambda c: _mean_rise(c, normalized=True),
 }
+
+# The bounds by the level that the measure named beside each gives, which needs no search and no tolerance.
+BY_LEVEL: dict[str, tuple[str, Callable[[Case, float], float]]] = {
+    "pac_bayes_orig": ("pac_bayes_flatness(noise=common)", lambda c, at: _bound(c, vector(c), at)),
+    "pac_bayes_init": ("pac_bayes_flatness(noise=common)", lambda c, at: _bound(c, moved(c), at)),
+    "pac_bayes_mag_orig": ("pac_bayes_mag_flatness", lambda c, at: _relative_bound(c, vector(c), at)),
+    "pac_bayes_mag_init": ("pac_bayes_mag_flatness", lambda c, at: _relative_bound(c, moved(c), at)),
+    "sharpness_orig": ("sharpness_flatness", lambda c, at: _bound(c, vector(c), at, worst=True)),
+    "sharpness_init": ("sharpness_flatness", lambda c, at: _bound(c, moved(c), at, worst=True)),
+    "sharpness_mag_orig": ("sharpness_mag_flatness", lambda c, at: _relative_bound(c, vector(c), at, worst=True)),
+    "sharpness_mag_init": ("sharpness_mag_flatness", lambda c, at: _relative_bound(c, moved(c), at, worst=True)),
+}

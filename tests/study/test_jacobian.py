@@ -1,10 +1,14 @@
 """Rows of the Jacobian: their inner products by whichever way, and layers together or one at a time."""
 
+from collections import OrderedDict
+from collections.abc import Callable
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from study.measures.jacobian import LayerRows, rows_by_layer
+from study.measures import MEASURES, MeasureContext, compute
+from study.measures.jacobian import LayerRows, check_layers, rows_by_layer
 from study.models.lenet5 import lenet5
 
 
@@ -38,3 +42,74 @@ def test_layers_are_the_same_together_and_one_at_a_time(monkeypatch: pytest.Monk
         weight = dict(model.named_parameters())[f"{path}.weight"]
         slope = torch.autograd.grad(model(x)[1, 2], weight)[0].flatten(1)
         torch.testing.assert_close(rows.delta[1, 2].T @ rows.phi[1], slope)
+
+
+class Twice(nn.Module):
+    """A layer that is run twice, and one that is run as no module."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.a, self.b = how, nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.a(x).relu()
+        if self.how == "twice":
+            h = self.a(h)
+        if self.how == "read elsewhere":
+            h = nn.functional.linear(h, self.a.weight)
+        if self.how == "tokens":
+            return self.b(h.view(-1, 2, 3).repeat(1, 1, 2).flatten(0, 1)).view(len(x), 2, 3).mean(1)
+        return nn.functional.linear(h, self.b.weight) if self.how == "functional" else self.b(input=h)
+
+
+class Doubled(nn.Linear):
+    """A linear layer that is none."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + nn.functional.linear(x, self.weight.square())
+
+
+def tied() -> nn.Module:
+    model = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6), nn.Linear(6, 3))
+    model[2].weight = model[0].weight
+    return model
+
+
+READERS = [label for label, m in MEASURES.items() if m.check is check_layers]
+
+
+def context_of(model: nn.Module) -> MeasureContext:
+    torch.manual_seed(0)
+    model, x = model.double().eval(), torch.randn(12, 6, dtype=torch.float64)
+    return MeasureContext(model, {}, x, model(x).argmax(1), "cross_entropy", "0123456789ab")
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (lambda: Twice("twice"), "a: is run more than once: allowed: a layer that is run once"),
+        (lambda: Twice("tokens"), "b: is given 4 inputs of 2 samples"),
+        (lambda: Twice("functional"), "b: is not run as a module"),
+        (lambda: Twice("read elsewhere"), "a: its gradient is not that of a layer of its type run once"),
+        (lambda: nn.Sequential(Doubled(6, 4), nn.ReLU(), nn.Linear(4, 3)), "0: its gradient is not that"),
+        (tied, r"2.weight: is 0.weight, too: allowed: a weight of one layer"),
+    ],
+)
+def test_of_what_is_no_plain_layer_run_once_no_measure_has_a_value(model: Callable[[], nn.Module], said: str) -> None:
+    torch.manual_seed(0)
+    ctx = context_of(model())
+    assert len(READERS) == 12
+    for label in READERS:
+        with pytest.raises(ValueError, match=said):
+            compute(label, ctx)
+
+
+def test_a_layer_called_by_name_and_a_frozen_one_are_layers_like_others() -> None:
+    torch.manual_seed(0)
+    named = Twice("by name")
+    plain = nn.Sequential(OrderedDict(a=named.a, relu=nn.ReLU(), b=named.b))
+    expected = {label: compute(label, context_of(plain))["value"] for label in READERS}
+    assert {label: compute(label, context_of(named))["value"] for label in READERS} == pytest.approx(expected)
+    plain.a.requires_grad_(False)
+    assert {label: compute(label, context_of(plain))["value"] for label in READERS} == pytest.approx(expected)
+    assert not plain.a.weight.requires_grad

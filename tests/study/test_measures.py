@@ -18,6 +18,7 @@ from study.names import Label
 from study.reference.definition import definition
 from tests.reference import measures as reference
 from tests.reference.measures import TWINS, Case
+from tests.reference.perturbation import BY_LEVEL
 
 LOSSES = ("cross_entropy", "squared_error")
 # Relative difference from the twin: Lanczos ends at a residual; 31 samples make an error curve of steps, which may pass
@@ -124,6 +125,15 @@ def test_a_missing_twin_says_where_to_write_it() -> None:
     assert lacking([], ["gone"]) == "gone is in TWINS of tests/reference/measures.py and no measure"
 
 
+@pytest.mark.parametrize("kind", ["mlp", "conv"])
+@pytest.mark.parametrize("label", BY_LEVEL)
+def test_a_bound_is_its_formula_at_the_level_that_was_found(label: str, kind: str) -> None:
+    flatness, bound = BY_LEVEL[label]
+    level = compute(flatness, shared(kind, "cross_entropy", False))["value"] ** -0.5
+    found = compute(label, shared(kind, "cross_entropy", False))["value"]
+    assert found == pytest.approx(bound(shared_case(kind, "cross_entropy", False), level), rel=1e-9)
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("kind", ["mlp", "conv"])
 @pytest.mark.parametrize("label", sorted(TWINS))
@@ -197,6 +207,12 @@ def test_of_one_output_as_of_two(label: str) -> None:
     for name, value in (one["layers"] or {}).items():
         factor = 2 if name == "4" and label in TWICE else 1
         assert factor * value == pytest.approx(two["layers"][name], rel=1e-6 if label == "lambda_max" else 1e-9), name
+
+
+@pytest.mark.parametrize("measure", ["sharpness_max", "sharpness_mean"])
+def test_normalized_outputs_are_refused_where_there_is_one(measure: str) -> None:
+    with pytest.raises(ValueError, match="one output less its mean is 0: allowed: two outputs or more"):
+        compute(f"{measure}(logits=normalized)", two_classes()[0])
 
 
 def test_noise_on_a_network_with_one_output_is_judged_by_its_sign() -> None:

@@ -178,6 +178,48 @@ def test_no_path_norm_of_a_network_without_paths() -> None:
             compute("path_norm", ctx)
 
 
+@pytest.mark.parametrize("activation", [torch.tanh, nn.functional.gelu, lambda h: nn.functional.layer_norm(h, (4,))])
+def test_no_path_norm_where_an_activation_that_is_no_module_bends_paths(activation: Any) -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(6, 4), nn.Linear(4, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.b(activation(self.a(x)))
+
+    with pytest.raises(ValueError, match="path_norm: outputs are not in proportion to the inputs: allowed: ReLU"):
+        compute("path_norm", of(Own().double(), (6,)))
+
+
+@pytest.mark.parametrize("norm", [nn.SyncBatchNorm, nn.BatchNorm3d])
+def test_every_batch_norm_is_folded(norm: type[nn.Module]) -> None:
+    """The same function by one of two dimensions, with and without it."""
+    images = norm is nn.SyncBatchNorm
+    layer, shape = (nn.Conv2d, (2, 5, 5)) if images else (nn.Conv3d, (2, 5, 5, 5))
+    torch.manual_seed(0)
+    model = nn.Sequential(layer(2, 3, 3), norm(3), nn.ReLU(), nn.Flatten(), nn.Linear(27 if images else 81, 3))
+    batch: Any = model[1].double().eval()
+    for tensor in (batch.running_mean, batch.running_var, batch.weight.data, batch.bias.data):
+        tensor.copy_(0.5 + torch.rand(tensor.shape))
+    ctx = of(model.double().eval(), shape)
+    first: Any = ctx.model[0]  # type: ignore[index]
+    scale = (batch.weight / (batch.running_var + batch.eps).sqrt()).detach()
+    rows = first.weight.detach().flatten(1) * scale[:, None]
+    last = ctx.model[4].weight.detach()  # type: ignore[index]
+    assert compute("param_norm", ctx)["value"] == pytest.approx(float(rows.square().sum() + last.square().sum()))
+    assert isinstance(ctx.model[1], norm), "the network is as it was"  # type: ignore[index]
+
+
+def test_of_a_convolution_that_is_not_run_there_is_no_operator() -> None:
+    class Own(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self[1](x)
+
+    with pytest.raises(ValueError, match="0: is not run, and has no images to be an operator on"):
+        compute("log_prod_of_spec_fft", of(Own(nn.Conv2d(2, 3, 3), nn.Flatten()).double()))
+
+
 def test_over_a_margin_that_is_not_positive_is_missing() -> None:
     ctx = of(normed())
     ctx.labels = (ctx.labels + 1) % 3

@@ -204,6 +204,10 @@ return ctx.model[0].weight.sum()"""
         ("return {'fc9': 1.0}", "gives values of 'fc9', allowed: 0, 2"),
         ("return {}", "gives no value of any layer, allowed: 0, 2"),
         ("return {'0': None}", "gives a NoneType"),
+        (
+            "from study.measures.registry import Sampled\nreturn {'0': Sampled(1.0, 0.1)}",
+            "gives a Sampled, allowed: a number",
+        ),
         ("\nreturn ctx.nothing", "line 5 AttributeError: 'MeasureContext' object has no attribute 'nothing'"),
         ("ctx.model[0] = torch.nn.Linear(3, 4)\nreturn 1", "has put other parameters into the network"),
     ],

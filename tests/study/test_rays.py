@@ -10,6 +10,7 @@ from study.measures.perturbation import Perturbed
 from study.measures.rays import Rays
 from study.models.lenet5 import lenet5
 from study.models.mlp import mlp
+from study.models.nin import nin
 
 N = 16
 
@@ -50,6 +51,35 @@ def test_a_copy_takes_what_its_first_layers_give_from_the_network(images: Measur
     alone = context(copy.model, (2, 16, 16))
     found = compute(f"pac_bayes_flatness@{transform}", images)
     assert found["value"] == pytest.approx(compute("pac_bayes_flatness", alone)["value"], rel=1e-6)
+
+
+@pytest.mark.parametrize("transform", ["factor_5", "neuronwise_1"])
+def test_a_copy_shares_nothing_where_a_norm_that_it_changes_is_folded_before(transform: str) -> None:
+    torch.manual_seed(0)
+    model = nin((2, 16, 16), 3, (), depth=2, width=6, dropout=0.0, norm_momentum=0.1)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 2.0)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)  # type: ignore[arg-type]
+    ctx = context(model, (2, 16, 16))
+    copy = ctx.reparameterized(transform)
+    rays = _own_rays(copy, "false")
+    assert rays.network.folds
+    for sigma in (0.0, 0.03):
+        torch.testing.assert_close(rays.outputs(sigma, 2), plain(rays, sigma, 2))
+
+
+def test_a_part_that_stands_twice_is_moved_in_both_places() -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(6, 6)
+    network = Perturbed(
+        nn.Sequential(layer, nn.ReLU(), layer, nn.Linear(6, 3)),
+        torch.randn(N, 6),
+        torch.zeros(N).long(),
+        "cross_entropy",
+    )
+    rays = Rays(network, [torch.randn(len(network.weights))])
+    assert torch.equal(rays.outputs(0.5, 0), plain(rays, 0.5, 0))
 
 
 def test_without_room_nothing_is_kept(images: MeasureContext, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
-from analysis.columns import at_stop, axes, measures
+from analysis.columns import about, at_stop, axes, measures
 from analysis.drawing import style
 from analysis.drawing.groups import groups
 from analysis.drawing.style import CYCLE
@@ -15,6 +15,7 @@ from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.figures import last_layer as scatter
 from analysis.figures import last_layer_stops as beside
+from analysis.figures import permutation as within
 from analysis.selection import trained, transforms, with_last_layer
 from analysis.statistics.association.coefficients import coefficients, tau
 from analysis.statistics.association.correlation import correlate
@@ -197,6 +198,14 @@ def test_both_gaps_at_every_stop_stand_in_one_figure(lenet, kept):
     assert below.get_title() == f"$r$ {style.two(r)}"
     with pytest.raises(Lacking, match="a grid of two axes at several stops"):
         beside.build(lenet[lenet["stop"] == "loss_0.01"])
+
+
+def test_of_a_frame_about_a_gap_figures_of_both_are_of_that_one(lenet):
+    other = about(lenet.assign(**{"gap.shift.mean.loss": 2 * lenet["gap.loss"]}), "gap.shift.mean.loss")
+    figure = beside.build(other, KAPPA)
+    assert len(figure.axes) == 6 and "shifted" in figure.axes[0].get_ylabel()
+    drawn = within.build(other, KAPPA)
+    assert len(drawn.axes) == 1 and "shifted" in drawn.axes[0].get_ylabel()
 
 
 def test_stop_beside_stop_is_the_last_layers_table_turned(lenet):

@@ -180,6 +180,20 @@ def test_fresh_results_come_before_committed_records(records, tmp_path, monkeypa
         load_study("other", tmp_path / "results")
 
 
+def test_gaps_of_the_same_errors_tie(records, make_ledger, tmp_path):
+    """Whatever their last digits say."""
+    tied = records.assign(**{"gap.error": 0.4664})
+    tied.loc[::2, "gap.error"] = 0.46640000000000004
+    (tmp_path / "toy").mkdir()
+    tied.to_csv(tmp_path / "toy" / "records.csv", index=False)
+    assert load_study("toy", tmp_path).records["gap.error"].nunique() == 1
+    ledger = make_ledger(n_rows=10, n_measures=1)
+    ledger["gen.gap"] = [0.1 + 0.2, 0.3] * 5
+    ledger.to_csv(tmp_path / "toy" / "ledger.csv", index=False)
+    found = load_ledger(tmp_path / "toy" / "ledger.csv")
+    assert found.records["gen.gap"].nunique() == 1 and found.name == "toy"
+
+
 def test_title_comes_from_the_yaml(records, tmp_path):
     (tmp_path / "toy.yaml").write_text("title: A toy\nname: toy\n")
     (tmp_path / "toy").mkdir()

@@ -16,18 +16,21 @@ from matplotlib.figure import Figure
 from analysis import items
 from analysis.__main__ import main
 from analysis.columns import about
+from analysis.exclude import DEFAULT, exclude, read_rule
 from analysis.figures import Lacking, sweep
 from analysis.figures import audit as audit_figure
 from analysis.figures import slices as slices_figure
 from analysis.load import Source
 from analysis.make import make, write
 from analysis.statistics.association.coefficients import tau
+from analysis.statistics.association.correlation import correlate
+from analysis.statistics.beside.published import Claim, Published
 from analysis.statistics.invariance import invariance
 from analysis.statistics.stability import stability
 from analysis.stopwise import first_target
 from analysis.studies.reader import read_shown
 from analysis.tables import audit as audit_table
-from analysis.tables import cost, permutation, reparameterization, settings, shift_differences
+from analysis.tables import cost, permutation, published, reparameterization, settings, shift_differences, variants
 from analysis.tables import sweep as sweep_table
 from study.storage.paths import published_studies
 from tests.support.synthetic import synthetic_audit
@@ -86,6 +89,8 @@ def test_the_gap_under_shift_is_laid_beside_the_plain_one_of_its_unit(make_recor
     of_loss, of_error = (table[table["target"] == f"gap.shift.mean.{unit}"] for unit in ("loss", "error"))
     assert of_loss["delta_tau_b"].tolist() == pytest.approx((-2 * of_loss["tau_b_than"]).tolist())
     assert of_loss["tau_b_than"].abs().min() > 0 and (of_error["delta_tau_b"] == 0).all()
+    asked = shift_differences.build(about(records.assign(**turned), "gap.shift.mean.loss"), resamples=0)
+    assert asked["delta_tau_b"].tolist() == of_loss["delta_tau_b"].tolist()
 
 
 def test_a_table_is_about_any_gap_that_it_is_asked_about(make_records):
@@ -96,6 +101,29 @@ def test_a_table_is_about_any_gap_that_it_is_asked_about(make_records):
     for target in ("gap.shift.mean.loss", "gap.shift.blur_3.loss", "test.error", "gap.loss"):
         table = permutation.build(about(records, target), permutations=0, resamples=0)
         assert set(table["target"]) == {target}
+
+
+def test_what_a_rule_reads_is_there_whatever_a_table_is_about(make_records):
+    """The three smallest loss gaps are left out of a table about errors too."""
+    records = make_records(stops=("loss_0.01",))
+    rules = {"default": DEFAULT, "mine": (*DEFAULT, read_rule({"smallest_gaps": {"n": 3}}))}
+    plain, narrowed = (
+        variants.build(frame, rules=rules, resamples=0) for frame in (records, about(records, "gap.error"))
+    )
+    assert set(plain["target"]) == {"gap.loss"} and set(narrowed["target"]) == {"gap.error"}
+    assert plain["n"].tolist() == narrowed["n"].tolist()
+    kept = exclude(records, rules["mine"])[0]
+    label = narrowed["measure"].iloc[0]
+    expected = correlate(kept, "gap.error", [label], 0)["pearson"].iloc[0]
+    mine = narrowed[(narrowed["rules"] == "mine") & (narrowed["measure"] == label)]
+    assert mine["pearson"].iloc[0] == pytest.approx(expected)
+
+
+def test_published_numbers_about_another_gap_are_not_said_to_be_unmeasured(make_records):
+    records = make_records(stops=("loss_0.01",))
+    source_of_one = Published("A", "gap.loss", ("default",), (Claim("x", "train_loss", "tau_b", 0.5),))
+    assert "about this target" in published.build(about(records, "gap.error"), [source_of_one]).attrs["lacks"]
+    assert len(published.build(about(records, "gap.loss"), [source_of_one], resamples=0)) == 1
 
 
 def test_a_study_with_the_least_says_what_each_part_lacks(records):

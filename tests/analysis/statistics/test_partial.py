@@ -12,7 +12,8 @@ from scipy import stats
 from analysis import (
     partial,
 )
-from analysis.statistics.association.partial import partial_tau
+from analysis.columns import at_stop
+from analysis.statistics.association.partial import controls, partial_tau
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -67,6 +68,14 @@ def test_partial_spearman_is_not_0_where_far_from_normal_variables_share_the_con
     frame = pd.DataFrame({"hp.a": range(3000), "hp.seed": 0, "gap.loss": y, "measure.m": x, "train.loss": z})
     (row,) = partial(frame, resamples=0).to_dict("records")
     assert row["partial_spearman"] == pytest.approx(expected, abs=0.03)
+
+
+def test_a_control_without_a_value_is_none(records):
+    kept = at_stop(records)
+    empty = kept.assign(**{"train.loss": np.nan, "measure.cross_entropy": kept["train.loss"]})
+    assert controls(empty)["training loss"] in ("measure.train_loss", "measure.cross_entropy")
+    bare = empty.drop(columns=["measure.train_loss", "measure.cross_entropy"], errors="ignore")
+    assert "training loss" not in controls(bare)
 
 
 def test_partial_leaves_nothing_of_a_measure_that_is_the_control(records):

@@ -100,6 +100,19 @@ def test_what_a_measure_adds_to_training_loss_and_norm(records: pd.DataFrame) ->
     assert abs(found.loc["same", "added_to_loss"]) < 1e-9 and "added_to_norm" in found
 
 
+def test_a_network_without_the_control_counts_for_the_measure_alone(records: pd.DataFrame) -> None:
+    kept = at_stop(records)
+    label = "hessian_trace"
+    whole = prediction(kept, "gap.loss", [label]).iloc[0]
+    few = kept.assign(**{"train.loss": kept["train.loss"].mask(np.arange(len(kept)) < 9)})
+    found = prediction(few, "gap.loss", [label]).iloc[0]
+    assert found[["n", "r2_linear", "r2_monotone", "r2_norm"]].equals(
+        whole[["n", "r2_linear", "r2_monotone", "r2_norm"]]
+    )
+    without = prediction(few[9:].reset_index(drop=True), "gap.loss", [label]).iloc[0]
+    assert found["r2_loss"] == pytest.approx(without["r2_loss"]) != whole["r2_loss"]
+
+
 def test_the_table_and_the_figure(records: pd.DataFrame) -> None:
     table = part("table", "redundancy").build(records)
     assert {"nearest", "r2_linear", "r2_monotone", "added_to_loss", "added_to_norm"} < set(table.columns)

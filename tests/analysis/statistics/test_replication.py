@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from analysis.columns import about
 from analysis.figures import Lacking
 from analysis.figures import replication as figure
 from analysis.load import InputError
@@ -95,6 +96,8 @@ def test_tables_and_figure_show_each_study_beside_it_and_say_what_they_lack(here
     assert "Elsewhere at loss_0.1, 18 networks" in each.attrs["note"]
     drawn = figure.build(here, [there, replace(there, name="more")], resamples=100)
     assert len(drawn.axes) == 2 and f"{len(both)} measures" in drawn.axes[0].get_title()
+    asked = about(here, "gap.loss")
+    assert table.build(asked, [there], resamples=0)["target"].tolist() == ["gap.loss"]
     for one in (table, replication_measures):
         assert "beside" in one.build(here, ()).attrs["lacks"]
     with pytest.raises(Lacking, match="beside"):

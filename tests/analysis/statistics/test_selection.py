@@ -77,6 +77,18 @@ def test_of_configurations_the_means_over_seeds_are_picked_among(records):
         selection(records, unit="seed")
 
 
+def test_a_configuration_one_of_whose_seeds_has_no_value_is_not_picked(records):
+    """Its mean would be of other networks than the gap's."""
+    half = records.assign(**{"measure.hessian_trace": records["measure.hessian_trace"].mask(records["hp.seed"] == 0)})
+    row = selection(half, "test.loss", ["hessian_trace"], "configuration", resamples=0).iloc[0]
+    assert (row["n"], row["configurations"]) == (0, 0) and row["note"] == "no value"
+    one = records["measure.hessian_trace"].mask(np.arange(len(records)) == 0)
+    row = selection(
+        records.assign(**{"measure.hessian_trace": one}), "test.loss", ["hessian_trace"], "configuration", resamples=0
+    ).iloc[0]
+    assert (row["n"], row["configurations"]) == (78, 26)
+
+
 def test_what_has_no_value_is_not_picked_and_says_so(records):
     least = records["test.error"].idxmin()
     records.loc[least, "measure.hessian_trace"] = np.nan

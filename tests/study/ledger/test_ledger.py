@@ -161,6 +161,43 @@ def test_initial_weights_a_csv_and_a_measure_of_ones_own(tmp_path: Path) -> None
         assert row["is.converged"] == "False" and row["hp.width"] == "4"
 
 
+def test_the_last_layer_is_that_of_the_network_whatever_it_is_called(tmp_path: Path) -> None:
+    """Not the last of the alphabet: of a long nn.Sequential "8" comes after "12" there."""
+    layers = "[torch.nn.Linear(3, 3) for _ in range(11)]"
+    code = f"def build(hp):\n    return torch.nn.Sequential(*{layers}, torch.nn.Linear(3, 2))\n"
+    yaml = linears(tmp_path, YAML.replace("param_norm", "weight_norm_squared").replace("inverse_margin, ", ""), code)
+    for name in ("w0.pt", "w1.pt"):
+        model = nn.Sequential(*[nn.Linear(3, 3) for _ in range(11)], nn.Linear(3, 2))
+        torch.save(model.state_dict(), tmp_path / name)
+    for row in measured(tmp_path, yaml):
+        last = torch.load(tmp_path / row["prov.checkpoint"], weights_only=True)["11.weight"]
+        found = float(row["complexity.weight_norm_squared_last_layer"])
+        assert found == pytest.approx(last.double().square().sum().item())
+
+
+def test_a_folder_by_its_whole_path_and_names_with_endings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    yaml = linears(tmp_path)
+    for seed, lr in enumerate(("0.1", "0.25")):
+        (tmp_path / f"w{seed}.pt").rename(folder / f"lr{lr}.pt")
+    listed = YAML.replace("[{checkpoint: w0.pt, lr: 1e-3}, {checkpoint: w1.pt, lr: 0.1}]", str(folder))
+    yaml.write_text(listed + "hyperparameters: 'lr(?P<lr>[0-9.]+)'\n")
+    assert [row["hp.lr"] for row in measured(tmp_path, yaml)] == ["0.1", "0.25"]
+    path = tmp_path / "results/models/ledger.csv"
+    assert load_ledger(path).name == "models"
+    capsys.readouterr()
+    assert main(["ledger", str(yaml), "--results", str(tmp_path / "results"), "--device", "tpu"]) == 2
+    assert "tpu" in capsys.readouterr().err
+
+
+def test_modules_beside_the_file_are_found_while_it_builds(tmp_path: Path) -> None:
+    code = "def build(hp):\n    import parts_of_mine\n    return parts_of_mine.layer()\n"
+    yaml = linears(tmp_path, YAML, code)
+    (tmp_path / "parts_of_mine.py").write_text("import torch\ndef layer():\n    return torch.nn.Linear(3, 2)\n")
+    assert len(measured(tmp_path, yaml)) == 2
+
+
 def test_networks_of_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The document's second example, its images drawn here."""
     with_images = "import torch\ndef images():\n    x, y = torch.randn(4, 3, 32, 32), torch.arange(4)\n"
@@ -225,6 +262,28 @@ def weights(content: object) -> Callable[[Path], None]:
     return lambda folder: torch.save(content, folder / "w1.pt")
 
 
+def before(content: object) -> Callable[[Path], None]:
+    """Weights before training."""
+
+    def change(folder: Path) -> None:
+        edit("measures", "initial: '{name}.before'\nmeasures")(folder)
+        torch.save(content, folder / "w1.before")
+
+    return change
+
+
+def of_data(y: str, section: str = "") -> Callable[[Path], None]:
+    """Other data by what `y` is made."""
+
+    def change(folder: Path) -> None:
+        text = (folder / "own.py").read_text()
+        assert "    return x[:8]" in text
+        (folder / "own.py").write_text(text.replace("    return x[:8]", f"    y = {y}\n    return x[:8]"))
+        edit("measures", f"{section}measures")(folder)
+
+    return change
+
+
 FITS = {"weight": torch.zeros(2, 3), "bias": torch.zeros(2)}
 MISTAKES: list[tuple[Callable[[Path], object], str]] = [
     (lambda folder: (folder / "w1.pt").unlink(), "networks: 'w1.pt': .* is not there"),
@@ -260,6 +319,16 @@ MISTAKES: list[tuple[Callable[[Path], object], str]] = [
     (edit("measures", "n_train: 9\nmeasures"), "n_train: 9: own.py:data gives 8 training inputs"),
     (edit("measures", "gap: accuracy\nmeasures"), "gap: 'accuracy': allowed: error or loss"),
     (edit("measures", "loss: hinge\nmeasures"), "loss: 'hinge': allowed: cross_entropy"),
+    (edit("checkpoint: w1.pt", "checkpoint: ./w0.pt"), "networks: './w0.pt': is listed twice, as w0.pt too"),
+    (edit("lr: 1e-3", "lr: 1e-3, initial: 3"), "initial: 3: of w0.pt, allowed: a file"),
+    (before({"weight": FITS["weight"]}), "initial: .*w1.before': lacks bias, allowed: the weights of what build gives"),
+    (before({**FITS, "bias": torch.zeros(1)}), r"initial: .*w1.before': has bias of shape \(1,\), the network \(2,\)"),
+    (edit("measures", "loss: binary_cross_entropy\nmeasures"),
+     r"w0.pt gives \(2, 2\) of 2 inputs, allowed: \(2, 1\) for 2 classes and loss binary_cross_entropy"),
+    (of_data("y + (x[:, 1] > 0).long(); y = y", "loss: binary_cross_entropy\n"),
+     "data: 'own.py:data': has labels up to 2, allowed with loss binary_cross_entropy: classes 0 and 1"),
+    (of_data("y; x = torch.cat([x, x], 1)[:, :4]; return x[:8], y[:8], x[8:, :3], y[8:]; y = y"),
+     r"gives train_x \(8, 4\) and test_x \(4, 3\), allowed: inputs of one shape"),
 ]  # fmt: skip
 
 

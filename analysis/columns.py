@@ -19,6 +19,7 @@ TARGETS = (
     "gap.shift.mean.error",
     "test.error",
 )  # what a measure may be asked to predict
+AGAIN = "again."  # `again.<label>`: the measure on other images with other noise, where it was taken twice
 ABOUT = "target"  # in a frame's attrs: the one that it is about
 SEED = "hp.seed"
 LEDGER = "ledger"  # the one stop of a table that is not ours

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from analysis.columns import LEDGER, SEED, measures
+from analysis.columns import AGAIN, LEDGER, SEED, measures
 from analysis.csv_file import CsvFile, InputError, one_name, read_csv_file
 from study.names import label_of
 from study.storage.paths import CONFIGS, published_file, records_file
@@ -31,6 +32,7 @@ _OPTIONAL = {  # what a file beside the records must have
     "timings": ("key", "stop", "item", "seconds"),
     "curves": ("key", "epoch", "train.loss"),
     "slices": ("key", "transform", "normalization", "alpha", "loss"),
+    "repeats": ("key", "stop", "measure", "value", "again"),
     "audit": ("key", "model", "images", "measure", "transform", "factor", "before", "after", *_AUDITED),
 }
 
@@ -149,7 +151,7 @@ def load_study(study: str, results: Path | None = None, committed: bool = False)
     if not path.exists():
         places = str(kept) if committed else f"{fresh} or {kept}"
         raise InputError(f"{name}: records: none found: allowed is a study with {places}; run it first")
-    records = read_records(path)
+    records = _with_repeats(read_records(path), path, use_committed)
     extra = {kind: _optional(path, kind, use_committed) for kind in EXTRA}
     return Source(name, title, records, path, use_committed, plan, **extra)
 
@@ -192,6 +194,26 @@ def _check_labels(file: CsvFile, names: Mapping[str, str]) -> None:
             raise InputError(f"{file.path}: {column}: {error}") from None
 
 
+def _with_repeats(records: pd.DataFrame, path: Path, committed: bool) -> pd.DataFrame:
+    """The records with a column `again.<label>` for each measure that was taken twice, by the repeats beside them.
+
+    Raises InputError where these are of other networks: a first value is not the records'.
+    """
+    found = _optional(path, "repeats", committed)
+    if found.empty:
+        return records
+    place = pd.MultiIndex.from_frame(records[["key", "stop"]])
+    columns = {}
+    for label, rows in found.groupby("measure", sort=False):
+        both = rows.set_index(["key", "stop"])[["value", "again"]].reindex(place)
+        there = both["value"].notna().to_numpy()
+        if not np.array_equal(both["value"][there], records.get(f"measure.{label}", both["again"])[there]):
+            said = f"repeats of {label} are not of these records, allowed: those of the same values (study repeats)"
+            raise InputError(f"{path}: {said}")
+        columns[f"{AGAIN}{label}"] = both["again"].to_numpy()
+    return pd.concat([records, pd.DataFrame(columns, index=records.index)], axis=1)
+
+
 def _optional(records: Path, kind: str, committed: bool) -> pd.DataFrame:
     path = records.with_name(f"{records.stem}.{kind}.csv" if committed else f"{kind}.csv")
     if not path.is_file() or not path.read_bytes().strip():
@@ -199,7 +221,7 @@ def _optional(records: Path, kind: str, committed: bool) -> pd.DataFrame:
     file, needed = read_csv_file(path), _OPTIONAL[kind]
     if missing := [c for c in needed if c not in file.header]:
         raise InputError(f"{path}: columns: {', '.join(missing)} missing: {kind} have {', '.join(needed)}")
-    numbers = ("seconds", "epoch", "alpha", "loss", "before", "after", *_AUDITED, *_COUNTED)
+    numbers = ("value", "again", "seconds", "epoch", "alpha", "loss", "before", "after", *_AUDITED, *_COUNTED)
     texts = ("key", "stop", "item", "transform", "normalization", "measure", "place", "factor", "model", "prov.commit")
     return file.frame(lambda c: c in numbers, texts)
 

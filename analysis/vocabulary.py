@@ -169,6 +169,9 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "there_n": ("n there", r"$n$ there"),
     "there_tau_b": ("τ_b there", r"$\tau_b$ there"),
     "first_there": ("first, there", "first, there"),
+    "change": ("change, median", "change, median"),
+    "repeat_tau_b": ("τ_b of both", r"$\tau_b$ of both"),
+    "again_tau_b": ("τ_b, again", r"$\tau_b$, again"),
     "tau_b_than": ("τ_b, plain gap", r"$\tau_b$, plain gap"),
     "delta_tau_b": ("Δτ_b", r"$\Delta\tau_b$"),
 }

@@ -45,6 +45,7 @@ COMMANDS = {
     "study plan CONFIG": 0, "study run CONFIG --wandb off": 0, "study records CONFIG": 0, "study slice CONFIG": 0,
     "study publish CONFIG --dry-run": 2, "study keys CONFIG": 0, "study fetch CONFIG": 0,
     "study searches CONFIG": 2,
+    "study repeats CONFIG": 0,
     "study archive CONFIG PIECE.tar": 0, "study ledger MODELS": 0, "study ledger MODELS --dry-run": 0,
     "slurm submit CONFIG --cluster inline --runs far/runs --results far/results --wandb off": 0,
     "slurm submit CONFIG --cluster inline --runs far/runs --results far/results --dry-run": 0,

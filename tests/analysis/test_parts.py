@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from scipy import stats
 
 from analysis import items
 from analysis.__main__ import main
@@ -20,7 +21,7 @@ from analysis.exclude import DEFAULT, exclude, read_rule
 from analysis.figures import Lacking, sweep
 from analysis.figures import audit as audit_figure
 from analysis.figures import slices as slices_figure
-from analysis.load import Source
+from analysis.load import InputError, Source, load_study
 from analysis.make import make, write
 from analysis.statistics.association.coefficients import tau
 from analysis.statistics.association.correlation import correlate
@@ -30,7 +31,16 @@ from analysis.statistics.stability import stability
 from analysis.stopwise import first_target
 from analysis.studies.reader import read_shown
 from analysis.tables import audit as audit_table
-from analysis.tables import cost, permutation, published, reparameterization, settings, shift_differences, variants
+from analysis.tables import (
+    cost,
+    permutation,
+    published,
+    reparameterization,
+    repeats,
+    settings,
+    shift_differences,
+    variants,
+)
 from analysis.tables import sweep as sweep_table
 from study.storage.paths import published_studies
 from tests.support.synthetic import synthetic_audit
@@ -61,7 +71,8 @@ def test_a_study_with_everything_lacks_nothing(make_records, tmp_path):
         f"measure.{label}": records["gap.loss"] ** power for power, label in enumerate(("param_norm", "path_norm"), 1)
     }
     shifted = {f"gap.shift.mean.{unit}": records[f"gap.{unit}"] ** 3 for unit in ("loss", "error")}
-    records = records.assign(**papers, **shifted, **{"n.test": 10**6})
+    again = {"again.hessian_trace": 2 * records["measure.hessian_trace"]}
+    records = records.assign(**papers, **shifted, **again, **{"n.test": 10**6})
     timings = pd.DataFrame({"key": records["key"], "stop": "", "item": "train", "seconds": 1.0})
     frames = {
         "timings": timings,
@@ -117,6 +128,34 @@ def test_what_a_rule_reads_is_there_whatever_a_table_is_about(make_records):
     expected = correlate(kept, "gap.error", [label], 0)["pearson"].iloc[0]
     mine = narrowed[(narrowed["rules"] == "mine") & (narrowed["measure"] == label)]
     assert mine["pearson"].iloc[0] == pytest.approx(expected)
+
+
+def test_what_was_measured_again_is_laid_beside_the_first_values(make_records, tmp_path):
+    """From the file to the table: how far values move, whether the order stays, and the correlation of either."""
+    records = make_records(stops=("loss_0.01",))
+    label, random = "hessian_trace", np.random.default_rng(0)
+    again = records[f"measure.{label}"] * (1 + 0.2 * random.normal(size=len(records)))
+    rows = pd.DataFrame({"key": records["key"], "stop": records["stop"], "measure": label})
+    rows = rows.assign(value=records[f"measure.{label}"], again=again)[3:][::-1]
+    (tmp_path / "toy").mkdir()
+    records.to_csv(tmp_path / "toy" / "records.csv", index=False)
+    rows.to_csv(tmp_path / "toy" / "repeats.csv", index=False)
+    read = load_study("toy", tmp_path).records
+    found = repeats.build(read, resamples=0)
+    kept = exclude(read)[0]
+    there = kept["again." + label].notna()
+    first, second = kept.loc[there, f"measure.{label}"], kept.loc[there, f"again.{label}"]
+    row = found[found["target"] == "gap.loss"].iloc[0]
+    assert (row["measure"], row["n"]) == (label, there.sum()) and len(found) == 2
+    assert row["change"] == pytest.approx(((second - first) / first).abs().median())
+    assert row["repeat_tau_b"] == pytest.approx(stats.kendalltau(first, second).statistic)
+    gap = kept.loc[there, "gap.loss"]
+    for name, values in (("tau_b", first), ("again_tau_b", second)):
+        assert row[name] == pytest.approx(stats.kendalltau(values, gap).statistic)
+    assert "study repeats" in repeats.build(records).attrs["lacks"]
+    rows.assign(value=1.0).to_csv(tmp_path / "toy" / "repeats.csv", index=False)
+    with pytest.raises(InputError, match="repeats of hessian_trace are not of these records, allowed: those of the"):
+        load_study("toy", tmp_path)
 
 
 def test_published_numbers_about_another_gap_are_not_said_to_be_unmeasured(make_records):
@@ -242,7 +281,7 @@ def test_ledger_writes_every_table_under_the_stem(make_ledger, tmp_path, capsys)
     written = {path.name for path in (tmp_path / "out" / "mine" / "tables").iterdir()}
     lacking = {"published", "cost", "layers", "last_layer", "last_layer_stops", "layer_differences"}
     lacking |= {"reparameterization", "sweep", "audit", "papers", "papers_granulated", "papers_sign_error"}
-    lacking |= {"replication", "replication_measures", "shift_differences"}
+    lacking |= {"replication", "replication_measures", "shift_differences", "repeats"}
     made = set(items.names("table")) - lacking - {"partial"}
     assert written == {name + suffix for name in made for suffix in (".csv", ".md", ".tex")}
     table = pd.read_csv(tmp_path / "out" / "mine" / "tables" / "correlation.csv")

@@ -61,7 +61,7 @@ def test_report_prints_the_table_and_last_the_page(reported):
 def test_report_writes_each_table_three_times_and_each_figure_twice(reported):
     folder = reported[0] / "toy"
     lacking = {"published", "last_layer_stops", "reparameterization", "sweep", "audit", "papers", "papers_sign_error"}
-    lacking |= {"replication", "replication_measures", "shift_differences"}
+    lacking |= {"replication", "replication_measures", "shift_differences", "repeats"}
     for name in set(items.names("table")) - lacking:
         assert {p.suffix for p in (folder / "tables").glob(f"{name}.*")} == {".csv", ".md", ".tex"}
     for name in ("forest", "scatter", "granulated", "layers", "stability"):

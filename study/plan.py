@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study.choice import Choice
+from study.choice import Choice, ConfigError
 from study.config import RunConfig, n_images, run_key
 from study.estimate import costs_of, few
 from study.grid import Shard, Study, shards
@@ -129,9 +129,13 @@ def _check_defined(configs: Iterable[RunConfig], labels: Iterable[Label]) -> Non
     from study.transforms.rescaling import last_two_layers
 
     asked = list(labels)
-    checks: list[Callable[[Any], object]] = [last_two_layers] if any(label.transform for label in asked) else []
-    checks += dict.fromkeys(check for label in asked for check in checks_of(label.name))
-    for check in checks:
+    checks: dict[Callable[[Any], object], str] = {}
+    if any(label.transform for label in asked):
+        checks[last_two_layers] = ""
+    for label in asked:
+        for one in checks_of(label.name):
+            checks.setdefault(one, label.name)
+    for check, name in checks.items():
         error: ValueError | None = None
         for config in each.values():
             try:
@@ -141,7 +145,7 @@ def _check_defined(configs: Iterable[RunConfig], labels: Iterable[Label]) -> Non
                 error = found
         else:
             assert error
-            raise error
+            raise ConfigError("measures", name, f"no network has it: {error}") if name else error
 
 
 def n_left(plan: Plan, runs_root: str | Path) -> int:

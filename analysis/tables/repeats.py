@@ -26,7 +26,7 @@ _OF_EACH = ("tau_b", "tau_b.low", "tau_b.high")
 
 
 def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
-    """Columns: stop, target, measure, n, configurations, change, repeat_tau_b, tau_b and again_tau_b with .low and .high.
+    """Columns: stop, target, measure, n, configurations, change, repeat_tau_b, tau_b, again_tau_b (.low, .high).
 
     Of networks that have both values; a measure that no two of them have is left out.
     """

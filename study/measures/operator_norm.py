@@ -14,7 +14,16 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-@measure("log_prod_of_spec_fft")
+def check_operators(model: nn.Module) -> None:
+    """Raises ValueError, naming it, for a convolution whose operator is not had, whatever images it is given."""
+    from torch import nn
+
+    for path, module in model.named_modules():
+        if isinstance(module, nn.Conv2d):
+            _check_operator(path, module)
+
+
+@measure("log_prod_of_spec_fft", check=check_operators)
 def log_prod_of_spec_fft(ctx: MeasureContext) -> float:
     """As `log_prod_of_spec`, a convolution being the operator on images rather than its kernel.
 
@@ -30,7 +39,7 @@ def log_prod_of_spec_fft(ctx: MeasureContext) -> float:
     return sum(math.log(v) for v in ctx.shared(_of_weights))
 
 
-@measure("log_prod_of_spec_over_margin_fft")
+@measure("log_prod_of_spec_over_margin_fft", check=check_operators)
 def log_prod_of_spec_over_margin_fft(ctx: MeasureContext) -> float:
     """As `log_prod_of_spec_over_margin`, convolutions as operators.
 
@@ -43,7 +52,7 @@ def log_prod_of_spec_over_margin_fft(ctx: MeasureContext) -> float:
     return log_prod_of_spec_fft(ctx) + math.log(inverse_margin_of(ctx))
 
 
-@measure("log_sum_of_spec_fft")
+@measure("log_sum_of_spec_fft", check=check_operators)
 def log_sum_of_spec_fft(ctx: MeasureContext) -> float:
     """As `log_sum_of_spec`, convolutions as operators.
 
@@ -56,7 +65,7 @@ def log_sum_of_spec_fft(ctx: MeasureContext) -> float:
     return log_sum(ctx, log_prod_of_spec_fft(ctx))
 
 
-@measure("log_sum_of_spec_over_margin_fft")
+@measure("log_sum_of_spec_over_margin_fft", check=check_operators)
 def log_sum_of_spec_over_margin_fft(ctx: MeasureContext) -> float:
     """As `log_sum_of_spec_over_margin`, convolutions as operators.
 
@@ -69,7 +78,7 @@ def log_sum_of_spec_over_margin_fft(ctx: MeasureContext) -> float:
     return log_sum(ctx, log_prod_of_spec_over_margin_fft(ctx))
 
 
-@measure("fro_over_spec_fft")
+@measure("fro_over_spec_fft", check=check_operators)
 def fro_over_spec_fft(ctx: MeasureContext) -> float:
     """As `fro_over_spec`, convolutions as operators.
 
@@ -82,7 +91,7 @@ def fro_over_spec_fft(ctx: MeasureContext) -> float:
     return _ratios(ctx, weights_of(ctx.folded))
 
 
-@measure("log_spec_orig_fft")
+@measure("log_spec_orig_fft", check=check_operators)
 def log_spec_orig_fft(ctx: MeasureContext) -> float:
     """As `log_spec_orig`, convolutions as operators.
 
@@ -95,7 +104,7 @@ def log_spec_orig_fft(ctx: MeasureContext) -> float:
     return log_prod_of_spec_over_margin_fft(ctx) + math.log(fro_over_spec_fft(ctx))
 
 
-@measure("log_spec_init_fft")
+@measure("log_spec_init_fft", check=check_operators)
 def log_spec_init_fft(ctx: MeasureContext) -> float:
     """As `log_spec_init`, convolutions as operators.
 
@@ -108,7 +117,7 @@ def log_spec_init_fft(ctx: MeasureContext) -> float:
     return log_prod_of_spec_over_margin_fft(ctx) + math.log(_ratios(ctx, displacements(ctx)))
 
 
-@measure("dist_spec_init_fft")
+@measure("dist_spec_init_fft", check=check_operators)
 def dist_spec_init_fft(ctx: MeasureContext) -> float:
     """As `dist_spec_init`, convolutions as operators.
 
@@ -177,18 +186,26 @@ def _circular(path: str, layer: nn.Conv2d, kernel: Tensor, size: tuple[int, int]
     import torch
     from torch.nn import functional
 
+    _check_operator(path, layer, size)
     stride = layer.stride[0]
-    if layer.groups != 1 or layer.dilation != (1, 1) or layer.stride[1] != stride or any(n % stride for n in size):
-        raise ValueError(
-            f"{path}: groups {layer.groups}, dilation {layer.dilation}, stride {layer.stride} on {size}: "
-            "allowed: 1, (1, 1), one stride that divides both"
-        )
     missing = [-n % stride for n in kernel.shape[-2:]]
     pieces = functional.pixel_unshuffle(functional.pad(kernel, (0, missing[1], 0, missing[0])), stride)
     rows, columns = (_frequencies(n // stride, k) for n, k in zip(size, pieces.shape[2:], strict=True))
     rows, columns = rows.to(kernel.device), columns[: size[1] // stride // 2 + 1].to(kernel.device)  # real: symmetric
     transformed = torch.einsum("fa,oiab,gb->fgoi", rows, pieces.to(rows.dtype), columns)
     return torch.linalg.svdvals(transformed).max().square().item()
+
+
+def _check_operator(path: str, layer: nn.Conv2d, size: tuple[int, int] | None = None) -> None:
+    """On images of this size (height, width), or of any."""
+    stride = layer.stride[0]
+    fits = size is None or not any(n % stride for n in size)
+    if layer.groups != 1 or layer.dilation != (1, 1) or layer.stride[1] != stride or not fits:
+        on = f" on {size}" if size else ""
+        raise ValueError(
+            f"{path}: groups {layer.groups}, dilation {layer.dilation}, stride {layer.stride}{on}: "
+            "allowed: 1, (1, 1), one stride that divides both"
+        )
 
 
 def _frequencies(n: int, pixels: int) -> Tensor:

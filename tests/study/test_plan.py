@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from study import plan
 from study.config import config_to_dict, run_key
@@ -105,7 +106,24 @@ def test_a_measure_that_no_network_has_is_one_line(tmp_path, monkeypatch):
     config.write_text(head + "[relu, silu]}")
     assert plan.make(load_study(config), tmp_path).n_to_do == 2
     config.write_text(head + "[tanh, silu]}")
-    with pytest.raises(ValueError, match=r"^path_norm: .*: (Tanh|SiLU): allowed: ReLU, leaky ReLU"):
+    with pytest.raises(
+        ValueError,
+        match=r"^measures: 'path_norm_over_margin': no network has it: path_norm: .*: (Tanh|SiLU): allowed: ReLU, ",
+    ):
+        plan.make(load_study(config), tmp_path)
+
+
+def test_an_operator_that_no_network_has_is_one_line_before_training(tmp_path, monkeypatch):
+    monkeypatch.setenv("STUDY_RECORDS", str(tmp_path / "records"))
+    config = tmp_path / "tiny.yaml"
+    config.write_text("fixed: {hidden: [4]}\nmeasures: [train_loss, log_spec_init_fft]\n")
+    grouped = nn.Sequential(nn.Conv2d(4, 4, 3, groups=2), nn.Flatten(), nn.Linear(4, 2))
+    monkeypatch.setattr("study.training.start.build_model", lambda config: grouped)
+    monkeypatch.setattr(plan, "_check_networks", lambda configs: None)
+    said = (
+        r"measures: 'log_spec_init_fft': no network has it: 0: groups 2, dilation \(1, 1\), stride \(1, 1\): allowed: 1"
+    )
+    with pytest.raises(ValueError, match=said):
         plan.make(load_study(config), tmp_path)
 
 

@@ -68,7 +68,8 @@ def test_folding_is_refused_where_there_is_nothing_to_fold(tmp_path: Path, capsy
     path.write_text(YAML.format(measures='["keskar(folded=true)"]'))
     assert main(["plan", str(path), "--runs", str(tmp_path)]) == 2
     said = capsys.readouterr().err
-    assert said == "error: folded: 'Sequential': has no batch-norm to fold, allowed: the measure without it\n"
+    why = "folded: 'Sequential': has no batch-norm to fold, allowed: the measure without it"
+    assert said == f"error: measures: 'keskar(folded=true)': no network has it: {why}\n"
     path.write_text(YAML.format(measures='["keskar(folded=false)"]'))
     assert main(["plan", str(path), "--runs", str(tmp_path)]) == 0, "the default under another name"
 

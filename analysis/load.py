@@ -205,9 +205,11 @@ def _with_repeats(records: pd.DataFrame, path: Path, committed: bool) -> pd.Data
     place = pd.MultiIndex.from_frame(records[["key", "stop"]])
     columns = {}
     for label, rows in found.groupby("measure", sort=False):
+        if f"measure.{label}" not in records.columns:  # measured then, and not now
+            continue
         both = rows.set_index(["key", "stop"])[["value", "again"]].reindex(place)
         there = both["value"].notna().to_numpy()
-        if not np.array_equal(both["value"][there], records.get(f"measure.{label}", both["again"])[there]):
+        if not np.array_equal(both["value"][there], records[f"measure.{label}"][there]):
             said = f"repeats of {label} are not of these records, allowed: those of the same values (study repeats)"
             raise InputError(f"{path}: {said}")
         columns[f"{AGAIN}{label}"] = both["again"].to_numpy()

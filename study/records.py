@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from study.config import RunConfig, run_key
 from study.data.shift import SEVERITIES
 from study.grid import Study
-from study.hyperparameter import changed_seams, hyperparameters
+from study.hyperparameter import changed_seams, hyperparameters, shape_of
 from study.measures import Own
 from study.names import Label, Stop, images_of, pass_label, shift_column, shift_of
 from study.state import run_state
@@ -123,7 +124,8 @@ def _row(
             gaps[shift] = stored.get("gaps", {str(severity): {} for severity in SEVERITIES})
             continue
         cells[f"measure.{label}"] = stored["value"]
-        cells |= {f"measure.{label}.{layer}": v for layer, v in (stored.get("layers") or {}).items()}
+        layers = _in_order(config, stored.get("layers") or {})
+        cells |= {f"measure.{label}.{layer}": v for layer, v in layers.items()}
         if stored.get("standard_error") is not None:
             cells[f"measure.{label}.se"] = stored["standard_error"]
         if stored.get("difference") is not None:
@@ -134,6 +136,27 @@ def _row(
     cells |= {label.provenance: label.code for label in measures if isinstance(label, Own)}
     cells["prov.measured"] = "+".join(sorted(c for c in commits if c))
     return {name: _text(value) for name, value in cells.items()}
+
+
+def _in_order(config: RunConfig, layers: dict[str, Any]) -> dict[str, Any]:
+    """Layers in the order of the network; files of older code have that of the alphabet."""
+    if list(layers) != sorted(layers) or len(layers) < 2 or importlib.util.find_spec("torch") is None:
+        return layers
+    place = {name: at for at, name in enumerate(_weights_of(shape_of(config, "model"), config))}
+    return dict(sorted(layers.items(), key=lambda item: place.get(item[0], len(place))))
+
+
+def _weights_of(shape: tuple[Any, ...], config: RunConfig) -> list[str]:
+    """Paths of a network's layers, found once for each shape."""
+    key = (shape, config.dataset, config.target, config.hidden)
+    if key not in _WEIGHTS:
+        from study.training.start import build_model
+
+        _WEIGHTS[key] = [name.removesuffix(".weight") for name, _ in build_model(config).named_parameters()]
+    return _WEIGHTS[key]
+
+
+_WEIGHTS: dict[tuple[Any, ...], list[str]] = {}
 
 
 def _shifted(gaps: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> dict[str, float | None]:

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.columns import at_stop, stops, targets, values
+from analysis.columns import ABOUT, at_stop, stops, targets, values
 from analysis.drawing import style
 from analysis.drawing.groups import groups, legend
 from analysis.drawing.ticks import logarithmic
@@ -34,7 +34,7 @@ def build(frame: pd.DataFrame, measures: Sequence[str] = ()) -> Figure:
     label = last_layer(frame, shown[0]) if shown else ""
     settings = groups(frame)
     found = targets(frame)
-    shown_targets = [target for target in _TARGETS if target in found] or found[:1]  # of a frame about one, that one
+    shown_targets = found if ABOUT in frame.attrs else [target for target in _TARGETS if target in found]
     if not label or len(every) < 2 or settings is None or not shown_targets:
         raise Lacking(NEEDS)
     with style.paper_style():

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.columns import stops, targets
+from analysis.columns import ABOUT, stops, targets
 from analysis.drawing import style
 from analysis.figures import Lacking
 from analysis.selection import few, last_layer, trained
@@ -31,7 +31,7 @@ def build(frame: pd.DataFrame, measures: Sequence[str] = ()) -> Figure:
     shown = few(measures, [m for m in trained(frame) if last_layer(frame, m)], 1)
     label = last_layer(frame, shown[0]) if shown else ""
     found = targets(frame)
-    available = [target for target in _TARGETS if target in found] or found[:1]  # of a frame about another, that one
+    available = found if ABOUT in frame.attrs else [target for target in _TARGETS if target in found]
     if not label or not available or len(stops(frame)) < 2 or len(settings(frame)) < 3:
         raise Lacking(NEEDS)
     rows = stopwise(frame, lambda kept, target: within_settings(kept, target, [label], 0), TITLE, "", every_target=True)

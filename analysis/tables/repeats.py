@@ -15,10 +15,10 @@ from analysis.stopwise import stopwise
 TITLE = "The same networks measured again, on other training images and with other noise"
 USE = "diagnostic"
 METHOD = (
-    "Again: on as many other training images, with other draws, where a measure draws. Change: the median over "
-    "networks of the size of the relative change. τ_b of both: between the two, over the networks that have both; 1 is "
-    "the same order, also of what reads no images. It bounds nothing, but a measure that does not repeat its own order "
-    "can rank the target by luck alone. τ_b with the target by either: in brackets {words}."
+    "Again: on as many other training images where a measure is of some, with other draws where it draws. Change: the "
+    "median over networks of the size of the relative change. τ_b of both: between the two, over the networks that "
+    "have both; 1 is the same order, also of what reads no images. It bounds nothing, but a measure that does not "
+    "repeat its own order can rank the target by luck alone. τ_b with the target by either: in brackets {words}."
 )
 NEEDS = "measures taken twice (python -m study repeats)"
 TARGETS = ("gen.gap", "gap.loss", "gap.error", "gap.shift.mean.loss")

@@ -6,17 +6,15 @@ the networks into the same order, is what its correlations can be trusted to.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from study.again.taking import Plan, by_images, cells, relative_change, spread, value
+from study.again.taking import Plan, by_images, cells, recorded, relative_change, spread, value
 from study.config import n_images, run_key
 from study.grid import Study
 from study.measures import MeasureContext, is_of_history, is_of_test
 from study.names import Label, images_of, shift_of
 from study.state import missing
-from study.storage.atomic import read_json
 from study.storage.paths import RunPaths
 from study.storage.rows import Row
 
@@ -66,8 +64,7 @@ def _is_repeated(label: str) -> bool:
 def _twice(paths: RunPaths, stop: str, whole: MeasureContext, labels: tuple[str, ...]) -> Iterator[Row]:
     contexts = by_images(other(whole), labels)
     for label in labels:
-        stored = read_json(paths.stop(stop).measure(label))["value"]
-        once = math.nan if stored is None else float(stored)
+        once = recorded(paths.stop(stop), label)
         again = value(label, contexts[images_of(label)])
         row = {"key": paths.key, "stop": stop, "measure": str(label)}
         yield row | cells(value=once, again=again, relative_change=relative_change(once, again))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from study.measuring import context_at
 from study.names import images_of
 from study.provenance import commit
 from study.state import finished
-from study.storage.paths import RunPaths
+from study.storage.atomic import read_json
+from study.storage.paths import RunPaths, StopPaths
 from study.storage.rows import Row, read_table, write_rows
 from study.training.start import training_data
 
@@ -57,23 +58,42 @@ def spread(study: Study, runs_root: Path, n_networks: int | None) -> tuple[tuple
 def write(plan: Plan, runs_root: Path, path: Path, progress: Callable[[int], None]) -> None:
     """Take them into `path`, written anew after each network; `progress` is given how many networks are done.
 
-    What is there already, taken by this commit, stays, of other networks and stops too: a call that was cut off goes
-    on.
+    What is there of other networks and stops stays; of these what is of this commit and the values that are recorded
+    now, so that a call that was cut off goes on. What the study does not measure any more goes.
     """
     there: dict[tuple[str, str], dict[str, Row]] = {}
     for row in read_table(path):
-        if row["prov.commit"] == commit():
+        if row["measure"] in plan.study.measures:
             there.setdefault((row["key"], row["stop"]), {})[row["measure"]] = row
     for done, config in enumerate(plan.networks, 1):
         paths = RunPaths(runs_root, run_key(config))
         for stop in plan.stops:
-            if not there.get((paths.key, stop), {}).keys() >= {str(label) for label in plan.labels}:
+            if not _is_whole(there.get((paths.key, stop), {}), paths.stop(stop), plan.labels):
                 with reproducible("cpu"):
                     whole = context_at(config, paths, stop, training_data(config).decoded())
                     found = plan.twice(paths, stop, whole, plan.labels)
                     there[paths.key, stop] = {row["measure"]: {**row, "prov.commit": commit()} for row in found}
         write_rows(path, [row for taken in there.values() for row in taken.values()])
         progress(done)
+
+
+def _is_whole(rows: Mapping[str, Row], files: StopPaths, labels: Sequence[str]) -> bool:
+    """Whether the rows of a network at a stop are what would be taken now."""
+    now = commit()
+    if "-dirty" in now or now == "unknown":
+        return False
+    return all(
+        label in rows
+        and rows[label]["prov.commit"] == now
+        and rows[label]["value"] == cells(value=recorded(files, label))["value"]
+        for label in labels
+    )
+
+
+def recorded(files: StopPaths, label: str) -> float:
+    """The value of a measure as it was taken first; NaN where it is missing."""
+    value = read_json(files.measure(label))["value"] if files.measure(label).exists() else None
+    return math.nan if value is None else float(value)
 
 
 def by_images(whole: MeasureContext, labels: tuple[str, ...]) -> dict[int, MeasureContext]:

@@ -61,7 +61,7 @@ class Restorer:
         digest = hashlib.sha256()
         for name, tensor in sorted((data.inputs() | data.labels()).items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return cls(file, data, digest.hexdigest()[:12], build)
 
     def key(self, network: Network) -> str:
@@ -83,7 +83,7 @@ class Restorer:
         if not isinstance(model, nn.Module):
             raise ConfigError("build", self.build.text, f"gives a {type(model).__name__}, allowed: a torch.nn.Module")
         weights = _weights(network.checkpoint, "networks", network.name)
-        _check_fit(model, weights, "networks", network.name)
+        _check_fit(model.state_dict(), weights, "networks", network.name)
         model.load_state_dict(weights)
         model = model.to(device).eval()
         with torch.no_grad():
@@ -102,9 +102,16 @@ class Restorer:
         return {k: v.to(device) for k, v in _weights(network.initial, "initial", str(network.initial)).items()}
 
     def check_initial(self, network: Network, model: nn.Module) -> None:
-        """Raises ConfigError where the weights before training cannot be read, or are not those of its `model`."""
-        if network.initial is not None:
-            _check_fit(model, self.initial(network), "initial", str(network.initial))
+        """Raises ConfigError where the weights before training cannot be read, or are not those of its `model`.
+
+        Its parameters have to be there; statistics of norm layers need not.
+        """
+        if network.initial is None:
+            return
+        given, parameters = self.initial(network), dict(model.named_parameters())
+        others = model.state_dict().keys() - parameters.keys()
+        kept = {name: value for name, value in given.items() if name not in others}
+        _check_fit(parameters, kept, "initial", str(network.initial))
 
     def _check_outputs(self, out: Any, network: Network) -> None:
         from study.loss import n_outputs
@@ -180,8 +187,7 @@ def _weights(path: Path, field: str, name: str) -> dict[str, Tensor]:
     return dict(weights)
 
 
-def _check_fit(model: nn.Module, weights: Mapping[str, Tensor], field: str, name: str) -> None:
-    own = model.state_dict()
+def _check_fit(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], field: str, name: str) -> None:
     problems = [f"lacks {name}" for name in own if name not in weights]
     problems += [f"has {name}, which the network has not" for name in weights if name not in own]
     problems += [

@@ -117,11 +117,12 @@ def weight_layers(model: nn.Module) -> dict[str, nn.Module]:
     for name, parameter in model.named_parameters(remove_duplicate=False):
         if parameter.ndim < 2:
             continue
-        if parameter in names:
-            raise ValueError(f"{name}: is {names[parameter]}, too: allowed: a weight of one layer")
-        names[parameter] = name
         path, _, last = name.rpartition(".")
         module = model.get_submodule(path)
+        if (known := names.setdefault(parameter, name)) != name:
+            if module is model.get_submodule(known.rpartition(".")[0]):
+                continue  # the same layer by another name; that it is run twice is seen when it is
+            raise ValueError(f"{name}: is {known}, too: allowed: a weight of one layer")
         plain = isinstance(module, nn.Conv2d) and module.groups == 1 and module.padding_mode == "zeros"
         if last != "weight" or not (isinstance(module, nn.Linear) or (plain and not isinstance(module.padding, str))):
             kind = type(module).__name__
@@ -153,14 +154,17 @@ def _verified(ctx: MeasureContext) -> dict[str, nn.Module]:
     with torch.enable_grad(), _watched(layers, len(x)) as seen:
         for weight in weights.values():
             weight.requires_grad_()
-        outputs = functional_call(ctx.model, weights, (x,))
+        outputs = functional_call(ctx.model, weights, (x,), tie_weights=False)
         back = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(0)).to(outputs)
         by = [*weights.values(), *(seen[path][1] for path in layers)]
         found = torch.autograd.grad(outputs, by, back, materialize_grads=True)
     for (path, layer), slope, outward in zip(layers.items(), found, found[len(layers) :], strict=False):
         phi, delta = _places(layer, seen[path][0]).double(), _outward(layer, outward).double()
         total, gradient = torch.einsum("nto,ntd->od", delta, phi), slope.double().flatten(1)
-        if not bool((total - gradient).norm() <= _ROUNDING * gradient.norm()):
+        if not bool(total.isfinite().all() and gradient.isfinite().all()):
+            continue  # no measure of it is finite, and each says so
+        rounding = max(_ROUNDING, 8 * torch.finfo(slope.dtype).eps)
+        if not bool((total - gradient).norm() <= rounding * gradient.norm()):
             said = "its gradient is not that of a layer of its type run once: allowed: weights that nothing else reads"
             raise ValueError(f"{path}: {said}")
     return layers

@@ -48,14 +48,13 @@ def path_norm(ctx: MeasureContext) -> float:
             parameter.square_()
         ones = torch.ones_like(ctx.x[:1], dtype=torch.float64)
         total = float(model(ones).sum())
-        for name, parameter in model.named_parameters():
-            if name.endswith("bias"):
+        for parameter in model.parameters():
+            if parameter.ndim < 2:  # what is added
                 parameter.zero_()
         once, twice = model(ones), model(2 * ones)
         if not torch.allclose(twice, 2 * once, rtol=1e-9, atol=0):
-            raise ValueError(
-                "path_norm: outputs are not in proportion to the inputs: allowed: ReLU, leaky ReLU, pooling"
-            )
+            allowed = "allowed: ReLU, leaky ReLU, pooling, no fixed shift"
+            raise ValueError(f"path_norm: outputs are not in proportion to the inputs: {allowed}")
         return total
 
 

@@ -38,6 +38,7 @@ class Perturbed:
         self._folding = _folding(model, x)
         self.running = self._folding.model if self._folding else model
         self.shapes = {name: p.shape for name, p in model.named_parameters()}
+        self._tied = tied(self.running)
         self._pools = [module for module in self.running.modules() if isinstance(module, HalvingPool)]
         if x.ndim == 4 and x.device.type == "cpu" and x.dtype == torch.float32 and not self._pools:
             # As in training, convolutions need not reorder them: an ascent of NiN takes .72 of the time. Networks that
@@ -78,8 +79,10 @@ class Perturbed:
         """Outputs (n, C) with other parameters, differentiable in them once."""
         from torch.func import functional_call
 
+        named = self.parameters(weights)
+        named |= {other: named[name] for other, name in self._tied.items()}
         with self._first_order():
-            return functional_call(self.running, self.parameters(weights), (self.x,))
+            return functional_call(self.running, named, (self.x,), tie_weights=False)
 
     def mean_loss(self, outputs: Tensor) -> Tensor:
         """Mean loss of outputs, a float64 scalar."""
@@ -106,6 +109,26 @@ class Perturbed:
                 pool.first_order = was
 
 
+def tied(model: nn.Module) -> dict[str, str]:
+    """Names of parameters that another module has, too, and their first names.
+
+    For functional_call, which would tie them by itself, but then leaves its own tensors in a module that is registered
+    by two names (torch 2.13): with tie_weights=False it does not, and is given these.
+    """
+    first: dict[nn.Parameter, str] = {}
+    found = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        known = first.setdefault(parameter, name)
+        if owner(model, known) is not owner(model, name):
+            found[name] = known
+    return found
+
+
+def owner(model: nn.Module, name: str) -> nn.Module:
+    """The module that a parameter is of, by its name."""
+    return model.get_submodule(name.rpartition(".")[0])
+
+
 def _folding(model: nn.Module, x: Tensor) -> Folding | None:
     """How the batch-norms of a network of images are folded; None where that cannot be, or is another function."""
     import torch
@@ -121,7 +144,9 @@ def _folding(model: nn.Module, x: Tensor) -> Folding | None:
         if found.folds:
             with torch.no_grad():
                 parameters = found.parameters(dict(model.named_parameters()))
-                function_difference(model(some), functional_call(found.model, parameters, (some,)))
+                parameters |= {other: parameters[name] for other, name in tied(found.model).items()}
+                after = functional_call(found.model, parameters, (some,), tie_weights=False)
+                function_difference(model(some), after)
     except ValueError:
         return None
     return found

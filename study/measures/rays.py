@@ -34,8 +34,10 @@ class Rays:
 
         self.network, self.directions, self._n_shared, self._before = network, directions, n_shared, before
         self._parts: list[tuple[str, nn.Module]] = []
-        if type(parts := network.running) is nn.Sequential and len(set(parts)) == len(parts):
-            self._parts = list(parts.named_children())  # none of them there twice, whose parameters have one name
+        parts = network.running
+        every = len(list(parts.named_parameters(remove_duplicate=False)))
+        if type(parts) is nn.Sequential and every == len(network.shapes):  # each parameter has one name
+            self._parts = list(zip(parts._modules, parts, strict=True))  # one that is there twice, twice
         self._kept: dict[object, Tensor] = {}
         self._room = _KEPT_BYTES
 
@@ -64,7 +66,10 @@ class Rays:
             h, start = self._pooled(self._at_w, sigma, k), 2
         parts = nn.Sequential(OrderedDict(self._parts[start:stop]))
         moved = self.network.parameters(self._moved(sigma, k))
-        return cast("Tensor", functional_call(parts, {n: moved[n] for n, _ in parts.named_parameters()}, (h,)))
+        return cast(
+            "Tensor",
+            functional_call(parts, {n: moved[n] for n, _ in parts.named_parameters()}, (h,), tie_weights=False),
+        )
 
     def _moved(self, sigma: float, k: int) -> Tensor:
         return self.network.weights + sigma * self.directions[k]

@@ -204,6 +204,10 @@ def test_of_a_frame_about_a_gap_figures_of_both_are_of_that_one(lenet):
     other = about(lenet.assign(**{"gap.shift.mean.loss": 2 * lenet["gap.loss"]}), "gap.shift.mean.loss")
     figure = beside.build(other, KAPPA)
     assert len(figure.axes) == 6 and "shifted" in figure.axes[0].get_ylabel()
+    bare = lenet[[c for c in lenet if not c.startswith("gap.")]].assign(**{"gap.shift.mean.loss": 1.0})
+    for one in (beside, within):
+        with pytest.raises(Lacking):
+            one.build(bare, KAPPA)
     drawn = within.build(other, KAPPA)
     assert len(drawn.axes) == 1 and "shifted" in drawn.axes[0].get_ylabel()
 

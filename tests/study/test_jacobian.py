@@ -1,5 +1,6 @@
 """Rows of the Jacobian: their inner products by whichever way, and layers together or one at a time."""
 
+import copy
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -102,6 +103,45 @@ def test_of_what_is_no_plain_layer_run_once_no_measure_has_a_value(model: Callab
     for label in READERS:
         with pytest.raises(ValueError, match=said):
             compute(label, ctx)
+
+
+class Aliased(nn.Module):
+    """Layers that are there by two names each, and run once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Sequential(nn.Linear(6, 6), nn.ReLU()), nn.Linear(6, 3)
+        self.all = nn.Sequential(self.body, self.head)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x))
+
+
+def test_a_layer_by_two_names_is_one_layer() -> None:
+    torch.manual_seed(0)
+    aliased = Aliased()
+    plain = nn.Sequential(aliased.body[0], nn.ReLU(), aliased.head)
+    for label in READERS:
+        found = compute(label, context_of(aliased))["value"]
+        assert found == pytest.approx(compute(label, context_of(plain))["value"]), label
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_of_rounded_weights_rows_are_still_those_of_their_layers(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).to(dtype), torch.randn(12, 6).to(dtype)
+    ctx = MeasureContext(model.eval(), {}, x, model(x).argmax(1), "cross_entropy", "0123456789ab")
+    exact = MeasureContext(copy.deepcopy(model).double(), {}, x.double(), ctx.labels, "cross_entropy", "0123456789ab")
+    found, expected = (compute("gradient_noise", one)["value"] for one in (ctx, exact))
+    assert found == pytest.approx(expected, rel=0.05)
+
+
+def test_weights_that_are_not_finite_are_said_to_be_so() -> None:
+    model = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3))
+    with torch.no_grad():
+        model[0].weight[0, 0] = float("nan")
+    with pytest.raises(ValueError, match="is not finite"):
+        compute("gradient_noise", context_of(model))
 
 
 def test_a_layer_called_by_name_and_a_frozen_one_are_layers_like_others() -> None:

@@ -192,6 +192,26 @@ def test_no_path_norm_where_an_activation_that_is_no_module_bends_paths(activati
         compute("path_norm", of(Own().double(), (6,)))
 
 
+def test_what_is_added_need_not_be_called_bias() -> None:
+    class Shifted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.shift, self.b = nn.Linear(6, 4, bias=False), nn.Parameter(torch.ones(4)), nn.Linear(4, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.b((self.a(x) + self.shift).relu())
+
+    torch.manual_seed(0)
+    model = Shifted().double()
+    biased = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3)).double()
+    parts: Any = [(biased[0].weight, model.a.weight), (biased[0].bias, model.shift)]
+    parts += [(biased[2].weight, model.b.weight), (biased[2].bias, model.b.bias)]
+    with torch.no_grad():
+        for ours, theirs in parts:
+            ours.copy_(theirs)
+    assert compute("path_norm", of(model, (6,)))["value"] == compute("path_norm", of(biased, (6,)))["value"]
+
+
 @pytest.mark.parametrize("norm", [nn.SyncBatchNorm, nn.BatchNorm3d])
 def test_every_batch_norm_is_folded(norm: type[nn.Module]) -> None:
     """The same function by one of two dimensions, with and without it."""

@@ -1,5 +1,7 @@
 """Outputs along rays are those of the network with its parameters moved, however they are put together."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -69,17 +71,36 @@ def test_a_copy_shares_nothing_where_a_norm_that_it_changes_is_folded_before(tra
         torch.testing.assert_close(rays.outputs(sigma, 2), plain(rays, sigma, 2))
 
 
-def test_a_part_that_stands_twice_is_moved_in_both_places() -> None:
+class Aliased(nn.Module):
+    """Layers that are there by two names each."""
+
+    def __init__(self, layer: nn.Module, last: nn.Module) -> None:
+        super().__init__()
+        self.layer, self.last = layer, last
+        self.all = nn.Sequential(layer, nn.ReLU(), last)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.all(x)
+
+
+def test_parameters_by_two_names_are_moved_in_every_place_and_put_back() -> None:
+    """One layer that stands twice, one weight of two layers, layers that are there by another name, too."""
     torch.manual_seed(0)
-    layer = nn.Linear(6, 6)
-    network = Perturbed(
-        nn.Sequential(layer, nn.ReLU(), layer, nn.Linear(6, 3)),
-        torch.randn(N, 6),
-        torch.zeros(N).long(),
-        "cross_entropy",
-    )
-    rays = Rays(network, [torch.randn(len(network.weights))])
-    assert torch.equal(rays.outputs(0.5, 0), plain(rays, 0.5, 0))
+    layer, last = nn.Linear(6, 6), nn.Linear(6, 3)
+    tied = nn.Sequential(layer, nn.ReLU(), nn.Linear(6, 6), last)
+    tied[2].weight = layer.weight
+    own, x = layer.weight, torch.randn(N, 6)
+    for model in (nn.Sequential(layer, nn.ReLU(), layer, last), tied, Aliased(layer, last)):
+        network = Perturbed(model, x, torch.zeros(N).long(), "cross_entropy")
+        rays = Rays(network, [torch.randn(len(network.weights))])
+        found = rays.outputs(0.5, 0)
+        assert layer.weight is own, "put back"
+        moved = copy.deepcopy(model)
+        with torch.no_grad():
+            for p, value in zip(moved.parameters(), network.named(rays._moved(0.5, 0)).values(), strict=True):
+                p.copy_(value)
+            torch.testing.assert_close(found, moved(x))
+            torch.testing.assert_close(network.outputs(network.weights), model(x))
 
 
 def test_without_room_nothing_is_kept(images: MeasureContext, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,9 @@ from torch import nn
 from study.__main__ import main
 from study.again import taking
 from study.again.repeats import other
+from study.config import config_from_dict
 from study.measures import MeasureContext, compute
+from study.records import _in_order
 from study.storage.rows import read_table
 
 YAML = """
@@ -71,9 +73,37 @@ def test_the_command(told: list[str], tmp_path: Path, monkeypatch: pytest.Monkey
     assert main(["repeats", *told]) == 0 and read_table(tmp_path / "results/s/repeats.csv") == rows
     assert main(["repeats", *told, "--networks", "1", "--stops", "epoch_1"]) == 0
     assert read_table(tmp_path / "results/s/repeats.csv") == rows, "what was asked for before stays"
+    for other_code in ("abcdefabcdef", "123456789012-dirty"):  # it is taken again
+        monkeypatch.setattr(taking, "commit", lambda code=other_code: code)
+        with pytest.raises(AssertionError, match="was taken already"):
+            main(["repeats", *told])
+
+
+def test_what_is_taken_stays_with_its_commit_and_goes_with_its_measure(
+    told: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["run", *told, "--wandb", "off"]) == 0 and main(["repeats", *told]) == 0
+    before, path = read_table(tmp_path / "results/s/repeats.csv"), tmp_path / "results/s/repeats.csv"
     monkeypatch.setattr(taking, "commit", lambda: "abcdefabcdef")
-    with pytest.raises(AssertionError, match="was taken already"):  # by other code it is taken again
-        main(["repeats", *told])
+    assert main(["repeats", *told, "--networks", "1", "--stops", "epoch_1"]) == 0
+    after = read_table(path)
+    assert [row["prov.commit"] for row in after].count("abcdefabcdef") == 4
+    assert [{**row, "prov.commit": ""} for row in after] == [{**row, "prov.commit": ""} for row in before]
+    (tmp_path / "s.yaml").write_text(YAML.replace("sharpness_mean, ", ""))
+    assert main(["repeats", *told]) == 0 and main(["records", *told]) == 0
+    assert {row["measure"] for row in read_table(path)} == {"train_loss", "l2", "temperature"}
+    read_table(path)
+    stored = next((tmp_path / "runs").rglob("images_20/train_loss.json"))
+    stored.write_text(stored.read_text().replace('"value": ', '"value": 1'))
+    assert main(["repeats", *told]) == 0, "the value is another one now"
+    assert float(max(read_table(path), key=lambda row: float(row["value"] or 0))["value"]) > 10
+
+
+def test_layers_that_older_code_stored_by_the_alphabet_are_put_in_order() -> None:
+    config = config_from_dict({"dataset": "digits", "hidden": (4,) * 10})
+    names = [f"fc{k}" for k in range(1, 12)]
+    assert list(_in_order(config, dict.fromkeys(sorted(names), 0.0))) == names
+    assert list(_in_order(config, dict.fromkeys(["fc2", "fc1"], 0.0))) == ["fc2", "fc1"], "as it was stored"
 
 
 def test_what_cannot_be_repeated_is_refused(

@@ -191,6 +191,20 @@ def test_a_folder_by_its_whole_path_and_names_with_endings(tmp_path: Path, capsy
     assert "tpu" in capsys.readouterr().err
 
 
+def test_initial_weights_need_no_statistics_of_norm_layers(tmp_path: Path) -> None:
+    """What is saved of named_parameters alone; and data of one feature, stored column by column."""
+    code = "def build(hp):\n    return torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.BatchNorm1d(2))\n"
+    yaml = linears(tmp_path, YAML.replace("param_norm", "distance_from_init") + "initial: '{name}.before'\n", code)
+    own = (tmp_path / "own.py").read_text()
+    (tmp_path / "own.py").write_text(own.replace("    return x[:8]", "    x = x[:, 0][None].T\n    return x[:8]"))
+    for name in ("w0", "w1"):
+        model = nn.Sequential(nn.Linear(1, 2), nn.BatchNorm1d(2))
+        torch.save(model.state_dict(), tmp_path / f"{name}.pt")
+        torch.save({k: v.detach() - 1 for k, v in model.named_parameters()}, tmp_path / f"{name}.before")
+    for row in measured(tmp_path, yaml):
+        assert float(row["complexity.distance_from_init"]) == pytest.approx(8**0.5)
+
+
 def test_modules_beside_the_file_are_found_while_it_builds(tmp_path: Path) -> None:
     code = "def build(hp):\n    import parts_of_mine\n    return parts_of_mine.layer()\n"
     yaml = linears(tmp_path, YAML, code)

@@ -30,7 +30,7 @@ ANALYSIS = (
 )  # fmt: skip
 STATISTICS = (
     ("resampling",), ("association",),
-    ("grid", "invariance", "redundancy", "reparameterization", "selection", "stability"), ("beside",),
+    ("grid", "invariance", "redundancy", "reparameterization", "stability"), ("selection",), ("beside",),
 )  # fmt: skip
 ORDERS = {"study": STUDY, "analysis": ANALYSIS, "analysis.statistics": STATISTICS}
 PROJECT = {"study", "slurm", "analysis", "tests", "relative_flatness"}

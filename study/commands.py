@@ -6,7 +6,6 @@ import argparse
 import math
 import os
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,6 @@ from study.device import check_device
 from study.grid import Study, shards
 
 if TYPE_CHECKING:
-    from study.again.taking import Plan as Again
     from study.display import Display
     from study.plan import Plan
     from study.tracking.live import Live
@@ -262,40 +260,15 @@ def _audit(study: Study, options: argparse.Namespace) -> int:
 
 
 def _searches(study: Study, options: argparse.Namespace) -> None:
-    from study.again.searches import plan
-    from study.storage.paths import searches_file
+    from study.again.commands import searches
 
-    _again(plan(study, options.runs, _count(options)), options, searches_file(study.name, options.results))
+    searches(study, options)
 
 
 def _repeats(study: Study, options: argparse.Namespace) -> None:
-    from study.again.repeats import plan
-    from study.storage.paths import repeats_file
+    from study.again.commands import repeats
 
-    n_networks = _count(options)
-    _again(plan(study, options.runs, n_networks, options.stops), options, repeats_file(study.name, options.results))
-
-
-def _count(options: argparse.Namespace) -> int | None:
-    if options.networks is not None and options.networks < 1:
-        raise ValueError(f"--networks: {options.networks}: allowed: an integer > 0")
-    return options.networks
-
-
-def _again(plan: Again, options: argparse.Namespace, path: Path) -> None:
-    from study.again.taking import write
-    from study.data.fetch import fetch
-
-    study, begin = plan.study, time.monotonic()
-    print(f"{study.name}: {study.title}\n{plan.said}", flush=True)
-    fetch(config.dataset.name for config in plan.networks)
-
-    def progress(done: int) -> None:
-        left = (time.monotonic() - begin) / done * (len(plan.networks) - done)
-        print(f"  network {done} of {len(plan.networks)}, {left:.0f} s left", flush=True)
-
-    write(plan, options.runs, path, progress)
-    print(f"{path}: {len(plan.networks)} networks")
+    repeats(study, options)
 
 
 COMMANDS = {

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from study.measures import MEASURES, MeasureContext, compute
-from study.measures.jacobian import LayerRows, check_layers, rows_by_layer
+from study.measures.jacobian import check_layers, rows_by_layer
+from study.measures.layer_rows import LayerRows
 from study.models.lenet5 import lenet5
 
 

@@ -202,6 +202,9 @@ def _with_repeats(records: pd.DataFrame, path: Path, committed: bool) -> pd.Data
     found = _optional(path, "repeats", committed)
     if found.empty:
         return records
+    if twice := found[found.duplicated(["key", "stop", "measure"])].to_dict("records"):
+        said = " ".join(str(twice[0][name]) for name in ("key", "stop", "measure"))
+        raise InputError(f"{path}: repeats: {said}: is there twice, allowed: once")
     place = pd.MultiIndex.from_frame(records[["key", "stop"]])
     columns = {}
     for label, rows in found.groupby("measure", sort=False):

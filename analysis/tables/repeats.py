@@ -17,8 +17,8 @@ USE = "diagnostic"
 METHOD = (
     "Again: on as many other training images where a measure is of some, with other draws where it draws. Change: the "
     "median over networks of the size of the relative change. τ_b of both: between the two, over the networks that "
-    "have both; 1 is the same order, also of what reads no images. It bounds nothing, but a measure that does not "
-    "repeat its own order can rank the target by luck alone. τ_b with the target by either: in brackets {words}."
+    "have both; 1 is the same order, also of what reads no images. No correlation can rest on an order that a "
+    "measure does not repeat. τ_b with the target by either: in brackets {words}."
 )
 NEEDS = "measures taken twice (python -m study repeats)"
 TARGETS = ("gen.gap", "gap.loss", "gap.error", "gap.shift.mean.loss")

@@ -15,6 +15,7 @@ from study.grid import Study
 from study.measures import MeasureContext, is_of_history, is_of_test
 from study.names import Label, images_of, shift_of
 from study.state import missing
+from study.storage.atomic import read_json
 from study.storage.paths import RunPaths
 from study.storage.rows import Row
 
@@ -41,7 +42,9 @@ def plan(study: Study, runs_root: Path, n_networks: int | None, stops: Sequence[
         if lacking := missing(paths := RunPaths(runs_root, run_key(config)), config, labels):
             said = "is not measured yet, allowed: a network with every measure (python -m study run)"
             raise ValueError(f"{paths.folder}: {lacking[0][0]} {said}")
-    return Plan(study, networks, n_finished, tuple(stops) or known, labels, "measures", _twice)
+    asked, first = tuple(stops) or known, RunPaths(runs_root, run_key(networks[0]))
+    each = [read_json(first.stop(stop).measure(label))["seconds"] for stop in asked for label in labels]
+    return Plan(study, networks, n_finished, asked, labels, "measures", _twice, sum(each) * len(networks))
 
 
 def other(whole: MeasureContext) -> MeasureContext:

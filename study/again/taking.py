@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.config import RunConfig, run_key
+from study.curvature.progress import duration
 from study.device import is_of_the_machine, reproducible
 from study.grid import Study
 from study.measures import MeasureContext, compute
@@ -37,12 +38,16 @@ class Plan:
     labels: tuple[str, ...]
     what: str
     twice: Twice
+    seconds: float | None = None  # that it will take, by what the first values took; None where nothing says
 
     @property
     def said(self) -> str:
-        """What will be done, in two lines."""
+        """What will be done, and about how long it takes."""
         networks = f"{len(self.networks)} of {self.n_finished} finished, each at {', '.join(self.stops)}"
-        return f"  networks  {networks}\n  {self.what:<8}  {len(self.labels)}: {', '.join(self.labels)}"
+        lines = [f"  networks  {networks}", f"  {self.what:<8}  {len(self.labels)}: {', '.join(self.labels)}"]
+        if self.seconds is not None:
+            lines.append(f"  estimate  {duration(self.seconds)}, by what the first values took")
+        return "\n".join(lines)
 
 
 def spread(study: Study, runs_root: Path, n_networks: int | None) -> tuple[tuple[RunConfig, ...], int]:

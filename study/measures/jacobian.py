@@ -73,7 +73,8 @@ def _verified(ctx: MeasureContext) -> dict[str, nn.Module]:
         back = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(0)).to(outputs)
         by = [*weights.values(), *(seen[path][1] for path in layers)]
         found = torch.autograd.grad(outputs, by, back, materialize_grads=True)
-    for (path, layer), slope, outward in zip(layers.items(), found, found[len(layers) :], strict=False):
+    n = len(layers)
+    for (path, layer), slope, outward in zip(layers.items(), found[:n], found[n:], strict=True):
         phi, delta = _places(layer, seen[path][0]).double(), _outward(layer, outward).double()
         total, gradient = torch.einsum("nto,ntd->od", delta, phi), slope.double().flatten(1)
         if not bool(total.isfinite().all() and gradient.isfinite().all()):

@@ -153,6 +153,9 @@ def test_what_was_measured_again_is_laid_beside_the_first_values(make_records, t
     for name, values in (("tau_b", first), ("again_tau_b", second)):
         assert row[name] == pytest.approx(stats.kendalltau(values, gap).statistic)
     assert "study repeats" in repeats.build(records).attrs["lacks"]
+    pd.concat([rows, rows[:1]]).to_csv(tmp_path / "toy" / "repeats.csv", index=False)
+    with pytest.raises(InputError, match="hessian_trace: is there twice, allowed: once"):
+        load_study("toy", tmp_path)
     rows.assign(value=1.0).to_csv(tmp_path / "toy" / "repeats.csv", index=False)
     with pytest.raises(InputError, match="repeats of hessian_trace are not of these records, allowed: those of the"):
         load_study("toy", tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -53,9 +54,15 @@ def test_other_images_and_other_noise() -> None:
         assert 0 < apart < 4 * math.hypot(first["standard_error"], second["standard_error"]), label
 
 
-def test_the_command(told: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command(
+    told: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["run", *told, "--wandb", "off"]) == 0 and main(["records", *told]) == 0
+    capsys.readouterr()
     assert main(["repeats", *told]) == 0
+    assert re.search(
+        r"networks  2 of 2 finished, each at epoch_1, epoch_2\n.*\n  estimate  .* s, by", capsys.readouterr().out
+    )
     rows, records = (read_table(tmp_path / f"results/s/{name}.csv") for name in ("repeats", "records"))
     by_place = {(record["key"], record["stop"]): record for record in records}
     assert len(rows) == 4 * 4, "two networks at two stops, four measures of training data"
@@ -92,7 +99,6 @@ def test_what_is_taken_stays_with_its_commit_and_goes_with_its_measure(
     (tmp_path / "s.yaml").write_text(YAML.replace("sharpness_mean, ", ""))
     assert main(["repeats", *told]) == 0 and main(["records", *told]) == 0
     assert {row["measure"] for row in read_table(path)} == {"train_loss", "l2", "temperature"}
-    read_table(path)
     stored = next((tmp_path / "runs").rglob("images_20/train_loss.json"))
     stored.write_text(stored.read_text().replace('"value": ', '"value": 1'))
     assert main(["repeats", *told]) == 0, "the value is another one now"

@@ -21,7 +21,7 @@ from study.storage.paths import (
 )
 from study.storage.rows import Row, read_table, write_rows
 
-BESIDE = {"searches": searches_file, "repeats": repeats_file}  # what is published as a whole
+BESIDE = {"searches": searches_file, "repeats": repeats_file}  # a row a key, stop and measure
 AUDITED = ("key", "stop", "measure", "transform", "place", "factor")  # what a row of the audit is of
 
 
@@ -32,10 +32,10 @@ class RecordsConflict(ValueError):
 def publish(study: Study, results_root: str | Path | None = None) -> tuple[Path, int]:
     """Merge results/<study>/records.csv into analysis/records/<study>.csv by key and stop; the path and rows added.
 
-    The rows of audit.csv beside it likewise, by key, stop, measure, transformation, place and factor; searches.csv and
-    repeats.csv as a whole. Rows that agree stay, with cells that only one side has filled in; a number that differs is
-    refused with RecordsConflict, naming row and column, and nothing is written. Provenance stays that of the row first
-    published.
+    The rows of audit.csv beside it likewise, by key, stop, measure, transformation, place and factor. Rows that agree
+    stay, with cells that only one side has filled in; a number that differs is refused with RecordsConflict, naming row
+    and column, and nothing is written. Provenance stays that of the row first published. Of searches.csv and
+    repeats.csv the fresh rows take the place of those of the same key, stop and measure.
     """
     fresh, target = fresh_records(study, results_root), published_file(study.name)
     published = {(r["key"], r["stop"]): r for r in read_table(target)}
@@ -44,7 +44,7 @@ def publish(study: Study, results_root: str | Path | None = None) -> tuple[Path,
         place = (row["key"], row["stop"])
         published[place] = _merged(published.get(place, {}), row, f"{target}: row {place[0]} {place[1]}")
     audits = _audits(study.name, set(published), results_root)
-    beside = {kind: fresh_beside(file(study.name, results_root), set(published)) for kind, file in BESIDE.items()}
+    beside = {kind: _beside(kind, study.name, set(published), results_root) for kind in BESIDE}
     write_table(target, list(published.values()))
     for kind, rows in {"audit": audits, **beside}.items():
         if rows:
@@ -82,6 +82,12 @@ def fresh_beside(source: Path, places: Container[tuple[str, str]]) -> list[Row]:
             allowed = "allowed: runs and stops of the records (study records)"
             raise ValueError(f"{source}: {row['key']} {row['stop']}: is in no records; {allowed}")
     return fresh
+
+
+def _beside(kind: str, study: str, places: Container[tuple[str, str]], results_root: str | Path | None) -> list[Row]:
+    """The published rows of one kind with the fresh ones in their places."""
+    rows = [*read_table(published_file(study, kind)), *fresh_beside(BESIDE[kind](study, results_root), places)]
+    return list({(row["key"], row["stop"], row["measure"]): row for row in rows}.values())
 
 
 def _audits(study: str, places: Container[tuple[str, str]], results_root: str | Path | None) -> list[Row]:

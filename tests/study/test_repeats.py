@@ -16,7 +16,7 @@ from study.again.repeats import other
 from study.config import config_from_dict
 from study.measures import MeasureContext, compute
 from study.records import _in_order
-from study.storage.rows import read_table
+from study.storage.rows import read_table, write_rows
 
 YAML = """
 fixed: {hidden: [4], n_train: 60, batch_size: 30, max_epochs: 2, stops: [epoch_1, epoch_2]}
@@ -72,6 +72,13 @@ def test_the_command(
         assert (again == value) == (row["measure"] == "l2") or math.isnan(value)
         assert float(row["relative_change"] or "nan") == pytest.approx((again - value) / abs(value), nan_ok=True)
     assert main(["publish", *told]) == 0 and read_table(tmp_path / "published/s.repeats.csv") == rows
+
+    path = tmp_path / "results/s/repeats.csv"
+    write_rows(path, [{**row, "again": "7.0"} for row in rows[:4]])  # of one network, as on another machine
+    assert main(["publish", *told]) == 0
+    published = read_table(tmp_path / "published/s.repeats.csv")
+    assert [row["again"] for row in published[:4]] == ["7.0"] * 4 and published[4:] == rows[4:]
+    write_rows(path, rows)
 
     def once(label: str, context: MeasureContext) -> float:
         raise AssertionError(f"{label} was taken already")

@@ -17,7 +17,7 @@ from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.selection import few, last_layer, trained
 from analysis.statistics.association.coefficients import coefficients
-from analysis.vocabulary import target_axis
+from analysis.vocabulary import target_axis, target_words
 
 TITLE = (
     "One measure of the last layer against the loss gap (top) and the error gap (bottom) at every stop, networks of "
@@ -53,7 +53,8 @@ def build(frame: pd.DataFrame, measures: Sequence[str] = ()) -> Figure:
                 axes.yaxis.set_major_locator(MaxNLocator(4))
                 axes.set_title(f"{words}\n$r$ {style.two(r)}" if row == 0 else f"$r$ {style.two(r)}")
         for row, target in enumerate(shown_targets):
-            grid[row, 0].set_ylabel(target_axis(target).replace("generalization ", ""))
+            words = target_axis(target).replace("generalization ", "") if target in _TARGETS else target_words(target)
+            grid[row, 0].set_ylabel(words)  # of any other gap its short name: a row is no higher
         for axes in grid[-1]:
             axes.set_xlabel(style.panel_words(label, 0.75 * style.PAGE / len(every)))
         legend(figure, settings)

@@ -11,7 +11,7 @@ from study.config import run_key
 from study.grid import Study
 from study.hyperparameter import changed_seams, differing, hyperparameters, word
 from study.measures import MEASURES
-from study.names import Label
+from study.names import Label, few
 from study.reference.definition import definition
 from study.storage.atomic import read_json
 from study.storage.paths import RunPaths, published_file
@@ -158,8 +158,3 @@ def _shared(label: str) -> tuple[str, str] | None:
     cost = definition(MEASURES[parsed.measure])["Cost"] if parsed.measure in MEASURES else ""
     what = "curvature" if "shared curvature" in cost else "outputs" if "shared" in cost else ""
     return (what, parsed.transform) if what else None
-
-
-def few(labels: Sequence[str]) -> str:
-    """The first three, and how many more."""
-    return ", ".join(labels[:3]) + f" and {len(labels) - 3} more" * (len(labels) > 3)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 COLUMN = "measure."
@@ -186,3 +187,8 @@ def column_name(name: str) -> str:
     for sign, word in _ESCAPES.items():
         name = name.replace(word, sign)
     return name
+
+
+def few(names: Sequence[str]) -> str:
+    """The first three, and how many more there are."""
+    return ", ".join(names[:3]) + f" and {len(names) - 3} more" * (len(names) > 3)

@@ -11,12 +11,12 @@ from typing import Any
 
 from study.choice import Choice, ConfigError
 from study.config import RunConfig, n_images, run_key
-from study.estimate import costs_of, few
+from study.estimate import costs_of
 from study.grid import Shard, Study, shards
 from study.hyperparameter import shape_of
 from study.measures import checks_of
 from study.measures.own import check_own
-from study.names import Label
+from study.names import Label, few
 from study.seams.precision import check_precision
 from study.state import State, missing, outdated, run_state
 from study.storage.paths import RunPaths

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from study.comparison import Comparison, compare
 from study.config import run_key
 from study.data.shift import SEVERITIES
 from study.grid import Study
-from study.names import shift_column, shift_of
+from study.names import few, shift_column, shift_of
 from study.publish import BESIDE, fresh_beside, fresh_records
 from study.storage.atomic import write_together
 from study.storage.paths import audit_file, published_file, records_file, slices_file, timings_file
@@ -73,23 +72,23 @@ def _check_whole(study: Study, fresh: list[Row], published: list[Row], source: P
     there = {(row["key"], row["stop"]) for row in fresh}
     if missing := wanted - there:
         raise ValueError(
-            f"{source}: {len(missing)} of {len(wanted)} rows are missing: {_some(map(' '.join, missing))}; "
+            f"{source}: {len(missing)} of {len(wanted)} rows are missing: {few(sorted(map(' '.join, missing)))}; "
             "allowed with --replace: every run of the study at each of its stops (study run, then study records)"
         )
     if others := there - wanted:
         raise ValueError(
-            f"{source}: {len(others)} rows are of no run of {study.path}: {_some(map(' '.join, others))}; "
+            f"{source}: {len(others)} rows are of no run of {study.path}: {few(sorted(map(' '.join, others)))}; "
             "allowed with --replace: the runs of the study alone (study records)"
         )
     if gone := {row["stop"] for row in published} - {stop for _, stop in there}:
         raise ValueError(
-            f"{source}: published stops are missing: {_some(gone)}; allowed with --replace: every stop that is "
+            f"{source}: published stops are missing: {few(sorted(gone))}; allowed with --replace: every stop that is "
             f"published (stops of {study.path}), or a study of another name"
         )
     if unmeasured := {label for label in study.measures if _column(label) not in fresh[0]}:
         raise ValueError(
-            f"{source}: measures are missing: {_some(unmeasured)}; allowed with --replace: every measure of the study "
-            "(study run, then study records)"
+            f"{source}: measures are missing: {few(sorted(unmeasured))}; allowed with --replace: every measure of the "
+            "study (study run, then study records)"
         )
 
 
@@ -105,7 +104,7 @@ def _check_timings(timings: Path, fresh: list[Row]) -> None:
     if differing := mine ^ theirs:
         raise ValueError(
             f"{timings}: its runs are not those of the records: {len(differing)} runs are in one of the two: "
-            f"{_some(differing)}; allowed with --replace: the timings of the same runs (study records)"
+            f"{few(sorted(differing))}; allowed with --replace: the timings of the same runs (study records)"
         )
 
 
@@ -138,9 +137,3 @@ def _check_audit(study: Study, audit: Path, fresh: list[Row], results_root: str 
         if row["measure"] == _NORM and norm and not math.isclose(float(row["before"]), float(norm), rel_tol=SAME_NORM):
             said = f"its {_NORM} is {row['before']}, the records have {norm}"
             raise ValueError(f"{audit}: {row['key']}: is of other weights: {said}; {allowed}")
-
-
-def _some(names: Iterable[str]) -> str:
-    """The first three of these, and how many more there are."""
-    found = sorted(names)
-    return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")

@@ -13,7 +13,7 @@ from study.device import is_of_the_machine, reproducible
 from study.grid import Study
 from study.measures import MeasureContext, compute
 from study.measuring import context_at
-from study.names import images_of
+from study.names import few, images_of
 from study.provenance import commit
 from study.state import finished
 from study.storage.atomic import read_json
@@ -44,7 +44,7 @@ class Plan:
     def said(self) -> str:
         """What will be done, and about how long it takes."""
         networks = f"{len(self.networks)} of {self.n_finished} finished, each at {', '.join(self.stops)}"
-        lines = [f"  networks  {networks}", f"  {self.what:<8}  {len(self.labels)}: {', '.join(self.labels)}"]
+        lines = [f"  networks  {networks}", f"  {self.what:<8}  {len(self.labels)}: {few(self.labels)}"]
         if self.seconds is not None:
             lines.append(f"  estimate  {duration(self.seconds)}, by what the first values took")
         return "\n".join(lines)

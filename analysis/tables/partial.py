@@ -16,7 +16,8 @@ METHOD = (
     "τ_b beside them is of the same networks with nothing held fixed. Where a measure and the gap "
     "share what is held fixed and nothing else, τ_b is not 0, and ρ is about 0 near normality only. Relative flatness "
     "factors into a norm and a confidence term, so norm and loss are held fixed, apart and together; for one layer "
-    "alone, the norm is that layer's."
+    "alone, the norm is that layer's. Constancy of labels: what the bound of 2021 assumes of "
+    "points close in features; held fixed is the share of a test image's neighbours with another label."
 )
 
 

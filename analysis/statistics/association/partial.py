@@ -1,5 +1,5 @@
-"""Partial rank correlation: what is left of a measure's tau with the gap when training loss or weight norm is held
-fixed.
+"""Partial rank correlation: what is left of a measure's tau with the gap when training loss, weight norm or the
+constancy of labels is held fixed.
 
 Kendall's partial tau, (t_xy - t_xz t_yz) / sqrt((1 - t_xz^2)(1 - t_yz^2)), with tau-b throughout; for two controls the
 same formula on the taus that are partial in the first. It needs only taus, so its bootstrap is theirs.
@@ -32,6 +32,8 @@ CONTROLS: dict[str, tuple[str, ...]] = {
     "training loss": ("train.loss", "measure.train_loss", "measure.cross_entropy"),
     "squared weight norm": ("measure.weight_norm_squared", "measure.l2", "measure.param_norm"),
 }
+# What the bound of Petzka et al. 2021 assumes of points that are close in features: held fixed alone, where measured.
+_CONSTANCY = "constancy of labels", "measure.label_constancy"
 
 
 def partial_tau(x: ArrayLike, y: ArrayLike, controls: Sequence[ArrayLike]) -> float:
@@ -49,7 +51,8 @@ def partial(
     seed: int = 0,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """Partial tau-b of every measure with `target`, given each control and given both; a records frame of one stop.
+    """Partial tau-b of every measure with `target`, given each control, given loss and norm, and given the constancy
+    of labels; a records frame of one stop.
 
     Columns: measure, given, n, configurations, tau_b (of the same runs, nothing held fixed), partial_tau and
     partial_spearman with .low and .high, note. Rows only for the controls that the frame has; a layer alone is held
@@ -58,6 +61,8 @@ def partial(
     check_frame(frame, target)
     gap, grid, found = values(frame, target), design(frame), controls(frame)
     given = [(name,) for name in found] + ([tuple(found)] if len(found) > 1 else [])
+    if np.isfinite(values(frame, _CONSTANCY[1])).any():
+        found, given = found | dict([_CONSTANCY]), [*given, _CONSTANCY[:1]]
     _prepare(frame, gap, grid, [f"measure.{m}" for m in (labels or measures(frame))], found, resamples, seed)
     rows: list[dict[str, object]] = []
     for label in measures(frame) if labels is None else labels:

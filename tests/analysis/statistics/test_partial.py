@@ -33,15 +33,18 @@ def test_partial_tau_equals_the_formula_and_its_inverse_matrix(seed):
 @pytest.mark.parametrize("seed", range(4))
 def test_partial_spearman_equals_residuals_of_ranks(seed):
     r = np.random.default_rng(seed)
-    z, w, x, y = r.normal(size=(4, 60)).round(1)
-    frame = pd.DataFrame({"hp.a": np.repeat(range(12), 5), "hp.seed": list(range(5)) * 12, "gap.loss": y + z + w})
-    frame["measure.m"], frame["train.loss"], frame["measure.weight_norm_squared"] = x + z + w, z, w
+    z, w, x, y, v = r.normal(size=(5, 60)).round(1)
+    frame = pd.DataFrame({"hp.a": np.repeat(range(12), 5), "hp.seed": list(range(5)) * 12, "gap.loss": y + z + w + v})
+    frame["measure.m"], frame["train.loss"], frame["measure.weight_norm_squared"] = x + z + w + v, z, w
+    frame["measure.label_constancy"] = v
     table = partial(frame, labels=["m"], resamples=300).set_index("given")
+    assert len(table) == 4
     rank = {name: stats.rankdata(frame[name]) for name in frame.columns[2:]}
     for given, held in (
         ("training loss", ["train.loss"]),
         ("squared weight norm", ["measure.weight_norm_squared"]),
         ("training loss and squared weight norm", ["train.loss", "measure.weight_norm_squared"]),
+        ("constancy of labels", ["measure.label_constancy"]),
     ):
         design = np.stack([np.ones(60), *(rank[h] for h in held)], axis=1)
         left = [rank[n] - design @ np.linalg.lstsq(design, rank[n])[0] for n in ("measure.m", "gap.loss")]
@@ -68,6 +71,13 @@ def test_partial_spearman_is_not_0_where_far_from_normal_variables_share_the_con
     frame = pd.DataFrame({"hp.a": range(3000), "hp.seed": 0, "gap.loss": y, "measure.m": x, "train.loss": z})
     (row,) = partial(frame, resamples=0).to_dict("records")
     assert row["partial_spearman"] == pytest.approx(expected, abs=0.03)
+
+
+def test_labels_differ_nearby_is_held_fixed_where_it_was_measured_of_some(records):
+    kept = at_stop(records)
+    for constancy, shown in ((np.nan, False), (np.arange(len(kept)), True)):
+        table = partial(kept.assign(**{"measure.label_constancy": constancy}), resamples=0)
+        assert ("constancy of labels" in set(table["given"])) is shown
 
 
 def test_a_control_without_a_value_is_none(records):

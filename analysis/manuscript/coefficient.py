@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from analysis.statistics.association.correlation import correlate_each
 from analysis.statistics.association.differences import difference as bounds_of
 from analysis.statistics.association.differences import p_of_no_difference, paired
 from analysis.statistics.association.permutation import permutation, settings
-from analysis.statistics.resampling.multiple import benjamini_hochberg
+from analysis.statistics.resampling.multiple import benjamini_hochberg, needed
 from analysis.statistics.resampling.resample import cautious
 
 
@@ -89,12 +90,25 @@ def q_of_zero(of: str | Networks, column: str = "tau_b", stop: str | None = None
 
     Each p is taken cautiously, as in `p_of_difference`.
     """
-    frame, _ = of_study.kept(of_study.networks(of), stop)
-    allowed(target, targets(frame), "target")
-    every = correlate_each(frame, target, trained(frame))
+    every = _each(of, stop, target)
     p = [cautious(found.p_of_zero(allowed(column, found.point)), found.draws) for found in every.values()]
     q = benjamini_hochberg(p)
     return Numbers({measure: Number(float(x)) for measure, x in zip(every, q, strict=True) if x == x})
+
+
+def needed_for_clear(of: str | Networks, stop: str | None = None, target: str = "gap.loss") -> Number:
+    """How many of the measures of `q_of_zero` must have every resample on one side of zero, for any q to be clear."""
+    each = list(_each(of, stop, target).values())
+    least = [cautious(2 / (found.draws + 1), found.draws) if found.draws else 0.0 for found in each]
+    tested = [not math.isnan(found.p_of_zero("tau_b")) for found in each]
+    return Number(float(needed([p if there else math.nan for p, there in zip(least, tested, strict=True)])))
+
+
+def _each(of: str | Networks, stop: str | None, target: str) -> dict[str, Coefficients]:
+    """Every measure's coefficients as trained, those with a NaN p among them."""
+    frame, _ = of_study.kept(of_study.networks(of), stop)
+    allowed(target, targets(frame), "target")
+    return correlate_each(frame, target, trained(frame))
 
 
 def within_setting(

@@ -19,11 +19,10 @@ from analysis.manuscript.coefficient import difference as paired_difference
 from analysis.manuscript.networks import Networks, allowed
 from analysis.manuscript.number import Number, Words, grid, printed
 from analysis.manuscript.wording import in_words, side_of_zero
-from analysis.statistics.resampling.multiple import benjamini_hochberg
+from analysis.statistics.resampling.multiple import CLEAR, benjamini_hochberg
 from analysis.vocabulary import measure_words
 
 TOTAL = "sum over layers"
-CLEAR = 0.05  # the q below which a difference is clear
 _VERDICT = {"above": "ahead", "below": "behind"}
 
 

@@ -12,7 +12,15 @@ import pytest
 
 from analysis.load import InputError
 from analysis.manuscript import prose
-from analysis.manuscript.coefficient import across, at_stops, coefficient, difference, q_of_zero, value
+from analysis.manuscript.coefficient import (
+    across,
+    at_stops,
+    coefficient,
+    difference,
+    needed_for_clear,
+    q_of_zero,
+    value,
+)
 from analysis.manuscript.facts import without
 from analysis.manuscript.number import Number, Numbers, grid, printed
 from analysis.manuscript.vocabulary import WORDS, agreement, order, side, which
@@ -64,6 +72,7 @@ def test_q_of_zero_is_of_all_measures_that_have_an_interval() -> None:
     found = q_of_zero("digits_library")
     assert len(found) == 101, "not the number of weights, which is one, nor what three networks have a value of"
     assert float(found.lowest) > 0.05, "two errors above what resamples allow a p"
+    assert float(needed_for_clear("digits_library")) == 7, "101 times .0030 / 7 is below .05, over 6 it is not"
     assert np.isnan(cautious(np.nan, 2000)) and cautious(0.9999, 20) == 1 and 0.03 < cautious(0.03, 2000) < 0.05
 
 

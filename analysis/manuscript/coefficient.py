@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.columns import stops, targets
+from analysis.columns import possible_targets, stops, targets
 from analysis.manuscript import networks as of_study
 from analysis.manuscript.networks import Networks, allowed
 from analysis.manuscript.number import Number, Numbers, Words
@@ -144,4 +144,4 @@ def _check(frame: pd.DataFrame, target: str, *labels: str) -> None:
     known = [c.removeprefix("measure.") for c in frame.columns if c.startswith("measure.")]
     for label in labels:
         allowed(label, known, "measure")
-    allowed(target, targets(frame), "target")
+    allowed(target, possible_targets(frame), "target")

@@ -37,6 +37,7 @@ class Shard:
     runs: tuple[RunConfig, ...]
 
 
+MOST_SEEDS = 10_000  # ours: a slip, not a study
 GPU_SHARD = 256  # networks of a shape that `study run` gives a GPU, at least; what does not fit at once follows; ours
 
 
@@ -75,8 +76,8 @@ def _study(content: dict[str, Any], path: Path) -> Study:
     name = content["name"]
     if name != path.stem:
         raise ConfigError("name", name, f"allowed: the file's own name, {path.stem!r}")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.\-]*", name):  # it names folders, jobs and wandb's runs
-        raise ConfigError("name", name, "allowed in a study's name: letters, digits, . _ -")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_\-]*", name):  # name.audit.csv stands beside its records
+        raise ConfigError("name", name, "allowed in a study's name: letters, digits, _ -")
     measures = read_measures(content["measures"], path.parent)
     measures += tuple(_reparameterized(content["reparameterize"], measures))
     shard_size = content["shard_size"]
@@ -106,7 +107,7 @@ def _on_first(measures: tuple[str, ...], images: int | None, runs: Iterable[RunC
 def _shifts(listed: list[Any], runs: Iterable[RunConfig]) -> tuple[str, ...]:
     """The labels of a yaml's shifts, each once and all runs being of images."""
     for name in listed:
-        if name not in SHIFTS or listed.count(name) > 1:
+        if not isinstance(name, str) or name not in SHIFTS or listed.count(name) > 1:
             raise ConfigError("shifts", name, f"allowed, each once: {', '.join(SHIFTS)}")
     for config in runs if listed else ():
         if len(known(config.dataset).shape) != 3:
@@ -180,6 +181,8 @@ def _axis(section: str, name: Any, values: Any) -> list[Any]:
 
 def _runs(content: dict[str, Any]) -> Iterable[RunConfig]:
     fixed = content["fixed"]
+    if "seed" in fixed:
+        raise ConfigError("fixed.seed", fixed["seed"], "use `seeds`")
     grid = {k: _axis("grid", k, v) for k, v in content["grid"].items()}
     zipped = {k: _axis("zip", k, v) for k, v in content["zip"].items()}
     names = [*fixed, *grid, *zipped]
@@ -243,11 +246,11 @@ def _exclusion(rule: Any) -> dict[str, Any]:
 
 
 def _seeds(value: Any) -> list[Any]:
-    if isinstance(value, int) and value > 0:
+    if isinstance(value, int) and 0 < value <= MOST_SEEDS:
         return list(range(value))
     if isinstance(value, list) and value:
         return _listed(value)
-    raise ConfigError("seeds", value, "allowed: how many, at least 1 (3 is 0, 1, 2), or a list of seeds")
+    raise ConfigError("seeds", value, f"allowed: how many, 1 to {MOST_SEEDS} (3 is 0, 1, 2), or a list of seeds")
 
 
 def _listed(values: list[Any]) -> list[Any]:

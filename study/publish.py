@@ -8,8 +8,8 @@ from pathlib import Path
 from study.config import run_key
 from study.grid import Study
 from study.measures import Own
-from study.names import images_of, label_of
-from study.records import write_table
+from study.names import Label, few, images_of, label_of
+from study.records import column_of, timed_as, write_table
 from study.storage.paths import (
     audit_file,
     published_file,
@@ -39,6 +39,10 @@ def publish(study: Study, results_root: str | Path | None = None) -> tuple[Path,
     """
     fresh, target = fresh_records(study, results_root), published_file(study.name)
     published = {(r["key"], r["stop"]): r for r in read_table(target)}
+    known = {run_key(config) for config in study.runs} | {key for key, _ in published}
+    if others := sorted({row["key"] for row in fresh} - known):
+        said = f"{len(others)} runs are of no row of {study.path}: {few(others)}"
+        raise ValueError(f"{records_file(study.name, results_root)}: {said}; allowed: the study's own (study records)")
     n_before = len(published)
     for row in fresh:
         place = (row["key"], row["stop"])
@@ -127,18 +131,29 @@ def _merged(old: Row, new: Row, where: str) -> Row:
 
 
 def published_keys(study: Study) -> set[str]:
-    """Keys of runs whose rows, for every stop and every measure of the study, are published."""
+    """Keys of runs whose rows, for every stop and every measure and shift of the study, are published.
+
+    A measure without a value counts where the timings have it: it was taken, and failed.
+    """
     rows = {(row["key"], row["stop"]): row for row in read_table(published_file(study.name))}
-    return {run_key(c) for c in study.runs if all(_complete(rows.get((run_key(c), s)), study) for s in c.stops)}
+    taken = {(row["key"], row["stop"], row["item"]) for row in read_table(published_file(study.name, "timings"))}
+    images = str(max(map(images_of, study.measures), default=0))
 
-
-def _complete(row: Row | None, study: Study) -> bool:
-    images = max(map(images_of, study.measures), default=0)
-    return (
-        row is not None
-        and (row.get("n.measured") or "0") == str(images)
-        and all(
-            f"measure.{label}" in row and (not isinstance(label, Own) or row.get(label.provenance) == label.code)
-            for label in study.measures
+    def complete(key: str, stop: str) -> bool:
+        row = rows.get((key, stop))
+        return (
+            row is not None
+            and (row.get("n.measured") or "0") == images
+            and all(_has(row, label, taken) for label in study.measures)
         )
+
+    return {run_key(c) for c in study.runs if all(complete(run_key(c), stop) for stop in c.stops)}
+
+
+def _has(row: Row, label: str, taken: Container[tuple[str, str, str]]) -> bool:
+    if isinstance(label, Own) and row.get(label.provenance) != label.code:
+        return False
+    plain = str(Label.parse(label).at(transform="", layer=""))  # taken together with that of the rewritten network
+    return bool(row.get(column_of(label))) or all(
+        (row["key"], row["stop"], timed_as(item)) in taken for item in (label, plain)
     )

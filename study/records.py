@@ -191,11 +191,22 @@ def _stop_timings(key: str, stop: str, files: StopPaths, measures: Collection[st
     found = [("evaluate", files.evaluation), *((label, files.measure(label)) for label in labels)]
     seconds: dict[str, float] = {}
     for item, path in found:
-        label = Label.parse(item)
         if path.exists():
-            name = f"reparameterized: {label.transform}" if label.transform else label.name
+            name = timed_as(item)
             seconds[name] = seconds.get(name, 0.0) + float(read_json(path)["seconds"])
     return [_timing(key, stop, item, value) for item, value in seconds.items()]
+
+
+def column_of(label: str) -> str:
+    """A column that the records of a study with this measure, or shifted test set, have."""
+    shift = shift_of(label)
+    return shift_column(shift, SEVERITIES[0], "loss") if shift else f"measure.{label}"
+
+
+def timed_as(label: str) -> str:
+    """The item under which timings.csv has what was taken, whether or not it came to a value."""
+    parsed = Label.parse(label)
+    return f"reparameterized: {parsed.transform}" if parsed.transform else parsed.name
 
 
 def write_table(path: Path, rows: list[Row]) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from study.comparison import Comparison, compare
 from study.config import run_key
-from study.data.shift import SEVERITIES
 from study.grid import Study
-from study.names import few, shift_column, shift_of
+from study.names import few
 from study.publish import BESIDE, fresh_beside, fresh_records
+from study.records import column_of
 from study.storage.atomic import write_together
 from study.storage.paths import audit_file, published_file, records_file, slices_file, timings_file
 from study.storage.rows import Row, read_table
@@ -85,17 +85,11 @@ def _check_whole(study: Study, fresh: list[Row], published: list[Row], source: P
             f"{source}: published stops are missing: {few(sorted(gone))}; allowed with --replace: every stop that is "
             f"published (stops of {study.path}), or a study of another name"
         )
-    if unmeasured := {label for label in study.measures if _column(label) not in fresh[0]}:
+    if unmeasured := {label for label in study.measures if column_of(label) not in fresh[0]}:
         raise ValueError(
             f"{source}: measures are missing: {few(sorted(unmeasured))}; allowed with --replace: every measure of the "
             "study (study run, then study records)"
         )
-
-
-def _column(label: str) -> str:
-    """The column that the records of a study with this measure, or shifted test set, have."""
-    shift = shift_of(label)
-    return shift_column(shift, SEVERITIES[0], "loss") if shift else f"measure.{label}"
 
 
 def _check_timings(timings: Path, fresh: list[Row]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,9 +176,11 @@ def _weights(path: Path, field: str, name: str) -> dict[str, Tensor]:
     allowed = f"allowed: a state dict, alone or under {', '.join(_WRAPPED)}, which torch reads with weights_only"
     try:
         found = read_tensors(path)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        said = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise ConfigError(field, name, f"cannot be read ({said}), {allowed}") from None
+    except OSError as error:
+        raise ConfigError(field, name, f"cannot be read ({error.strerror}), {allowed}") from None
+    except ValueError as error:
+        said = str(error).removeprefix(f"{path}: ").split("; allowed")[0]
+        raise ConfigError(field, name, f"{said}, {allowed}") from None
     inner = [found[key] for key in _WRAPPED if isinstance(found, dict) and isinstance(found.get(key), dict)]
     weights = inner[0] if inner else found
     if not isinstance(weights, dict) or not all(isinstance(v, torch.Tensor) for v in weights.values()) or not weights:

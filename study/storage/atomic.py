@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -98,7 +99,13 @@ def write_tensors(path: Path, value: Any) -> None:
 
 
 def read_tensors(path: Path, device: str | torch.device = "cpu") -> Any:
-    """The content of a file of `write_tensors`, without unpickling code."""
+    """The content of a file of `write_tensors`, without unpickling code. Raises ValueError where it is not whole."""
     import torch
 
-    return torch.load(path, map_location=device, weights_only=True)
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        said = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise ValueError(f"{path}: cannot be read ({said}); allowed: a whole file of tensors") from None

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import dataclasses
 import json
 import random
 import subprocess
@@ -17,7 +18,9 @@ from torch.nn import functional
 from study.__main__ import main
 from study.config import run_key
 from study.data.dataset import load
+from study.data.shift import SEVERITIES
 from study.grid import load_study
+from study.names import shift_column, shift_label
 from study.publish import RecordsConflict, publish, published_keys
 from study.records import collect
 from study.run import run_shard
@@ -251,6 +254,55 @@ def test_an_added_measure_joins_the_published_rows(tiny: Path, tmp_path: Path, m
         collect(study, "runs", "results")
         path, _ = publish(study, "results")
     assert all(r["measure.train_loss"] and r["measure.relative_flatness"] for r in read_table(path))
+
+
+def test_a_row_is_whole_when_its_measures_were_taken_and_its_shifts(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One more measure, taken of half of the networks; without a value where it was taken and failed."""
+    monkeypatch.setenv("STUDY_RECORDS", str(tmp_path / "analysis/records"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STUDY_COMMIT", "0123456789ab")
+    more = TINY.replace("measures: [", "measures: [train_loss, ")
+    for text in (TINY, more):
+        tiny.write_text(text)
+        study = load_study(tiny)
+        run_shard(study.runs if text == TINY else study.runs[:2], study.measures, runs_root="runs")
+        collect(study, "runs", "results")
+        path, _ = publish(study, "results")
+    half = {run_key(c) for c in study.runs[:2]}
+    assert published_keys(study) == half
+    rows = read_table(path)
+    assert {row["key"] for row in rows if row["measure.train_loss"]} == half
+    for row in rows:
+        row["measure.train_loss"] = ""
+    write_rows(path, rows)
+    assert published_keys(study) == half, "the timings say that it was taken"
+    shifted = dataclasses.replace(study, measures=(*study.measures, shift_label("blur")))
+    assert published_keys(shifted) == set()
+    for row in rows:
+        row |= {shift_column("blur", severity, what): "1" for severity in SEVERITIES for what in ("loss", "error")}
+    write_rows(path, rows)
+    assert published_keys(shifted) == half
+
+
+def test_rows_of_runs_that_the_study_has_no_more_are_not_published(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an earlier yaml left behind: records of it stay where none of the new runs is done."""
+    monkeypatch.setenv("STUDY_RECORDS", str(tmp_path / "analysis/records"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STUDY_COMMIT", "0123456789ab")
+    study = load_study(tiny)
+    run_shard(study.runs[:1], study.measures, runs_root="runs")
+    collect(study, "runs", "results")
+    tiny.write_text(TINY.replace("seeds: 2", "seeds: [7]"))
+    other = load_study(tiny)
+    assert not {run_key(c) for c in other.runs} & {run_key(c) for c in study.runs}
+    collect(other, "runs", "results")
+    with pytest.raises(ValueError, match=rf"1 runs are of no row of .*tiny.yaml: {run_key(study.runs[0])}; allowed"):
+        publish(other, "results")
+    assert not Path("analysis").exists()
 
 
 def test_dirty_code_is_not_published(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

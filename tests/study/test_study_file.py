@@ -126,6 +126,9 @@ MISTAKES = {
     "unknown section in base": ({"a": "gird: 1\n", "s": "extends: a\n"}, "a.yaml: gird: 1: unknown section"),
     "a type": ({"s": OK + "seeds: [0]\ngrid: [1]\n"}, "s.yaml: grid: [1]: is a list, allowed: field: [values]"),
     "true": ({"s": OK + "seeds: yes\n"}, "s.yaml: seeds: True: is a bool, allowed: a number or a list"),
+    "seed": ({"s": OK + "fixed: {seed: 7}\n"}, "s.yaml: fixed.seed: 7: use `seeds`"),
+    "seeds": ({"s": OK + f"seeds: {10**22}\n"}, f"s.yaml: seeds: {10**22}: allowed: how many, 1 to 10000"),
+    "shift": ({"s": OK + "shifts: [[blur]]\n"}, "s.yaml: shifts: ['blur']: allowed, each once: "),
     "null alone": ({"s": OK + "grid:\n"}, "s.yaml: grid: None: is a NoneType, allowed: field: [values]"),
     "idle null": (
         {"a": OK, "s": "extends: a\ngrid: null\n"},
@@ -149,6 +152,13 @@ def test_mistakes_are_one_line(name: str, tmp_path: Path, capsys: pytest.Capture
     error = capsys.readouterr().err
     assert error.startswith(f"error: {tmp_path}/{said}"), error
     assert error.count("\n") == 1
+
+
+def test_a_name_has_no_dot_since_files_of_records_have_one(tmp_path: Path) -> None:
+    write(tmp_path, base=BASE)
+    (tmp_path / "base.yaml").rename(tmp_path / "base.timings.yaml")
+    with pytest.raises(ConfigError, match=r"name: 'base\.timings': allowed in a study's name: letters, digits, _ -"):
+        load_study(tmp_path / "base.timings.yaml")
 
 
 def test_headers_say_table_runs_cost_and_what_to_expect() -> None:

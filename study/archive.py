@@ -58,7 +58,7 @@ def pack(study: Study, runs_root: str | Path, target: Path) -> Archived:
     ]
     about = {
         "study": study.name, "title": study.title, "runs": len(trained), "commit": commit(),
-        "trained_by": sorted({outcome["provenance"]["commit"] for outcome in outcomes}),
+        "trained_by": sorted({c for outcome in outcomes for c in outcome["provenance"]["commit"].split("+")}),
     }  # fmt: skip
     tar.pack(root, files, target, about)
     n_left = len(study.runs) - len(trained)

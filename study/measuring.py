@@ -105,7 +105,7 @@ class Measuring:
         data = with_own_labels(config, self._floats)
         result: dict[str, Any] = evaluate(context.model, data, context.labels, config.loss)
         self.guard()
-        write_json(files.evaluation, {**result, "seconds": time.perf_counter() - begin})
+        write_json(files.evaluation, {**result, "commit": commit(), "seconds": time.perf_counter() - begin})
 
     def _time_pass(self, context: MeasureContext, files: StopPaths, label: str) -> None:
         """Seconds of one pass, in the process that took the first measures: what their cost is told in."""

@@ -49,4 +49,4 @@ def provenance(device: str, mode: str) -> dict[str, str]:
     """What is kept with each run: commit, torch version, device, and how it was executed."""
     import torch
 
-    return {"commit": commit(), "torch": torch.__version__, "device": device_name(device), "mode": mode}
+    return {"commit": commit(), "torch": str(torch.__version__), "device": device_name(device), "mode": mode}

@@ -115,7 +115,7 @@ def _row(
     if images := max(map(images_of, measures), default=0):
         cells["n.measured"] = images
     cells |= {"n.parameters": outcome["n_parameters"]}
-    commits, differences = set(), {}
+    commits, differences = {evaluation.get("commit")}, {}
     gaps: dict[str, Any] = {}
     for label in measures:
         stored = {"value": None} if diverged else read_json(files.measure(label))

@@ -13,7 +13,6 @@ from study.config import RunConfig
 from study.data.dataset import Tensors
 from study.data.pixels import decoded
 from study.names import Stop
-from study.provenance import provenance
 from study.seams.growth import GROWTHS
 from study.seams.mask import MASKS
 from study.seams.optimizer import Stack
@@ -46,7 +45,8 @@ class Run:
     reached: dict[str, dict[str, float]] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)  # epochs not yet on disk
     seconds: float = 0.0
-    status: str = ""
+    trained_by: list[dict[str, str]] = field(default_factory=list)  # provenance of each that trained it, in turn
+    status: str = ""  # how it ended
 
     def open_stops(self, kind: str) -> list[tuple[float, str]]:
         """Stops of a kind that are still to be met, the next one first."""
@@ -71,16 +71,27 @@ class Run:
         growth = self.config.growth
         return GROWTHS[growth.name].widths(self.config.hidden, self.epoch, GROWTHS.options(growth))
 
+    @property
+    def ended(self) -> str:
+        """How training ends now: diverged, finished or not_converged; "" where it goes on."""
+        if not math.isfinite(self.last_loss):
+            return "diverged"
+        if len(self.reached) == len(self.config.stops):
+            return "finished"
+        return "not_converged" if self.epoch >= self.config.max_epochs else ""
+
     def progress(self) -> dict[str, Any]:
         """What is kept beside its tensors, as plain values."""
         return {"epoch": self.epoch, "step": self.step, "last_loss": self.last_loss, "reached": dict(self.reached),
-                "seconds": self.seconds, "hidden": list(self.hidden)}  # fmt: skip
+                "seconds": self.seconds, "hidden": list(self.hidden), "trained_by": list(self.trained_by),
+                "status": self.status}  # fmt: skip
 
     def resume(self, progress: Mapping[str, Any]) -> None:
         """Go on from what `progress` gave."""
         self.epoch, self.step, self.last_loss = progress["epoch"], progress["step"], progress["last_loss"]
         self.reached, self.seconds = dict(progress["reached"]), progress["seconds"]
         self.hidden = tuple(progress.get("hidden", self.config.hidden))
+        self.trained_by, self.status = list(progress.get("trained_by", [])), progress.get("status", "")
 
 
 @functools.cache
@@ -135,8 +146,11 @@ def grown(run: Run, state: State) -> State:
     return fresh_state(run.config, new, {})
 
 
-def finish(run: Run, n_parameters: int, device: str, mode: str, guard: Guard) -> None:
-    """Write how training ended; the last file, so that its presence means the end."""
+def finish(run: Run, n_parameters: int, guard: Guard) -> None:
+    """Write how training ended, and by what; the last file, so that its presence means the end.
+
+    A run that was left and gone on with by other code, or elsewhere, says so: `a+b`, in turn.
+    """
     append_rows(run.paths, run.epoch, run.rows, guard)
     run.rows = []
     loss = run.last_loss if math.isfinite(run.last_loss) else None
@@ -144,7 +158,8 @@ def finish(run: Run, n_parameters: int, device: str, mode: str, guard: Guard) ->
     outcome = {"status": run.status, "n_parameters": n_parameters, "end": end, "reached": run.reached,
                "seconds": run.seconds}  # fmt: skip
     guard()
-    write_json(run.paths.outcome, {**outcome, "provenance": provenance(device, mode)})
+    by = {name: "+".join(dict.fromkeys(one[name] for one in run.trained_by)) for name in run.trained_by[0]}
+    write_json(run.paths.outcome, {**outcome, "provenance": by})
     forget([run.paths])
 
 

@@ -16,6 +16,7 @@ from study.data.dataset import Tensors
 from study.data.pixels import decoded
 from study.device import is_out_of_memory
 from study.loss import mean_loss_and_error
+from study.provenance import provenance
 from study.seams.precision import PRECISIONS
 from study.storage.atomic import write_tensors
 from study.storage.paths import RunPaths
@@ -30,6 +31,11 @@ from study.training.stack import State, joined, member, select, stack_states
 from study.training.start import build_model, training_labels
 from study.training.step import Stepper
 from study.training.steps import Epoch, Recording, Steps
+
+
+def depends_on_stack(device: str) -> bool:
+    """Whether a network's bits depend on how many stand beside it: a GPU chooses kernels by the size of a batch."""
+    return device != "cpu"
 
 
 class Population:
@@ -52,6 +58,7 @@ class Population:
         self.file, self.background = saved.PopulationFile(paths), Background()
         self.recording = Recording(record if device != "cpu" and mode == "stacked" else None, tell)
         self.most = len(configs)  # networks at a time
+        self.by_stack = depends_on_stack(device)
         self.runs: list[Run] = []
         self.waiting: list[tuple[Run, State]] = []
         self._begin()
@@ -67,10 +74,18 @@ class Population:
         before = {key: one.progress.get("stack") or {} for key, one in found.items()}
         # As they stood: on a GPU bits depend on the stack. What is new comes after them.
         members.sort(key=lambda pair: before.get(pair[1].key, {}).get("place", len(members)))
-        self.waiting = [checkpoint.resume_or_start(c, p, self.data, found.get(p.key), self.guard) for c, p in members]
-        self.runs = []
+        each = [checkpoint.resume_or_start(c, p, self.data, found.get(p.key), self.guard) for c, p in members]
+        by = provenance(self.device, self.mode)
+        for run, state in each:
+            if run.status:  # it was saved at its end, and killed before it said so
+                self._end(run, state)
+            elif by not in run.trained_by:
+                run.trained_by.append(by)
+        self.runs, self.waiting = [], [pair for pair in each if not pair[0].status]
         if self.waiting:
             self._enter(before.get(members[0][1].key, {}).get("room"))
+            if self.by_stack and not found:
+                self.save()  # how many there was room for
         return True
 
     def _enter(self, room: int | None = None) -> None:
@@ -232,28 +247,31 @@ class Population:
         write_tensors(self.runs[i].paths.stop(stop).weights, member(self.state.network, i))
 
     def _retire(self) -> None:
-        """End the runs that are done, let those that grow leave, and compact the stack to the others."""
-        keep = []
-        for i, run in enumerate(self.runs):
-            if not math.isfinite(run.last_loss):
-                run.status = "diverged"
-            elif len(run.reached) == len(run.config.stops):
-                run.status = "finished"
-            elif run.epoch >= run.config.max_epochs:
-                run.status = "not_converged"
-            if run.status:
-                self._finish(i)
-            elif run.widths() != run.hidden:
-                self.waiting.append((run, checkpoint.grown(run, self.state.member(i))))
-            else:
-                keep.append(i)
-        if len(keep) < len(self.runs):
-            self.runs = [self.runs[i] for i in keep]
-            if keep:
-                self._refill(self.state.select(keep), self.labels[keep])
+        """End the runs that are done, let those that grow leave, and fill their places."""
+        n = len(self.runs)
+        for run in self.runs:
+            run.status = run.ended
+        growing = [i for i, run in enumerate(self.runs) if not run.status and run.widths() != run.hidden]
+        self.waiting += [(self.runs[i], checkpoint.grown(self.runs[i], self.state.member(i))) for i in growing]
+        self._leave(growing)
+        ended = [i for i, run in enumerate(self.runs) if run.status]
+        if ended and self.by_stack:
+            self.save()  # or a kill between this and the next save would have the others go on in another stack
+        for i in ended:
+            self._end(self.runs[i], self.state.member(i))
+        self._leave(ended)
+        if self.runs and len(self.runs) < n:
+            self._refill()
 
-    def _refill(self, state: State, labels: Tensor) -> None:
+    def _leave(self, which: Sequence[int]) -> None:
+        keep = [i for i in range(len(self.runs)) if i not in which]
+        self.runs = [self.runs[i] for i in keep]
+        if which and keep:
+            self.state, self.labels = self.state.select(keep), self.labels[keep]
+
+    def _refill(self) -> None:
         """Go on with those that are left, and waiting runs of their size in the places of the others."""
+        state, labels = self.state, self.labels
         if entering := self._taken(self.runs[0].hidden, self.room - len(self.runs)):
             new = [run for run, _ in entering]
             state = joined(state, stack_states([state for _, state in entering], self.device))
@@ -261,15 +279,15 @@ class Population:
             self.runs += new
         self._stack(state, labels)
 
-    def _finish(self, i: int) -> None:
-        run = self.runs[i]
+    def _end(self, run: Run, state: State) -> None:
         self.background.wait()  # it may be writing this run's curve
         if run.status == "not_converged":  # a stop that was missed is recorded with the weights of the end
             for stop in run.config.stops:
                 if stop not in run.reached:
-                    self._snapshot(i, stop)
-        n_parameters = sum(tensor[0].numel() for tensor in self.state.parameters.values())
-        checkpoint.finish(run, n_parameters, self.device, self.mode, self.guard)
+                    self.guard()
+                    write_tensors(run.paths.stop(stop).weights, state.network)
+        n_parameters = sum(tensor.numel() for tensor in state.parameters.values())
+        checkpoint.finish(run, n_parameters, self.guard)
 
     def save(self) -> None:
         """Copy every network's state, and write it beside the training: from there it goes on to the same bits."""

@@ -1,5 +1,6 @@
 """A population that does not fit: trained in smaller ones, refilled as networks end, to the bits of one that fits."""
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -159,6 +160,42 @@ def test_networks_that_do_not_fit_follow_as_others_end(
     assert ends(runs, tmp_path / "whole") == ends(runs, tmp_path / "cut") == whole[kind]
     assert all(len(stack) == 4 for stack, n_waiting in seen["whole"] if n_waiting)
     assert seen["whole"][0] == ([0, 1, 2, 3], 2) and seen["cut"] == seen["whole"], "a GPU's bits depend on the stack"
+
+
+@pytest.mark.parametrize("n_writes", [1, 2, 5, 9, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 24, 27, 30])
+def test_where_bits_depend_on_the_stack_a_kill_leaves_it_as_it_was(
+    n_writes: int, whole: dict[str, list[Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before any write, also between those of networks that end; seldom saved, as a GPU's are."""
+
+    class Killed(Exception):
+        """Nothing after it runs."""
+
+    seen: dict[str, set[Any]] = {"whole": set(), "cut": set()}
+    epoch, room, left = Population._epoch, 4, n_writes
+
+    def watched(self: Population) -> None:
+        part = self.runs[0].paths.folder.relative_to(tmp_path).parts[0]
+        seen[part].add(tuple((run.config.seed, run.epoch) for run in self.runs))
+        epoch(self)
+
+    def guard() -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Killed
+
+    monkeypatch.setattr("study.training.population.depends_on_stack", lambda device: True)
+    monkeypatch.setattr("study.run.SAVE_EVERY_SECONDS", 1e9)
+    monkeypatch.setattr(Population, "_epoch", watched)
+    monkeypatch.setattr(Fit, "capacity", lambda self, n: min(n, room))
+    trained(RUNS, tmp_path / "whole")
+    with contextlib.suppress(Killed):
+        run_shard(RUNS, [], runs_root=tmp_path / "cut", guard=guard)
+    if list((tmp_path / "cut").rglob("population.json")):
+        room = 2  # less memory is free now; what was saved knows what there was room for
+    trained(RUNS, tmp_path / "cut")
+    assert seen["cut"] == seen["whole"] and ends(RUNS, tmp_path / "cut") == whole["plain"]
 
 
 def fit(**changes: Any) -> Fit:

@@ -232,6 +232,20 @@ def test_asked_to_stop_it_saves_and_goes_on(tmp_path: Path) -> None:
     assert equal(final_weights(tmp_path / "whole", config), final_weights(tmp_path / "cut", config))
 
 
+def test_a_run_names_all_that_trained_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Left by uncommitted code on one processor, ended by committed code on another: neither hides the other."""
+    config = replace(BASE, max_epochs=3, stops=("epoch_3",))
+    for commit, device, stop in (("aaaaaaaaaaaa-dirty", "one", True), ("bbbbbbbbbbbb", "two", False)):
+        monkeypatch.setenv("STUDY_COMMIT", commit)
+        monkeypatch.setattr("study.provenance.device_name", lambda of, device=device: device)
+        run_shard([config], [], runs_root=tmp_path, should_stop=lambda stop=stop: stop)
+    paths = RunPaths(tmp_path, run_key(config))
+    by = json.loads(paths.outcome.read_text())["provenance"]
+    assert (by["commit"], by["device"]) == ("aaaaaaaaaaaa-dirty+bbbbbbbbbbbb", "one+two")
+    assert by["torch"] == torch.__version__ and "+" not in by["mode"]
+    assert json.loads(paths.stop("epoch_3").evaluation.read_text())["commit"] == "bbbbbbbbbbbb"
+
+
 def test_divergence_ends_one_run_alone(tmp_path: Path) -> None:
     wild, tame = replace(BASE, lr=1e30, momentum=0.0), BASE
     run_shard([wild, tame], ["train_loss"], runs_root=tmp_path / "both")

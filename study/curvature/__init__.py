@@ -7,14 +7,18 @@
 
 A library of its own: it imports nothing else of the project, is `study.curvature` in the checkout, and installs as
 `relative_flatness`. What may be used is named in `__all__`; README.md beside this file is its document.
+
+    losses, networks  what is given: a loss and its factor; a network, its layers, its batches. Neither knows the other
+    blocks            `layer_curvature`, of these
+    matrix            products with the Hessian, traces by estimate and eigenvalues, of all three
 """
 
 from .blocks.exact import layer_curvature
 from .blocks.result import LayerCurvature, LayerCurvatures
-from .estimators import Estimate, hessian_relative_flatness, hessian_trace, hessian_trace_matrix
-from .loss import Loss
-from .products import Curvature
-from .spectra import (
+from .losses.loss import Loss
+from .matrix.estimators import Estimate, hessian_relative_flatness, hessian_trace, hessian_trace_matrix
+from .matrix.products import Curvature
+from .matrix.spectra import (
     Eigenvalues,
     LayerEigenvalue,
     layer_eigenvalues,

@@ -188,6 +188,17 @@ def test_the_curvature_library_imports_nothing_else_of_the_project() -> None:
     assert outside(ROOT) == []
 
 
+def test_rooms_of_the_curvature_library_import_those_before_them() -> None:
+    """Losses and networks know nothing of one another; blocks take both, and the matrix all three."""
+    known = {"losses": set(), "networks": set(), "blocks": {"losses", "networks"}}
+    known["matrix"] = {*known, "blocks"}
+    for room, allowed in known.items():
+        for path in (ROOT / "study/curvature" / room).glob("*.py"):
+            found = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.ImportFrom) and n.level == 2]
+            taken = {(node.module or "").partition(".")[0] for node in found} - {"options", "progress"}
+            assert taken <= allowed, f"{path.relative_to(ROOT)} imports {sorted(taken - allowed)}"
+
+
 def test_the_test_sees_an_import_that_leads_out(tmp_path: Path) -> None:
     (tmp_path / "study/curvature/blocks").mkdir(parents=True)
     (tmp_path / "study/curvature/loss.py").write_text(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..batches import Inputs
+from ..networks.batches import Inputs
 from .contraction import Shape
 from .verification import Verification
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
-from ..companions import agree
+from ..networks.companions import agree
 from .live import Delta, Live, dense
 from .recording import Uses
 

@@ -10,17 +10,17 @@ from typing import Literal
 import torch
 from torch import nn
 
-from ..adapter import Forward, Target, adapted
-from ..batches import Batches, Data
-from ..finding import RefusedLayers, find_layers, supported_layers
-from ..layers import Layer
-from ..loss import Loss
-from ..network import Network
+from ..losses.loss import Loss
+from ..losses.own_loss import OwnLoss
+from ..losses.torch_losses import GivenLoss, counted, resolve_loss
+from ..networks.adapter import Forward, Target, adapted
+from ..networks.batches import Batches, Data
+from ..networks.finding import RefusedLayers, find_layers, supported_layers
+from ..networks.layers import Layer
+from ..networks.network import Network
+from ..networks.passes import Passes
 from ..options import whole
-from ..own_loss import OwnLoss
-from ..passes import Passes
 from ..progress import hidden, shown
-from ..torch_losses import GivenLoss, counted, resolve_loss
 from .budget import Plan, look
 from .per_sample import NEEDED, check_per_sample
 from .result import LayerCurvatures, Tally, start_tallies

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..companions import agree
+from ..networks.companions import agree
 
 
 @dataclass(frozen=True)

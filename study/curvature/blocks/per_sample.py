@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..loss import Loss
-from ..own_loss import OwnLoss
+from ..losses.loss import Loss
+from ..losses.own_loss import OwnLoss
 
 NEEDED = "per_sample=True needs columns='exact', a loss of a closed form, and among the layers the one that gives the "
 NEEDED += "outputs, linear and on vectors"

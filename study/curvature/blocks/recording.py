@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from ..finding import INSTEAD, RefusedLayers
-from ..layers import Layer
+from ..networks.finding import INSTEAD, RefusedLayers
+from ..networks.layers import Layer
 from .layout import Layout
 
 # Numbers in a column's gradients from which columns go back one by one on a CPU: batched, autograd takes convolutions

@@ -10,8 +10,8 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from ..layers import Layer
-from ..loss_factor import certificate
+from ..losses.loss_factor import certificate
+from ..networks.layers import Layer
 from .contraction import Sums, contract, contract_gradient, contract_last, inverse_of
 from .live import Live, gradient_at, reordered, restored
 from .per_sample import relative_flatness_per_sample

@@ -12,13 +12,13 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..adapter import Call
-from ..batches import Batches
-from ..finding import RefusedLayers
-from ..layers import CONVOLUTIONS, Layer
-from ..loss import Loss
-from ..network import Network
-from ..torch_losses import counted
+from ..losses.loss import Loss
+from ..losses.torch_losses import counted
+from ..networks.adapter import Call
+from ..networks.batches import Batches
+from ..networks.finding import RefusedLayers
+from ..networks.layers import CONVOLUTIONS, Layer
+from ..networks.network import Network
 from .budget import CACHE
 from .chain import Chain, chain_of
 from .contraction import Shape, per_sample_gradient

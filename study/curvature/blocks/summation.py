@@ -9,14 +9,14 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from ..batches import Batches, Inputs, cut, select
-from ..dense_factor import DenseFactor
-from ..layers import Layer
-from ..loss import Loss
-from ..loss_factor import N_PROBES, Factor, Sizes, certificate, n_kept
-from ..network import Network
-from ..own_loss import OwnLoss
-from ..passes import Passes, Total
+from ..losses.dense_factor import DenseFactor
+from ..losses.loss import Loss
+from ..losses.loss_factor import N_PROBES, Factor, Sizes, certificate, n_kept
+from ..losses.own_loss import OwnLoss
+from ..networks.batches import Batches, Inputs, cut, select
+from ..networks.layers import Layer
+from ..networks.network import Network
+from ..networks.passes import Passes, Total
 from ..progress import Advance
 from .budget import Plan
 from .chain import chain_of

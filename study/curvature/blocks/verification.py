@@ -13,13 +13,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..batches import Inputs
-from ..companions import MIXED, Again, Companions, agree
-from ..finding import INSTEAD, RefusedLayers
-from ..layers import Layer
-from ..network import Network
-from ..passes import noise
-from ..reached import UNSEEN, unseen
+from ..networks.batches import Inputs
+from ..networks.companions import MIXED, Again, Companions, agree
+from ..networks.finding import INSTEAD, RefusedLayers
+from ..networks.layers import Layer
+from ..networks.network import Network
+from ..networks.passes import noise
+from ..networks.reached import UNSEEN, unseen
 from .chain import agrees
 from .contraction import Shape
 from .layout import Layout, Pair, find_layout, moves_others

@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from study.curvature import layer_curvature
-from study.curvature.batches import Batches
 from study.curvature.blocks import live, result, summation
 from study.curvature.blocks.chain import Chain, chain_of
 from study.curvature.blocks.contraction import Shape
 from study.curvature.blocks.verification import Verification
-from study.curvature.finding import find_layers
-from study.curvature.network import Network
+from study.curvature.networks.batches import Batches
+from study.curvature.networks.finding import find_layers
+from study.curvature.networks.network import Network
 
 N_CLASSES = 6  # five columns
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from study.curvature import layer_curvature
 from study.curvature.blocks import summation
-from study.curvature.loss_factor import SoftmaxFactor
+from study.curvature.losses.loss_factor import SoftmaxFactor
 from tests.study.curvature.comparison import values
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from study.curvature import Curvature, layer_eigenvalues
-from study.curvature.fully_connected import fully_connected
-from study.curvature.network import Network
+from study.curvature.matrix.fully_connected import fully_connected
+from study.curvature.networks.network import Network
 
 N = 300  # more than one chunk
 
@@ -41,10 +41,10 @@ def test_products_are_those_of_autograd(layer: str, loss: str, monkeypatch: pyte
             one, two = matrix.product(vectors[:1]), matrix.product(vectors)
         return layer_eigenvalues(model, data(), loss, layers=[layer]), one, two
 
-    monkeypatch.setattr("study.curvature.products.fully_connected", seen)
+    monkeypatch.setattr("study.curvature.matrix.products.fully_connected", seen)
     ours = both()
     assert taken and all(taken)
-    monkeypatch.setattr("study.curvature.products.fully_connected", lambda *given: None)
+    monkeypatch.setattr("study.curvature.matrix.products.fully_connected", lambda *given: None)
     theirs = both()
     assert ours[0] == theirs[0]
     assert torch.equal(ours[1], theirs[1]) and torch.equal(ours[2], theirs[2])

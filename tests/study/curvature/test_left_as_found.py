@@ -128,7 +128,7 @@ def test_the_global_state_is_put_back_where_a_weight_cannot_be_copied(monkeypatc
     model, x, y = small(6)
     model.train()
     precision, state = torch.get_float32_matmul_precision(), torch.get_rng_state()
-    monkeypatch.setattr("study.curvature.network.Network._copy", lambda self, value: value.no_such_method())
+    monkeypatch.setattr("study.curvature.networks.network.Network._copy", lambda self, value: value.no_such_method())
     torch.set_float32_matmul_precision("medium")
     try:
         with pytest.raises(AttributeError):

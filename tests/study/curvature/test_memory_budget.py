@@ -12,12 +12,12 @@ from study.curvature import (
     Loss,
     layer_eigenvalues,
 )
-from study.curvature.batches import Batches
 from study.curvature.blocks.contraction import Shape
 from study.curvature.blocks.rows import layer_rows
-from study.curvature.finding import find_layers
-from study.curvature.network import Network
-from study.curvature.torch_losses import resolve_loss
+from study.curvature.losses.torch_losses import resolve_loss
+from study.curvature.networks.batches import Batches
+from study.curvature.networks.finding import find_layers
+from study.curvature.networks.network import Network
 from tests.study.curvature.test_products import problem
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from study.curvature.estimators import Estimate, _hutch, _xtrace
+from study.curvature.matrix.estimators import Estimate, _hutch, _xtrace
 
 
 class Dense:

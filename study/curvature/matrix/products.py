@@ -13,17 +13,17 @@ from types import TracebackType
 import torch
 from torch import Tensor, nn
 
-from .adapter import Forward, Target, adapted
-from .batches import Batches, Data, Inputs, select
-from .companions import Companions
+from ..losses.loss import Loss
+from ..losses.own_loss import OwnLoss
+from ..losses.torch_losses import GivenLoss, counted, resolve_loss
+from ..networks.adapter import Forward, Target, adapted
+from ..networks.batches import Batches, Data, Inputs, select
+from ..networks.companions import Companions
+from ..networks.network import Network
+from ..networks.passes import Passes, Total
+from ..networks.reached import check_reached
+from ..options import whole
 from .fully_connected import fully_connected
-from .loss import Loss
-from .network import Network
-from .options import whole
-from .own_loss import OwnLoss
-from .passes import Passes, Total
-from .reached import check_reached
-from .torch_losses import GivenLoss, counted, resolve_loss
 
 KINDS = ("hessian", "gauss_newton")
 KEPT_BYTES = 2**30  # ours: a few thousand CIFAR images through a LeNet5

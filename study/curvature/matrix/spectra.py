@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor, nn
 
-from .adapter import Forward, Target, adapted
-from .batches import Batches, Data
-from .blocks.rows import layer_rows
-from .finding import find_layers
-from .options import whole
+from ..blocks.rows import layer_rows
+from ..losses.torch_losses import GivenLoss, resolve_loss
+from ..networks.adapter import Forward, Target, adapted
+from ..networks.batches import Batches, Data
+from ..networks.finding import find_layers
+from ..options import whole
 from .products import KEPT_BYTES, Curvature
-from .torch_losses import GivenLoss, resolve_loss
 
 if TYPE_CHECKING:
     import numpy as np

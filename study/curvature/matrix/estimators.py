@@ -10,12 +10,12 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from .adapter import Forward, Target
-from .batches import Data
-from .finding import find_layers, named_weights
-from .options import whole
+from ..losses.torch_losses import GivenLoss
+from ..networks.adapter import Forward, Target
+from ..networks.batches import Data
+from ..networks.finding import find_layers, named_weights
+from ..options import whole
 from .products import KEPT_BYTES, Curvature
-from .torch_losses import GivenLoss
 
 METHODS = ("hutchinson", "hutch++", "xtrace", "exact")
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as of_all
 
-from .batches import Inputs
-from .network import Network
+from ..networks.batches import Inputs
+from ..networks.network import Network
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The Hessian as a matrix that is never formed: products with it, traces by estimate, eigenvalues."""

@@ -50,15 +50,15 @@ class Eigenvalues:
 
 @dataclass(frozen=True)
 class LayerEigenvalue:
-    """lambda_max of a layer's block, its residual, and kappa_max = ||W||_F^2 lambda_max.
+    """lambda_max of a layer's block, its residual, and kappa_2019_max = ||W||_F^2 lambda_max.
 
-    Source of kappa_max: Petzka et al. 2019; read in the long version, 2001.00939 v1, eq. 7 and 10.
+    Source of kappa_2019_max, kappa_max there: Petzka et al. 2019; read in the long version, 2001.00939 v1, eq. 7 and 10.
     """
 
     name: str
     lambda_max: float
     residual: float
-    kappa_max: float
+    kappa_2019_max: float
     n_products: int
 
 

@@ -87,7 +87,7 @@ def test_layer_eigenvalues_are_those_of_the_blocks() -> None:
         dense = block("mlp_relu", f"{name}.weight", "gauss_newton").reshape(layer_size(model, name))
         assert layer.lambda_max == pytest.approx(float(torch.linalg.eigvalsh(dense)[-1]), rel=1e-7)
         weight = model.get_parameter(f"{name}.weight")
-        assert layer.kappa_max == pytest.approx(float(weight.detach().square().sum()) * layer.lambda_max)
+        assert layer.kappa_2019_max == pytest.approx(float(weight.detach().square().sum()) * layer.lambda_max)
         assert layer.residual <= 1e-6 * layer.lambda_max
 
 

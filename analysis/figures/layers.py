@@ -14,6 +14,7 @@ from analysis.figures import Lacking
 from analysis.selection import trained
 from analysis.statistics.association.correlation import correlate
 from analysis.vocabulary import measure_words, target_words
+from study.names import Label
 
 TITLE = "Rank correlation with the gap, layer by layer; bars are 95% intervals for new levels"
 _ROOM = 24  # bars that one column has room for; ours
@@ -35,7 +36,7 @@ def build(frame: pd.DataFrame) -> Figure:
         axes.axhline(0, **style.ZERO)
         for k, name in enumerate(names):
             own = layers(kept, name)
-            table = correlate(kept, available[0], [f"{name}.{layer}" for layer in own])
+            table = correlate(kept, available[0], [str(Label.parse(name).at(layer=layer)) for layer in own])
             look = every.of(name)
             at = np.array([order.index(layer) for layer in own]) + 0.08 * (k - (len(names) - 1) / 2)
             low, high = table["tau_b"] - table["tau_b.low"], table["tau_b.high"] - table["tau_b"]

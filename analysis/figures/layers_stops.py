@@ -17,6 +17,7 @@ from analysis.figures import Lacking
 from analysis.selection import few, trained
 from analysis.statistics.association.correlation import correlate
 from analysis.vocabulary import measure_words, target_words
+from study.names import Label
 
 TITLE = "Pearson's r with the gap in each layer and summed over layers, at every stop; bars are 95% intervals"
 _MEASURES = 4  # that one panel can carry
@@ -48,7 +49,7 @@ def _panel(axes: Axes, kept: pd.DataFrame, names: Sequence[str], target: str, ev
     axes.axvline(len(order) - 0.2, color="#cccccc", linewidth=0.6)
     for k, name in enumerate(names):
         own, look = layers(kept, name), every.of(name)
-        table = correlate(kept, target, [*(f"{name}.{layer}" for layer in own), name])
+        table = correlate(kept, target, [*(str(Label.parse(name).at(layer=layer)) for layer in own), name])
         at = places[[*(order.index(layer) for layer in own), len(order)]] + 0.2 * (k - (len(names) - 1) / 2)
         low, high = table["pearson"] - table["pearson.low"], table["pearson.high"] - table["pearson"]
         bars = np.nan_to_num(np.stack([low, high]), nan=0.0)

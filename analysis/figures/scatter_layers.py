@@ -13,6 +13,7 @@ from analysis.exclude import exclude
 from analysis.figures import Lacking
 from analysis.figures.scatter import panels
 from analysis.selection import few, trained
+from study.names import Label
 
 TITLE = "Two measures of each layer (the last four of a deep network) against the generalization gap, a row a measure"
 _MEASURES = 2
@@ -26,7 +27,7 @@ def build(frame: pd.DataFrame, measures: Sequence[str] = ()) -> Figure:
     shown = few(measures, [m for m in trained(kept) if layers(kept, m)], _MEASURES)
     if len(kept) < 2 or not available or not shown:
         raise Lacking("a measure with a column a layer (measure.<label>.<layer>) and two networks with a gap")
-    labels = [f"{m}.{layer}" for m in shown for layer in layers(kept, m)[-_LAYERS:]]
+    labels = [str(Label.parse(m).at(layer=layer)) for m in shown for layer in layers(kept, m)[-_LAYERS:]]
     across = len(layers(kept, shown[0])[-_LAYERS:])
     with style.paper_style():
         return panels(kept, labels, available[0], across)

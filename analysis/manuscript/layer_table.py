@@ -21,6 +21,7 @@ from analysis.manuscript.number import Number, Words, grid, printed
 from analysis.manuscript.wording import in_words, side_of_zero
 from analysis.statistics.resampling.multiple import CLEAR, benjamini_hochberg
 from analysis.vocabulary import measure_words
+from study.names import Label
 
 TOTAL = "sum over layers"
 _VERDICT = {"above": "ahead", "below": "behind"}
@@ -117,8 +118,8 @@ def _stops(of: str | Networks, at: str | Sequence[str]) -> list[str]:
 
 def _layers(of: str | Networks, measure: str, after: str) -> list[str]:
     frame = of_study.records(of_study.networks(of))
-    return layers(frame, f"{measure}@{after}" if after else measure)
+    return layers(frame, _label(measure, "", after))
 
 
 def _label(measure: str, layer: str, after: str) -> str:
-    return measure + (f"@{after}" if after else "") + (f".{layer}" if layer else "")
+    return str(Label.parse(measure).at(transform=after or None, layer=layer or None))

@@ -42,7 +42,7 @@ def _study(source: Source) -> dict[str, Any]:
     # A sweep of given factors has a table and a figure of its own; it would fill the list of measures.
     swept = [m for m in measures(frame) if given_factor(Label.parse(m).transform) is not None]
     shown = [m for m in ordered(measures(frame)) if m not in swept and not is_of_test(m)]
-    every = [name for m in shown for name in (m, *(f"{m}.{layer}" for layer in layers(frame, m)))]
+    every = [name for m in shown for name in (m, *(str(Label.parse(m).at(layer=layer)) for layer in layers(frame, m)))]
     across = varying(frame)
     columns = ["key", "stop", *across, *([SEED] if SEED in frame else []), *targets(frame)]
     columns += [f"measure.{name}" for name in every]

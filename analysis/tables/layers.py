@@ -10,6 +10,7 @@ from analysis.statistics.association.coefficients import RESAMPLES
 from analysis.statistics.association.correlation import correlate
 from analysis.stopwise import stopwise
 from analysis.tables.correlation import METHOD
+from study.names import Label
 
 TITLE = "Correlation with the gap, layer by layer"
 NEEDS = "a measure with a column a layer (measure.<label>.<layer>) and two networks with a gap"
@@ -22,7 +23,7 @@ def build(frame: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
         found = [(m, layer) for m in trained(kept) for layer in ("", *layers(kept, m)) if layers(kept, m)]
         if not found:
             return pd.DataFrame()
-        table = correlate(kept, target, [f"{m}.{layer}" if layer else m for m, layer in found], resamples)
+        table = correlate(kept, target, [str(Label.parse(m).at(layer=layer)) for m, layer in found], resamples)
         shown = ("n", "configurations", "tau_b", "pearson", "note")
         table = table[[c for c in table.columns if c.split(".")[0] in shown]]
         table.insert(0, "measure", [m for m, _ in found])

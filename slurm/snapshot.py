@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study import provenance
+from study.names import few
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PACKAGES = ("study", "slurm")  # all that a job imports
@@ -64,8 +65,7 @@ def take(results_root: str | Path, *, allow_dirty: bool) -> Code:
 
 def _changed() -> str:
     lines = _git("--no-optional-locks", "status", "--porcelain", "--", *provenance.CODE).decode().splitlines()
-    names = [line[3:] for line in lines]
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more files" if len(names) > 3 else "")
+    return few([line[3:] for line in lines])
 
 
 def _export(commit: str, folder: Path) -> None:

@@ -14,7 +14,7 @@ from study.config import RunConfig, n_images, run_key
 from study.device import reproducible
 from study.grid import Study
 from study.measures import ALL, Own, is_of_history, members
-from study.names import Label, shift_of
+from study.names import Label, few, shift_of
 from study.provenance import commit
 from study.state import finished
 from study.storage.paths import RunPaths, audit_file
@@ -46,8 +46,7 @@ class Plan:
         print(end="", flush=True)
 
     def _keys(self) -> str:
-        shown = ", ".join(f"{run_key(c)} at {c.stops[-1]}" for c in self.networks[:3])
-        return shown + (f" and {len(self.networks) - 3} more" if len(self.networks) > 3 else "")
+        return few([f"{run_key(c)} at {c.stops[-1]}" for c in self.networks])
 
 
 def make(

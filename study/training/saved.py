@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from study.names import few
 from study.storage.atomic import read_json, read_tensors, write_json
 from study.storage.checked import BrokenFile, read_checked, read_words, write_checked
 from study.storage.paths import PopulationPaths, RunPaths
@@ -128,7 +129,7 @@ def _load_from(population: PopulationPaths, keys: set[str], tell: Tell) -> dict[
             damaged = ""
     if lost := sorted(keys - found.keys()):
         why = damaged or f"{population.folder}: holds no state of theirs"
-        tell(f"{why}; trained from the start: {', '.join(lost[:3])}" + f" and {len(lost) - 3} more" * (len(lost) > 3))
+        tell(f"{why}; trained from the start: {few(lost)}")
     return found
 
 

@@ -52,7 +52,7 @@ class Eigenvalues:
 class LayerEigenvalue:
     """lambda_max of a layer's block, its residual, and kappa_2019_max = ||W||_F^2 lambda_max.
 
-    Source of kappa_2019_max, kappa_max there: Petzka et al. 2019; read in the long version, 2001.00939 v1, eq. 7 and 10.
+    Source: Petzka et al. 2019, kappa_max there; read in the long version, 2001.00939 v1, eq. 7 and 10.
     """
 
     name: str

@@ -33,12 +33,12 @@ def parser() -> argparse.ArgumentParser:
     """The command line's arguments."""
     top = argparse.ArgumentParser(
         prog="python -m analysis", description="From records to tables, figures and the paper.", epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
     )  # fmt: skip
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, does: str, run: str = "") -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=does, description=does[0].upper() + does[1:] + ".")
+        added = commands.add_parser(name, help=does, description=does[0].upper() + does[1:] + ".", allow_abbrev=False)
         added.set_defaults(run=run or name)
         return added
 

@@ -184,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Build the report, save it where asked; 0, or 2 for a user's error (one line)."""
     parser = argparse.ArgumentParser(
         prog="python -m analysis.wandb_report", description="W&B's report of a study: as JSON, or saved on the server.",
-        epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
     )  # fmt: skip
     parser.add_argument("study", help="configs/<study>.yaml or the study's name")
     parser.add_argument(

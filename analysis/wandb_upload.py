@@ -72,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m analysis.wandb_upload",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("study", help="configs/<study>.yaml or the study's name")
     parser.add_argument("--rate", type=float, default=FREE_RATE, help="API requests a minute (default: %(default)g)")

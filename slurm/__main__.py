@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. 0: all is well; 1: something failed or is missing; 2: a user's mistake, in one line."""
     parser = argparse.ArgumentParser(
         prog="python -m slurm", description="Launch a study and see what has become of it.", epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
     )  # fmt: skip
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("collect", "write results/<study>/records.csv from what is done"),
     ):
         sends = name in ("submit", "retry")
-        command = commands.add_parser(name, help=text, description=text)
+        command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         command.add_argument("config", type=Path, help="the study's yaml, e.g. configs/digits_mlp.yaml")
         command.add_argument("--runs", type=Path, help="folder of all runs (default: the cluster's, else runs)")
         command.add_argument("--results", type=Path, help="folder of results (default: the cluster's, else results)")

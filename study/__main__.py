@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 when all is done, 2 for a user's mistake (one line), 1 where runs are missing."""
     parser = argparse.ArgumentParser(
         prog="python -m study", description="Train and measure the networks of a study.", epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
     )  # fmt: skip
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("keys", "print the key and the fields of every run"),
         ("archive", "pack the trained networks into one file, of which any measure can be taken later"),
     ):
-        command = commands.add_parser(name, help=text, description=text)
+        command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         command.add_argument("config", type=Path, help="the study's yaml, e.g. configs/digits_mlp.yaml")
         if name not in ("keys", "fetch"):
             command.add_argument("--runs", type=Path, help="folder of all runs (default: where it was sent, else runs)")
@@ -111,11 +111,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 help="mirror to wandb (default: %(default)s)",
             )
     text = "put the runs of an archive where they were, after all of it was checked"
-    command = commands.add_parser("restore", help=text, description=text)
+    command = commands.add_parser("restore", help=text, description=text, allow_abbrev=False)
     command.add_argument("archive", type=Path, help="what `archive` wrote")
     command.add_argument("--runs", type=Path, default=runs_folder(), help="folder of all runs (default: %(default)s)")
     text = "measure checkpoints of anybody's networks, as a models.yaml says, into results/<name>/ledger.csv"
-    command = commands.add_parser("ledger", help=text, description=text)
+    command = commands.add_parser("ledger", help=text, description=text, allow_abbrev=False)
     command.add_argument("models", type=Path, help="the yaml; its sections: study/ledger/README.md")
     command.add_argument(
         "--results", type=Path, default=results_root(), help="folder of results (default: %(default)s)"
@@ -123,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     command.add_argument("--dry-run", action="store_true", help="check everything, print the plan, measure nothing")
     text = "bring the generated parts of the READMEs of configs, measures and ledgers up to date"
-    commands.add_parser("reference", help=text, description=text)
+    commands.add_parser("reference", help=text, description=text, allow_abbrev=False)
     options = parser.parse_args(arguments)
     try:
         if options.command == "reference":

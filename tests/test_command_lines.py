@@ -177,6 +177,26 @@ def test_a_folder_that_is_none_is_one_line_before_anything_is_done(
     assert sorted(place.rglob("*")) == files
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["slurm submit CONFIG --cluster local --no-w", "slurm status CONFIG --js", "slurm --hel status CONFIG",
+     "study run CONFIG --dev cpu", "study restore LEDGER --ru PIECE", "study ledger MODELS --dry",
+     "study reference --hel", "study --hel keys CONFIG", "analysis report tiny --commit", "analysis --hel items",
+     "wandb_upload tiny --dry", "wandb_report tiny --commit"],
+)  # fmt: skip
+def test_half_an_option_is_refused_before_anything_is_done(
+    command: str, words: Callable[[str], Sequence[str]], place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The launcher in the background repeats its own command without `--no-wait`, which it must know by that name."""
+    files = sorted(place.rglob("*"))
+    with pytest.raises(SystemExit, match="2"):
+        end(words(command))
+    half = next(word for word in command.split() if word.startswith("--") and word != "--cluster")
+    said = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
+    assert len(said) == 1 and f"unrecognized arguments: {half}" in said[0]
+    assert sorted(place.rglob("*")) == files
+
+
 @pytest.mark.parametrize("command", ["run", "records", "slice"])
 @pytest.mark.parametrize("option", ["--runs", "--results"])
 def test_a_folder_that_cannot_be_written_is_one_line_before_anything_is_done(

@@ -7,10 +7,11 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 
 from slurm import scheduler
 from slurm.filter import EVERYTHING, Filter
-from slurm.launch import Place
+from slurm.launch import Place, digest
 from slurm.log import read_log
 from slurm.view.overview import exit_status, look
 from slurm.view.screen import by_attention, next_step, show
@@ -27,6 +28,8 @@ def status(place: Place, chosen: Filter = EVERYTHING, *, json: bool) -> int:
 def watch(place: Place, seconds: float) -> int:
     """Show it again and again until no job is in flight, then what to do next. 0 if all is done, else 1."""
     while True:
+        if digest(place.config) != place.digest:
+            place = replace(place)  # the study has changed: it is read anew
         overview = look(place)
         if sys.stdout.isatty():
             print("\x1b[H\x1b[2J", end="")

@@ -33,6 +33,7 @@ class Submission:
     cancelled: tuple[str, ...] = ()  # shards that `cancel` has ended; a local submitter that reads this starts none
     holder: str = ""  # a local submitter's lease in the jobs folder: while it lives, shards that wait for a core start
     shards_per_job: int = 1
+    asked: str = ""  # the digest of the study as it was when this was sent: what its shards are done of
 
     def index(self, shard: str) -> int:
         """Which job of the array does a shard."""
@@ -46,6 +47,14 @@ class Submission:
         """The shards of the same job, this one too."""
         first = self.index(shard) * self.shards_per_job
         return self.shards[first : first + self.shards_per_job]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The runs of each shard of a study; those shards that had all it asks for when this was written."""
+
+    shards: dict[str, list[str]]
+    complete: frozenset[str]
 
 
 @dataclass
@@ -184,17 +193,22 @@ class Journal:
         for marker in markers:
             self.mark(marker)
 
-    def write_plan(self, digest: str, shards: Mapping[str, Sequence[str]]) -> None:
-        """Keep which runs each shard has, for `status` to read instead of expanding the study again."""
-        write_json(self.folder / "plan.json", {"digest": digest, "shards": {s: list(k) for s, k in shards.items()}})
+    def write_plan(self, digest: str, shards: Mapping[str, Sequence[str]], complete: Iterable[str]) -> None:
+        """Keep which runs each shard has and which are complete, for `status` to read instead of all their files."""
+        pieces = {shard: list(keys) for shard, keys in shards.items()}
+        write_json(self.folder / "plan.json", {"digest": digest, "shards": pieces, "complete": sorted(complete)})
 
-    def plan(self, digest: str) -> dict[str, list[str]] | None:
-        """What `write_plan` kept, if it was made from the same yaml."""
-        with contextlib.suppress(OSError, ValueError):
+    def plan(self, digest: str) -> Kept | None:
+        """What `write_plan` kept, if it was made from the same yaml and code."""
+        with contextlib.suppress(OSError, ValueError, KeyError):  # KeyError: of an earlier version
             content: dict[str, Any] = json.loads((self.folder / "plan.json").read_bytes())
             if content["digest"] == digest:
-                return dict(content["shards"])
+                return Kept(dict(content["shards"]), frozenset(content["complete"]))
         return None
+
+    def sent_for(self, digest: str) -> set[str]:
+        """Shards that were sent last when the study asked for the same: what their jobs say of themselves holds."""
+        return {shard for shard, submission in self.latest().items() if submission.asked == digest}
 
 
 def _submission(content: dict[str, Any]) -> Submission:

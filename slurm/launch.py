@@ -7,16 +7,20 @@ import hashlib
 import os
 import shlex
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from slurm.cluster import Cluster, load_cluster
 from slurm.journal import Journal
-from study.grid import Study, load_study
+from study.config import ConfigError, run_key
+from study.grid import Study, load_study, read_measures, shards
+from study.measures import Own
+from study.state import run_state
 from study.storage.folders import usable
-from study.storage.paths import CHECKOUT, results_root, runs_folder
+from study.storage.paths import CHECKOUT, RunPaths, results_root, runs_folder
 from study.storage.sent import Sent, recall, remember
-from study.study_file import read_study_file
+from study.study_file import StudyFileError, read_study_file
 
 INLINE = Cluster("inline", "local")
 
@@ -41,7 +45,23 @@ class Place:
     @functools.cached_property
     def study(self) -> Study:
         """The study, expanded when first asked for."""
+        _ = self.digest  # first: an edit in between is then taken for one that came after
         return load_study(self.config)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """`digest` of the study as it is here, whatever becomes of its file in the meantime."""
+        return digest(self.config)
+
+    def complete(self, candidates: Collection[str]) -> set[str]:
+        """Those of these shards whose runs have all that the study asks for, by their files."""
+        measures = self.study.measures
+        return {
+            shard.id
+            for shard in (shards(self.study) if candidates else ())
+            if shard.id in candidates
+            and all(run_state(RunPaths(self.runs, run_key(c)), c, measures) == "done" for c in shard.runs)
+        }
 
     @property
     def folders(self) -> str:
@@ -111,5 +131,14 @@ def remember_place(place: Place) -> None:
 
 
 def digest(config: Path) -> str:
-    """What tells whether a study has changed: a hash of its sections, those it takes from an extended file too."""
-    return hashlib.sha256(repr(read_study_file(config)).encode()).hexdigest()
+    """What tells whether a study has changed: a hash of its sections, those it takes from an extended file too.
+
+    And of the code of one's own measures, and the members of sets. Raises StudyFileError, one line.
+    """
+    content = read_study_file(config)
+    try:
+        measures = read_measures(content["measures"], config.parent)
+    except ConfigError as error:
+        raise StudyFileError(config, error) from None
+    taken = [(str(label), label.code if isinstance(label, Own) else "") for label in measures]
+    return hashlib.sha256(repr((content, taken)).encode()).hexdigest()

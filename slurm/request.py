@@ -12,7 +12,7 @@ from pathlib import Path
 from slurm.cluster import device_of
 from slurm.filter import EVERYTHING, Filter
 from slurm.job.shard import ShardJob
-from slurm.launch import Place, digest, n_workers
+from slurm.launch import Place, n_workers
 from slurm.snapshot import Code
 from slurm.variables import variables
 from study.config import run_key
@@ -100,6 +100,9 @@ def fetch_data(place: Place, to_send: Sequence[Shard]) -> None:
 
 
 def keep_plan(place: Place) -> None:
-    """Keep which runs each shard has, for `status`."""
+    """Keep which runs each shard has, for `status`, and which of those sent before are complete as the study is now."""
+    journal = place.journal
+    kept = journal.plan(place.digest)
+    complete = kept.complete if kept else place.complete(journal.latest())
     pieces = {shard.id: [run_key(c) for c in shard.runs] for shard in shards(place.study)}
-    place.journal.write_plan(digest(place.study.path), pieces)
+    journal.write_plan(place.digest, pieces, complete)

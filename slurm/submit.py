@@ -147,7 +147,8 @@ def _send_array(place: Place, options: Options, piece: Sequence[Shard], code: sn
     """One sbatch; the array's id. Raises Refused, one line, and then nothing was sent."""
     id = place.journal.new_id()
     n = cluster.shards_per_job
-    record = Submission(id, cluster.name, "slurm", code.commit, tuple(s.id for s in piece), shards_per_job=n)
+    shards = tuple(s.id for s in piece)
+    record = Submission(id, cluster.name, "slurm", code.commit, shards, shards_per_job=n, asked=place.digest)
     before = place.journal.reopen(record.shards)
     place.journal.write(record)
     jobs, variables = bundled(assign(place, options, piece), n), environment(place, code)

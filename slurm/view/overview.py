@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from slurm.filter import EVERYTHING, Filter
-from slurm.launch import Place, digest
+from slurm.launch import Place
 from slurm.view.status import IN_FLIGHT, ShardStatus, count, shard_states
 from study.config import run_key
 from study.grid import shards
-from study.state import run_state
 from study.storage.paths import RunPaths
 
 
@@ -76,11 +75,12 @@ class Overview:
 def look(place: Place, chosen: Filter = EVERYTHING) -> Overview:
     """Read the journal, the markers and the queue. Under 2 s for a thousand jobs: no run that is done is looked at.
 
+    But for those that were sent when the study asked for something else: of these, files decide what is done.
     Raises ConfigError where no shard fits the filter.
     """
     journal = place.journal
-    kept = journal.plan(digest(place.config))
-    runs = kept or {s.id: [run_key(c) for c in s.runs] for s in shards(place.study)}
+    kept = journal.plan(place.digest)
+    runs = kept.shards if kept else {s.id: [run_key(c) for c in s.runs] for s in shards(place.study)}
     if chosen.asks_for_runs:
         wanted = chosen.shards(place.study)
         runs = {shard: keys for shard, keys in runs.items() if shard in wanted}
@@ -88,9 +88,10 @@ def look(place: Place, chosen: Filter = EVERYTHING) -> Overview:
     trained = {s.shard: _trained(s, runs[s.shard], place.runs) for s in statuses}
     unmarked = {s.shard for s in statuses if s.state not in ("done", *IN_FLIGHT)}
     unmarked = {shard for shard in unmarked if trained[shard] == len(runs[shard])}
-    outdated = {s.shard for s in statuses if s.state == "done"} if kept is None else set()  # by a yaml that has changed
+    sure = journal.sent_for(place.digest).union(kept.complete if kept else ())
+    outdated = {s.shard for s in statuses if s.state == "done"} - sure  # of the study as it was
     if unmarked | outdated:  # done without the launcher, or before its marker could be written: the runs' files decide
-        complete = _complete(place, unmarked | outdated)
+        complete = place.complete(unmarked | outdated)
         statuses = [replace(s, state="done", cause="") if s.shard in complete else s for s in statuses]
         more = "the study asks for more since; `submit` sends it"
         statuses = [replace(s, state="new", cause=more) if s.shard in outdated - complete else s for s in statuses]
@@ -112,16 +113,6 @@ def _trained(status: ShardStatus, keys: Sequence[str], runs_root: Path) -> int:
     if status.state == "running" and status.marker is not None and status.marker.runs == len(keys):
         return status.marker.runs_done
     return sum(RunPaths(runs_root, key).outcome.exists() for key in keys)
-
-
-def _complete(place: Place, candidates: set[str]) -> set[str]:
-    study = place.study
-    return {
-        shard.id
-        for shard in shards(study)
-        if shard.id in candidates
-        and all(run_state(RunPaths(place.runs, run_key(c)), c, study.measures) == "done" for c in shard.runs)
-    }
 
 
 def exit_status(overview: Overview) -> int:

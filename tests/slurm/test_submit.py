@@ -205,6 +205,82 @@ def test_a_measure_that_is_added_is_sent_once(tiny: Path, fake_slurm: Path, caps
     assert "6: 6 pending" in capsys.readouterr().out
 
 
+INLINE = ["--cluster", "inline", "--wandb", "off"]
+
+
+def test_what_is_left_of_a_study_that_asks_for_more_is_not_done_when_a_part_was_sent(
+    tiny: Path, fake_slurm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["submit", str(tiny), *INLINE]) == 0
+    tiny.write_text(tiny.read_text().replace("train_loss]", "train_loss, inverse_margin]"))
+    assert main(["submit", str(tiny), *INLINE, "--where", "seed=0", "batch_size=10"]) == 0
+    for command in ("status", "watch"):
+        capsys.readouterr()
+        assert main([command, str(tiny)]) == 1
+        assert "shards    6: 1 done, 5 new" in (shown := capsys.readouterr().out) and "asks for more" in shown
+    assert "next      python -m slurm submit" in shown
+    assert main(["collect", str(tiny)]) == 1 and "2 of 12 runs, 10 not done" in capsys.readouterr().out
+    (fake_slurm / "sbatch.fail").write_text("sbatch: error: Batch job submission failed: Invalid account\n")
+    assert main(["submit", str(tiny), *SEND, "--where", "lr=0.1"]) == 2, "what is refused was not sent"
+    capsys.readouterr()
+    assert main(["status", str(tiny)]) == 1 and "shards    6: 1 done, 5 new" in capsys.readouterr().out
+    assert main(["submit", str(tiny), *INLINE]) == 0
+    assert main(["status", str(tiny)]) == 0 and main(["collect", str(tiny)]) == 0
+
+
+def test_a_job_that_ends_after_its_study_has_changed_has_not_done_all(
+    tiny: Path, fake_slurm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["submit", str(tiny), *SEND]) == 0
+    queued(fake_slurm, "RUNNING", range(6))
+    tiny.write_text(tiny.read_text().replace("train_loss]", "train_loss, inverse_margin]").replace("2\nm", "3\nm"))
+    assert main(["submit", str(tiny), *SEND]) == 0
+    journal = Journal("tiny")
+    first, second = journal.submissions()
+    assert (len(first.shards), len(second.shards)) == (6, 3) and first.asked != second.asked
+    for shard in (first.shards[0], second.shards[0]):
+        journal.mark(Marker(shard, "done", runs=2, runs_done=2))
+    capsys.readouterr()
+    assert main(["status", str(tiny)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    states = {line.split()[0]: line.split()[1] for line in lines if line.split()[0] in first.shards + second.shards}
+    assert (states[first.shards[0]], states[second.shards[0]]) == ("new", "done")
+
+
+def test_watch_sees_what_a_study_asks_for_since_it_began(
+    tiny: Path, fake_slurm: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["submit", str(tiny), *SEND]) == 0
+    queued(fake_slurm, "RUNNING", range(6))
+
+    def end_and_edit(seconds: float) -> None:
+        queued(fake_slurm, "RUNNING", range(0))
+        for shard in (journal := Journal("tiny")).submissions()[0].shards:
+            journal.mark(Marker(shard, "done", runs=2, runs_done=2))
+        tiny.write_text(tiny.read_text().replace("train_loss]", "train_loss, inverse_margin]"))
+
+    monkeypatch.setattr("time.sleep", end_and_edit)
+    assert main(["watch", str(tiny)]) == 1
+    assert "6: 6 running" in (shown := capsys.readouterr().out) and "6: 6 new" in shown
+
+
+def test_a_study_whose_own_measure_was_edited_is_not_done(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = tiny.with_name("mine.py")
+    own.write_text("def my_sum(ctx):\n    return sum(p.sum().item() for p in ctx.model.parameters())\n")
+    tiny.write_text(tiny.read_text().replace("train_loss]", "mine.py:my_sum]").replace("seeds: 2", "seeds: 1"))
+    assert main(["submit", str(tiny), *INLINE]) == 0
+    assert main(["status", str(tiny)]) == 0
+    own.write_text(own.read_text().replace("p.sum().item()", "2 * p.sum().item()"))
+    capsys.readouterr()
+    assert main(["status", str(tiny)]) == 1 and "asks for more" in capsys.readouterr().out
+    assert main(["submit", str(tiny), *INLINE, "--where", "batch_size=10"]) == 0
+    capsys.readouterr()
+    assert main(["status", str(tiny)]) == 1 and " 2 new" in capsys.readouterr().out
+    own.write_text("def my_sum(ctx):\n    return (\n")
+    assert main(["status", str(tiny)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1, "a mistake in it is one line"
+
+
 def test_cancel_names_the_jobs(tiny: Path, fake_slurm: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["submit", str(tiny), *SEND]) == 0
     queued(fake_slurm, "RUNNING", range(2))

@@ -8,7 +8,7 @@ from slurm.launch import digest
 from study.__main__ import main
 from study.config import ConfigError
 from study.grid import load_study
-from study.study_file import SECTIONS, read_study_file
+from study.study_file import SECTIONS, StudyFileError, read_study_file
 
 BASE = """
 title: The base
@@ -105,6 +105,18 @@ def test_the_digest_is_of_all_that_is_extended(tmp_path: Path) -> None:
     assert digest(child) == before
     write(tmp_path, base=BASE.replace("seeds: 2", "seeds: 3"))
     assert digest(child) != before
+
+
+def test_the_digest_is_of_the_code_of_ones_own_measures(tmp_path: Path) -> None:
+    study, code = write(tmp_path, s="measures: [train_loss, mine.py:mine]\n"), tmp_path / "mine.py"
+    code.write_text("def mine(ctx):\n    return 1.0\n")
+    before = digest(study)
+    assert digest(study) == before
+    code.write_text("def mine(ctx):\n    return 2.0\n")
+    assert digest(study) != before
+    code.unlink()
+    with pytest.raises(StudyFileError, match=r"s\.yaml: measures: .*mine\.py cannot be read"):
+        digest(study)
 
 
 OK = "measures: [train_loss]\n"

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import fmean
 
 from study.config import run_key
 from study.grid import Study
 from study.hyperparameter import changed_seams, differing, hyperparameters, word
 from study.measures import MEASURES
-from study.names import Label, few
+from study.names import Label, few, images_of, pass_label
 from study.reference.definition import definition
 from study.storage.atomic import read_json
 from study.storage.paths import RunPaths, published_file
@@ -62,7 +63,7 @@ def costs_of(
     """
     if not lacking:
         return {}, ""
-    here, published = of_runs(done, trained), of_published(study)
+    here, published = of_runs(study.measures, done, trained), of_published(study)
     config = Timings(study.seconds_per_run, {}, "the config's seconds_per_run")
     new = [key for key, stops in lacking.items() if stops is None]
     known = next((timings for timings in (here, config, published) if timings.run is not None), Timings())
@@ -103,22 +104,34 @@ def _but_for(study: Study, timed: frozenset[str], new: Iterable[str]) -> str:
     return f" (of none with {few(unlike)}: these may take longer or less)" if unlike else ""
 
 
-def of_runs(done: Sequence[RunPaths], trained: Sequence[RunPaths] = ()) -> Timings:
-    """What the files of runs say, of MOST_RUNS of each at most: of those that are done, the time of a whole run too."""
+def of_runs(labels: Collection[str], done: Sequence[RunPaths], trained: Sequence[RunPaths] = ()) -> Timings:
+    """What the files of runs say, of MOST_RUNS of each at most: of those that are done, the time of a whole run too.
+
+    Of measures with these labels alone: studies share runs, and what another one took, or took on other images, is no
+    cost of this one. Where work is shared with such a measure, and is recorded under it, it is missing here.
+    """
     runs, measures = [], defaultdict(list)
+    once = pass_label(max(map(images_of, labels), default=0))
     finished, others = _some(done), _some(trained)
     for paths in [*finished, *others]:
         total = float(read_json(paths.outcome).get("seconds", 0.0))
-        for file in sorted(paths.folder.glob("stops/*/**/*.json")):
-            seconds = float(read_json(file).get("seconds", 0.0))
-            measures[file.stem].append(seconds)
-            total += seconds
+        for stop in paths.stops():
+            total += sum(_seconds(file) or 0.0 for file in (stop.evaluation, stop.measure(once)))
+            for label in labels:
+                if (seconds := _seconds(stop.measure(label))) is not None:
+                    measures[label].append(seconds)
+                    total += seconds
         runs.append(total)
     found = {label: fmean(seconds) for label, seconds in measures.items()}
     n, kind = (len(finished), "finished") if finished else (len(others), "trained")
     whole = fmean(runs[:n]) if finished else None
     keys = frozenset(paths.key for paths in finished)
     return Timings(whole, found, f"{n} {kind} run{'s' * (n != 1)} here", keys)
+
+
+def _seconds(file: Path) -> float | None:
+    """What a file says of its making; None where it is not there."""
+    return float(read_json(file).get("seconds", 0.0)) if file.exists() else None
 
 
 def _some(runs: Sequence[RunPaths]) -> Sequence[RunPaths]:

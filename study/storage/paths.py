@@ -84,6 +84,10 @@ class RunPaths:
         """Files of one stop."""
         return StopPaths(self.folder / "stops" / stop)
 
+    def stops(self) -> list[StopPaths]:
+        """Files of all stops that it has."""
+        return [StopPaths(folder) for folder in sorted((self.folder / "stops").glob("*"))]
+
 
 @dataclass(frozen=True)
 class PopulationPaths:

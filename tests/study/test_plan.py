@@ -8,8 +8,9 @@ from torch import nn
 
 from study import plan
 from study.config import config_to_dict, run_key
-from study.estimate import Timings, of_published
+from study.estimate import Timings, of_published, of_runs
 from study.grid import load_study
+from study.names import OnFirst, pass_label
 from study.storage.atomic import write_json
 from study.storage.paths import RunPaths
 
@@ -86,6 +87,25 @@ def test_runs_to_train_and_runs_to_measure_each_have_their_own_cost(study, tmp_p
     assert shown["estimate"] == (
         "1.2 minutes on 1 core, by 1 finished run here (of none with lr 0.1|0.3: these may take longer or less)"
     )
+
+
+def test_what_another_study_took_of_a_run_is_not_this_ones_cost(study, tmp_path, capsys):
+    config = study("inverse_margin")
+    trained(config, tmp_path, SECONDS, last=1)  # the other has relative_flatness and kappa_2019 of it, too
+    made = plan.make(load_study(config), tmp_path)
+    assert made.costs and set(made.costs.values()) == {10 + 2 * (0.5 + 1.5)}
+    assert of_runs(["inverse_margin"], [RunPaths(tmp_path, run_key(load_study(config).runs[0]))]).measures == {
+        "inverse_margin": 1.5
+    }
+    some = study("inverse_margin", more="measured_images: 50")
+    assert plan.make(load_study(some), tmp_path).said.startswith("the first run is finished")
+    for stop in RunPaths(tmp_path, run_key(load_study(some).runs[0])).stops():
+        write_json(stop.measure(OnFirst.of("inverse_margin", 50)), {"seconds": 0.25})
+        for images, seconds in ((0, 0.125), (50, 0.0625)):
+            write_json(stop.measure(pass_label(images)), {"seconds": seconds})
+    assert set(plan.make(load_study(some), tmp_path).costs.values()) == {10 + 2 * (0.5 + 0.25 + 0.0625)}
+    whole = study("inverse_margin")
+    assert set(plan.make(load_study(whole), tmp_path).costs.values()) == {10 + 2 * (0.5 + 1.5 + 0.125)}
 
 
 def test_networks_none_of_which_can_be_rescaled_are_one_line(tmp_path, monkeypatch):

@@ -29,7 +29,10 @@ class TrackingError(ValueError):
 
 @dataclass(frozen=True)
 class WandbRun:
-    """One run as wandb shall show it: `rows` one an epoch (None: not known here); all values numbers, text or None.
+    """One run as wandb shall show it; all values are numbers, text or None.
+
+    `rows`, None where they are not known here, are one an epoch, then those that are known when training has ended:
+    wandb only appends, so what it was sent of a run that trains must be how the finished run begins.
 
     `name` is for people: what varies in the study, as this run has it. `origin` is where it was computed and how long
     it took, in wandb's config too. Neither makes it another run.
@@ -88,14 +91,19 @@ def wandb_run(
 
 
 def _curve(epochs: Sequence[Mapping[str, Any]], stops: Sequence[Row]) -> list[dict[str, Any]]:
-    """The epochs, with the test loss and error of a stop at the first epoch end not before it, where it has none."""
+    """The epochs, then the test loss and error of each stop, in the order of training.
+
+    A stop has the `epoch` and `step` of the first epoch end not before it, and no row where that one has a test loss.
+    """
     rows: list[dict[str, Any]] = [{wandb_name(name): value for name, value in row.items()} for row in epochs]
+    points: dict[int, dict[str, Any]] = {}  # by place in `rows`
     for stop in stops:
         if stop.get("train.step") and stop.get("test.loss"):
-            at = next((row for row in rows if row["step"] >= int(stop["train.step"])), None)
-            if at is not None and "test_loss" not in at:
-                at |= {"test_loss": float(stop["test.loss"]), "test_error": float(stop["test.error"])}
-    return rows
+            at = next((place for place, row in enumerate(rows) if row["step"] >= int(stop["train.step"])), None)
+            if at is not None and "test_loss" not in rows[at]:
+                test = {"test_loss": float(stop["test.loss"]), "test_error": float(stop["test.error"])}
+                points.setdefault(at, {"epoch": rows[at]["epoch"], "step": rows[at]["step"], **test})
+    return rows + [points[at] for at in sorted(points)]
 
 
 def varying(rows: Iterable[Row]) -> list[str]:

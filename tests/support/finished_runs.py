@@ -79,12 +79,14 @@ def assert_complete(received: ServerRun, config: RunConfig, root: Path, study: s
     """Every row, the config and the summary of a one-stop run, against its files."""
     paths = RunPaths(root, run_key(config))
     rows = [json.loads(line) for line in paths.epochs.read_text().splitlines()]
-    assert [{name: row[name] for name in rows[0]} for row in received.rows] == rows
     assert received.config["lr"] == config.lr and received.config["hidden"] == "64-64"
     assert received.config["key"] == run_key(config) and received.config["study"] == study
     assert (received.group, received.job_type) == (study, "digits-mlp")
     stop = paths.stop(config.stops[-1])
     evaluation = json.loads(stop.evaluation.read_text())
+    test = {"test_loss": evaluation["test"]["loss"], "test_error": evaluation["test"]["error"]}
+    rows.append({name: rows[-1][name] for name in ("epoch", "step")} | test)  # the stop is met at the last epoch's end
+    assert [{name: value for name, value in row.items() if name[0] != "_"} for row in received.rows] == rows
     assert received.summary["test__loss"] == evaluation["test"]["loss"]
     assert received.summary["gap__loss"] == evaluation["test"]["loss"] - evaluation["train"]["loss"]
     for label in MEASURES:

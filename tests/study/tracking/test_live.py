@@ -15,7 +15,7 @@ from study.tracking.mirror import mirror
 from study.tracking.read_back import rows_on_server
 from study.tracking.server import PROJECT
 from study.tracking.wandb_run import TrackingError
-from tests.support.finished_runs import MEASURES, assert_complete, make_runs
+from tests.support.finished_runs import MEASURES, add_measures, assert_complete, make_runs
 from tests.support.wandb_server import WandbServer, home, server
 
 __all__ = ["home", "server"]  # fixtures
@@ -61,11 +61,38 @@ def test_rows_appear_as_they_are_written_and_the_finished_run_is_whole(server: W
     done = mirror([config], MEASURES, tmp_path / "runs", STUDY, "online", tmp_path / "results", rate=6000)
     assert (done.written, done.problems) == (1, ())
     assert_complete(received, config, tmp_path / "runs", STUDY)
-    assert received.lines_received == 6, "no row was sent twice"
+    assert received.lines_received == 6 + 1, "no row was sent twice"
     assert received.summary["train__status"] == "finished"
     n = len(server.requests)
     show(watched(tmp_path, [config]), times(1))
     assert len(server.requests) == n, "what is there is not sent again"
+
+
+def test_test_losses_of_stops_arrive_though_the_epochs_of_these_were_sent_before(
+    server: WandbServer, tmp_path: Path
+) -> None:
+    (config,) = make_runs(tmp_path / "runs", 1, 6, stops=("epoch_2", "epoch_4", "loss_0.01"))
+    paths = RunPaths(tmp_path / "runs", run_key(config))
+    outcome, rows = json.loads(paths.outcome.read_text()), paths.epochs.read_text().splitlines(keepends=True)
+    paths.outcome.unlink()
+    show(watched(tmp_path, [config]), times(1, lambda look: paths.epochs.write_text("".join(rows[:5]))))
+    received = server.runs[f"{STUDY}-{run_key(config)}"]
+    assert len(received.rows) == 5
+    paths.epochs.write_text("".join(rows))
+    outcome["reached"] |= {f"epoch_{e}": {"epoch": e, "step": 10 * e, "train_loss": 1.0} for e in (2, 4)}
+    paths.outcome.write_text(json.dumps(outcome))
+    arguments = (tmp_path / "runs", STUDY, "online", tmp_path / "results", 6000)
+    assert mirror([config], MEASURES, *arguments).problems == ()
+    whole = [{k: v for k, v in row.items() if k[0] != "_"} for row in received.rows]
+    assert whole[:6] == [json.loads(row) for row in rows], "the curve is as if it had been sent at once"
+    tested = [(row["epoch"], row["step"], row["test_loss"], row["test_error"]) for row in whole[6:]]
+    assert tested == [(2, 20, 0.3, 0.1), (4, 40, 1.3, 0.1), (6, 60, 2.3, 0.1)]
+    assert [row["_step"] for row in received.rows] == list(range(9)), "wandb drops what goes back"
+    assert received.lines_received == 9
+    for stop in config.stops:
+        add_measures(paths, stop, ["inverse_margin"], 7.5)
+    assert mirror([config], [*MEASURES, "inverse_margin"], *arguments).written == 1
+    assert received.summary["measure__inverse_margin"] == 7.5 and received.lines_received == 9
 
 
 def test_a_small_share_of_the_requests_is_kept_and_every_run_has_its_turn(

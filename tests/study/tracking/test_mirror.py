@@ -47,7 +47,7 @@ def test_the_server_receives_every_row_config_and_summary(server: WandbServer, t
     for config in runs:
         received = server.runs[f"{STUDY}-{run_key(config)}"]
         assert_complete(received, config, tmp_path / "runs", STUDY)
-        assert received.complete == 1 and received.lines_received == 30
+        assert received.complete == 1 and received.lines_received == 30 + 1
         metrics = received.config["_wandb"]["m"]
         (curves,) = (metric for metric in metrics if metric.get("2") == "*")
         assert metrics[curves["5"] - 1]["1"] == "epoch"  # the x-axis, by its place, which wandb chooses
@@ -70,7 +70,7 @@ def test_a_run_is_mirrored_once_and_updated_when_measures_are_added(server: Wand
     for received in server.runs.values():
         assert received.summary["measure__inverse_margin"] == 7.5
         assert received.summary["measure__relative_flatness"] >= 1
-        assert received.lines_received == 5, "the curve is not sent again"
+        assert received.lines_received == 5 + 1, "the curve is not sent again"
     assert len(offline_folders(results)) == 2
 
 
@@ -270,7 +270,9 @@ def test_a_curve_has_the_test_loss_where_a_stop_was_met() -> None:
         for stop, step, loss in (("loss_0.1", "15", "0.25"), ("loss_0.01", "30", ""))
     ]
     run = wandb_run(STUDY, rows, epochs, ["hidden"])
-    assert run.rows is not None and [row.get("test_loss") for row in run.rows] == [None, 0.25, None]
+    assert run.rows == [*epochs, {"epoch": 2, "step": 20, "test_loss": 0.25, "test_error": 0.5}]
+    started = wandb_run(STUDY, [{"key": "k", "stop": "loss_0.01"}], epochs[:2])
+    assert started.rows == run.rows[:2], "how the whole begins, whenever it is looked at"
     whole = wandb_run(STUDY, rows, [{**row, "test_loss": 9.0, "test_error": 0.9} for row in epochs])
     assert [row["test_loss"] for row in whole.rows or []] == [9.0] * 3, "that of each epoch, where it is known"
     assert run.config["hidden"] == "64" and run.name == "hidden=64", "text, as 64-64 is"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from study.config import RunConfig
-from study.device import is_of_the_machine, return_memory
+from study.device import return_memory
 from study.names import images_of, pass_label, shift_of
 from study.provenance import commit
 from study.state import taken
@@ -138,24 +138,16 @@ class Measuring:
 
         `where` stands before the reason in `failed`. Raises OwnMeasureError, and what is of the machine.
         """
-        from study.measures import Own, OwnMeasureError, compute
+        from study.measures import attempt
 
         begin = time.perf_counter()
-        result: dict[str, Any] = {"label": str(label), "value": None, "layers": None}
-        if isinstance(label, Own):
-            result["code"] = label.code
-        try:
-            result = compute(label, context)
-        except OwnMeasureError:
-            raise  # it would be the same for every network
-        except (ValueError, ArithmeticError, RuntimeError) as error:
-            if is_of_the_machine(error):
-                raise
-            self.failed.append(f"{where} {label}: {error}")
-            self.guard()
-            write_bytes(files.error(label), f"{type(error).__name__}: {error}\n".encode())
+        result, error = attempt(label, context)
         self.guard()
-        if result["value"] is not None:
+        if error:
+            self.failed.append(f"{where} {label}: {error}")
+            write_bytes(files.error(label), f"{type(error).__name__}: {error}\n".encode())
+            self.guard()
+        else:
             files.error(label).unlink(missing_ok=True)  # of a person's code as it was before
         write_json(files.measure(label), {**result, "commit": commit(), "seconds": time.perf_counter() - begin})
 

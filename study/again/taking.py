@@ -9,9 +9,9 @@ from pathlib import Path
 
 from study.config import RunConfig, run_key
 from study.curvature.progress import duration
-from study.device import is_of_the_machine, reproducible
+from study.device import reproducible
 from study.grid import Study
-from study.measures import MeasureContext, compute
+from study.measures import MeasureContext, attempt, codes
 from study.measuring import context_at
 from study.names import few, images_of
 from study.provenance import commit
@@ -66,6 +66,7 @@ def write(plan: Plan, runs_root: Path, path: Path, progress: Callable[[int], Non
     What is there of other networks and stops stays; of these what is of this commit and the values that are recorded
     now, so that a call that was cut off goes on. What the study does not measure any more goes.
     """
+    own = codes(plan.labels)
     there: dict[tuple[str, str], dict[str, Row]] = {}
     for row in read_table(path):
         if row["measure"] in plan.study.measures:
@@ -77,19 +78,22 @@ def write(plan: Plan, runs_root: Path, path: Path, progress: Callable[[int], Non
                 with reproducible("cpu"):
                     whole = context_at(config, paths, stop, training_data(config).decoded())
                     found = plan.twice(paths, stop, whole, plan.labels)
-                    there[paths.key, stop] = {row["measure"]: {**row, "prov.commit": commit()} for row in found}
+                    there[paths.key, stop] = {
+                        row["measure"]: row | own.get(row["measure"], {}) | {"prov.commit": commit()} for row in found
+                    }
         write_rows(path, [row for taken in there.values() for row in taken.values()])
         progress(done)
 
 
 def _is_whole(rows: Mapping[str, Row], files: StopPaths, labels: Sequence[str]) -> bool:
     """Whether the rows of a network at a stop are what would be taken now."""
-    now = commit()
+    now, own = commit(), codes(labels)
     if "-dirty" in now or now == "unknown":
         return False
     return all(
         label in rows
         and rows[label]["prov.commit"] == now
+        and rows[label].get("prov.code", "") == own.get(label, {}).get("prov.code", "")
         and rows[label]["value"] == cells(value=recorded(files, label))["value"]
         for label in labels
     )
@@ -107,13 +111,9 @@ def by_images(whole: MeasureContext, labels: tuple[str, ...]) -> dict[int, Measu
 
 
 def value(label: str, context: MeasureContext) -> float:
-    """NaN where the network has no such value."""
-    try:
-        return float(compute(label, context)["value"])
-    except (ValueError, ArithmeticError, RuntimeError) as error:
-        if is_of_the_machine(error):
-            raise
-        return math.nan
+    """NaN where the network has no such value. Raises as `attempt` does."""
+    stored, missing = attempt(label, context)
+    return math.nan if missing else float(stored["value"])
 
 
 def relative_change(before: float, after: float) -> float:

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from study.audit.changes import Change
 from study.config import RunConfig, run_key
-from study.device import is_of_the_machine
-from study.measures import MeasureContext, OwnMeasureError, compute
+from study.measures import MeasureContext, attempt
 from study.storage.atomic import read_tensors
 from study.storage.paths import RunPaths
 from study.storage.rows import Row
@@ -45,15 +44,8 @@ def values(labels: Sequence[str], context: MeasureContext) -> Values:
     """Value and standard error (0: not sampled) of each measure; NaN where the network has no such value."""
     found = {}
     for label in labels:
-        try:
-            stored = compute(label, context)
-            found[label] = (stored["value"], stored.get("standard_error", 0.0))
-        except OwnMeasureError:
-            raise  # it would be the same for every network
-        except (ValueError, ArithmeticError, RuntimeError) as error:
-            if is_of_the_machine(error):
-                raise
-            found[label] = (math.nan, 0.0)
+        stored, missing = attempt(label, context)
+        found[label] = (math.nan if missing else stored["value"], stored.get("standard_error", 0.0))
     return found
 
 

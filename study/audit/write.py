@@ -13,7 +13,7 @@ from study.audit.rows import context_of, rows, values
 from study.config import RunConfig, n_images, run_key
 from study.device import reproducible
 from study.grid import Study
-from study.measures import ALL, Own, is_of_history, members
+from study.measures import ALL, codes, is_of_history, members
 from study.names import Label, few, shift_of
 from study.provenance import commit
 from study.state import finished
@@ -104,13 +104,8 @@ def _taken(plan: Plan, config: RunConfig, runs_root: Path, refused: list[str], w
     print(f"  estimate  {words}: {seconds * n:.0f} s, by {seconds:.2g} s as trained, times {n} changes", flush=True)
     of = {"key": run_key(config), "stop": config.stops[-1], "model": config.model.name, "images": str(len(context.x))}
     found = rows(context, every, before, refused, _progress(words))
-    codes = _codes(plan)
-    return [{**of, **row, **codes.get(row["measure"], {}), "prov.commit": commit()} for row in found]
-
-
-def _codes(plan: Plan) -> dict[str, Row]:
-    """The provenance of a person's own measures by label: an audit of one that was edited since is of another."""
-    return {str(label): {"prov.code": label.code} for label in plan.measures if isinstance(label, Own)}
+    own = codes(plan.measures)
+    return [{**of, **row, **own.get(row["measure"], {}), "prov.commit": commit()} for row in found]
 
 
 def _progress(words: str) -> Callable[[int, int], None]:
@@ -135,8 +130,8 @@ def _is_whole(rows: Sequence[Row], config: RunConfig, plan: Plan) -> bool:
     committed = "-dirty" not in now and now != "unknown"
     places = {(row["transform"], row["place"], row["factor"]) for row in rows}
     asked = {(c.transform, c.place, c.factor) for c in changes(build_model(config), "", plan.n_places)}
-    codes = _codes(plan)
-    same &= all(row.get("prov.code", "") == codes.get(row["measure"], {}).get("prov.code", "") for row in rows)
+    own = codes(plan.measures)
+    same &= all(row.get("prov.code", "") == own.get(row["measure"], {}).get("prov.code", "") for row in rows)
     return (
         same and committed and places == asked and plan.measures == tuple(dict.fromkeys(row["measure"] for row in rows))
     )

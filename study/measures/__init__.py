@@ -4,6 +4,7 @@ It touches no files, no wandb, no global RNG, and leaves gradients, mode and par
 oriented so that larger should go with a larger generalization gap.
 """
 
+from study.measures.compute import attempt as attempt
 from study.measures.compute import compute as compute
 from study.measures.context import MeasureContext as MeasureContext
 from study.measures.naming import ALL as ALL
@@ -13,6 +14,7 @@ from study.measures.naming import members as members
 from study.measures.one_pass import pass_seconds as pass_seconds
 from study.measures.own import Own as Own
 from study.measures.own import OwnMeasureError as OwnMeasureError
+from study.measures.own import codes as codes
 from study.measures.registry import MEASURES as MEASURES
 from study.measures.registry import checks_of as checks_of
 from study.measures.registry import is_of_history as is_of_history

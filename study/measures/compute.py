@@ -5,10 +5,27 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from study.device import is_of_the_machine
 from study.measures.context import MeasureContext
-from study.measures.own import Own
+from study.measures.own import Own, OwnMeasureError
 from study.measures.registry import Sampled, Whole, taking
 from study.names import Label
+
+
+def attempt(label: str, context: MeasureContext) -> tuple[dict[str, Any], Exception | None]:
+    """One measure as `compute` has it; where the network has no such value, with "value" None, and the reason.
+
+    Raises OwnMeasureError, which would be the same for every network, and what is of the machine.
+    """
+    try:
+        return compute(label, context), None
+    except OwnMeasureError:
+        raise
+    except (ValueError, ArithmeticError, RuntimeError) as error:
+        if is_of_the_machine(error):
+            raise
+        code = {"code": label.code} if isinstance(label, Own) else {}
+        return {"label": label, "value": None, "layers": None, **code}, error
 
 
 def compute(label: str, context: MeasureContext) -> dict[str, Any]:

@@ -117,6 +117,11 @@ class Own(str):
         return OwnMeasureError(f"measures: '{self.path}:{self}':{where} {said}; allowed: code that runs")
 
 
+def codes(measures: Iterable[str]) -> dict[str, dict[str, str]]:
+    """`prov.code` of a person's own measures among these by label: a row of one that was edited since is of another."""
+    return {str(label): {"prov.code": label.code} for label in measures if isinstance(label, Own)}
+
+
 def check_own(measures: Iterable[str]) -> None:
     """Run the files of a person's own measures among these. Raises OwnMeasureError where one cannot be run."""
     for label in measures:

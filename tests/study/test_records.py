@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import dataclasses
+import importlib
 import json
 import random
 import subprocess
@@ -202,7 +203,7 @@ def test_a_failure_of_the_machine_is_no_missing_value(
         raise RuntimeError(message)
 
     study = load_study(tiny)
-    monkeypatch.setattr("study.measures.compute", fail)
+    monkeypatch.setattr(importlib.import_module("study.measures.compute"), "compute", fail)
     with contextlib.nullcontext() if recorded else pytest.raises(RuntimeError, match=message[:10]):
         run_shard(study.runs[:1], study.measures, runs_root=tmp_path / "runs")
     assert bool(list((tmp_path / "runs").rglob(f"{study.measures[0]}.json"))) is recorded

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from analysis.load import load_study as read_records
 from study.__main__ import main
 from study.again import taking
 from study.again.repeats import other
@@ -110,6 +111,33 @@ def test_what_is_taken_stays_with_its_commit_and_goes_with_its_measure(
     stored.write_text(stored.read_text().replace('"value": ', '"value": 1'))
     assert main(["repeats", *told]) == 0, "the value is another one now"
     assert float(max(read_table(path), key=lambda row: float(row["value"] or 0))["value"]) > 10
+
+
+def test_an_own_measure_that_is_edited_is_taken_again_and_a_broken_one_is_said(
+    told: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, code = tmp_path / "results/s/repeats.csv", tmp_path / "own.py"
+    (tmp_path / "s.yaml").write_text(YAML[: YAML.index("measures:")] + "measures: [train_loss, own.py:drawn]\n")
+    seen = set()
+    for body, again in (("1 + ctx.noise", 2), ("1 + 2 * ctx.noise", 3)):  # the first value is the same
+        code.write_text(f"def drawn(ctx):\n    return {body}\n")
+        assert main(["run", *told, "--wandb", "off"]) == 0 and main(["records", *told]) == 0
+        assert main(["repeats", *told]) == 0 and main(["publish", *told]) == 0
+        rows = read_table(path)
+        mine = [row for row in rows if row["measure"] == "drawn"]
+        assert {(float(row["value"]), float(row["again"])) for row in mine} == {(1, again)}
+        assert {row["prov.code"] for row in rows if row not in mine} == {""}
+        seen |= {row["prov.code"] for row in mine}
+    assert len(seen) == 2 and read_table(tmp_path / "published/s.repeats.csv") == rows
+    write_rows(path, [{name: cell for name, cell in row.items() if name != "prov.code"} for row in rows])
+    assert main(["repeats", *told]) == 0 and read_table(path) == rows, "nothing says of what code it was"
+    assert "again.drawn" in read_records("s", tmp_path / "results").records
+
+    code.write_text("def drawn(ctx):\n    return [1][ctx.noise]\n")
+    assert main(["run", *told, "--wandb", "off"]) == 0
+    capsys.readouterr()
+    assert main(["repeats", *told]) == 2
+    assert "own.py:drawn': line 2 IndexError: list index out of range" in capsys.readouterr().err
 
 
 def test_layers_that_older_code_stored_by_the_alphabet_are_put_in_order() -> None:

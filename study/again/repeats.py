@@ -7,6 +7,7 @@ the networks into the same order, is what its correlations can be trusted to.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from study.again.taking import Plan, by_images, cells, recorded, relative_change, spread, value
@@ -54,10 +55,7 @@ def other(whole: MeasureContext) -> MeasureContext:
     rounding, unless it draws.
     """
     x, labels = (part.roll(-(len(part) // 2), 0) for part in (whole.x, whole.labels))
-    return MeasureContext(
-        whole.model, whole.initial, x, labels, whole.loss, whole.key, history=whole.history, held_out=whole.held_out,
-        noise=whole.noise + 1,
-    )  # fmt: skip
+    return replace(whole, x=x, labels=labels, noise=whole.noise + 1)
 
 
 def _is_repeated(label: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from study.audit.changes import Change
@@ -78,10 +79,7 @@ def changed(context: MeasureContext, change: Change) -> MeasureContext:
     initial = context.initial
     if change.transform == FOLDING:  # the start has other parameters then, too
         initial = {name: p.detach() for name, p in context.folded_initial.named_parameters()}
-    model = change.apply(context.model)
-    return MeasureContext(
-        model, initial, context.x, context.labels, context.loss, context.key, held_out=context.held_out
-    )
+    return replace(context, model=change.apply(context.model), initial=initial)
 
 
 def compared(before: tuple[float, float], after: tuple[float, float]) -> Row:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from study.measures.registry import Value, taking
@@ -26,9 +26,10 @@ class MeasureContext:
     """A trained network in eval mode, its initial parameters, and the training data that it is measured on.
 
     `x` (n, *shape) and `labels` (n,) are the whole training set, without augmentation, in a fixed order. Work shared by
-    several measures (`curvature`, `logits`, values already taken) is done once. Of a reparameterized network `before`
-    is the network that it was made from, `changed` the two layers whose weights moved, and `difference` that of the
-    outputs, relative to the largest. `trained_on` is the number of training samples where `x` holds only some, else 0.
+    several measures (`curvature`, `logits`, values already taken) is done once, and not kept by `dataclasses.replace`.
+    Of a reparameterized network `before` is the network that it was made from, `changed` the two layers whose weights
+    moved, and `difference` that of the outputs, relative to the largest.
+    `trained_on` is the number of training samples where `x` holds only some, else 0.
     `held_out` is test data with its labels, for the terms of a bound that are of it; None: none is at hand.
     `noise` numbers the draws of sampled measures: 0 for those of every record, another number for others.
     `history` has step and training loss, in order, wherever it was taken until this network was there; empty: unknown.
@@ -47,10 +48,10 @@ class MeasureContext:
     history: Sequence[tuple[int, float]] = ()
     held_out: tuple[Tensor, Tensor] | None = None
     noise: int = 0
-    _values: dict[str, Value] = field(default_factory=dict, repr=False)
-    _shared: dict[object, Any] = field(default_factory=dict, repr=False)
-    _inputs: dict[int, Tensor] = field(default_factory=dict, repr=False)
-    _reparameterized: dict[str, MeasureContext] = field(default_factory=dict, repr=False)
+    _values: dict[str, Value] = field(default_factory=dict, init=False, repr=False)
+    _shared: dict[object, Any] = field(default_factory=dict, init=False, repr=False)
+    _inputs: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False)
+    _reparameterized: dict[str, MeasureContext] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def n_train(self) -> int:
@@ -59,10 +60,7 @@ class MeasureContext:
 
     def on_first(self, n: int) -> MeasureContext:
         """The same network, measured on the first n training samples."""
-        return MeasureContext(
-            self.model, self.initial, self.x[:n], self.labels[:n], self.loss, self.key, trained_on=self.n_train,
-            history=self.history, held_out=self.held_out, noise=self.noise,
-        )  # fmt: skip
+        return replace(self, x=self.x[:n], labels=self.labels[:n], trained_on=self.n_train)
 
     def generator(self, label: str) -> torch.Generator:
         """A CPU generator seeded by run key and label, for sampled measures."""
@@ -210,11 +208,8 @@ class MeasureContext:
         from study.transforms.rescaling import function_difference, last_two_layers, reparameterized
 
         if transform not in self._reparameterized:
-            other = MeasureContext(
-                reparameterized(self.model, transform, self.key), self.initial, self.x, self.labels, self.loss,
-                self.key, before=self, changed=last_two_layers(self.model), trained_on=self.trained_on,
-                history=self.history, held_out=self.held_out, noise=self.noise,
-            )  # fmt: skip
+            changed, model = last_two_layers(self.model), reparameterized(self.model, transform, self.key)
+            other = replace(self, model=model, before=self, changed=changed)
             other.difference = function_difference(self.logits, other.logits)
             self._reparameterized[transform] = other
         return self._reparameterized[transform]

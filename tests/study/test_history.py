@@ -58,6 +58,6 @@ def test_a_network_without_a_curve_has_no_such_measure_and_a_part_or_a_copy_of_o
     ctx = MeasureContext(model, {}, x, model(x).argmax(1), "cross_entropy")
     with pytest.raises(ValueError, match="history: none is known of this network"):
         compute("steps_to_loss", ctx)
-    known = replace(ctx, history=((5, 0.3), (10, 0.09)), _values={}, _shared={})
+    known = replace(ctx, history=((5, 0.3), (10, 0.09)))
     for other in (known, known.on_first(3), known.reparameterized("layerwise_1")):
         assert compute("steps_to_loss", other)["value"] == 10

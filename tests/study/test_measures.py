@@ -259,14 +259,14 @@ def test_does_not_depend_on_the_batches(label: str, monkeypatch: pytest.MonkeyPa
 def test_sampled_values_have_a_standard_error_that_is_right() -> None:
     """Over other noise the value scatters by what the standard error says, within a factor of 2."""
     ctx = context("mlp")
-    found = [compute("pac_bayes_flatness", replace(ctx, key=f"{k:012x}", _values={}, _shared={})) for k in range(40)]
+    found = [compute("pac_bayes_flatness", replace(ctx, key=f"{k:012x}")) for k in range(40)]
     logs = torch.tensor([f["value"] for f in found]).double().log()
     claimed = torch.tensor([f["standard_error"] / f["value"] for f in found]).double().square().mean().sqrt()
     assert 0.5 < float(logs.std() / claimed) < 2
 
 
 def test_a_shared_search_that_finds_nothing_is_made_once_and_says_so_to_each() -> None:
-    ctx, made = replace(context("mlp"), _values={}, _shared={}), []
+    ctx, made = context("mlp"), []
 
     def search(ctx: MeasureContext) -> float:
         made.append(ctx)
@@ -313,7 +313,7 @@ def rescaled(transform: str, errs: bool, first: int = 0) -> MeasureContext:
     factor = torch.full_like(factor, 11.0) if transform == "layerwise" else factor
     model = scaled(ctx.model, first, first + 2, factor.double())
     torch.testing.assert_close(ctx.model(ctx.x), model(ctx.x))
-    return replace(ctx, model=model, _values={}, _shared={}, _inputs={}, _reparameterized={})
+    return replace(ctx, model=model)
 
 
 @pytest.mark.parametrize("label", sorted(MEASURES))

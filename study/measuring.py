@@ -26,10 +26,9 @@ if TYPE_CHECKING:
 def context_at(config: RunConfig, paths: RunPaths, stop: str, data: Tensors, device: str = "cpu") -> MeasureContext:
     """A run's network at a stop with the data that it was trained on, as floats."""
     from study.measures import MeasureContext
-    from study.training.start import build_model, training_labels, with_own_labels
+    from study.training.start import trained_model, training_labels, with_own_labels
 
-    model = build_model(config).to(device).eval()
-    model.load_state_dict(read_tensors((files := paths.stop(stop)).weights, device))
+    model = trained_model(config, (files := paths.stop(stop)).weights, device)
     initial, labels = read_tensors(paths.init, device), training_labels(config, data.train_y)
     history = _history(paths, files)
     held_out = data.test_x, with_own_labels(config, data).test_y

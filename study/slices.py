@@ -17,10 +17,9 @@ from study.config import RunConfig, run_key
 from study.data.dataset import Tensors
 from study.loss import mean_loss_and_error
 from study.seeds import generator_for
-from study.storage.atomic import read_tensors
 from study.storage.paths import RunPaths, slices_file
 from study.storage.rows import write_rows
-from study.training.start import build_model, training_data, training_labels
+from study.training.start import trained_model, training_data, training_labels
 from study.transforms.rescaling import reparameterized
 
 ALPHAS = tuple(i / 20 for i in range(-20, 21))
@@ -64,8 +63,7 @@ def loss_along(model: nn.Module, direction: dict[str, Tensor], data: Tensors, la
 def write_slices(study: str, config: RunConfig, runs_root: Path, results_root: Path | None = None) -> Path:
     """Write slices.csv (key, transform, normalization, alpha, loss) for the last stop of one finished run."""
     paths = RunPaths(runs_root, run_key(config))
-    model = build_model(config).eval()
-    model.load_state_dict(read_tensors(paths.stop(config.stops[-1]).weights))
+    model = trained_model(config, paths.stop(config.stops[-1]).weights)
     data = training_data(config)
     labels = training_labels(config, data.train_y)
     rows = []

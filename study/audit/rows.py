@@ -17,7 +17,7 @@ from study.measures import MeasureContext, attempt
 from study.storage.atomic import read_tensors
 from study.storage.paths import RunPaths
 from study.storage.rows import Row
-from study.training.start import build_model, training_data, training_labels, with_own_labels
+from study.training.start import trained_model, training_data, training_labels, with_own_labels
 from study.transforms.equivalent import FOLDING
 from study.transforms.rescaling import function_difference
 
@@ -31,14 +31,13 @@ Values = dict[str, tuple[float, float]]  # value and standard error by label
 def context_of(config: RunConfig, runs_root: Path, n_images: int) -> MeasureContext:
     """A finished run's network at its last stop, in float64, with the first `n_images` that it was trained on."""
     paths = RunPaths(runs_root, run_key(config))
-    model = build_model(config)
-    model.load_state_dict(read_tensors(paths.stop(config.stops[-1]).weights))
+    model = trained_model(config, paths.stop(config.stops[-1]).weights).double()
     data = training_data(config)
     labels = training_labels(config, data.train_y)[:n_images]
     initial = {name: tensor.double() for name, tensor in read_tensors(paths.init).items()}
     x = data.train_x[:n_images].double()
     held_out = data.test_x[:n_images].double(), with_own_labels(config, data).test_y[:n_images]
-    return MeasureContext(model.double().eval(), initial, x, labels, config.loss, paths.key, held_out=held_out)
+    return MeasureContext(model, initial, x, labels, config.loss, paths.key, held_out=held_out)
 
 
 def values(labels: Sequence[str], context: MeasureContext) -> Values:

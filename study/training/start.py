@@ -1,4 +1,4 @@
-"""What a run starts from, by its config: its data, its labels, its network with initial weights."""
+"""What a run starts from, by its config: its data, its labels, its network with initial weights, or as trained."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from study.data.target import relabelled
 from study.loss import n_outputs
 from study.models.registry import build
 from study.seeds import generator_for
+from study.storage.atomic import read_tensors
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor, nn
 
 
@@ -67,3 +70,10 @@ def build_model(config: RunConfig, hidden: tuple[int, ...] | None = None) -> nn.
     return build(
         config.model, shape, n, config.hidden, init=config.init, gain=config.init_gain, seed=config.seed
     )  # fmt: skip
+
+
+def trained_model(config: RunConfig, weights: Path, device: str = "cpu") -> nn.Module:
+    """The run's network with the weights of a stop, in eval mode."""
+    model = build_model(config).to(device).eval()
+    model.load_state_dict(read_tensors(weights, device))
+    return model

@@ -16,11 +16,11 @@ from torch import fx, nn
 LAYER, NEURON, PERMUTATION, NORM = "layer-wise", "neuron-wise", "permutation", "norm-layer"
 AT_PLACES = (LAYER, NEURON, PERMUTATION, NORM)
 
-_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-_NORMS = (*_BATCH_NORMS, nn.GroupNorm, nn.LayerNorm)
+NORMS = (*_BATCH_NORMS, nn.GroupNorm, nn.LayerNorm)
 # f(a x) = a f(x) for a > 0, each channel by itself: ReLU, pooling, and what is nothing in eval mode.
-_HOMOGENEOUS = (
+HOMOGENEOUS = (
     nn.ReLU, nn.LeakyReLU, nn.Identity, nn.Flatten, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.MaxPool1d, nn.MaxPool2d,
     nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d,
 )  # fmt: skip
@@ -71,7 +71,7 @@ def find_places(model: nn.Module) -> list[Place]:
     shared = _shared(graph, model)
     found, norms = [], set()
     for node in graph.nodes:
-        if node.op == "call_module" and node not in norms and isinstance(modules[str(node.target)], _LAYERS + _NORMS):
+        if node.op == "call_module" and node not in norms and isinstance(modules[str(node.target)], LAYERS + NORMS):
             norm = _norm_behind(node, modules)
             norms |= {norm} if norm else set()
             found.append(_place(node, norm, modules, shared))
@@ -91,12 +91,12 @@ def _norm_behind(node: fx.Node, modules: Mapping[str, nn.Module]) -> fx.Node | N
     """The norm layer that alone reads this layer; None where there is no such, or this is a norm itself."""
     (user, *others) = [*node.users, None]
     alone = user is not None and others == [None] and user.op == "call_module"
-    is_norm = alone and user is not None and isinstance(modules[str(user.target)], _NORMS)
-    return user if is_norm and isinstance(modules[str(node.target)], _LAYERS) else None
+    is_norm = alone and user is not None and isinstance(modules[str(user.target)], NORMS)
+    return user if is_norm and isinstance(modules[str(node.target)], LAYERS) else None
 
 
 def _place(node: fx.Node, behind: fx.Node | None, modules: Mapping[str, nn.Module], shared: set[str]) -> Place:
-    is_layer = isinstance(modules[str(node.target)], _LAYERS)
+    is_layer = isinstance(modules[str(node.target)], LAYERS)
     layer = str(node.target) if is_layer else ""
     norm = str(behind.target) if behind else "" if is_layer else str(node.target)
     readers, passed, obstacle = _readers(behind or node, modules)
@@ -104,9 +104,9 @@ def _place(node: fx.Node, behind: fx.Node | None, modules: Mapping[str, nn.Modul
     if used:
         return Place(layer, norm, readers, dict.fromkeys(AT_PLACES, f"{used[0]} is used more than once"))
     first = modules[norm or layer]
-    bent = [path for path in passed if not isinstance(modules[path], _HOMOGENEOUS)]
+    bent = [path for path in passed if not isinstance(modules[path], HOMOGENEOUS)]
     scaling = obstacle or (f"{bent[0]} is not positively homogeneous" if bent else "")
-    scaling = scaling or ("" if _has_scale(first) else f"{norm} has no scale for each channel")
+    scaling = scaling or ("" if has_scale(first) else f"{norm} has no scale for each channel")
     said = {LAYER: scaling, NEURON: scaling}
     said[PERMUTATION] = obstacle or _no_permutation(modules.get(layer) if layer else None, modules.get(norm))
     said[NORM] = _no_norm(layer, modules.get(norm) if norm else None)
@@ -123,11 +123,11 @@ def _readers(start: fx.Node, modules: Mapping[str, nn.Module]) -> tuple[tuple[st
     for node in ahead:
         path = str(node.target)
         module = modules[path] if node.op == "call_module" else None
-        if isinstance(module, _LAYERS):
+        if isinstance(module, LAYERS):
             if getattr(module, "groups", 1) != 1:
                 return (), passed, f"{path} reads it in groups"
             readers.append(path)
-        elif isinstance(module, _HOMOGENEOUS + _ELEMENTWISE):
+        elif isinstance(module, HOMOGENEOUS + _ELEMENTWISE):
             passed.append(path)
             ahead.extend(node.users)
         else:
@@ -136,10 +136,10 @@ def _readers(start: fx.Node, modules: Mapping[str, nn.Module]) -> tuple[tuple[st
     return tuple(dict.fromkeys(readers)), passed, ""
 
 
-def _has_scale(module: nn.Module) -> bool:
+def has_scale(module: nn.Module) -> bool:
     """A layer's weights, or a norm's scale of one number a channel."""
     weight = getattr(module, "weight", None)
-    return weight is not None and (isinstance(module, _LAYERS) or weight.ndim == 1)
+    return weight is not None and (isinstance(module, LAYERS) or weight.ndim == 1)
 
 
 def _no_permutation(layer: nn.Module | None, norm: nn.Module | None) -> str:

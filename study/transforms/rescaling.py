@@ -56,34 +56,28 @@ def factors(name: str, n_neurons: int, key: str) -> Tensor:
 
 
 def last_two_layers(model: nn.Module) -> tuple[str, str]:
-    """Paths of the two layers that are rescaled: the last nn.Linear or nn.Conv2d, and the layer or norm layer before.
+    """Paths of the two layers that are rescaled: the last one of LAYERS, and the layer or norm layer before.
 
     Raises ValueError where there are none, something that is not positively homogeneous is in the way, or the last is a
     convolution in groups: not every neuron of it reads every channel.
     """
     from torch import nn
 
-    homogeneous = (nn.ReLU, nn.LeakyReLU, nn.MaxPool2d, nn.AvgPool2d, nn.Flatten, nn.Dropout, nn.Identity)
-    norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
+    from study.transforms.places import HOMOGENEOUS, LAYERS, NORMS, has_scale
+
     leaves = [(path, m) for path, m in model.named_modules() if not list(m.children())]
-    weighted = [i for i, (_, m) in enumerate(leaves) if isinstance(m, nn.Linear | nn.Conv2d)]
-    last = weighted[-1] if weighted else 0
-    scaled = [i for i in range(last) if i in weighted or (isinstance(leaves[i][1], norms) and _is_vector(leaves[i][1]))]
+    last = max((i for i, (_, module) in enumerate(leaves) if isinstance(module, LAYERS)), default=0)
+    scaled = [i for i, (_, m) in enumerate(leaves[:last]) if isinstance(m, LAYERS + NORMS) and has_scale(m)]
     if not scaled or not isinstance(model, nn.Sequential):
         raise ValueError(f"reparameterize: {type(model).__name__}: allowed: nn.Sequential with two or more layers")
     for path, module in leaves[scaled[-1] + 1 : last]:
-        if not isinstance(module, homogeneous):
+        if not isinstance(module, HOMOGENEOUS):
             raise ValueError(f"reparameterize: {path}: {type(module).__name__} is not positively homogeneous")
     if getattr(leaves[last][1], "groups", 1) != 1:
         raise ValueError(
             f"reparameterize: {leaves[last][0]}: groups {leaves[last][1].groups}: allowed: 1, as last layer"
         )
     return leaves[scaled[-1]][0], leaves[last][0]
-
-
-def _is_vector(norm: nn.Module) -> bool:
-    """Whether a norm layer has a scale of one number a channel or feature."""
-    return getattr(norm, "weight", None) is not None and cast("Tensor", norm.weight).ndim == 1
 
 
 def reparameterized(model: nn.Module, name: str, key: str) -> nn.Module:

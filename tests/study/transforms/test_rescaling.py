@@ -15,7 +15,8 @@ from study.records import collect
 from study.run import run_shard
 from study.storage.rows import read_table
 from study.training.start import build_model
-from study.transforms.rescaling import factors, function_difference, reparameterized
+from study.transforms.places import LAYER, find_places
+from study.transforms.rescaling import factors, function_difference, last_two_layers, reparameterized
 
 
 @pytest.mark.parametrize("name", ["layerwise_1", "layerwise_2", "neuronwise_1", "factor_1e-3", "factor_20"])
@@ -113,6 +114,20 @@ def test_a_grouped_convolution_may_be_rescaled_and_not_the_last_layer() -> None:
     network = nn.Sequential(nn.Conv2d(2, 4, 3, groups=2), nn.ReLU(), nn.Conv2d(4, 3, 2), nn.Flatten())
     x = torch.randn(5, 2, 6, 6)
     function_difference(network(x).detach(), reparameterized(network, "neuronwise_1", "0")(x).detach())
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [(nn.Conv1d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool1d(2), nn.Dropout1d(), nn.Flatten(), nn.Linear(8, 3)),
+     (nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 3)),
+     (nn.Conv3d(1, 4, 3), nn.BatchNorm3d(4), nn.ReLU(), nn.Flatten(), nn.Linear(256, 3))],
+)  # fmt: skip
+def test_what_the_audit_scales_at_a_place_is_rescaled(parts: tuple[nn.Module, ...]) -> None:
+    network = nn.Sequential(*parts).double().eval()
+    (place,) = find_places(network)
+    assert last_two_layers(network) == (place.first, *place.readers) and LAYER not in place.refused
+    x = torch.randn(5, 1, *[6] * (network[0].weight.ndim - 2), dtype=torch.float64)
+    function_difference(network(x), reparameterized(network, "neuronwise_1", "0")(x), 1e-12)
 
 
 def test_networks_that_cannot_be_rescaled() -> None:

@@ -223,23 +223,17 @@ def _is_newer(slices: Path, weights: Path, key: str) -> bool:
     return len(lines) > 1 and lines[1].startswith(f"{key},")
 
 
-def _slice(study: Study, options: argparse.Namespace) -> int:
-    from study.state import run_state
-    from study.storage.atomic import read_json
+def _slice(study: Study, options: argparse.Namespace) -> None:
+    from study.state import finished
     from study.storage.paths import RunPaths, slices_file
 
-    for config in study.runs:
-        paths = RunPaths(options.runs, run_key(config))
-        done = run_state(paths, config, ()) == "done"
-        if done and read_json(paths.outcome)["status"] == "finished":
-            path = slices_file(study.name, options.results)
-            if not _is_newer(path, paths.stop(config.stops[-1]).weights, paths.key):
-                from study.slices import write_slices
+    config = finished(study.runs, options.runs, study.name)[0]
+    paths, path = RunPaths(options.runs, run_key(config)), slices_file(study.name, options.results)
+    if not _is_newer(path, paths.stop(config.stops[-1]).weights, paths.key):
+        from study.slices import write_slices
 
-                write_slices(study.name, config, options.runs, options.results)
-            print(f"{path}: of run {paths.key} in {options.runs}")
-            return 0
-    raise ValueError(f"{options.runs}: holds no finished run of {study.name}; allowed: run the study first")
+        write_slices(study.name, config, options.runs, options.results)
+    print(f"{path}: of run {paths.key} in {options.runs}")
 
 
 def _audit(study: Study, options: argparse.Namespace) -> int:

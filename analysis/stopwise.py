@@ -62,14 +62,6 @@ def has_two(frame: pd.DataFrame) -> bool:
     return any(int(rows[targets(rows)].notna().any(axis=1).sum()) >= 2 for rows in kept)
 
 
-def first_target(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a stopwise table about its first target: the loss gap where there is one. All where it lacks."""
-    rows = table if table.attrs.get("lacks") else table[table["target"] == table["target"].iloc[0]]
-    rows = rows.reset_index(drop=True)
-    rows.attrs = dict(table.attrs)
-    return rows
-
-
 def lacking(title: str, lacks: str) -> pd.DataFrame:
     """An empty table that says what it would have needed."""
     table = pd.DataFrame()

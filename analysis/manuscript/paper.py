@@ -68,12 +68,3 @@ def complaints(log: str) -> list[str]:
         if line.startswith(bad) or "undefined on input line" in line or (wide and float(wide[1]) > _OVERFULL):
             found.append(line)
     return found
-
-
-def page_of(folder: Path, label: str) -> int:
-    """The page on which a label of main.tex stands, as the last run of latexmk left it in main.aux."""
-    aux = (folder / "main.aux").read_text(encoding="utf-8", errors="replace")
-    found = re.search(rf"\\newlabel{{{re.escape(label)}}}{{{{.*?}}{{(\d+)}}", aux)
-    if found is None:
-        raise InputError(f"{folder / 'main.aux'}: label: {label}: allowed is a label of main.tex")
-    return int(found[1])

@@ -194,10 +194,6 @@ def _moved(changes: list[float] | None) -> str:
     return f"{100 * statistics.median(changes):.2g}, {100 * max(changes):.2g} ({len(changes)})"
 
 
-def _first_line(thing: object) -> str:
-    return (inspect.getdoc(thing) or "").partition("\n")[0]
-
-
 def _default(value: object) -> str:
     if value is None:
         return ""

@@ -22,7 +22,6 @@ from analysis.statistics.association.correlation import correlate
 from analysis.statistics.association.partial import partial as partial_rank
 from analysis.statistics.association.partial import partial_tau
 from analysis.statistics.resampling.design import design
-from analysis.stopwise import first_target
 from analysis.studies.reader import read_shown
 from analysis.tables import (
     correlation,
@@ -73,7 +72,7 @@ def test_loss_stops_come_first_and_epoch_stops_after_each_with_its_own_networks(
 
 def test_the_last_layer_is_correlated_as_trained_reparameterized_and_with_others_held_fixed(lenet, kept):
     every = last_layer.build(lenet, 200)
-    table = first_target(every).set_index(["stop", "measure"])
+    table = every[every["target"] == "gap.loss"].set_index(["stop", "measure"])
     row = table.loc[("loss_0.01", "hessian_trace.fc3")]
     gap, grid = kept["gap.loss"], design(kept)
     before = coefficients(kept["measure.hessian_trace.fc3"], gap, grid, 200)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from analysis.load import InputError
 from analysis.manuscript import paper, prose
 
 ROOT = Path(__file__).parents[2] / "paper"
@@ -51,7 +50,6 @@ def test_the_pdf_is_short_and_without_complaints(folder):
     pdf = paper.build_pdf(folder)
     assert pdf.read_bytes().startswith(b"%PDF") and b"/Type3" not in pdf.read_bytes()
     assert paper.complaints((folder / "main.log").read_text(errors="replace")) == []
-    text, end = (paper.page_of(folder, label) for label in ("end:text", "end:appendix"))
+    labels = (folder / "main.aux").read_text(errors="replace")
+    text, end = map(int, re.findall(r"\\newlabel{end:(?:text|appendix)}{{.*?}{(\d+)}", labels))
     assert 4 < text <= TEXT_PAGES and 10 < end - text <= APPENDIX_PAGES
-    with pytest.raises(InputError, match="label: end:nowhere: allowed is a label"):
-        paper.page_of(folder, "end:nowhere")

@@ -35,10 +35,9 @@ WORDS = (  # for the note of a table
 
 @dataclass(frozen=True)
 class Order:
-    """Tau-b over so many measures of so many families; NaN below two measures, or where one list is constant."""
+    """Tau-b over so many measures; NaN below two, or where one list is constant."""
 
     measures: int
-    families: int
     tau_b: float
     interval: Interval
 
@@ -49,7 +48,7 @@ def order(labels: Sequence[str], x: ArrayLike, y: ArrayLike, level: float = 0.95
     kin = families([label for label, has in zip(labels, there, strict=True) if has])
     whole = tau(a, b) if len(a) > 1 else float("nan")
     without = np.array([tau(a[kin != one], b[kin != one]) if (kin != one).sum() > 1 else np.nan for one in set(kin)])
-    return Order(len(a), len(without), whole, _interval(whole, without, level))
+    return Order(len(a), whole, _interval(whole, without, level))
 
 
 def families(labels: Sequence[str]) -> NDArray[np.int64]:

@@ -128,7 +128,7 @@ def test_the_order_is_that_of_scipy_and_its_interval_the_jackknifes_over_familie
     x, y = np.random.default_rng(0).normal(size=(2, len(LABELS)))
     y += x
     found = order([*LABELS, "tic"], [*x, np.nan], [*y, 1.0])
-    assert (found.measures, found.families) == (8, 6)
+    assert found.measures == 8
     assert found.tau_b == pytest.approx(stats.kendalltau(x, y).statistic)
     kin = families(LABELS)
     assert [kin[0] == kin[1], kin[2] == kin[3], kin[6] == kin[7]] == [True, True, False]

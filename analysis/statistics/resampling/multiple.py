@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import false_discovery_control
 
 Floats = NDArray[np.float64]
 CLEAR = 0.05  # the q below which a coefficient or difference is called clear
@@ -11,15 +12,9 @@ CLEAR = 0.05  # the q below which a coefficient or difference is called clear
 
 def benjamini_hochberg(p: ArrayLike) -> Floats:
     """Adjusted p-values (q) that control the false discovery rate; a NaN stays NaN and is not counted as a test."""
-    values_ = np.asarray(p, dtype=np.float64)
-    q = np.full(len(values_), np.nan)
-    there = ~np.isnan(values_)
-    m = int(there.sum())
-    if m:
-        order = np.argsort(values_[there], kind="stable")
-        scaled = values_[there][order] * m / np.arange(1, m + 1)
-        adjusted = np.minimum(1.0, np.minimum.accumulate(scaled[::-1])[::-1])
-        q[np.flatnonzero(there)[order]] = adjusted
+    q = np.array(p, dtype=np.float64)
+    there = ~np.isnan(q)
+    q[there] = false_discovery_control(q[there])
     return q
 
 
@@ -31,5 +26,5 @@ def needed(least: ArrayLike, level: float = CLEAR) -> int:
     """
     found = np.sort(np.asarray(least, dtype=np.float64))
     found = found[~np.isnan(found)]
-    enough = found * len(found) / np.arange(1, len(found) + 1) < level
+    enough = found * (len(found) / np.arange(1, len(found) + 1)) < level  # rounded as scipy does
     return int(enough.argmax()) + 1 if enough.any() else len(found) + 1

@@ -9,6 +9,10 @@
       v  tracking/           mirrors configs, curves and measures to wandb; nothing reads it back
     records.py               results/<study>/records.csv, one tidy row a run and stop
       v  publish.py          analysis/records/<study>.csv, committed
+    audit/ again/            beside the records: measures of networks that were changed (audit.csv), and taken a second
+                             time (repeats.csv, searches.csv); published with them
+    ledger/                  the same measures of anybody's checkpoints -> a ledger, which analysis/ reads
+    reference/               the tables of the pages that are made of this code
 
 Ground, which imports next to nothing: names (labels, stops), loss, seeds, provenance, storage/ (files and roots).
 Nothing here imports `slurm` or `analysis`, nothing goes in circles; a test enforces both.

@@ -46,7 +46,7 @@ def merged(orders: Iterable[Iterable[str]]) -> list[str]:
 
 
 def read_table(path: Path) -> list[Row]:
-    """The rows of a CSV of `write_table`; none where there is no file."""
+    """The rows of a CSV of `write_rows`; none where there is no file."""
     if not path.exists():
         return []
     with path.open(encoding="utf-8", newline="") as file:

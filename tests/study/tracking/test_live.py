@@ -113,16 +113,23 @@ def test_a_small_share_of_the_requests_is_kept_and_every_run_has_its_turn(
     assert len(looks) == 3 and waits[0] == pytest.approx(60 * 5 / 0.9), "5 requests a run, 1 a minute"
 
 
-def test_nothing_that_goes_wrong_reaches_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_that_goes_wrong_reaches_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     runs = make_runs(tmp_path / "runs", 2, 2)
-    RunPaths(tmp_path / "runs", run_key(runs[0])).epochs.write_text('{"epoch": 1, "st')
+    epochs = RunPaths(tmp_path / "runs", run_key(runs[0])).epochs
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    show(watched(tmp_path, runs), times(1))
-    for broken in ("/nowhere/python", "/bin/false"):
+    for text in ('{"epoch": 1, "st', epochs.read_text()):
+        epochs.write_text(text)
+        show(watched(tmp_path, runs), times(1))
+    assert len(list((tmp_path / "results").glob("*/wandb/offline-run-*"))) == 2, "written, and there is no server"
+    for broken, status in (("/nowhere/python", None), ("/bin/false", 1)):
         monkeypatch.setattr(sys, "executable", broken)
         live = Live(watched(tmp_path, runs))
         live.close()
         live.wait()
+        assert (live._process and live._process.returncode) == status, "none was started, or it has ended"
+    assert capfd.readouterr() == ("", ""), "the training's own output stays its own"
 
 
 def test_the_process_ends_with_its_parents_word(server: WandbServer, tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ from slurm.request import Options, assign, environment, fetch_data, keep_plan, m
 from slurm.view import preview
 from slurm.view.status import IN_FLIGHT, ShardStatus, shard_states
 from slurm.visible import check_visible
-from study import plan
 from study.config import RunConfig, n_images
 from study.grid import Shard
+from study.planning import plan
 from study.storage import lease
 from study.storage.folders import usable
 from study.storage.sent import recall

@@ -9,14 +9,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from study import plan as planning
 from study.config import run_key
 from study.device import check_device
 from study.grid import Study, shards
+from study.planning import plan as planning
 
 if TYPE_CHECKING:
     from study.display import Display
-    from study.plan import Plan
+    from study.planning.plan import Plan
     from study.tracking.live import Live
 
 
@@ -190,15 +190,15 @@ def _publish(study: Study, options: argparse.Namespace) -> None:
         return
     if options.dry_run:
         raise ValueError("--dry-run: allowed with --replace")
-    from study.publish import publish
+    from study.publishing.publish import publish
 
     path, added = publish(study, options.results)
     print(f"{path}: {added} rows added of {options.results / study.name}; review and commit it")
 
 
 def _replace(study: Study, options: argparse.Namespace) -> None:
-    from study.comparison import text
-    from study.replace import replacement
+    from study.publishing.comparison import text
+    from study.publishing.replace import replacement
 
     new = replacement(study, options.results)
     print(f"{new.records}: the whole study of {options.results / study.name}\n\n{text(new.comparison)}\n")

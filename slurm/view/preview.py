@@ -11,8 +11,9 @@ from slurm.launch import Place, n_workers
 from slurm.request import environment
 from slurm.snapshot import Code
 from slurm.view.status import ShardStatus
-from study import plan, provenance
+from study import provenance
 from study.grid import Shard
+from study.planning import plan
 
 
 def show(place: Place, wanted: plan.Plan, to_send: Sequence[Shard], kept: Sequence[ShardStatus]) -> None:

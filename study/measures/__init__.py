@@ -23,19 +23,19 @@ from study.measures.registry import is_search as is_search
 
 # isort: split
 # Each registers its measures, in the order in which they are listed.
-from study.measures import calibration as _calibration  # noqa: F401
-from study.measures import features as _features  # noqa: F401
-from study.measures import flatness as _flatness  # noqa: F401
-from study.measures import gradient as _gradient  # noqa: F401
-from study.measures import hessian as _hessian  # noqa: F401
-from study.measures import history as _history  # noqa: F401
-from study.measures import invariant as _invariant  # noqa: F401
-from study.measures import norm as _norm  # noqa: F401
-from study.measures import operator_norm as _operator_norm  # noqa: F401
-from study.measures import outputs as _outputs  # noqa: F401
-from study.measures import pac_bayes as _pac_bayes  # noqa: F401
-from study.measures import path as _path  # noqa: F401
-from study.measures import sharpness as _sharpness  # noqa: F401
-from study.measures import spectral as _spectral  # noqa: F401
-from study.measures import spectrum as _spectrum  # noqa: F401
-from study.measures import worst_case as _worst_case  # noqa: F401
+from study.measures.families import calibration as _calibration  # noqa: F401
+from study.measures.families import features as _features  # noqa: F401
+from study.measures.families import flatness as _flatness  # noqa: F401
+from study.measures.families import gradient as _gradient  # noqa: F401
+from study.measures.families import hessian as _hessian  # noqa: F401
+from study.measures.families import history as _history  # noqa: F401
+from study.measures.families import invariant as _invariant  # noqa: F401
+from study.measures.families import norm as _norm  # noqa: F401
+from study.measures.families import operator_norm as _operator_norm  # noqa: F401
+from study.measures.families import outputs as _outputs  # noqa: F401
+from study.measures.families import pac_bayes as _pac_bayes  # noqa: F401
+from study.measures.families import path as _path  # noqa: F401
+from study.measures.families import sharpness as _sharpness  # noqa: F401
+from study.measures.families import spectral as _spectral  # noqa: F401
+from study.measures.families import spectrum as _spectrum  # noqa: F401
+from study.measures.families import worst_case as _worst_case  # noqa: F401

@@ -171,7 +171,7 @@ def _catalogue() -> str:
         said = definition(m)
         bullets = "".join(f"- {name}: {escaped(text)}\n" for name, text in said.items() if name != "Meaning")
         options = f"- Options: {_listed(m.options, False)}\n" if m.options else ""
-        pieces.append(f"### {m.label}\n\n{bullets}{options}- Code: [{home}.py]({home}.py)\n")
+        pieces.append(f"### {m.label}\n\n{bullets}{options}- Code: [families/{home}.py](families/{home}.py)\n")
     return "\n".join(pieces)
 
 

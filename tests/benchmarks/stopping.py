@@ -3,11 +3,11 @@
     python -m tests.benchmarks.stopping --runs FOLDER [--study library_cifar10] [--networks 4] [--draws 600] [--sets 24]
 
 Of some finished networks of a study, at its first and its last stop. `sharpness_mean`: so many draws are taken, and
-the rule that ends a measurement (study/measures/noise.py) is applied to 3,000 resamples of them, whose mean is the
-truth. The level of noise of PAC-Bayes: the whole search is done with so many other sets of noise, whose mean is taken
-for the truth. Prints a table and writes results/bench/stopping.json: a row a label, `bias` and `error` (root of the
-mean square) relative to the truth, `held` the share of values whose truth lies within two standard errors. Five minutes
-a network on one core.
+the rule that ends a measurement (study/measures/perturbation/noise.py) is applied to 3,000 resamples of them, whose
+mean is the truth. The level of noise of PAC-Bayes: the whole search is done with so many other sets of noise, whose
+mean is taken for the truth. Prints a table and writes results/bench/stopping.json: a row a label, `bias` and `error`
+(root of the mean square) relative to the truth, `held` the share of values whose truth lies within two standard
+errors. Five minutes a network on one core.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from torch import Tensor
 from study.config import run_key
 from study.grid import load_study
 from study.measures.context import MeasureContext
-from study.measures.noise import stopped_mean
-from study.measures.pac_bayes import DRAWS, MOST_DRAWS, level_of
-from study.measures.perturbation import shared_samples
+from study.measures.families.pac_bayes import DRAWS, MOST_DRAWS, level_of
+from study.measures.families.sharpness import DRAWS as RISES
+from study.measures.families.sharpness import rises
+from study.measures.perturbation.noise import stopped_mean
+from study.measures.perturbation.perturbation import shared_samples
 from study.measures.registry import Sampled
-from study.measures.sharpness import DRAWS as RISES
-from study.measures.sharpness import rises
 from study.measuring import context_at
 from study.provenance import commit, device_name
 from study.state import finished

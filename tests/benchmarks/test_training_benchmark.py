@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from study.data.dataset import DATASETS
-from study.measures.noise import stopped_mean
-from study.measures.sharpness import sharpness_mean
+from study.measures.families.sharpness import sharpness_mean
+from study.measures.perturbation.noise import stopped_mean
 from tests.benchmarks import document, race, training
 from tests.benchmarks.alone import Alone
 from tests.benchmarks.race import Case

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from study.measures import MeasureContext, checks_of, compute, is_of_test, members
-from study.measures.features import _rotations
+from study.measures.families.features import _rotations
 from tests.study.test_independent_libraries import trained
 
 

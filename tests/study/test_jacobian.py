@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from study.measures import MEASURES, MeasureContext, compute
-from study.measures.jacobian import check_layers, rows_by_layer
-from study.measures.layer_rows import LayerRows
+from study.measures.jacobian.jacobian import check_layers, rows_by_layer
+from study.measures.jacobian.layer_rows import LayerRows
 from study.models.lenet5 import lenet5
 
 
@@ -35,7 +35,7 @@ def test_layers_are_the_same_together_and_one_at_a_time(monkeypatch: pytest.Monk
         return torch.eye(3, dtype=torch.float64).expand(len(outputs), 3, 3)
 
     together = dict(rows_by_layer(model, x, cotangents))
-    monkeypatch.setattr("study.measures.jacobian._HELD", 1)
+    monkeypatch.setattr("study.measures.jacobian.jacobian._HELD", 1)
     alone = dict(rows_by_layer(model, x, cotangents))
     assert list(together) == list(alone) == ["conv1", "conv2", "fc1", "fc2", "fc3"]
     for path, rows in together.items():

@@ -19,8 +19,8 @@ STUDY = (
     ("names",), ("choice", "curvature", "device", "display", "provenance", "seeds", "storage"),
     ("data", "loss", "models"), ("transforms",), ("field", "measures", "seams"), ("config",),
     ("hyperparameter", "state", "study_file", "training"), ("grid", "measuring", "slices"), ("ledger",),
-    ("again", "archive", "audit", "comparison", "records", "reference", "run"), ("estimate", "publish", "tracking"),
-    ("plan", "replace"), ("commands",), ("__main__",),
+    ("again", "archive", "audit", "records", "reference", "run"), ("publishing", "tracking"), ("planning",),
+    ("commands",), ("__main__",),
 )  # fmt: skip
 ANALYSIS = (
     ("columns", "csv_file"), ("exclude", "load", "simulated", "vocabulary"), ("statistics",),
@@ -160,8 +160,8 @@ def test_the_test_sees_an_arrow_up_and_a_circle(tmp_path: Path) -> None:
         "analysis/figures/forest.py": "def f():\n    from analysis.statistics import pairs\n",
         "analysis/statistics/resampling/draws.py": "from analysis.statistics.grid import axis\n",
         "analysis/statistics/grid/axis.py": "",
-        "study/run.py": "if TYPE_CHECKING:\n    from .plan import Plan\n",
-        "study/plan.py": "from study import run\n",
+        "study/run.py": "if TYPE_CHECKING:\n    from .planning.plan import Plan\n",
+        "study/planning/plan.py": "from study import run\n",
         "slurm/job.py": "import study.run\n",
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -172,11 +172,11 @@ def test_the_test_sees_an_arrow_up_and_a_circle(tmp_path: Path) -> None:
         "analysis.statistics.pairs imports analysis.tables.cost",
         "analysis.statistics.resampling.draws imports analysis.statistics.grid.axis",
         "analysis.tables.cost imports analysis.figures.forest",
-        "study.run imports study.plan",
+        "study.run imports study.planning.plan",
     ]
     assert circles(graph) == [
         {"analysis.figures.forest", "analysis.statistics.pairs", "analysis.tables.cost"},
-        {"study.plan", "study.run"},
+        {"study.planning.plan", "study.run"},
     ]
 
 

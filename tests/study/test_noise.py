@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from study.measures.noise import RISE, STANDARD_ERROR, Level, _crossing, largest_noise, stopped_mean
+from study.measures.perturbation.noise import RISE, STANDARD_ERROR, Level, _crossing, largest_noise, stopped_mean
 
 N = 500  # samples, of which each error is a share
 Rises = Callable[[float, slice], Tensor]

@@ -17,7 +17,7 @@ from study.__main__ import main
 from study.config import ConfigError, run_key
 from study.grid import load_study, shards
 from study.measures import MeasureContext, Own, OwnMeasureError, compute
-from study.publish import published_keys
+from study.publishing.publish import published_keys
 from study.storage.atomic import read_json
 from study.storage.paths import RunPaths
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from study import plan
 from study.config import config_to_dict, run_key
-from study.estimate import Timings, of_published, of_runs
 from study.grid import load_study
 from study.names import OnFirst, pass_label
+from study.planning import plan
+from study.planning.estimate import Timings, of_published, of_runs
 from study.storage.atomic import write_json
 from study.storage.paths import RunPaths
 

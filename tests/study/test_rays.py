@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from study.measures import MeasureContext, compute
-from study.measures.pac_bayes import _own_rays
-from study.measures.perturbation import Perturbed
-from study.measures.rays import Rays
+from study.measures.families.pac_bayes import _own_rays
+from study.measures.perturbation.perturbation import Perturbed
+from study.measures.perturbation.rays import Rays
 from study.models.lenet5 import lenet5
 from study.models.mlp import mlp
 from study.models.nin import nin
@@ -104,7 +104,7 @@ def test_parameters_by_two_names_are_moved_in_every_place_and_put_back() -> None
 
 
 def test_without_room_nothing_is_kept(images: MeasureContext, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("study.measures.rays._KEPT_BYTES", 1000)
+    monkeypatch.setattr("study.measures.perturbation.rays._KEPT_BYTES", 1000)
     rays = Rays(_own_rays(images, "false").network, _own_rays(images, "false").directions, 7)
     assert torch.equal(rays.outputs(0.03, 1), plain(rays, 0.03, 1))
     assert rays._at_w is None and not rays._kept

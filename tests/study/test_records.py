@@ -22,7 +22,7 @@ from study.data.dataset import load
 from study.data.shift import SEVERITIES
 from study.grid import load_study
 from study.names import shift_column, shift_label
-from study.publish import RecordsConflict, publish, published_keys
+from study.publishing.publish import RecordsConflict, publish, published_keys
 from study.records import collect
 from study.run import run_shard
 from study.storage.atomic import read_tensors

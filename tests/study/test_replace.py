@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from study.__main__ import main
-from study.comparison import compare, text
 from study.config import run_key
 from study.grid import load_study
-from study.publish import publish
+from study.publishing.comparison import compare, text
+from study.publishing.publish import publish
+from study.publishing.replace import _check_whole
 from study.records import collect
-from study.replace import _check_whole
 from study.run import run_shard
 from study.storage.atomic import write_together
 from study.storage.rows import Row, read_table, write_rows
@@ -145,7 +145,7 @@ def test_what_is_not_whole_is_refused_and_named(
 
 
 def replace() -> None:
-    from study.replace import replacement
+    from study.publishing.replace import replacement
 
     replacement(load_study("tiny.yaml")).write()
 

@@ -11,7 +11,7 @@ from torch import nn
 from study.__main__ import main
 from study.again.searches import doubled, steps_of
 from study.measures import MEASURES, MeasureContext, compute, is_search
-from study.measures.ascent import Point, ascend
+from study.measures.perturbation.ascent import Point, ascend
 from study.models.pooling import HalvingPool
 from study.storage.rows import read_table
 
@@ -48,8 +48,8 @@ def test_folding_is_an_option_of_every_measure_that_perturbs() -> None:
 def test_a_measure_of_the_folded_network_is_that_of_the_network_that_folding_makes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("study.measures.pac_bayes.MOST_DRAWS", 10)
-    monkeypatch.setattr("study.measures.sharpness.DRAWS", (4, 4))
+    monkeypatch.setattr("study.measures.families.pac_bayes.MOST_DRAWS", 10)
+    monkeypatch.setattr("study.measures.families.sharpness.DRAWS", (4, 4))
     ctx = normed()
     start = {name: p.detach().float() for name, p in ctx.folded_initial.named_parameters()}
     other = MeasureContext(ctx.folded.float(), start, ctx.x, ctx.labels, ctx.loss, ctx.key)

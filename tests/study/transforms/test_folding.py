@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from study.measures.perturbation import Perturbed
+from study.measures.perturbation.perturbation import Perturbed
 from study.models.nin import nin
 from study.models.residual import ResNet
 from study.transforms.folding import Folding

@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from study.comparison import Comparison, compare
 from study.config import run_key
 from study.grid import Study
 from study.names import few
-from study.publish import BESIDE, fresh_beside, fresh_records
+from study.publishing.comparison import Comparison, compare
+from study.publishing.publish import BESIDE, fresh_beside, fresh_records
 from study.records import column_of
 from study.storage.atomic import write_together
 from study.storage.paths import audit_file, published_file, records_file, slices_file, timings_file

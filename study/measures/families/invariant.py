@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from study.choice import word
 from study.measures.context import MeasureContext
-from study.measures.gauss_newton import factor_rows, gauss_newton
-from study.measures.jacobian import check_layers
-from study.measures.layer_rows import LayerRows
+from study.measures.jacobian.gauss_newton import factor_rows, gauss_newton
+from study.measures.jacobian.jacobian import check_layers
+from study.measures.jacobian.layer_rows import LayerRows
 from study.measures.layer_weights import value_by_layer
 from study.measures.registry import Whole, measure
 

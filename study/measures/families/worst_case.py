@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from study.choice import Option, integer, number
-from study.measures.ascent import STEPS, ascend
-from study.measures.bound import EPSILON, displacement, log_ratios, weights_at
 from study.measures.context import MeasureContext
-from study.measures.noise import RISE
-from study.measures.perturbation import FOLDED, shared_samples, shared_start
+from study.measures.perturbation.ascent import STEPS, ascend
+from study.measures.perturbation.bound import EPSILON, displacement, log_ratios, weights_at
+from study.measures.perturbation.noise import RISE
+from study.measures.perturbation.perturbation import FOLDED, shared_samples, shared_start
 from study.measures.registry import measure
 
 if TYPE_CHECKING:

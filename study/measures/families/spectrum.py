@@ -10,8 +10,8 @@ import math
 
 from study.choice import number
 from study.measures.context import MeasureContext
-from study.measures.gauss_newton import gauss_newton, spectrum
-from study.measures.jacobian import check_layers
+from study.measures.jacobian.gauss_newton import gauss_newton, spectrum
+from study.measures.jacobian.jacobian import check_layers
 from study.measures.registry import Whole, measure
 
 _C = number(1e-3, least=1e-9)

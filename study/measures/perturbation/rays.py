@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
-from study.measures.perturbation import Perturbed
+from study.measures.perturbation.perturbation import Perturbed
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

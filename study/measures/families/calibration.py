@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from study.choice import integer, word
 from study.measures.context import MeasureContext
-from study.measures.outputs import class_logits
+from study.measures.families.outputs import class_logits
 from study.measures.registry import measure
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from study.choice import word
-from study.measures.ascent import Point
 from study.measures.context import MeasureContext
+from study.measures.perturbation.ascent import Point
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from study.measures.layer_rows import LayerRows
+from study.measures.jacobian.layer_rows import LayerRows
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

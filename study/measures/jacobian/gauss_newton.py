@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from study.measures.context import MeasureContext
-from study.measures.jacobian import Cotangents, rows_by_layer, verified_layers
-from study.measures.layer_rows import LayerRows
+from study.measures.jacobian.jacobian import Cotangents, rows_by_layer, verified_layers
+from study.measures.jacobian.layer_rows import LayerRows
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from study.measures.context import MeasureContext
-from study.measures.gauss_newton import slopes
-from study.measures.jacobian import check_layers, layer_rows, verified_layers
+from study.measures.jacobian.gauss_newton import slopes
+from study.measures.jacobian.jacobian import check_layers, layer_rows, verified_layers
 from study.measures.layer_weights import value_by_layer
 from study.measures.registry import measure
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from study.choice import integer, number, word
-from study.measures.ascent import STEPS, Point, ascend
 from study.measures.context import MeasureContext
-from study.measures.noise import noise, stopped_mean
-from study.measures.perturbation import AS_TRAINED, Perturbed, shared_samples, shared_start
+from study.measures.perturbation.ascent import STEPS, Point, ascend
+from study.measures.perturbation.noise import noise, stopped_mean
+from study.measures.perturbation.perturbation import AS_TRAINED, Perturbed, shared_samples, shared_start
 from study.measures.registry import Sampled, measure
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def keskar(ctx: MeasureContext, zeta: float, steps: int, folded: str) -> float:
     """Sharpness of Keskar et al.: the largest relative rise of the loss in a small box around the weights, in percent.
 
     100 (max L(w + delta) - L(w)) / (1 + L(w)) over |delta_i| <= zeta (|w_i| + 1). Source: Keskar et al. 2017
-    (1609.04836), numbering not checked; read in no published code. Ours is ascent by sign (`ascent.py`), theirs
+    (1609.04836), numbering not checked; read in no published code. Ours is ascent by sign (perturbation/ascent.py), theirs
     L-BFGS-B. Parameters: all, biases too, of the network as trained; with folded=true batch-norm is folded in. Data:
     the first 512 training samples, mean. Deterministic. Cost: 21 forward and backward passes over the samples.
     Invariant: permutation.
@@ -48,7 +48,7 @@ def sharpness_max(
     mean over batches of 128 of max L(w + delta) - L(w) over ||delta / c||_p <= rho, c = |w| (or ones), p = 2 (or
     infinity); with logits=normalized each sample's outputs are centred and divided by their norm. Source: Kwon et al.
     2021 (2102.11600) and Andriushchenko et al. 2023 (2302.07011), whose texts were not read; read in no published code.
-    Ascent as in `ascent.py`. Parameters: all, biases too, of the network as trained; with folded=true batch-norm is
+    Ascent as in perturbation/ascent.py. Parameters: all, biases too, of the network as trained; with folded=true batch-norm is
     folded in. Data: the first 512 training samples. Deterministic. Cost: 21 forward and backward passes over the
     samples. Invariant: layer-wise, neuron-wise, permutation, norm-layer.
     """

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from study.choice import Option, integer, word
-from study.measures.bound import EPSILON, displacement, log_ratios, weights_at
 from study.measures.context import MeasureContext
-from study.measures.noise import HALVINGS, Level, largest_noise, noise
-from study.measures.perturbation import FOLDED, Perturbed, first_samples, shared_samples
-from study.measures.rays import Rays
+from study.measures.perturbation.bound import EPSILON, displacement, log_ratios, weights_at
+from study.measures.perturbation.noise import HALVINGS, Level, largest_noise, noise
+from study.measures.perturbation.perturbation import FOLDED, Perturbed, first_samples, shared_samples
+from study.measures.perturbation.rays import Rays
 from study.measures.registry import Sampled, measure
 
 if TYPE_CHECKING:

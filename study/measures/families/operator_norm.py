@@ -6,9 +6,9 @@ import math
 from typing import TYPE_CHECKING
 
 from study.measures.context import MeasureContext
+from study.measures.families.spectral import squared_spectral
 from study.measures.layer_weights import displacements, inverse_margin_of, log_sum, squared_frobenius, weights_of
 from study.measures.registry import measure
-from study.measures.spectral import squared_spectral
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

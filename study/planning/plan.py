@@ -11,12 +11,12 @@ from typing import Any
 
 from study.choice import Choice, ConfigError
 from study.config import RunConfig, n_images, run_key
-from study.estimate import costs_of
 from study.grid import Shard, Study, shards
 from study.hyperparameter import shape_of
 from study.measures import checks_of
 from study.measures.own import check_own
 from study.names import Label, few
+from study.planning.estimate import costs_of
 from study.seams.precision import check_precision
 from study.state import State, missing, outdated, run_state
 from study.storage.paths import RunPaths
@@ -65,7 +65,7 @@ def make(study: Study, runs_root: str | Path, *, skip_published: bool = False, d
     """
     published: set[str] = set()
     if skip_published:
-        from study.publish import published_keys
+        from study.publishing.publish import published_keys
 
         published = published_keys(study)
     counts: Counter[str] = Counter()

@@ -28,7 +28,7 @@ def keskar(ctx: MeasureContext, zeta: float, steps: int, folded: str) -> float:
     """Sharpness of Keskar et al.: the largest relative rise of the loss in a small box around the weights, in percent.
 
     100 (max L(w + delta) - L(w)) / (1 + L(w)) over |delta_i| <= zeta (|w_i| + 1). Source: Keskar et al. 2017
-    (1609.04836), numbering not checked; read in no published code. Ours is ascent by sign (perturbation/ascent.py), theirs
+    (1609.04836), numbering not checked; read in no published code. Ours is ascent by sign (`ascent.py`), theirs
     L-BFGS-B. Parameters: all, biases too, of the network as trained; with folded=true batch-norm is folded in. Data:
     the first 512 training samples, mean. Deterministic. Cost: 21 forward and backward passes over the samples.
     Invariant: permutation.
@@ -48,7 +48,7 @@ def sharpness_max(
     mean over batches of 128 of max L(w + delta) - L(w) over ||delta / c||_p <= rho, c = |w| (or ones), p = 2 (or
     infinity); with logits=normalized each sample's outputs are centred and divided by their norm. Source: Kwon et al.
     2021 (2102.11600) and Andriushchenko et al. 2023 (2302.07011), whose texts were not read; read in no published code.
-    Ascent as in perturbation/ascent.py. Parameters: all, biases too, of the network as trained; with folded=true batch-norm is
+    Ascent as in `ascent.py`. Parameters: all, biases too, of the network as trained; with folded=true batch-norm is
     folded in. Data: the first 512 training samples. Deterministic. Cost: 21 forward and backward passes over the
     samples. Invariant: layer-wise, neuron-wise, permutation, norm-layer.
     """

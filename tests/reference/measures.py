@@ -1,7 +1,7 @@
 """Slow, obvious twins of every measure, in float64: the whole Hessian by autograd, loops over neurons and samples.
 
 `TWINS[label](case)` gives what `study.measures` must give; labels may have options. A measure without a twin fails
-tests/study/test_measures.py. Families that came later have files of their own beside this one.
+tests/study/measures/test_measures.py. Families that came later have files of their own beside this one.
 """
 
 import itertools

@@ -21,7 +21,7 @@ from study.publishing.publish import published_keys
 from study.storage.atomic import read_json
 from study.storage.paths import RunPaths
 
-DOCUMENT = Path(__file__).parents[2] / "study/measures/README.md"
+DOCUMENT = Path(__file__).parents[3] / "study/measures/README.md"
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from study.measures import MeasureContext, checks_of, compute, is_of_test, members
 from study.measures.families.features import _rotations
-from tests.study.test_independent_libraries import trained
+from tests.study.measures.test_independent_libraries import trained
 
 
 @pytest.mark.parametrize("kind", ["mlp", "lenet5", "resnet", "nin"])

@@ -37,94 +37,104 @@ EPILOG = """examples:
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 when all is done, 2 for a user's mistake (one line), 1 where runs are missing."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The command line's arguments."""
+    top = argparse.ArgumentParser(
         prog="python -m study", description="Train and measure the networks of a study.", epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
     )  # fmt: skip
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in (
-        ("plan", "print runs, shards, done, to do and estimated minutes; run nothing"),
-        ("fetch", "download the data sets of its runs, once, and check them; run and submit do so too"),
-        ("run", "train, evaluate and measure what is missing, here, shard after shard"),
-        ("records", "write results/<study>/records.csv and timings.csv from the finished runs"),
-        ("slice", "write results/<study>/slices.csv: the loss along a direction at the first finished network"),
-        (
-            "audit",
-            "write results/<study>/audit.csv: each measure before and after every change that keeps the function",
-        ),
-        (
-            "searches",
-            "write results/<study>/searches.csv: how far twice the steps move each search, on some networks",
-        ),
-        ("repeats", "write results/<study>/repeats.csv: every measure again, on other images and with other noise"),
-        ("publish", "merge the records into analysis/records/<study>.csv"),
-        ("keys", "print the key and the fields of every run"),
-        ("archive", "pack the trained networks into one file, of which any measure can be taken later"),
-    ):
-        command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-        command.add_argument("config", type=Path, help="the study's yaml, e.g. configs/digits_mlp.yaml")
-        if name not in ("keys", "fetch"):
-            command.add_argument("--runs", type=Path, help="folder of all runs (default: where it was sent, else runs)")
+    commands = top.add_subparsers(dest="command", required=True)
+
+    def command(name: str, does: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=does, description=does, allow_abbrev=False)
+
+    def of_study(name: str, does: str, folders: bool = True) -> argparse.ArgumentParser:
+        added = command(name, does)
+        added.add_argument("config", type=Path, help="the study's yaml, e.g. configs/digits_mlp.yaml")
+        if folders:
+            added.add_argument("--runs", type=Path, help="folder of all runs (default: where it was sent, else runs)")
             sent = "folder of results (default: where the study was sent, else results)"
-            command.add_argument("--results", type=Path, help=sent)
-        if name == "audit":
-            text = "how many of the finished networks, the first (default: %(default)s)"
-            command.add_argument("--networks", type=int, default=1, help=text)
-            text = "training images that they are measured on, at most (default: %(default)s)"
-            command.add_argument("--images", type=int, default=200, help=text)
-            text = "places of each kind of change, at most, from the first layers to the last (default: all)"
-            command.add_argument("--places", type=int, default=None, help=text)
-            text = "all of the catalogue and the study's own, or the study's alone (default: %(default)s)"
-            command.add_argument("--measures", choices=("all", "study"), default="all", help=text)
-        if name == "searches":
-            text = "how many of the finished networks, from all over the grid (default: %(default)s)"
-            command.add_argument("--networks", type=int, default=8, help=text)
-        if name == "repeats":
-            text = "how many of the finished networks, from all over the grid (default: all)"
-            command.add_argument("--networks", type=int, default=None, help=text)
-            text = "at these stops (default: every one of the study)"
-            command.add_argument("--stops", nargs="+", default=(), metavar="STOP", help=text)
-        if name == "archive":
-            command.add_argument("target", type=Path, help="the archive to be written, e.g. digits_mlp.tar")
-        if name in ("plan", "run"):
-            command.add_argument("--skip-published", action="store_true", help="count published runs as done")
-            command.add_argument("--device", default="cpu", help="cpu, cuda or cuda:<n> (default: %(default)s)")
-        if name == "publish":
-            command.add_argument(
-                "--replace", action="store_true",
-                help="the study was made anew, by other code or on another processor: show what changes, and replace "
-                "the published records, timings, slices and audit, all of them; refused unless every run is there",
-            )  # fmt: skip
-            command.add_argument("--dry-run", action="store_true", help="with --replace: show it, write nothing")
-        if name == "run":
-            command.add_argument(
-                "--minutes", type=float, default=None,
-                help="end after this time, saved, with exit status 0; wandb is left to the last such call",
-            )  # fmt: skip
-            command.add_argument("--test-curve", action="store_true", help="test loss and error of every epoch, too")
-            command.add_argument(
-                "--wandb",
-                choices=("online", "offline", "off"),
-                default="offline",
-                help="mirror to wandb (default: %(default)s)",
-            )
-    text = "put the runs of an archive where they were, after all of it was checked"
-    command = commands.add_parser("restore", help=text, description=text, allow_abbrev=False)
-    command.add_argument("archive", type=Path, help="what `archive` wrote")
-    command.add_argument("--runs", type=Path, default=runs_folder(), help="folder of all runs (default: %(default)s)")
-    text = "measure checkpoints of anybody's networks, as a models.yaml says, into results/<name>/ledger.csv"
-    command = commands.add_parser("ledger", help=text, description=text, allow_abbrev=False)
-    command.add_argument("models", type=Path, help="the yaml; its sections: study/ledger/README.md")
-    command.add_argument(
-        "--results", type=Path, default=results_root(), help="folder of results (default: %(default)s)"
+            added.add_argument("--results", type=Path, help=sent)
+        return added
+
+    plan = of_study("plan", "print runs, shards, done, to do and estimated minutes; run nothing")
+    of_study(
+        "fetch", "download the data sets of its runs, once, and check them; run and submit do so too", folders=False
     )
-    command.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
-    command.add_argument("--dry-run", action="store_true", help="check everything, print the plan, measure nothing")
-    text = "bring the generated parts of the READMEs of configs, measures and ledgers up to date"
-    commands.add_parser("reference", help=text, description=text, allow_abbrev=False)
-    options = parser.parse_args(arguments)
+    run = of_study("run", "train, evaluate and measure what is missing, here, shard after shard")
+    for each in (plan, run):
+        each.add_argument("--skip-published", action="store_true", help="count published runs as done")
+        each.add_argument("--device", default="cpu", help="cpu, cuda or cuda:<n> (default: %(default)s)")
+    _of_run(run)
+    of_study("records", "write results/<study>/records.csv and timings.csv from the finished runs")
+    of_study("slice", "write results/<study>/slices.csv: the loss along a direction at the first finished network")
+    _of_audit(of_study(
+        "audit", "write results/<study>/audit.csv: each measure before and after every change that keeps the function"
+    ))  # fmt: skip
+    searches = of_study(
+        "searches", "write results/<study>/searches.csv: how far twice the steps move each search, on some networks"
+    )
+    text = "how many of the finished networks, from all over the grid (default: %(default)s)"
+    searches.add_argument("--networks", type=int, default=8, help=text)
+    repeats = of_study(
+        "repeats", "write results/<study>/repeats.csv: every measure again, on other images and with other noise"
+    )
+    text = "how many of the finished networks, from all over the grid (default: all)"
+    repeats.add_argument("--networks", type=int, default=None, help=text)
+    text = "at these stops (default: every one of the study)"
+    repeats.add_argument("--stops", nargs="+", default=(), metavar="STOP", help=text)
+    _of_publish(of_study("publish", "merge the records into analysis/records/<study>.csv"))
+    of_study("keys", "print the key and the fields of every run", folders=False)
+    archive = of_study("archive", "pack the trained networks into one file, of which any measure can be taken later")
+    archive.add_argument("target", type=Path, help="the archive to be written, e.g. digits_mlp.tar")
+    restoring = command("restore", "put the runs of an archive where they were, after all of it was checked")
+    restoring.add_argument("archive", type=Path, help="what `archive` wrote")
+    restoring.add_argument("--runs", type=Path, default=runs_folder(), help="folder of all runs (default: %(default)s)")
+    _of_ledger(command(
+        "ledger", "measure checkpoints of anybody's networks, as a models.yaml says, into results/<name>/ledger.csv"
+    ))  # fmt: skip
+    command("reference", "bring the generated parts of the READMEs of configs, measures and ledgers up to date")
+    return top
+
+
+def _of_run(run: argparse.ArgumentParser) -> None:
+    text = "end after this time, saved, with exit status 0; wandb is left to the last such call"
+    run.add_argument("--minutes", type=float, default=None, help=text)
+    run.add_argument("--test-curve", action="store_true", help="test loss and error of every epoch, too")
+    text = "mirror to wandb (default: %(default)s)"
+    run.add_argument("--wandb", choices=("online", "offline", "off"), default="offline", help=text)
+
+
+def _of_audit(audit: argparse.ArgumentParser) -> None:
+    text = "how many of the finished networks, the first (default: %(default)s)"
+    audit.add_argument("--networks", type=int, default=1, help=text)
+    text = "training images that they are measured on, at most (default: %(default)s)"
+    audit.add_argument("--images", type=int, default=200, help=text)
+    text = "places of each kind of change, at most, from the first layers to the last (default: all)"
+    audit.add_argument("--places", type=int, default=None, help=text)
+    text = "all of the catalogue and the study's own, or the study's alone (default: %(default)s)"
+    audit.add_argument("--measures", choices=("all", "study"), default="all", help=text)
+
+
+def _of_publish(publish: argparse.ArgumentParser) -> None:
+    publish.add_argument(
+        "--replace", action="store_true",
+        help="the study was made anew, by other code or on another processor: show what changes, and replace "
+        "the published records, timings, slices and audit, all of them; refused unless every run is there",
+    )  # fmt: skip
+    publish.add_argument("--dry-run", action="store_true", help="with --replace: show it, write nothing")
+
+
+def _of_ledger(ledger: argparse.ArgumentParser) -> None:
+    ledger.add_argument("models", type=Path, help="the yaml; its sections: study/ledger/README.md")
+    ledger.add_argument("--results", type=Path, default=results_root(), help="folder of results (default: %(default)s)")
+    ledger.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    ledger.add_argument("--dry-run", action="store_true", help="check everything, print the plan, measure nothing")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 when all is done, 2 for a user's mistake (one line), 1 where runs are missing."""
+    options = parser().parse_args(arguments)
     try:
         if options.command == "reference":
             return reference()

@@ -24,6 +24,13 @@ _SPELLED = {
 }  # fmt: skip
 
 
+def duration(seconds: float) -> str:
+    """Seconds in the units one thinks in: 42 s, 10 min, 2.5 h."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
 def to_the_end(main: Callable[[], int]) -> int:
     """The exit status of a command line; 141 without a word where the reader of its output has left (`| head`).
 

@@ -37,7 +37,7 @@ class Shard:
     runs: tuple[RunConfig, ...]
 
 
-MOST_SEEDS = 10_000  # ours: a slip, not a study
+MOST_SEEDS = 1_000_000  # ours: a slip, not a study
 GPU_SHARD = 256  # networks of a shape that `study run` gives a GPU, at least; what does not fit at once follows; ours
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from slurm.launch import Place
 from slurm.view.overview import Overview
 from slurm.view.status import ShardStatus
+from study.display import duration
 
 ATTENTION = ("failed", "held", "lost", "stopped", "unknown", "running", "pending", "new", "done")  # what is shown first
 MOST_CAUSES = 3  # ours: a screen has room for them
@@ -86,14 +87,3 @@ def _row(overview: Overview, s: ShardStatus) -> str:
         f" {s.requeues:>4}  {cause}"
     )
     return line[: max(60, shutil.get_terminal_size((160, 40)).columns - 3)] if sys.stdout.isatty() else line
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the units one thinks in.
-
-    >>> duration(42), duration(600), duration(9000)
-    ('42 s', '10 min', '2.5 h')
-    """
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

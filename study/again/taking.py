@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.config import RunConfig, run_key
-from study.curvature.progress import duration
 from study.device import reproducible
+from study.display import duration
 from study.grid import Study
 from study.measures import MeasureContext, attempt, codes
 from study.measuring import context_at

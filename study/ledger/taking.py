@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study.choice import ConfigError
-from study.curvature.progress import duration
 from study.device import reproducible
+from study.display import duration
 from study.ledger.file import OF_HISTORY, LedgerFile
 from study.ledger.networks import Network
 from study.ledger.restored import NO_INITIAL, InitialMissing, Restorer

@@ -16,8 +16,8 @@ from slurm import scheduler
 from slurm.__main__ import main
 from slurm.cluster import FIELDS as CLUSTER_FIELDS
 from slurm.journal import MARKER_BYTES, REQUEUED, Journal, Marker, Submission
-from slurm.view.screen import duration
 from slurm.view.status import count, shard_states
+from study.display import duration
 from study.storage import lease
 
 SHARDS = [f"{k:012x}" for k in range(6)]

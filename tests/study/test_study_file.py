@@ -139,7 +139,7 @@ MISTAKES = {
     "a type": ({"s": OK + "seeds: [0]\ngrid: [1]\n"}, "s.yaml: grid: [1]: is a list, allowed: field: [values]"),
     "true": ({"s": OK + "seeds: yes\n"}, "s.yaml: seeds: True: is a bool, allowed: a number or a list"),
     "seed": ({"s": OK + "fixed: {seed: 7}\n"}, "s.yaml: fixed.seed: 7: use `seeds`"),
-    "seeds": ({"s": OK + f"seeds: {10**22}\n"}, f"s.yaml: seeds: {10**22}: allowed: how many, 1 to 10000"),
+    "seeds": ({"s": OK + f"seeds: {10**22}\n"}, f"s.yaml: seeds: {10**22}: allowed: how many, 1 to 1000000"),
     "shift": ({"s": OK + "shifts: [[blur]]\n"}, "s.yaml: shifts: ['blur']: allowed, each once: "),
     "null alone": ({"s": OK + "grid:\n"}, "s.yaml: grid: None: is a NoneType, allowed: field: [values]"),
     "idle null": (

@@ -25,7 +25,7 @@ def run_here(place: Place, options: Options, to_send: Sequence[Shard]) -> int:
     id = place.journal.new_id()
     commit = code.commit if code else snapshot.provenance.commit()
     jobs = assign(place, options, to_send)
-    record = Submission(id, place.cluster.name, "local", commit, tuple(s.id for s in to_send), asked=place.digest)
+    record = Submission(id, place.cluster.name, "local", commit, tuple(s.id for s in to_send))
     with lease.acquire(place.journal.folder, [id], me()) as held:
         place.journal.reopen(record.shards)
         place.journal.write(replace(record, holder=held.id))

@@ -33,7 +33,6 @@ class Submission:
     cancelled: tuple[str, ...] = ()  # shards that `cancel` has ended; a local submitter that reads this starts none
     holder: str = ""  # a local submitter's lease in the jobs folder: while it lives, shards that wait for a core start
     shards_per_job: int = 1
-    asked: str = ""  # the digest of the study as it was when this was sent: what its shards are done of
 
     def index(self, shard: str) -> int:
         """Which job of the array does a shard."""
@@ -76,6 +75,7 @@ class Marker:
     seconds: float = 0.0
     cause: str = ""  # why it failed or stopped, one line
     log: str = ""  # of this start, in the folder of logs
+    asked: str = ""  # the digest of the study as it was when this job was sent: what it is done of
     history: list[str] = field(default_factory=list)  # what earlier starts ended with
 
     @property
@@ -205,10 +205,6 @@ class Journal:
             if content["digest"] == digest:
                 return Kept(dict(content["shards"]), frozenset(content["complete"]))
         return None
-
-    def sent_for(self, digest: str) -> set[str]:
-        """Shards that were sent last when the study asked for the same: what their jobs say of themselves holds."""
-        return {shard for shard, submission in self.latest().items() if submission.asked == digest}
 
 
 def _submission(content: dict[str, Any]) -> Submission:

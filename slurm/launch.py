@@ -141,4 +141,4 @@ def digest(config: Path) -> str:
     except ConfigError as error:
         raise StudyFileError(config, error) from None
     taken = [(str(label), label.code if isinstance(label, Own) else "") for label in measures]
-    return hashlib.sha256(repr((content, taken)).encode()).hexdigest()
+    return hashlib.sha256(repr((content, taken)).encode()).hexdigest()[:16]

@@ -50,7 +50,7 @@ def assign(place: Place, options: Options, chosen: Sequence[Shard]) -> list[Shar
             study.name, shard.id, shard.runs, study.measures, str(place.runs), str(place.results),
             options.device or device_of(cluster), options.wandb if mirrors else "off",
             0.8 * cluster.signal_seconds if cluster.kind == "slurm" else 3600.0,
-            seams, varies, rate, options.test_curve,
+            seams, varies, rate, options.test_curve, place.digest,
         )
         for shard in chosen
     ]  # fmt: skip

@@ -148,7 +148,7 @@ def _send_array(place: Place, options: Options, piece: Sequence[Shard], code: sn
     id = place.journal.new_id()
     n = cluster.shards_per_job
     shards = tuple(s.id for s in piece)
-    record = Submission(id, cluster.name, "slurm", code.commit, shards, shards_per_job=n, asked=place.digest)
+    record = Submission(id, cluster.name, "slurm", code.commit, shards, shards_per_job=n)
     before = place.journal.reopen(record.shards)
     place.journal.write(record)
     jobs, variables = bundled(assign(place, options, piece), n), environment(place, code)

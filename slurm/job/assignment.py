@@ -24,3 +24,4 @@ class Assignment:
     varies: tuple[str, ...] = ()  # hyperparameters in which the study's runs differ; what wandb names each run by
     live_rate: float = 0.0  # requests a minute with which wandb shows its runs while they train; 0: it does not
     test_curve: bool = False  # whether each epoch's row has the test loss and error
+    asked: str = ""  # the digest of the study as it was when this was sent

@@ -53,7 +53,8 @@ class Work:
             requeues = before.requeues + max(0, requeues - (before.restarts if before.job == job_name() else 0))
         self.marker = Marker(
             job.shard, job=job_name(), restarts=restart_count(), requeues=requeues, host=socket.gethostname(),
-            runs=len(job.runs), log=job_log(), history=before.past() if before else [],
+            runs=len(job.runs), log=job_log(), asked=job.asked,
+            history=before.past() if before else [],
         )  # fmt: skip
         self.progress = Progress(job, self.marker)
         self.lease: lease.Lease | None = None

@@ -75,7 +75,7 @@ class Overview:
 def look(place: Place, chosen: Filter = EVERYTHING) -> Overview:
     """Read the journal, the markers and the queue. Under 2 s for a thousand jobs: no run that is done is looked at.
 
-    But for those that were sent when the study asked for something else: of these, files decide what is done.
+    But for those whose job was sent when the study asked for something else: of these, files decide what is done.
     Raises ConfigError where no shard fits the filter.
     """
     journal = place.journal
@@ -88,8 +88,9 @@ def look(place: Place, chosen: Filter = EVERYTHING) -> Overview:
     trained = {s.shard: _trained(s, runs[s.shard], place.runs) for s in statuses}
     unmarked = {s.shard for s in statuses if s.state not in ("done", *IN_FLIGHT)}
     unmarked = {shard for shard in unmarked if trained[shard] == len(runs[shard])}
-    sure = journal.sent_for(place.digest).union(kept.complete if kept else ())
-    outdated = {s.shard for s in statuses if s.state == "done"} - sure  # of the study as it was
+    sure = kept.complete if kept else frozenset()
+    done = {s.shard: s.marker.asked if s.marker else "" for s in statuses if s.state == "done"}
+    outdated = {shard for shard, asked in done.items() if asked != place.digest} - sure  # of the study as it was
     if unmarked | outdated:  # done without the launcher, or before its marker could be written: the runs' files decide
         complete = place.complete(unmarked | outdated)
         statuses = [replace(s, state="done", cause="") if s.shard in complete else s for s in statuses]

@@ -133,7 +133,8 @@ def _merged(old: Row, new: Row, where: str) -> Row:
 def published_keys(study: Study) -> set[str]:
     """Keys of runs whose rows, for every stop and every measure and shift of the study, are published.
 
-    A measure without a value counts where the timings have it: it was taken, and failed.
+    A measure without a value counts where the timings have it: it was taken, and failed. Of a run that
+    diverged none is taken.
     """
     rows = {(row["key"], row["stop"]): row for row in read_table(published_file(study.name))}
     taken = {(row["key"], row["stop"], row["item"]) for row in read_table(published_file(study.name, "timings"))}
@@ -153,6 +154,8 @@ def published_keys(study: Study) -> set[str]:
 def _has(row: Row, label: str, taken: Container[tuple[str, str, str]]) -> bool:
     if isinstance(label, Own) and row.get(label.provenance) != label.code:
         return False
+    if row["train.status"] == "diverged":
+        return True
     plain = str(Label.parse(label).at(transform="", layer=""))  # taken together with that of the rewritten network
     return bool(row.get(column_of(label))) or all(
         (row["key"], row["stop"], timed_as(item)) in taken for item in (label, plain)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from study.device import is_of_the_machine
+
 if TYPE_CHECKING:
     import torch
 
@@ -104,8 +106,8 @@ def read_tensors(path: Path, device: str | torch.device = "cpu") -> Any:
 
     try:
         return torch.load(path, map_location=device, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError) as error:
+        if is_of_the_machine(error):
             raise
         said = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise ValueError(f"{path}: cannot be read ({said}); allowed: a whole file of tensors") from None

@@ -182,6 +182,8 @@ class Population:
             if not self.runs and self.waiting and not leaving:
                 self._let_go()  # before the memory is asked for
                 self._enter()
+                if self.by_stack:
+                    self.save()  # how many there is room for now
             if leaving:
                 return not (self.runs or self.waiting)
         return True

@@ -279,8 +279,11 @@ def test_a_row_is_whole_when_its_measures_were_taken_and_its_shifts(
         row["measure.train_loss"] = ""
     write_rows(path, rows)
     assert published_keys(study) == half, "the timings say that it was taken"
+    diverged = [{**row, "train.status": "diverged", "key": run_key(study.runs[2])} for row in rows[:2]]
+    write_rows(path, rows + diverged)
+    assert published_keys(study) == half | {run_key(study.runs[2])}, "of what diverged nothing is ever measured"
     shifted = dataclasses.replace(study, measures=(*study.measures, shift_label("blur")))
-    assert published_keys(shifted) == set()
+    assert published_keys(shifted) == {run_key(study.runs[2])}
     for row in rows:
         row |= {shift_column("blur", severity, what): "1" for severity in SEVERITIES for what in ("loss", "error")}
     write_rows(path, rows)

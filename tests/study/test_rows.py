@@ -1,8 +1,11 @@
-"""Columns of rows that do not have the same ones, and a JSON file's order."""
+"""Columns of rows that do not have the same ones, a JSON file's order, files of tensors that are broken."""
 
 from pathlib import Path
+from typing import Any
 
-from study.storage.atomic import read_json, write_json
+import pytest
+
+from study.storage.atomic import read_json, read_tensors, write_json
 from study.storage.rows import merged, read_table, write_rows
 
 
@@ -19,6 +22,23 @@ def test_layers_of_a_deeper_network_stand_before_the_last(tmp_path: Path) -> Non
     write_rows(path, rows)
     assert list(read_table(path)[0]) == ["key", "m.conv1", "m.conv2", "m.conv_out", "prov.x"]
     assert [{k: v for k, v in row.items() if v} for row in read_table(path)] == rows
+
+
+@pytest.mark.parametrize("content", [b"", b".", b"half", b"PK"])
+def test_a_file_of_tensors_that_is_not_whole_is_one_line(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"weights\.pt: cannot be read \(.*\); allowed: a whole file of tensors"):
+        read_tensors(path)
+
+
+def test_what_the_machine_lacks_is_no_fault_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*given: Any, **options: Any) -> None:
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr("torch.load", load)
+    with pytest.raises(RuntimeError, match="CUDA error"):
+        read_tensors(tmp_path / "weights.pt")
 
 
 def test_json_keeps_the_order_that_it_is_given(tmp_path: Path) -> None:

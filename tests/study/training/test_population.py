@@ -162,15 +162,15 @@ def test_networks_that_do_not_fit_follow_as_others_end(
     assert seen["whole"][0] == ([0, 1, 2, 3], 2) and seen["cut"] == seen["whole"], "a GPU's bits depend on the stack"
 
 
+class Killed(Exception):
+    """Stands for a SIGKILL: nothing after it runs."""
+
+
 @pytest.mark.parametrize("n_writes", [1, 2, 5, 9, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 24, 27, 30])
 def test_where_bits_depend_on_the_stack_a_kill_leaves_it_as_it_was(
     n_writes: int, whole: dict[str, list[Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed before any write, also between those of networks that end; seldom saved, as a GPU's are."""
-
-    class Killed(Exception):
-        """Nothing after it runs."""
-
     seen: dict[str, set[Any]] = {"whole": set(), "cut": set()}
     epoch, room, left = Population._epoch, 4, n_writes
 
@@ -196,6 +196,35 @@ def test_where_bits_depend_on_the_stack_a_kill_leaves_it_as_it_was(
         room = 2  # less memory is free now; what was saved knows what there was room for
     trained(RUNS, tmp_path / "cut")
     assert seen["cut"] == seen["whole"] and ends(RUNS, tmp_path / "cut") == whole["plain"]
+
+
+def test_a_kill_after_a_whole_stack_has_ended_leaves_the_next_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Room for three, and after these for two: the file knows, though no network has ended among the two."""
+    runs = [replace(BASE, seed=s, stops=("epoch_2",), max_epochs=2) for s in range(6)]
+    seen: dict[str, set[Any]] = {"whole": set(), "cut": set()}
+    epoch, rooms, kill = Population._epoch, iter([3, 2, 9, 3, 2, 9]), [False]
+
+    def watched(self: Population) -> None:
+        part = self.runs[0].paths.folder.relative_to(tmp_path).parts[0]
+        stack = tuple((run.config.seed, run.epoch) for run in self.runs)
+        if kill[0] and (3, 1) in stack:
+            raise Killed
+        seen[part].add(stack)
+        epoch(self)
+
+    monkeypatch.setattr("study.training.population.depends_on_stack", lambda device: True)
+    monkeypatch.setattr("study.run.SAVE_EVERY_SECONDS", 1e9)
+    monkeypatch.setattr(Population, "_epoch", watched)
+    monkeypatch.setattr(Fit, "capacity", lambda self, n: min(n, next(rooms)))
+    trained(runs, tmp_path / "whole")
+    kill[0] = True
+    with pytest.raises(Killed):
+        trained(runs, tmp_path / "cut")
+    kill[0] = False
+    trained(runs, tmp_path / "cut")
+    assert seen["cut"] == seen["whole"] and ((3, 1), (4, 1)) in seen["whole"]
 
 
 def fit(**changes: Any) -> Fit:

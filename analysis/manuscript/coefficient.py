@@ -97,7 +97,7 @@ def q_of_zero(of: str | Networks, column: str = "tau_b", stop: str | None = None
 
 
 def needed_for_clear(of: str | Networks, stop: str | None = None, target: str = "gap.loss") -> Number:
-    """How many of the measures of `q_of_zero` must have every resample on one side of zero, for any q to be clear."""
+    """How many of the measures of `q_of_zero` must be clear together for any to be: resamples allow no smaller p."""
     each = list(_each(of, stop, target).values())
     least = [cautious(2 / (found.draws + 1), found.draws) if found.draws else 0.0 for found in each]
     tested = [not math.isnan(found.p_of_zero("tau_b")) for found in each]

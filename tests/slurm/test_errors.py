@@ -42,7 +42,7 @@ STUDIES = {
     "unknown stop": (HEAD + "zip: {stops: [[accuracy_1]]}\n", ["stops", "accuracy_1", "epoch_"]),
     "late stop": (HEAD + "zip: {stops: [[epoch_200]]}\n", ["stops", "epoch_200", "max_epochs"]),
     "zip of two lengths": (HEAD + "zip: {batch_size: [1, 2], weight_decay: [0]}\n", ["zip", "one length"]),
-    "no seeds": (HEAD + "seeds: 0\n", ["seeds", "0", "how many, at least 1"]),
+    "no seeds": (HEAD + "seeds: 0\n", ["seeds", "0", "how many, 1 to 1000000"]),
     "seed axis": (HEAD.replace("lr: [0.1]", "seed: [1]"), ["seed", "seeds"]),
     "run twice": (HEAD.replace("[0.1]", "[0.1, 1e-1]"), ["duplicate run"]),
     "all excluded": (HEAD + "exclude: [{lr: 0.1}]\n", ["empty grid"]),

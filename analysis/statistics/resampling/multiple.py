@@ -19,10 +19,10 @@ def benjamini_hochberg(p: ArrayLike) -> Floats:
 
 
 def needed(least: ArrayLike, level: float = CLEAR) -> int:
-    """How many tests must have the least p that each can have, `least` (n,), for any q to be below `level`.
+    """How many tests must have q below `level` together for any to have, where p are no less than `least` (n,).
 
     Of p read from resamples the least is not 0, so that one test alone, however far from zero, may not be enough: with
-    p of .003 at least it takes 7 of 100. All the others have p = 1. n + 1 where all are not enough; NaN is no test.
+    p of .003 at least it takes 7 of 101. n + 1 where all are not enough; NaN is no test.
     """
     found = np.sort(np.asarray(least, dtype=np.float64))
     found = found[~np.isnan(found)]

@@ -19,6 +19,7 @@ from slurm.__main__ import main
 from slurm.job.several import SeveralShards, _device, bundled
 from slurm.job.shard import ShardJob
 from slurm.journal import REQUEUED, Journal, Marker
+from slurm.launch import digest
 from study.config import run_key
 from study.grid import load_study, shards
 from study.storage.paths import RunPaths
@@ -133,7 +134,7 @@ def test_the_scheduler_sees_jobs_and_status_sees_shards(
     assert [sent.task(shard) for shard in sent.shards] == ["7_0"] * 4 + ["7_1"] * 2
     (fake_slurm / "squeue.out").write_text(f"tiny.{sent.id}|7_0|RUNNING|n1\ntiny.{sent.id}|7_1|PENDING|(Priority)\n")
     journal.mark(Marker(sent.shards[0], "failed", job="7_0", cause="ValueError: no"))
-    journal.mark(Marker(sent.shards[1], "done", job="7_0"))
+    journal.mark(Marker(sent.shards[1], "done", job="7_0", asked=digest(tiny)))
     assert main(["status", str(tiny)]) == 1
     assert "6: 1 done, 2 running, 2 pending, 1 failed" in capsys.readouterr().out, "its job goes on with the others"
     assert main(["retry", str(tiny), *send]) == 0

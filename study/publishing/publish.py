@@ -154,7 +154,7 @@ def published_keys(study: Study) -> set[str]:
 def _has(row: Row, label: str, taken: Container[tuple[str, str, str]]) -> bool:
     if isinstance(label, Own) and row.get(label.provenance) != label.code:
         return False
-    if row["train.status"] == "diverged":
+    if row.get("train.status") == "diverged":
         return True
     plain = str(Label.parse(label).at(transform="", layer=""))  # taken together with that of the rewritten network
     return bool(row.get(column_of(label))) or all(

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..networks.batches import Inputs
 from .contraction import Shape
 from .verification import Verification
 
-# On a CPU larger pieces fall out of the caches. Measured on LeNet5: 1.3 times slower with 2^28, 1.15 with 2^24; 1.1
-# times slower with 2^20.
-_SWIFT_CPU = 2**26
-CACHE = 2**22
+# On a CPU larger pieces fall out of the caches, smaller ones pay for more calls. Measured on LeNet5, one core: of an
+# AMD EPYC 1.3 times slower with 2^28 than with 2^26, 1.15 with 2^24; of an Intel Xeon that shows 480 MB of last-level
+# cache, 1.2 times slower with 2^26 than with 2^28.
+_SWIFT_CPU, _MOST_SWIFT = 2**26, 2**28
+CACHE = 2**22  # on the EPYC 1.1 times slower with 2^20; the same within 5% with 2^21 to 2^23 on the Xeon
 _FEWEST = 12  # samples to send back by hand at once: fewer would read large weights too often
-_SWEPT = 2**24  # of what autograd would hold: by hand it is a fraction
+_SWEPT = 4  # bytes that autograd would hold, over those that are sent back by hand at once
+_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 # Backward holds the gradients of a few activations beside those that it was asked for: ReLU's, pooling's, a residual's.
 _IN_FLIGHT = 4
 
@@ -31,6 +35,7 @@ class Plan:
     needs_gradient: bool
     swift: int  # bytes to take through a pass at once; more would be slower
     contracted: int  # bytes to contract at once
+    swept_bytes: int  # of what autograd would hold, to send back by hand at once: by hand it is a fraction
 
     def working(self, k: int) -> int:
         """Bytes for one sample and k columns in the forward and backward pass."""
@@ -39,7 +44,7 @@ class Plan:
 
     def swept(self, k: int) -> int:
         """How many samples to send back by hand at once."""
-        return max(_FEWEST, _SWEPT // self.working(k))
+        return max(_FEWEST, self.swept_bytes // self.working(k))
 
     def piece(self, index: int, k: int) -> int:
         """How many samples to contract at once for one layer."""
@@ -80,6 +85,17 @@ class Plan:
         return 3 * self.budget // 4 - self.fixed() - max(self.contracted, each)
 
 
+@functools.cache
+def swift_cpu(caches: Path = _CACHES) -> int:
+    """Bytes to take through a pass at once on this CPU: as its last-level cache holds, from 2^26 to 2^28.
+
+    `caches` is where Linux says what caches a core has; where it does not, 2^26.
+    """
+    sizes = [file.read_text().strip() for file in sorted(caches.glob("index*/size"))]
+    largest = max((int(size[:-1]) * 2**10 for size in sizes if size.endswith("K") and size[:-1].isdigit()), default=0)
+    return min(max(_SWIFT_CPU, 2 ** (largest.bit_length() - 1) if largest else 0), _MOST_SWIFT)
+
+
 def look(verification: Verification, inputs: Inputs, budget: int, needs_gradient: bool) -> Plan:
     """Run a few samples, verify what the exact pass supposes, and plan; ValueError as of `Verification`."""
     uses, outputs = verification.recorded(inputs)
@@ -95,6 +111,7 @@ def look(verification: Verification, inputs: Inputs, budget: int, needs_gradient
         outputs=tuple(sum(use.n_numbers for use in uses.of(at)) // len(outputs) for at in range(n_layers)),
         shapes=tuple(verification.shapes),
         needs_gradient=needs_gradient,
-        swift=_SWIFT_CPU if is_cpu else budget,
+        swift=swift_cpu() if is_cpu else budget,
         contracted=min(CACHE if is_cpu else budget // 4, budget // 8),
+        swept_bytes=swift_cpu() // _SWEPT,
     )

@@ -30,7 +30,7 @@ def test_recorded_passes_are_used_again_as_far_as_the_budget_holds_them(
 ) -> None:
     """A DataLoader may bring its samples in another order the second time, tensors do not."""
     model, x, y = small(400)
-    monkeypatch.setattr("study.curvature.blocks.budget._SWIFT_CPU", 2**16)
+    monkeypatch.setattr("study.curvature.blocks.budget.swift_cpu", lambda: 2**16)
     seen: list[int] = []
     few = 5  # samples that are run again, to see whether their outputs are theirs alone
     model.register_forward_hook(lambda module, args, output: seen.append(len(output) if len(output) > few else 0))

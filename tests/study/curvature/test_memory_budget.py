@@ -1,6 +1,7 @@
 """What is held in memory between products: as much as the budget allows, and no bit is another for it."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,8 +11,10 @@ from torch.utils.data import DataLoader, TensorDataset
 from study.curvature import (
     Curvature,
     Loss,
+    layer_curvature,
     layer_eigenvalues,
 )
+from study.curvature.blocks.budget import swift_cpu
 from study.curvature.blocks.contraction import Shape
 from study.curvature.blocks.rows import layer_rows
 from study.curvature.losses.torch_losses import resolve_loss
@@ -130,3 +133,39 @@ def test_gradients_are_not_held_where_the_budget_or_the_layer_forbids() -> None:
     assert list(layer_rows(model, batches, Loss("cross_entropy"), None, 2**20, [convolution, linear]))
     assert not list(layer_rows(model, batches, Loss("cross_entropy"), None, 0, [convolution]))
     assert not list(layer_rows(model, batches, Loss("cross_entropy"), None, 2**20, [linear]))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "at_once"),
+    [
+        ({}, 2**26),
+        ({"index0": "48K", "index2": "1024K", "index3": "32768K"}, 2**26),
+        ({"index2": "2048K", "index3": "196608K"}, 2**27),
+        ({"index3": "491520K"}, 2**28),
+        ({"index3": "4194304K"}, 2**28),
+        ({"index3": "unknown", "index2": ""}, 2**26),
+    ],
+)
+def test_a_pass_takes_as_much_at_once_as_the_last_cache_holds(
+    sizes: dict[str, str], at_once: int, tmp_path: Path
+) -> None:
+    for index, size in sizes.items():
+        (tmp_path / index).mkdir()
+        (tmp_path / index / "size").write_text(f"{size}\n")
+    assert swift_cpu(tmp_path) == at_once
+
+
+def test_how_much_is_taken_at_once_is_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(2, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 5, 3), nn.ReLU(), nn.Flatten(), nn.Linear(80, 3)
+    )
+    data = torch.randn(60, 2, 14, 14), torch.randint(3, (60,))
+    found = []
+    for at_once in (2**14, 2**20, 2**26, 2**28):
+        monkeypatch.setattr("study.curvature.blocks.budget.swift_cpu", lambda at_once=at_once: at_once)
+        found.append(layer_curvature(model, data, neuron_wise=True))
+    for name, first in found[0].items():
+        for other in found[1:]:
+            torch.testing.assert_close(other[name].trace_matrix, first.trace_matrix, rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(other[name].neuron_wise, first.neuron_wise, rtol=1e-5, atol=1e-7)

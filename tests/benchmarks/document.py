@@ -1,13 +1,15 @@
 """What READMEs say of the committed benchmarks: `python -m tests.benchmarks.document training` prints what one says.
 
 curvature.json is shown in study/curvature/README.md, training.json in study/training/README.md, measuring.json and
-stopping.json in study/measures/README.md.
+stopping.json in study/measures/README.md. elsewhere/ has an earlier run on another machine, of which the first
+sentences are said, too: ratios differ between processors.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.benchmarks import training
@@ -17,11 +19,25 @@ COMMITTED = Path(__file__).parent / "curvature.json"
 TRAINING = Path(__file__).parent / "training.json"
 MEASURING = Path(__file__).parent / "measuring.json"
 STOPPING = Path(__file__).parent / "stopping.json"
+ELSEWHERE = Path(__file__).parent / "elsewhere"
 LIMIT = 60  # passes that all measures but searches may take, of LeNet5 on 5,000 images
 
 
 def section(measured: dict) -> str:
     """The command, the machine, what the rows come to, and the rows themselves, as Markdown."""
+    command = f"`python -m tests.benchmarks.curvature {measured['command']}` on {measured['machine']}:"
+    findings = [*_of_curvature(measured), *_elsewhere("curvature", _of_curvature, 1)]
+    return "\n".join([command, "", *(f"- {finding}" for finding in findings), "", table(measured["rows"])])
+
+
+def _elsewhere(name: str, said: Callable[[dict], list[str]], sentences: int) -> list[str]:
+    """The first sentences of an earlier run on another machine."""
+    measured = json.loads((ELSEWHERE / f"{name}.json").read_text())
+    return [f"On {measured['machine']}, earlier: {' '.join(said(measured)[:sentences])}"]
+
+
+def _of_curvature(measured: dict) -> list[str]:
+    """What the rows come to."""
     time = {(row["case"], row["peer"]): row["time_ratio"] for row in measured["rows"]}
     peak = {(row["case"], row["peer"]): row["peak_bytes"] for row in measured["rows"]}
 
@@ -32,7 +48,7 @@ def section(measured: dict) -> str:
         return f"{1 / time[case, peer]:.2f}"
 
     lenet5, many, last, resnet = "lenet5", "100 classes, tolerance 1e-3", "last layer, N = 50000", "resnet18, 32 x 32"
-    findings = [
+    return [
         f"All layers of LeNet5 take {share(lenet5, 'BackPACK DiagGGNExact')} of the time that BackPACK takes for the "
         f"diagonals, and {share(lenet5, 'forward + backward')} times that of a forward and backward pass.",
         f"PyHessian takes {times(lenet5, 'PyHessian, 1% standard error')} times as long for the trace of that network "
@@ -41,27 +57,30 @@ def section(measured: dict) -> str:
         f"With 100 classes, a tolerance of 1e-3 takes {share(many, 'ours, all columns')} of the time of all columns.",
         f"ResNet-18 adds {peak[resnet, 'ours, all layers'] / 2**20:.0f} MB for 1,000 images.",
     ]
-    command = f"`python -m tests.benchmarks.curvature {measured['command']}` on {measured['machine']}:"
-    return "\n".join([command, "", *(f"- {finding}" for finding in findings), "", table(measured["rows"])])
 
 
 def training_section(measured: dict) -> str:
     """The command, the machine, what the rows come to, and the rows themselves, as Markdown."""
+    arguments = f" {measured['command']}" if measured["command"] else ""
+    command = f"`python -m tests.benchmarks.training{arguments}` on {measured['machine']}, commit {measured['commit']}"
+    anew = [f"; rows of {cases} at commit {commit}" for commit, cases in _measured_anew(measured["rows"]).items()]
+    command += "".join(anew) + ":"
+    findings = [*_of_training(measured), *_elsewhere("training", _of_training, 2)]
+    return "\n".join([command, "", *(f"- {finding}" for finding in findings), "", training.table(measured["rows"])])
+
+
+def _of_training(measured: dict) -> list[str]:
+    """What the rows come to."""
     rows = {row["case"]: row for row in measured["rows"]}
     lenet5 = [row["time_ratio"] for case, row in rows.items() if case.startswith("lenet5 batch")]
     few, many = (rows[f"mlp population {n}"]["networks_per_minute"] for n in (1, 64))
-    findings = [
+    return [
         f"64 networks of the laptop study take {rows['64 mlps']['time_ratio']:.2f} of the time that plain PyTorch "
         "takes for one after another, the mean of its three batch sizes.",
         f"LeNet5 takes {min(lenet5):.2f} to {max(lenet5):.2f}, by batch size; NiN {rows['nin']['time_ratio']:.2f}, "
         f"ResNet-20 {rows['resnet20']['time_ratio']:.2f}.",
         f"A stack of 64 trains {many / few:.1f} times as many networks a minute as one network alone.",
     ]
-    arguments = f" {measured['command']}" if measured["command"] else ""
-    command = f"`python -m tests.benchmarks.training{arguments}` on {measured['machine']}, commit {measured['commit']}"
-    anew = [f"; rows of {cases} at commit {commit}" for commit, cases in _measured_anew(measured["rows"]).items()]
-    command += "".join(anew) + ":"
-    return "\n".join([command, "", *(f"- {finding}" for finding in findings), "", training.table(measured["rows"])])
 
 
 def measuring_section(measured: dict) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,8 +17,7 @@ from analysis.statistics.association.correlation import correlate_each
 from analysis.statistics.association.differences import difference as bounds_of
 from analysis.statistics.association.differences import p_of_no_difference, paired
 from analysis.statistics.association.permutation import permutation, settings
-from analysis.statistics.resampling.multiple import benjamini_hochberg, needed
-from analysis.statistics.resampling.resample import cautious
+from analysis.statistics.resampling.multiple import benjamini_hochberg
 
 
 def value(of: str | Networks, table: str, column: str, measure: str | None = None, **where: object) -> Number | Words:
@@ -70,9 +68,9 @@ def p_of_difference(
     of: str | Networks, first: str, second: str, column: str = "tau_b", stop: str | None = None,
     target: str = "gap.loss",
 ) -> float:  # fmt: skip
-    """p of no `difference`, cautiously: a verdict in a text is not to hang on which resamples were drawn."""
+    """p of no `difference`."""
     a, b = _paired(of, first, second, column, stop, target)
-    return p_of_no_difference(a, b, column, cautious=True)
+    return p_of_no_difference(a, b, column)
 
 
 def _paired(
@@ -86,22 +84,10 @@ def _paired(
 
 
 def q_of_zero(of: str | Networks, column: str = "tau_b", stop: str | None = None, target: str = "gap.loss") -> Numbers:
-    """Benjamini-Hochberg's q of no correlation of each measure, as trained, that has an interval, over all of those.
-
-    Each p is taken cautiously, as in `p_of_difference`.
-    """
+    """Benjamini-Hochberg's q of no correlation of each measure, as trained, that has an interval, over all of those."""
     every = _each(of, stop, target)
-    p = [cautious(found.p_of_zero(allowed(column, found.point)), found.draws) for found in every.values()]
-    q = benjamini_hochberg(p)
+    q = benjamini_hochberg([found.p_of_zero(allowed(column, found.point)) for found in every.values()])
     return Numbers({measure: Number(float(x)) for measure, x in zip(every, q, strict=True) if x == x})
-
-
-def needed_for_clear(of: str | Networks, stop: str | None = None, target: str = "gap.loss") -> Number:
-    """How many of the measures of `q_of_zero` must be clear together for any to be: resamples allow no smaller p."""
-    each = list(_each(of, stop, target).values())
-    least = [cautious(2 / (found.draws + 1), found.draws) if found.draws else 0.0 for found in each]
-    tested = [not math.isnan(found.p_of_zero("tau_b")) for found in each]
-    return Number(float(needed([p if there else math.nan for p, there in zip(least, tested, strict=True)])))
 
 
 def _each(of: str | Networks, stop: str | None, target: str) -> dict[str, Coefficients]:

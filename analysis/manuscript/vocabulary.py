@@ -19,7 +19,6 @@ from analysis.manuscript.coefficient import (
     at_stops,
     coefficient,
     difference,
-    needed_for_clear,
     q_of_zero,
     row_of,
     stops_of,
@@ -145,7 +144,7 @@ def target_words(column: str) -> Words:
 WORDS = {
     word.__name__: word
     for word in (
-        value, across, coefficient, difference, q_of_zero, needed_for_clear, at_stops, layers_at_stop, layers_by_stop,
+        value, across, coefficient, difference, q_of_zero, at_stops, layers_at_stop, layers_by_stop,
         decided, only, without, extreme, less, parts, numbers, count, recorded, setting, settings, span, table,
         headline, grid, side, order, agreement, holds, which, stops_where, claim, layers_of, stops_of, measure_words,
         target_words, title, main_stop, published, published_claims, within_setting, minutes, provenance, benchmark,

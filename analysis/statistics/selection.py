@@ -174,7 +174,7 @@ def _row(score: Floats, goal: Floats, grid: Design, resamples: int, seed: int) -
     row: dict[str, object] = {}
     reasons = []
     for name, value, each in zip(SAID, point, replicates, strict=True):
-        bounds = percentile(float(value), each)
+        bounds = percentile(float(value), each, probability=drawn.probability if parts else None)
         row |= {name: float(value), f"{name}.low": bounds.low, f"{name}.high": bounds.high}
         reasons.append(bounds.reason)
     said = "; ".join(dict.fromkeys(filter(None, reasons))) if parts else ""

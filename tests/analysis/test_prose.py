@@ -17,7 +17,6 @@ from analysis.manuscript.coefficient import (
     at_stops,
     coefficient,
     difference,
-    needed_for_clear,
     q_of_zero,
     value,
 )
@@ -25,7 +24,6 @@ from analysis.manuscript.facts import without
 from analysis.manuscript.number import Number, Numbers, grid, printed
 from analysis.manuscript.vocabulary import WORDS, agreement, order, side, which
 from analysis.manuscript.wording import in_words
-from analysis.statistics.resampling.resample import cautious
 
 KAPPA = "kappa_2019.fc3"
 
@@ -71,9 +69,7 @@ def test_a_difference_has_the_interval_of_the_pairs() -> None:
 def test_q_of_zero_is_of_all_measures_that_have_an_interval() -> None:
     found = q_of_zero("digits_library")
     assert len(found) == 101, "not the number of weights, which is one, nor what three networks have a value of"
-    assert float(found.lowest) > 0.05, "two errors above what resamples allow a p"
-    assert float(needed_for_clear("digits_library")) == 7, "101 times .0030 / 7 is below .05, over 6 it is not"
-    assert np.isnan(cautious(np.nan, 2000)) and cautious(0.9999, 20) == 1 and 0.03 < cautious(0.03, 2000) < 0.05
+    assert float(found.lowest) > 0.05
 
 
 def test_a_coefficient_is_that_of_the_tables() -> None:

@@ -35,6 +35,7 @@ class Coefficients:
 
     Keyed by the names in WITH_INTERVAL: `point`, the value; `replicates`, (B,), empty where nothing was resampled,
     which `without` explains; `jackknife`, (levels,), empty where those of several axes were drawn (see design).
+    `probability` (B,) is that of each replicate where they are all that can be drawn, else None: as many resamples.
     `note` says in words why a coefficient is undefined, `resampled` the axes whose levels were drawn.
     """
 
@@ -43,6 +44,7 @@ class Coefficients:
     point: dict[str, float]
     replicates: dict[str, Floats] = field(default_factory=dict)
     jackknife: dict[str, Floats] = field(default_factory=dict)
+    probability: Floats | None = None
     note: str = ""
     resampled: tuple[str, ...] = ()
     without: str = "no resamples were asked"
@@ -53,15 +55,15 @@ class Coefficients:
 
     @property
     def draws(self) -> int:
-        """How many resamples an interval is read from; 0 where it is the jackknife's, or there is none."""
-        count = len(next(iter(self.replicates.values()), ()))
+        """How many resamples an interval is read from; 0 where it is of all draws, the jackknife's, or none."""
+        count = len(next(iter(self.replicates.values()), ())) if self.probability is None else 0
         return count if len(next(iter(self.jackknife.values()), range(FEW))) >= FEW else 0
 
     def interval(self, name: str, level: float = 0.95) -> Interval:
         """Interval of one coefficient (see resample.interval); NaN bounds with a reason where there is none."""
         if name not in self.replicates:
             return Interval(np.nan, np.nan, self.without)
-        return interval(self.point[name], self.replicates[name], self.jackknife.get(name), level)
+        return interval(self.point[name], self.replicates[name], self.jackknife.get(name), level, self.probability)
 
 
 def tau(x: ArrayLike, y: ArrayLike, variant: str = "b") -> float:
@@ -152,7 +154,8 @@ def _coefficients(asked: _Question) -> Coefficients:
         return found if drawn.axes else replace(found, without=NONE)
     if drawn.is_single:
         return replace(found, replicates=sums.resampled(asked.resamples, asked.seed), jackknife=sums.leave_one_out())
-    return replace(found, replicates=sums.weighted(drawn.chunks(asked.resamples, asked.seed)))
+    replicates = sums.weighted(drawn.chunks(asked.resamples, asked.seed))
+    return replace(found, replicates=replicates, probability=drawn.probability)
 
 
 def complete(x: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats, NDArray[np.bool_]]:

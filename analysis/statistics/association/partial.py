@@ -118,7 +118,7 @@ def _row(columns: list[Floats], grid: Design, resamples: int, seed: int, level: 
     each["partial_spearman"] = _of_ranks(columns, grid, resamples, seed)
     for name, (value, drawn, without) in each.items():
         none = Interval(np.nan, np.nan, NONE if resamples and np.isfinite(value) else "")
-        bounds = interval(value, drawn, without, level) if len(drawn) else none
+        bounds = interval(value, drawn, without, level, grid.resampling.probability) if len(drawn) else none
         row |= {name: value, f"{name}.low": bounds.low, f"{name}.high": bounds.high}
         row.setdefault("note", bounds.reason)
     return row

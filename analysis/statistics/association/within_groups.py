@@ -46,7 +46,8 @@ def interval_within(
         return Interval(np.nan, np.nan, NONE)
     sums = _Sums(a, b, of_block, drawn.unit)
     replicates = np.concatenate([sums.r(weights) for weights in drawn.chunks(resamples, seed)])
-    return interval(value, replicates, _leave_one_out(a, b, of_block, drawn.unit) if drawn.is_single else None, level)
+    without = _leave_one_out(a, b, of_block, drawn.unit) if drawn.is_single else None
+    return interval(value, replicates, without, level, drawn.probability)
 
 
 class _Sums:

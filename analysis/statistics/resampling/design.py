@@ -5,9 +5,11 @@ arXiv:1106.2125, of any number: mildly conservative (of both the abstracts were 
 
 Networks of a grid are not independent, nor are its configurations: those that share a level share its effect. Here the
 levels of each axis that has three or more are drawn with replacement, independently of the other axes, and a network
-counts the product of how often its levels were drawn. Missing cells are absent. An axis that is nested in others
-(learning rates of an optimizer) is drawn within each of their settings; an axis of two levels stays as it is. Where one
-axis alone is drawn, and is nested in none, its levels are resampled as unrelated configurations are (see resample).
+counts the product of how often its levels were drawn. Where there are few ways to do so (1,225 of 4 x 4 levels) all
+are taken, each with its probability: no seed moves such an interval. Missing cells are absent. An axis that is nested
+in others (learning rates of an optimizer) is drawn within each of their settings; an axis of two levels stays as it is.
+Where one axis alone is drawn, and is nested in none, its levels are resampled as unrelated configurations are (see
+resample).
 Where none is drawn, or more than one resample in twenty has no value, there is no interval for new levels.
 
 How often these intervals hold the truth is simulated on the designs of the published studies: `make bench-coverage`,
@@ -16,6 +18,8 @@ its table in the paper's appendix (tests/benchmarks/coverage.py).
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -28,9 +32,11 @@ from analysis.columns import codes, joined, pairs_of, varying, zipped
 from analysis.statistics.resampling.resample import multiplicities
 
 Floats = NDArray[np.float32]
+Probabilities = NDArray[np.float64]
 Ints = NDArray[np.int64]
 LEAST = 3  # levels of an axis that is drawn: of two, half of all resamples would hold one alone; ours
 NONE = "no axis has three levels in one setting"  # why there is no interval for new levels
+MOST = 4096  # ways to draw all levels up to which each is taken; ours
 _CHUNK = 250  # resamples at a time, to bound memory; ours
 
 
@@ -95,19 +101,30 @@ class Resampling:
         """The axes whose levels are drawn; empty where there are none."""
         return tuple(axis.name for axis in self.axes)
 
+    @cached_property
+    def probability(self) -> Probabilities | None:
+        """The probability of each of `chunks`, (B,), where all ways to draw are taken; None where some are."""
+        every = None if self.is_single else every_draw(self._strata, MOST)
+        return every[1] if every else None
+
     def chunks(self, resamples: int, seed: int) -> Iterator[Floats]:
-        """How often each unit counts, (units, B), a chunk of resamples at a time.
+        """How often each unit counts, (units, B), a chunk at a time: in every way to draw, or in so many resamples.
 
         It depends on seed and numbers of levels alone, so that two measures of the same runs are drawn together.
         """
         if self.is_single:
             draws = [multiplicities(self.cells.shape[1], resamples, seed)]
+        elif every := every_draw(self._strata, MOST):
+            draws = every[0]
         else:
-            strata = [tuple(axis.stratum.tolist()) for axis in self.axes]
-            draws = [drawn_levels(stratum, place, resamples, seed) for place, stratum in enumerate(strata)]
-        for at in range(0, resamples, _CHUNK):
+            draws = [drawn_levels(stratum, place, resamples, seed) for place, stratum in enumerate(self._strata)]
+        for at in range(0, draws[0].shape[1], _CHUNK):
             each = [drawn[level, at : at + _CHUNK] for level, drawn in zip(self.cells, draws, strict=True)]
             yield np.prod(each, axis=0)
+
+    @property
+    def _strata(self) -> tuple[tuple[int, ...], ...]:
+        return tuple(tuple(axis.stratum.tolist()) for axis in self.axes)
 
 
 def design(frame: pd.DataFrame) -> Design:
@@ -123,6 +140,39 @@ def unrelated(groups: ArrayLike) -> Design:
 
 
 @lru_cache(maxsize=16)
+def every_draw(strata: tuple[tuple[int, ...], ...], most: int) -> tuple[list[Floats], Probabilities] | None:
+    """Every way to draw the levels of some axes: how often each level is drawn, (levels, B) an axis, and probabilities.
+
+    As `drawn_levels` draws them. None where there are more than `most`; the arrays are shared and read-only.
+    """
+    drawn = [(place, own) for place, stratum in enumerate(strata) for own in _settings(stratum) if len(own) >= LEAST]
+    if math.prod(math.comb(2 * len(own) - 1, len(own)) for _, own in drawn) > most:
+        return None
+    ways = [_ways(len(own)) for _, own in drawn]
+    which = np.indices([len(chance) for _, chance in ways]).reshape(len(ways), -1)
+    probability = np.prod([chance[i] for (_, chance), i in zip(ways, which, strict=True)], axis=0)
+    counts = [np.ones((len(stratum), len(probability)), dtype=np.float32) for stratum in strata]
+    for (place, own), (way, _), i in zip(drawn, ways, which, strict=True):
+        counts[place][own] = way[i].T
+    for each in (*counts, probability):
+        each.flags.writeable = False
+    return counts, probability
+
+
+def _settings(stratum: tuple[int, ...]) -> list[Ints]:
+    """The levels of each setting that an axis is nested in."""
+    return [np.flatnonzero(np.equal(stratum, setting)) for setting in range(max(stratum) + 1)]
+
+
+def _ways(k: int) -> tuple[Ints, Probabilities]:
+    """How often each of k levels is drawn in k draws: every way (B, k), and its multinomial probability (B,)."""
+    drawn = itertools.combinations_with_replacement(range(k), k)
+    ways = np.array([np.bincount(each, minlength=k) for each in drawn])
+    orders = [math.factorial(k) // math.prod(map(math.factorial, way)) for way in ways.tolist()]
+    return ways, np.array(orders) / k**k
+
+
+@lru_cache(maxsize=16)
 def drawn_levels(stratum: tuple[int, ...], place: int, resamples: int, seed: int) -> Floats:
     """How often each level of an axis is drawn, among those of its stratum; shape (levels, resamples).
 
@@ -131,8 +181,7 @@ def drawn_levels(stratum: tuple[int, ...], place: int, resamples: int, seed: int
     """
     generator = np.random.default_rng([seed, place, len(stratum), resamples])
     counts = np.ones((len(stratum), resamples), dtype=np.float32)
-    for setting in range(max(stratum) + 1):
-        own = np.flatnonzero(np.equal(stratum, setting))
+    for own in _settings(stratum):
         if len(own) >= LEAST:
             counts[own] = generator.multinomial(len(own), np.full(len(own), 1 / len(own)), size=resamples).T
     counts.flags.writeable = False

@@ -9,7 +9,6 @@ tests/analysis/statistics/test_intervals.py).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,8 +25,9 @@ _TOO_MANY = 0.01  # share of resamples without a value above which there is no i
 _TOO_MANY_OF_LEVELS = 0.05  # the same where levels are drawn: of three, all draws are one in 1 of 9 resamples; ours
 FEW = 10  # configurations below which the jackknife's interval is given instead of the bootstrap's; ours
 WORDS = (  # for the note of a table
-    "95% intervals for new levels of the axes ({resamples} resamples of the levels of each axis with three or more; of "
-    "one such axis BCa, below ten levels Student's t of the jackknife)"
+    "95% intervals for new levels of the axes (all ways to draw the levels of each axis with three or more, by their "
+    "probability, or {resamples} resamples where they are over 4,096; of one such axis BCa, below ten levels Student's "
+    "t of the jackknife)"
 )
 
 
@@ -55,11 +55,17 @@ def multiplicities(n_configurations: int, resamples: int, seed: int) -> NDArray[
     return counts
 
 
-def interval(estimate: float, replicates: Floats, leave_one_out: Floats | None = None, level: float = 0.95) -> Interval:
+def interval(
+    estimate: float,
+    replicates: Floats,
+    leave_one_out: Floats | None = None,
+    level: float = 0.95,
+    probability: Floats | None = None,
+) -> Interval:
     """The interval of a coefficient in [-1, 1]: `percentile` where levels of several axes were drawn, which cannot be
     left out one at a time; else `bca`, or `jackknife` where there are fewer than FEW configurations."""
     if leave_one_out is None or not len(leave_one_out):
-        return percentile(estimate, replicates, level)
+        return percentile(estimate, replicates, level, probability)
     if len(leave_one_out) < FEW:
         return jackknife(estimate, leave_one_out, level)
     return bca(estimate, replicates, leave_one_out, level)
@@ -112,19 +118,33 @@ def bca(estimate: float, replicates: Floats, leave_one_out: Floats, level: float
     return Interval(float(low), float(high))
 
 
-def percentile(estimate: float, replicates: Floats, level: float = 0.95) -> Interval:
+def percentile(estimate: float, replicates: Floats, level: float = 0.95, probability: Floats | None = None) -> Interval:
     """The middle `level` of replicates (B,) of a coefficient or difference, for resamples of anything.
 
+    With `probability` (B,) they are all that can be drawn: beyond either bound lies at most half of what is left out.
     Of few levels a resample may hold one alone, where a coefficient can be undefined: those are passed over, up to one
     in twenty. Degenerate input gives NaN bounds and the reason.
     """
     _check_level(level)
     if not np.isfinite(estimate):
         return Interval(np.nan, np.nan, "the coefficient is undefined")
-    if reason := _unusable(replicates, _TOO_MANY_OF_LEVELS):
+    if reason := _unusable(replicates, _TOO_MANY_OF_LEVELS, probability):
         return Interval(np.nan, np.nan, reason)
-    low, high = np.quantile(replicates[np.isfinite(replicates)], [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high))
+    there = np.isfinite(replicates)
+    if probability is None:
+        low, high = np.quantile(replicates[there], [(1 - level) / 2, (1 + level) / 2])
+        return Interval(float(low), float(high))
+    order = np.argsort(replicates[there])
+    usable, mass = replicates[there][order], probability[there][order]
+    tail = (1 - level) / 2 * mass.sum() * (1 + _ROUNDING)
+    low = usable[np.searchsorted(np.cumsum(mass), tail, side="right")]
+    high = usable[::-1][np.searchsorted(np.cumsum(mass[::-1]), tail, side="right")]
+    return Interval(_rounded(float(low)), _rounded(float(high)))
+
+
+def _rounded(value: float) -> float:
+    """0 for what is 0 but for rounding: that a bound is beyond zero is not to be a matter of the last digit."""
+    return 0.0 if abs(value) <= _ROUNDING else value
 
 
 def p_of_zero(bounds: Callable[[float], Interval], draws: int = 0) -> float:
@@ -141,14 +161,6 @@ def p_of_zero(bounds: Callable[[float], Interval], draws: int = 0) -> float:
         found = bounds(level)
         low, high = (low, level) if found.low <= 0 <= found.high else (level, high)
     return max(1 - low, 2 / (draws + 1)) if draws else 1 - low
-
-
-def cautious(p: float, draws: int) -> float:
-    """`p_of_zero` with two standard errors more for having drawn so many resamples, so that another seed would say the
-    same; 1 at most, and NaN stays: no test. p is twice the share of one tail."""
-    if np.isnan(p) or not draws:
-        return p
-    return min(1.0, p + 4 * math.sqrt(p / 2 * (1 - p / 2) / draws))
 
 
 def _check_level(level: float) -> None:
@@ -169,9 +181,9 @@ def _degenerate(estimate: float, replicates: Floats, leave_one_out: Floats) -> s
     return _unusable(replicates, _TOO_MANY)
 
 
-def _unusable(replicates: Floats, most: float) -> str:
+def _unusable(replicates: Floats, most: float, probability: Floats | None = None) -> str:
     """Why replicates give no interval: more than the share `most` of them is undefined, or they do not vary."""
-    undefined = 1 - np.isfinite(replicates).mean()
+    undefined = 1 - np.average(np.isfinite(replicates), weights=probability)
     if undefined > most:
         return f"undefined in {undefined:.0%} of the resamples"
     usable = replicates[np.isfinite(replicates)]

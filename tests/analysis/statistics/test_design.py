@@ -12,9 +12,9 @@ import pytest
 from analysis.columns import configurations
 from analysis.statistics.association import coefficients as module
 from analysis.statistics.association.coefficients import Coefficients, coefficients
-from analysis.statistics.association.differences import difference, paired
+from analysis.statistics.association.differences import difference, differences, paired
 from analysis.statistics.association.intervals import drawn_runs, intervals, this_grid
-from analysis.statistics.resampling.design import design, drawn_levels
+from analysis.statistics.resampling.design import MOST, design, drawn_levels, every_draw
 from analysis.statistics.resampling.resample import percentile
 from analysis.tables import intervals as table
 from tests.reference import statistics as brute
@@ -45,10 +45,16 @@ def assert_equal_to_loops(got: Coefficients, x: list[float], y: list[float], wei
         assert [got.replicates[name][b] for name in NAMES] == pytest.approx(expected, abs=1e-9, nan_ok=True)
 
 
+def only_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Levels are drawn at random though all ways to draw them are few."""
+    monkeypatch.setattr("analysis.statistics.resampling.design.MOST", 0)
+
+
 @pytest.mark.parametrize("few", [0, 4096])
 @pytest.mark.parametrize("seed", range(8))
 def test_new_levels_equal_loops_over_weighted_pairs(seed, few, monkeypatch):
     """A run counts the product of its levels' counts, of the two axes that have three levels; by cells and by runs."""
+    only_some(monkeypatch)
     monkeypatch.setattr("analysis.statistics.association.weighted._FEW", few)
     monkeypatch.setattr("analysis.statistics.resampling.design._CHUNK", 7)
     x, y, grid = awkward(seed)
@@ -60,6 +66,50 @@ def test_new_levels_equal_loops_over_weighted_pairs(seed, few, monkeypatch):
     assert got.resampled == ("hp.a", "hp.b") and got.n == len(left)
     assert_equal_to_loops(got, left, right, weights)
     assert [got.point[name] for name in NAMES] == pytest.approx(brute.weighted(left, right, [1.0] * got.n), nan_ok=True)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_few_ways_to_draw_are_all_taken_each_with_its_probability(seed, monkeypatch):
+    """As loops over all 4^4 x 3^3 equally likely draws of the levels of two axes have it, one after another."""
+    monkeypatch.setattr("analysis.statistics.resampling.design._CHUNK", 7)
+    x, y, grid = awkward(seed)
+    got = coefficients(x, y, design(frame_of(x, y, grid)), resamples=1, seed=seed)
+    left, right, first, second = brute.complete(x.tolist(), y.tolist(), grid[0].tolist(), grid[1].tolist())
+    draws = [list(itertools.product(range(n), repeat=n)) for n in (4, 3)]
+    seen: dict[tuple[int, ...], float] = {}
+    chance: dict[tuple[int, ...], int] = {}
+    for one, other in itertools.product(*draws):
+        counts = tuple(one.count(level) for level in range(4)), tuple(other.count(level) for level in range(3))
+        weights = [counts[0][f] * counts[1][s] for f, s in zip(first, second, strict=True)]
+        if (both := counts[0] + counts[1]) not in chance:
+            seen[both] = brute.weighted(left, right, [float(w) for w in weights])[0]
+        chance[both] = chance.get(both, 0) + 1
+    each = sorted(value for both, value in seen.items() for _ in range(chance[both]) if not math.isnan(value))
+    assert len(seen) == len(got.replicates["tau_b"]) == 350 and sum(chance.values()) == 256 * 27
+    assert got.probability is not None and got.probability.sum() == pytest.approx(1)
+    assert got.draws == 0  # no resamples to be cautious about
+    for level in (0.5, 0.9, 0.95):
+        beyond = (1 - level) / 2 * len(each)  # so many may lie beyond a bound, and no more
+        bounds = got.interval("tau_b", level)
+        assert bounds.low == pytest.approx(next(v for n, v in enumerate(each, 1) if n > beyond + 1e-6), abs=1e-9)
+        assert bounds.high == pytest.approx(next(v for n, v in enumerate(each[::-1], 1) if n > beyond + 1e-6), abs=1e-9)
+    share = min(sum(v <= 1e-12 for v in each), sum(v >= -1e-12 for v in each)) / len(each)
+    assert got.p_of_zero("tau_b") == pytest.approx(min(1, 2 * share), abs=2e-4)
+    again = coefficients(x, y, design(frame_of(x, y, grid)), resamples=1, seed=seed + 1)
+    assert again.interval("tau_b") == got.interval("tau_b")
+
+
+def test_many_ways_to_draw_are_sampled_and_converge_to_all_of_them():
+    levels = ((0,) * 4, (0,) * 4)
+    counts, probability = every_draw(levels, MOST)
+    assert len(probability) == 35 * 35 and every_draw(levels, 35 * 35 - 1) is None
+    assert every_draw(((0,) * 9,), MOST) is None
+    sampled = [drawn_levels(axis, place, 20000, 0) for place, axis in enumerate(levels)]
+    for every, some in zip(counts, sampled, strict=True):
+        assert (every.sum(axis=0) == 4).all()
+        assert every @ probability == pytest.approx(np.ones(4))
+        assert every @ probability == pytest.approx(some.mean(axis=1), abs=0.03)
+        assert (every**2) @ probability == pytest.approx((some**2).mean(axis=1), abs=0.06)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -117,8 +167,18 @@ def test_zipped_hyperparameters_are_one_axis_and_an_axis_of_two_levels_stays(rec
     assert sorted(design(part).resampling.names) == ["hp.batch_size", "hp.lr+hp.twice"]
 
 
-def test_a_nested_axis_is_drawn_within_its_parent():
+def test_all_ways_to_draw_a_nested_axis_are_all_of_each_setting():
+    """Of two settings of three levels and one of two, which stay; beside an axis of three."""
+    (nested, other), probability = every_draw(((0, 0, 0, 1, 1, 1, 2, 2), (0, 0, 0)), MOST)
+    assert len(probability) == 10**3 and probability.sum() == pytest.approx(1)
+    assert (nested[:3].sum(axis=0) == 3).all() and (nested[3:6].sum(axis=0) == 3).all()
+    assert (nested[6:] == 1).all() and (other.sum(axis=0) == 3).all()
+    assert len(np.unique(np.concatenate([nested, other]), axis=1).T) == 10**3
+
+
+def test_a_nested_axis_is_drawn_within_its_parent(monkeypatch):
     """Three rates of each of three optimizers, crossed with three sizes: a rate counts how often both were drawn."""
+    only_some(monkeypatch)
     cells = [(o, f"{o}{rate}", size) for o in "abc" for rate in range(3) for size in (1, 2, 3)]
     columns = ["hp.optimizer", "hp.lr", "hp.size"]
     frame = pd.DataFrame([(*cell, s) for cell in cells for s in range(2)], columns=[*columns, "hp.seed"])
@@ -155,7 +215,8 @@ def test_an_answer_is_kept_for_its_own_design_alone():
     assert not np.array_equal(*found) and all(map(np.array_equal, found, again))
 
 
-def test_two_measures_are_drawn_together_and_their_difference_has_an_interval(records):
+def test_two_measures_are_drawn_together_and_their_difference_has_an_interval(records, monkeypatch):
+    only_some(monkeypatch)
     records.loc[7, "measure.kappa_2019"] = np.nan
     a, b = paired(records, "gap.loss", "hessian_trace", "kappa_2019", resamples=100)
     assert a.n == b.n == len(records) - 1 and len(a.resampled) == 3
@@ -164,6 +225,19 @@ def test_two_measures_are_drawn_together_and_their_difference_has_an_interval(re
     assert (bounds.low, bounds.high) == pytest.approx(tuple(np.quantile(each, [0.025, 0.975])))
     again = paired(records, "gap.loss", "kappa_2019", "kappa_2019", resamples=100)
     assert "the same in every resample" in difference(*again, "tau_b").reason
+
+
+def test_of_all_draws_a_difference_has_their_spread(records):
+    a, b = paired(records, "gap.loss", "hessian_trace", "kappa_2019", resamples=1)
+    each, chance = a.replicates["tau_b"] - b.replicates["tau_b"], a.probability
+    assert len(each) == 1000 and np.isfinite(each).all()
+    copies = np.repeat(each, np.rint(chance * 27**3).astype(int))
+    assert len(copies) == 27**3
+    (row,) = differences(records, labels=["hessian_trace", "kappa_2019"], resamples=1).to_dict("records")
+    assert row["se"] == pytest.approx(copies.std())
+    low, high = np.sort(copies)[[int(0.025 * 27**3), -1 - int(0.025 * 27**3)]]
+    bounds = difference(a, b, "tau_b")
+    assert (bounds.low, bounds.high) == pytest.approx((low, high))
 
 
 def test_where_a_percentile_interval_lacks_it_says_why():

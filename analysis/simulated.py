@@ -58,7 +58,8 @@ def _ranges(rows: pd.DataFrame) -> dict[str, str]:
 def _note(studies: int, resamples: int) -> str:
     error = (0.95 * 0.05 / studies) ** 0.5
     return (
-        f"Shares of {studies:,} studies a row, {resamples:,} resamples each; standard error {error:.3f} at .95. "
+        f"Shares of {studies:,} studies a row, all ways to draw levels or {resamples:,} resamples each; standard error "
+        f"{error:.3f} at .95. "
         "Intervals for new levels hold the true τ_b, Pearson's r, difference (none) in τ_b of two measures, r within "
         "the first axis' settings, and partial ρ given the training loss; that for this grid holds the τ_b of its "
         "cells with 200 seeds each; BCa takes configurations for unrelated. p by orders of levels, within the data set "

@@ -151,7 +151,9 @@ def p_of_zero(bounds: Callable[[float], Interval], draws: int = 0) -> float:
     """1 less the level of the widest interval that leaves zero out; `bounds`: level -> Interval. NaN without one.
 
     By bisection, to 1e-4; of an interval that is read from `draws` resamples no less than 2 / (draws + 1), one resample
-    beyond zero on either side. A test of zero at .05 and the 95% interval say the same.
+    beyond zero on either side. A test of zero at .05 and the 95% interval say the same. Small p, which many tests at
+    once rest on, are rarer than they say: of 2,000 simulated studies of 4 x 4 levels without any relation .4% had
+    p <= .01, none p <= .001 (tests/analysis/statistics/test_coverage.py).
     """
     if np.isnan(bounds(0.95).low):
         return float("nan")

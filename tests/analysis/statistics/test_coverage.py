@@ -13,6 +13,7 @@ from scipy import stats
 
 from analysis import simulated
 from analysis.drawing.render import to_latex
+from analysis.statistics.association.differences import p_of_no_difference, paired
 from analysis.statistics.resampling.design import design
 from study.storage.paths import published_studies
 from tests.benchmarks import coverage
@@ -29,6 +30,20 @@ WITHOUT_INTERVALS = {"invariance", "lenet5_fashion_all", "jiang_small"}
 def test_intervals_for_new_levels_hold_the_truth_and_those_over_configurations_do_not(name, relation):
     found = simulate(name, relation, 150, asked=("new levels", "over configurations")).mean()
     assert (found[["tau_b", "pearson", "difference"]] >= 0.9).all() and found["bca"] < 0.85, found.to_dict()
+
+
+@pytest.mark.parametrize("name", ["4 × 4 levels, 9 seeds", "3 × 3 × 3 levels, 4 seeds"])
+def test_small_p_come_no_more_often_than_they_say_where_nothing_is_related(name):
+    """Of one coefficient, and of the difference of two: what Benjamini-Hochberg rests on."""
+    found = []
+    for number in range(300):
+        first, second = paired(study(name, 0.0, number).frame, "gap.loss", "first", "second", 1)
+        assert first.probability is not None
+        found.append([first.p_of_zero("pearson"), p_of_no_difference(first, second, "pearson")])
+    for p in np.transpose(found):
+        for level in (0.05, 0.01, 0.001):
+            assert (p <= level).mean() <= level + 3 * np.sqrt(level * (1 - level) / len(p))
+        assert p.min() < 0.05 < np.median(p)
 
 
 def test_the_truth_is_that_of_very_many_levels():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ class Folding:
     """A network in eval mode without its batch-norms, and how these are folded into any parameters of the network.
 
     `model` is a copy in which an nn.Identity stands for each batch-norm, and a ReLU overwrites what a convolution
-    gives; `parameters` gives what it runs with, differentiably. Whether that is the same function is for the caller to
+    gives where nothing else reads that; `parameters` gives what it runs with, differentiably. Whether that is the same function is for the caller to
     check, as of `folded`, which says what ValueError is raised.
     """
 
@@ -109,15 +110,22 @@ def _into(
 
 
 def _overwrite(model: nn.Module) -> None:
-    """Let each ReLU right behind a convolution of an nn.Sequential write over its outputs, which nothing else reads."""
+    """Let each ReLU right behind a convolution write over its outputs, where it is certain that nothing else reads them.
+
+    That is in an nn.Sequential that runs as such inside of such alone: a forward of one's own may read them again.
+    """
     from torch import nn
 
-    for module in model.modules():
-        if type(module) is nn.Sequential:
-            layers = [layer for layer in module if not isinstance(layer, nn.Identity)]
-            for before, layer in itertools.pairwise(layers):
-                if isinstance(before, nn.Conv2d) and type(layer) is nn.ReLU:
-                    layer.inplace = True
+    if type(model) is not nn.Sequential:
+        return
+    times = Counter(id(module) for _, module in model.named_modules(remove_duplicate=False))
+    chains = [model]
+    for chain in chains:
+        chains += [part for part in chain if type(part) is nn.Sequential]
+        layers = [layer for layer in chain if not isinstance(layer, nn.Identity)]
+        for before, layer in itertools.pairwise(layers):
+            if type(before) is nn.Conv2d and type(layer) is nn.ReLU and times[id(layer)] == 1:
+                layer.inplace = True
 
 
 def _remove(model: nn.Module, path: str) -> None:

@@ -63,3 +63,27 @@ def test_a_norm_before_its_layer_is_left_alone() -> None:
     perturbed = Perturbed(network, images(4), torch.zeros(4).long(), "cross_entropy")
     assert perturbed.running is network
     assert torch.equal(perturbed.outputs(perturbed.weights), network(images(4)))
+
+
+class Again(nn.Module):
+    """What a convolution of an nn.Sequential gives is read behind the ReLU again; there is no batch-norm."""
+
+    def __init__(self, relu: nn.Module) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), relu)
+        self.head = nn.Linear(4 * 64, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.body[0](x)
+        return self.head((self.body[1](z) + z).flatten(1))
+
+
+def test_what_is_read_twice_is_not_written_over() -> None:
+    torch.manual_seed(0)
+    own, relu = Again(nn.ReLU()), nn.ReLU()
+    shared = nn.Sequential(nn.Conv2d(3, 3, 1), relu, Again(relu))  # its ReLU is the one that may not write over
+    for network in (own.double(), shared.double()):
+        perturbed = Perturbed(network, images(4), torch.zeros(4).long(), "cross_entropy")
+        torch.testing.assert_close(perturbed.outputs(perturbed.weights), network(images(4)))
+    chain = nn.Sequential(nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU()), nn.Flatten()).double()
+    assert Folding(chain).model.get_submodule("0.1").inplace

@@ -55,8 +55,8 @@ def folded(model: nn.Module) -> nn.Module:
 
     The layer's weights times gamma / sqrt(var + eps), its bias moved along, made where there is none. Whether that
     leaves the function is for the caller to check: in a network that has batch-norm before the layer it does not.
-    Raises ValueError for a batch-norm without a layer of as many channels before it or without running statistics.
-    Cost: a copy of the network. Source: as in the public code of Dziugaite et al. 2020 (2010.11924).
+    Raises ValueError for a batch-norm without a layer of as many channels before it or without running statistics, and
+    where it or that layer stands at more than one place. Cost: a copy of the network. Source: as in the public code of Dziugaite et al. 2020 (2010.11924).
     """
     import torch
     from torch import nn
@@ -84,6 +84,7 @@ def _pairs(model: nn.Module) -> Iterator[tuple[str, _BatchNorm, str, Layer]]:
     from torch.nn.modules.batchnorm import _BatchNorm
 
     layer: tuple[str, Layer] | None = None
+    again = _again(model)
     for path, module in model.named_modules():
         if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
             layer = path, module
@@ -93,7 +94,22 @@ def _pairs(model: nn.Module) -> Iterator[tuple[str, _BatchNorm, str, Layer]]:
             if layer is None or len(layer[1].weight) != module.num_features:
                 what = f"no layer of {module.num_features} channels before it"
                 raise ValueError(f"{path}: {what}: batch-norm cannot be folded")
+            for name in (path, layer[0]):
+                if name in again:
+                    raise ValueError(f"{name}: is {again[name]}, too: batch-norm cannot be folded, allowed: one place")
             yield path, module, *layer
+
+
+def _again(model: nn.Module) -> dict[str, str]:
+    """By a module's first path another one, at which it, or a module with its weight, stands."""
+    first: dict[int, str] = {}
+    again: dict[str, str] = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        for part in (module, *module._parameters.values()):
+            if part is not None and (known := first.setdefault(id(part), path)) != path:
+                again.setdefault(known, path)
+                again.setdefault(path, known)
+    return again
 
 
 def _into(

@@ -8,7 +8,7 @@ from torch.func import functional_call
 from study.measures.perturbation.perturbation import Perturbed
 from study.models.nin import nin
 from study.models.residual import ResNet
-from study.transforms.folding import Folding
+from study.transforms.folding import Folding, folded
 
 SHAPE = (3, 8, 8)
 
@@ -87,3 +87,18 @@ def test_what_is_read_twice_is_not_written_over() -> None:
         torch.testing.assert_close(perturbed.outputs(perturbed.weights), network(images(4)))
     chain = nn.Sequential(nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU()), nn.Flatten()).double()
     assert Folding(chain).model.get_submodule("0.1").inplace
+
+
+def test_a_batch_norm_or_its_layer_at_two_places_is_named() -> None:
+    """Folded at the first alone it would be the same function at the weights, and another one beside them."""
+    norm, conv, tied = nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+    tied.weight = conv.weight
+    for parts, said in (
+        ([conv, norm, nn.Conv2d(3, 3, 1), norm], "1: is 3, too: batch-norm cannot be folded"),
+        ([conv, nn.BatchNorm2d(3), conv, nn.BatchNorm2d(3)], "0: is 2, too: batch-norm cannot be folded"),
+        ([conv, nn.BatchNorm2d(3), tied, nn.BatchNorm2d(3)], "0: is 2, too: batch-norm cannot be folded"),
+    ):
+        network = trained(nn.Sequential(*parts, nn.Flatten(), nn.Linear(192, 3)))
+        with pytest.raises(ValueError, match=said):
+            folded(network)
+        assert Perturbed(network, images(4), torch.zeros(4).long(), "cross_entropy").running is network, "as it is"

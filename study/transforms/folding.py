@@ -19,8 +19,8 @@ class Folding:
     """A network in eval mode without its batch-norms, and how these are folded into any parameters of the network.
 
     `model` is a copy in which an nn.Identity stands for each batch-norm, and a ReLU overwrites what a convolution
-    gives where nothing else reads that; `parameters` gives what it runs with, differentiably. Whether that is the same function is for the caller to
-    check, as of `folded`, which says what ValueError is raised.
+    gives where nothing else reads that; `parameters` gives what it runs with, differentiably. Whether that is the same
+    function is for the caller to check, as of `folded`, which says what ValueError is raised.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -56,7 +56,8 @@ def folded(model: nn.Module) -> nn.Module:
     The layer's weights times gamma / sqrt(var + eps), its bias moved along, made where there is none. Whether that
     leaves the function is for the caller to check: in a network that has batch-norm before the layer it does not.
     Raises ValueError for a batch-norm without a layer of as many channels before it or without running statistics, and
-    where it or that layer stands at more than one place. Cost: a copy of the network. Source: as in the public code of Dziugaite et al. 2020 (2010.11924).
+    where it or that layer stands at more than one place. Cost: a copy of the network. Source: as in the public code of
+    Dziugaite et al. 2020 (2010.11924).
     """
     import torch
     from torch import nn
@@ -126,7 +127,7 @@ def _into(
 
 
 def _overwrite(model: nn.Module) -> None:
-    """Let each ReLU right behind a convolution write over its outputs, where it is certain that nothing else reads them.
+    """Let each ReLU right behind a convolution write over its outputs, where certainly nothing else reads them.
 
     That is in an nn.Sequential that runs as such inside of such alone: a forward of one's own may read them again.
     """

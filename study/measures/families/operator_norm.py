@@ -16,11 +16,8 @@ if TYPE_CHECKING:
 
 def check_operators(model: nn.Module) -> None:
     """Raises ValueError, naming it, for a convolution whose operator is not had, whatever images it is given."""
-    from torch import nn
-
     for path, module in model.named_modules():
-        if isinstance(module, nn.Conv2d):
-            _check_operator(path, module)
+        _check_operator(path, module)
 
 
 @measure("log_prod_of_spec_fft", check=check_operators)
@@ -32,9 +29,9 @@ def log_prod_of_spec_fft(ctx: MeasureContext) -> float:
     (1805.10408). Source: Jiang et al. 2020 (1912.02178), number 32 as read in the public code of Dziugaite et al. 2020
     (`LOG_PROD_OF_SPEC_FFT`), there of stride 1 and on the size of the images for all layers. Parameters: weights of
     layers, batch-norm folded in, no biases. Data: one sample, for the size of each layer's inputs. Fails (recorded as
-    missing) for groups, dilation, or a stride that does not divide that size. Deterministic. Cost: a singular value
-    decomposition a frequency, half of them left out by symmetry, one of a kernel of one pixel. Invariant: layer-wise,
-    permutation, norm-layer.
+    missing) for groups, dilation, a stride that does not divide that size, a layer that is run at two sizes, and
+    convolutions other than Conv2d. Deterministic. Cost: a singular value decomposition a frequency, half of them left
+    out by symmetry, one of a kernel of one pixel. Invariant: layer-wise, permutation, norm-layer.
     """
     return sum(math.log(v) for v in ctx.shared(_of_weights))
 
@@ -153,6 +150,7 @@ def _squared_operator(ctx: MeasureContext, weights: list[Tensor]) -> list[float]
                 )
             found.append(_circular(name, module, weight.view_as(parameter), sizes[name]))
         else:
+            _check_operator(name, module)
             found += squared_spectral([weight])
     return found
 
@@ -167,8 +165,15 @@ def _image_sizes(ctx: MeasureContext) -> dict[str, tuple[int, int]]:
     from torch import nn
 
     sizes: dict[str, tuple[int, int]] = {}
+
+    def see(path: str, given: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+        height, width = (given[0] if given else named["input"]).shape[-2:]
+        if sizes.setdefault(path, (height, width)) != (height, width):
+            said = f"is run on images of {sizes[path]} and of {(height, width)}"
+            raise ValueError(f"{path}: {said}: allowed: layers that are run at one size")
+
     hooks = [
-        m.register_forward_hook(lambda _, given, __, n=n: sizes.update({n: tuple(given[0].shape[-2:])}))
+        m.register_forward_hook(lambda _, given, named, __, n=n: see(n, given, named), with_kwargs=True)
         for n, m in ctx.folded.named_modules()
         if isinstance(m, nn.Conv2d)
     ]
@@ -196,8 +201,16 @@ def _circular(path: str, layer: nn.Conv2d, kernel: Tensor, size: tuple[int, int]
     return torch.linalg.svdvals(transformed).max().square().item()
 
 
-def _check_operator(path: str, layer: nn.Conv2d, size: tuple[int, int] | None = None) -> None:
-    """On images of this size (height, width), or of any."""
+def _check_operator(path: str, layer: nn.Module, size: tuple[int, int] | None = None) -> None:
+    """On images of this size (height, width), or of any; a layer that is no convolution is a matrix."""
+    from torch import nn
+    from torch.nn.modules.conv import _ConvNd
+
+    if not isinstance(layer, _ConvNd):
+        return
+    if not isinstance(layer, nn.Conv2d):
+        said = "is no operator on images"
+        raise ValueError(f"{path}: of type {type(layer).__name__}: {said}: allowed: Conv2d, Linear")
     stride = layer.stride[0]
     fits = size is None or not any(n % stride for n in size)
     if layer.groups != 1 or layer.dilation != (1, 1) or layer.stride[1] != stride or not fits:

@@ -9,7 +9,7 @@ import torch
 from scipy import linalg
 from torch import nn
 
-from study.measures import MeasureContext, compute
+from study.measures import MEASURES, MeasureContext, compute
 from study.models.registry import MODELS, build
 from study.models.residual import BasicBlock
 from study.transforms.folding import folded
@@ -153,12 +153,25 @@ def test_a_convolution_has_the_norm_of_its_unrolled_matrix(
     assert compute("log_prod_of_spec_fft", ctx)["value"] == pytest.approx(2 * math.log(expected), rel=1e-10)
 
 
+class Twice(nn.Module):
+    """One convolution that runs at two sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 2, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(nn.functional.max_pool2d(self.conv(x), 2))
+
+
 @pytest.mark.parametrize(
     ("layer", "said"),
     [
         (nn.Conv2d(2, 4, 3, groups=2), r"0: groups 2, dilation \(1, 1\), stride \(1, 1\) on \(6, 6\): allowed: 1,"),
         (nn.Conv2d(2, 4, 2, dilation=2), r"0: groups 1, dilation \(2, 2\)"),
         (nn.Conv2d(2, 4, 3, stride=4), r"stride \(4, 4\) on \(6, 6\)"),
+        (nn.ConvTranspose2d(2, 4, 3), r"0: of type ConvTranspose2d: is no operator .* allowed: Conv2d, Linear"),
+        (Twice(), r"0.conv: is run on images of \(6, 6\) and of \(3, 3\): allowed"),
     ],
 )
 def test_an_operator_without_this_norm_is_named(layer: nn.Module, said: str) -> None:
@@ -166,6 +179,26 @@ def test_an_operator_without_this_norm_is_named(layer: nn.Module, said: str) -> 
     with pytest.raises(ValueError, match=said):
         compute("log_prod_of_spec_fft", ctx)
     assert not layer._forward_hooks
+
+
+@pytest.mark.parametrize("layer", [nn.Conv1d, nn.Conv3d])
+def test_a_convolution_of_other_dimensions_is_no_operator_on_images(layer: type[nn.Module]) -> None:
+    model = nn.Sequential(layer(2, 3, 3), nn.Flatten())  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match=f"0: of type {layer.__name__}: .* allowed: Conv2d, Linear"):
+        compute("fro_over_spec_fft", of(model.double(), (2, *[5] * int(layer.__name__[4]))))
+    with pytest.raises(ValueError, match=f"0: of type {layer.__name__}"):
+        MEASURES["fro_over_spec_fft"].check(model)  # type: ignore[misc]
+
+
+def test_a_convolution_may_be_given_its_images_by_keyword() -> None:
+    class Named(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self[1](self[0](input=x))
+
+    torch.manual_seed(0)
+    parts = nn.Conv2d(2, 3, 3).double(), nn.Flatten()
+    by_name, plain = (compute("log_prod_of_spec_fft", of(kind(*parts)))["value"] for kind in (Named, nn.Sequential))
+    assert by_name == plain
 
 
 def test_no_path_norm_of_a_network_without_paths() -> None:

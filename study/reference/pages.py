@@ -159,7 +159,8 @@ def _studies() -> str:
 def _measures() -> str:
     rows = []
     for m in MEASURES.values():
-        value_for = "each layer, and their sum" if m.layerwise else "the network"
+        together = "the network" if m.function.__annotations__["return"] == "Whole" else "their sum"
+        value_for = f"each layer, and {together}" if m.layerwise else "the network"
         rows.append((f"[`{m.label}`](#{m.label})", definition(m)["Meaning"], value_for))
     return table(("measure", "what it is", "a value for"), rows)
 

@@ -54,6 +54,14 @@ def test_every_source_says_what_was_read_and_no_place_that_was_not() -> None:
     ] == []
 
 
+def test_a_layerwise_measure_has_the_networks_own_value_or_a_sum() -> None:
+    ends = {line.split("`")[1]: line.rpartition(" | ")[2] for line in pages.BLOCKS["measures"]().splitlines()[2:]}
+    assert ends["hessian_trace"] == ends["kappa_2019"] == "each layer, and their sum |"
+    whole = ("effective_rank", "hessian_frobenius", "weight_curvature")
+    assert {ends[label] for label in whole} == {"each layer, and the network |"}
+    assert ends["param_norm"] == "the network |"
+
+
 def test_every_field_has_a_meaning() -> None:
     meanings = pages.field_meanings()
     assert meanings.keys() == FIELDS.keys()

@@ -12,10 +12,11 @@ from study.measures.registry import Whole, measure
 def relative_flatness(ctx: MeasureContext) -> dict[str, float]:
     """Relative flatness of each layer, raw: the weights' Gram matrix against the traces of the neurons' Hessian blocks.
 
-    kappa_Tr = sum_{s,s'} <w_s, w_s'> Tr(H_{s,s'}), H the Hessian of the mean training loss in the layer's weights.
-    Source: Petzka et al. 2021 (2001.00939), numbering not checked; read in its published code (`trace_neuron_measure`).
-    Parameters: weights of each layer. Data: training set, mean. Deterministic. Cost: shared curvature pass, one forward
-    and C - 1 backward passes. Invariant: layer-wise, permutation, norm-layer.
+    kappa_Tr = sum_{s,s'} <w_s, w_s'> Tr(H_{s,s'}), H the Gauss-Newton block of the mean training loss in the layer's
+    weights, which is the Hessian's where the network is piecewise linear in each layer. Source: Petzka et al. 2021
+    (2001.00939), numbering not checked; read in its published code (`trace_neuron_measure`). Parameters: weights of
+    each layer. Data: training set, mean. Deterministic. Cost: shared curvature pass, one forward and C - 1 backward
+    passes. Invariant: layer-wise, permutation, norm-layer.
     """
     return {name: layer.relative_flatness for name, layer in ctx.curvature.items()}
 
@@ -39,11 +40,11 @@ _OVER = word("sum", "max")  # layers, what a network's own value is made of
 def kappa_2019(ctx: MeasureContext, form: str, over: str) -> dict[str, float] | Whole:
     """Layer-wise flatness measure of 2019: squared norm of the layer's weights times the trace of its Hessian block.
 
-    kappa_Tr = ||W||_F^2 Tr(H_l); form=max: kappa_max = ||W||_F^2 lambda_max(H_l), as `lambda_max`. Over layers their
-    sum, or with over=max the largest. Source: Petzka et al. 2019 (1912.00058), whose body could not be read; read in
-    the long version, 2001.00939 v1, eq. 12, and eqs. 7 and 10. Parameters: weights of each layer. Data: training set,
-    mean; form=max its first 1,000 samples. Deterministic. Cost: shared curvature pass; form=max that of `lambda_max`.
-    Invariant: layer-wise, permutation, norm-layer.
+    kappa_Tr = ||W||_F^2 Tr(H_l); form=max: kappa_max = ||W||_F^2 lambda_max(H_l), as `lambda_max`; H_l the Gauss-Newton
+    block, as in `relative_flatness`. Over layers their sum, or with over=max the largest. Source: Petzka et al. 2019
+    (1912.00058), whose body could not be read; read in the long version, 2001.00939 v1, eq. 12, and eqs. 7 and 10.
+    Parameters: weights of each layer. Data: training set, mean; form=max its first 1,000 samples. Deterministic. Cost:
+    shared curvature pass; form=max that of `lambda_max`. Invariant: layer-wise, permutation, norm-layer.
     """
     if over == "max":
         return _largest(ctx, "kappa_2019(form=max)" if form == "max" else "kappa_2019")
@@ -57,11 +58,11 @@ def kappa_2019(ctx: MeasureContext, form: str, over: str) -> dict[str, float] | 
 def rho_max(ctx: MeasureContext, over: str) -> dict[str, float] | Whole:
     """Neuron-wise flatness measure of 2019, the largest of each layer's input neurons.
 
-    max_j rho(j) with rho(j) = v_j^T H_jj v_j, v_j the j-th column of W and H_jj its Hessian block; for a convolution j
-    is an input channel's pixel of the kernel. Over layers as `kappa_2019`. Source: Petzka et al. 2019 (1912.00058),
-    whose body could not be read; read in the long version, 2001.00939 v1, numbering not checked. Parameters: weights
-    of each layer. Data: training set, mean. Deterministic. Cost: shared curvature pass. Invariant: layer-wise,
-    neuron-wise, permutation, norm-layer.
+    max_j rho(j) with rho(j) = v_j^T H_jj v_j, v_j the j-th column of W and H_jj its block of the Gauss-Newton matrix,
+    as in `relative_flatness`; for a convolution j is an input channel's pixel of the kernel. Over layers as
+    `kappa_2019`. Source: Petzka et al. 2019 (1912.00058), whose body could not be read; read in the long version,
+    2001.00939 v1, numbering not checked. Parameters: weights of each layer. Data: training set, mean. Deterministic.
+    Cost: shared curvature pass. Invariant: layer-wise, neuron-wise, permutation, norm-layer.
     """
     if over == "max":
         return _largest(ctx, "rho_max")

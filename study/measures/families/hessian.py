@@ -12,11 +12,12 @@ EIGENVALUE_SAMPLES = 1000  # of the training set that lambda_max is measured on;
 def lambda_max(ctx: MeasureContext) -> dict[str, float]:
     """Largest eigenvalue of the Hessian of the mean training loss in each layer's weights, on 1,000 training samples.
 
-    lambda_max(H_l) by Lanczos, H_l being the Gauss-Newton block, exact as `hessian_trace` is. Source: read in the
-    published code of Petzka et al. 2021 (2001.00939), there of the last layer on the whole training set. Parameters:
-    weights of each layer. Data: the first 1,000 training samples, mean. Deterministic. Cost: about 15 products a layer,
-    each two and a half passes back over these samples through the layers behind it, or one pass back an output where a
-    convolution's gradients are kept; the residual is at most 1e-4 of the eigenvalue. Invariant: permutation.
+    lambda_max(H_l) by Lanczos, H_l being the Gauss-Newton block, which is the Hessian's where the network is piecewise
+    linear in each layer. Source: read in the published code of Petzka et al. 2021 (2001.00939), there of the last layer
+    on the whole training set. Parameters: weights of each layer. Data: the first 1,000 training samples, mean.
+    Deterministic. Cost: about 15 products a layer, each two and a half passes back over these samples through the
+    layers behind it, or one pass back an output where a convolution's gradients are kept; the residual is at most 1e-4
+    of the eigenvalue. Invariant: permutation.
     """
     from torch import nn
 
@@ -40,8 +41,8 @@ def lambda_max(ctx: MeasureContext) -> dict[str, float]:
 def hessian_trace(ctx: MeasureContext) -> dict[str, float]:
     """Trace of the Hessian of the mean training loss in each layer's weights: flatness before it is made invariant.
 
-    Tr(H_l) = tr T^l, exact for networks that are piecewise linear in each layer. Source: read in the published code of
-    Petzka et al. 2021 (2001.00939), there of the last layer. Parameters: weights of each layer. Data: training set,
-    mean. Deterministic. Cost: shared curvature pass. Invariant: permutation.
+    Tr(H_l) = tr T^l, H_l the Gauss-Newton block, which is the Hessian's where the network is piecewise linear in each
+    layer. Source: read in the published code of Petzka et al. 2021 (2001.00939), there of the last layer. Parameters:
+    weights of each layer. Data: training set, mean. Deterministic. Cost: shared curvature pass. Invariant: permutation.
     """
     return {name: layer.trace for name, layer in ctx.curvature.items()}

@@ -23,8 +23,9 @@ CHANGE, MOST = 1e-6, 10_000  # relative change at which the alternation ends, an
 def kappa_max(ctx: MeasureContext) -> dict[str, float]:
     """Each neuron's squared weight norm times the largest eigenvalue of its own Hessian block, summed over neurons.
 
-    sum_s ||w_s||^2 lambda_max(H_ss). Source: read in the published code of Petzka et al. 2021 (2001.00939), numbering
-    not checked. Parameters: weights of each layer. Data: the first 200 training samples (fewer above 20 outputs), mean.
+    sum_s ||w_s||^2 lambda_max(H_ss), H the Gauss-Newton block, which is the Hessian's where the network is piecewise
+    linear in each layer. Source: read in the published code of Petzka et al. 2021 (2001.00939), numbering not checked.
+    Parameters: weights of each layer. Data: the first 200 training samples (fewer above 20 outputs), mean.
     Deterministic. Cost: a forward and C backward passes over the samples for every 256 MB of slopes that these give,
     and the eigenvalues of each neuron's block. Invariant: layer-wise, permutation, norm-layer.
     """
@@ -40,9 +41,10 @@ def weight_curvature(ctx: MeasureContext, form: str) -> Whole:
     """Weight-curvature index: weight norm and Hessian trace of each layer, as a geometric mean.
 
     sum_l sqrt(||W_l||_F^2 Tr H_l); form=root: sqrt(sum_l ||W_l||_F^2 Tr H_l); form=global, which rescaling changes:
-    sqrt(sum_l ||W_l||_F^2 sum_l Tr H_l). Layers: sqrt(||W_l||_F^2 Tr H_l). Source: none that was read in any code; of
-    the same two ingredients as `kappa_2019`. Parameters: weights of layers, none of norm layers. Data: training set,
-    mean. Deterministic. Cost: shared curvature pass. Invariant: layer-wise, permutation, norm-layer.
+    sqrt(sum_l ||W_l||_F^2 sum_l Tr H_l). Layers: sqrt(||W_l||_F^2 Tr H_l). H_l the Gauss-Newton block, as in
+    `hessian_trace`. Source: none that was read in any code; of the same two ingredients as `kappa_2019`. Parameters:
+    weights of layers, none of norm layers. Data: training set, mean. Deterministic. Cost: shared curvature pass.
+    Invariant: layer-wise, permutation, norm-layer.
     """
     kappa, norm, trace = (
         value_by_layer(ctx, label) for label in ("kappa_2019", "weight_norm_squared", "hessian_trace")
@@ -60,10 +62,11 @@ def weight_curvature(ctx: MeasureContext, form: str) -> Whole:
 def quotient_eigenvalue(ctx: MeasureContext) -> float:
     """Largest eigenvalue of the whole network's curvature in the metric that rescaling of layers leaves alone.
 
-    lambda_max(D^(1/2) H D^(1/2)), D = ||W_l||_F^2 on the block of layer l, H the Gauss-Newton matrix of all weights.
-    Source: Rangamani et al. 2019 (1902.02434), whose text was not read; read in no published code. Parameters: weights
-    of layers. Data: the first 200 training samples (fewer above 20 outputs), mean. Deterministic. Cost: as
-    `soft_rank`. Invariant: layer-wise, permutation, norm-layer.
+    lambda_max(D^(1/2) H D^(1/2)), D = ||W_l||_F^2 on the block of layer l, H the Gauss-Newton matrix of all weights,
+    whose blocks are the Hessian's where the network is piecewise linear in each layer. Source: Rangamani et al. 2019
+    (1902.02434), whose text was not read; read in no published code. Parameters: weights of layers. Data: the first 200
+    training samples (fewer above 20 outputs), mean. Deterministic. Cost: as `soft_rank`. Invariant: layer-wise,
+    permutation, norm-layer.
     """
     import torch
 
@@ -74,12 +77,12 @@ def quotient_eigenvalue(ctx: MeasureContext) -> float:
 def tsuzuku(ctx: MeasureContext) -> dict[str, float]:
     """Normalized flatness: weight norm and curvature of a layer after the best rescaling of its rows and columns.
 
-    min over s, t > 0 of sqrt(sum_ij h_ij s_i t_j * sum_ij W_ij^2 / (s_i t_j)), h the diagonal of the layer's Hessian;
-    of a convolution a column is an input channel's pixel of the kernel. Alternating in s and t, each exactly, until the
-    change is 1e-6. Source: Tsuzuku et al. 2020 (1901.04653), as recalled, whose text was not read; read in no published
-    code. Parameters: weights of each layer. Data: the first 200 training samples (fewer above 20 outputs), mean.
-    Deterministic. Cost: a forward and C backward passes over the samples for every 256 MB of slopes that these give.
-    Invariant: layer-wise, neuron-wise, permutation, norm-layer.
+    min over s, t > 0 of sqrt(sum_ij h_ij s_i t_j * sum_ij W_ij^2 / (s_i t_j)), h the diagonal of the layer's
+    Gauss-Newton block, as in `kappa_max`; of a convolution a column is an input channel's pixel of the kernel.
+    Alternating in s and t, each exactly, until the change is 1e-6. Source: Tsuzuku et al. 2020 (1901.04653), as
+    recalled, whose text was not read; read in no published code. Parameters: weights of each layer. Data: the first 200
+    training samples (fewer above 20 outputs), mean. Deterministic. Cost: a forward and C backward passes over the
+    samples for every 256 MB of slopes that these give. Invariant: layer-wise, neuron-wise, permutation, norm-layer.
     """
     found = {}
     for path, module, rows in factor_rows(ctx):

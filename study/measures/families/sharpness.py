@@ -45,12 +45,12 @@ def sharpness_max(
 ) -> float:  # fmt: skip
     """Adaptive sharpness, worst case: the largest rise of the loss within a radius that is relative to each weight.
 
-    mean over batches of 128 of max L(w + delta) - L(w) over ||delta / c||_p <= rho, c = |w| (or ones), p = 2 (or
-    infinity); with logits=normalized each sample's outputs are centred and divided by their norm. Source: Kwon et al.
-    2021 (2102.11600) and Andriushchenko et al. 2023 (2302.07011), whose texts were not read; read in no published code.
-    Ascent as in `ascent.py`. Parameters: all, biases too, of the network as trained; with folded=true batch-norm is
-    folded in. Data: the first 512 training samples. Deterministic. Cost: 21 forward and backward passes over the
-    samples. Invariant: layer-wise, neuron-wise, permutation, norm-layer.
+    mean over batches of 128 of max L(w + delta) - L(w) over ||delta / c||_p <= rho, c = |w| (with c=ones 1, and the
+    value is left by permutation alone), p = 2 (or infinity); with logits=normalized each sample's outputs are centred
+    and divided by their norm. Source: Kwon et al. 2021 (2102.11600) and Andriushchenko et al. 2023 (2302.07011), whose
+    texts were not read; read in no published code. Ascent as in `ascent.py`. Parameters: all, biases too, of the
+    network as trained; with folded=true batch-norm is folded in. Data: the first 512 training samples. Deterministic.
+    Cost: 21 forward and backward passes over the samples. Invariant: layer-wise, neuron-wise, permutation, norm-layer.
     """
     networks = _batches(ctx, folded)
     losses = [_loss(network, logits) for network in networks]
@@ -69,12 +69,12 @@ def sharpness_max(
 def sharpness_mean(ctx: MeasureContext, rho: float, c: str, logits: str, folded: str) -> Sampled:
     """Adaptive sharpness, average case: the mean rise of the loss under noise that is relative to each weight.
 
-    E[L(w + rho c u)] - L(w), u ~ N(0, I), c = |w| (or ones); logits as in `sharpness_max`. Source: Andriushchenko et
-    al. 2023 (2302.07011), as `sharpness_max`. Parameters: all, biases too, of the network as trained; with folded=true
-    batch-norm is folded in. Data: the first 512 training samples, mean. Sampled: pairs u and -u, the same for all
-    networks of a shape, 10 or more until the standard error is 5 % of the value, 200 at most; so to stop makes LeNet5's
-    value 0.3 to 1.4 % low, and two standard errors hold the truth in 87 to 93 %. Cost: 20 to 400 passes over the
-    samples. Invariant: layer-wise, neuron-wise, norm-layer.
+    E[L(w + rho c u)] - L(w), u ~ N(0, I), c = |w| (with c=ones 1, and the value is left by permutation alone, in law);
+    logits as in `sharpness_max`. Source: Andriushchenko et al. 2023 (2302.07011), as `sharpness_max`. Parameters: all,
+    biases too, of the network as trained; with folded=true batch-norm is folded in. Data: the first 512 training
+    samples, mean. Sampled: pairs u and -u, the same for all networks of a shape, 10 or more until the standard error is
+    5 % of the value, 200 at most; so to stop makes LeNet5's value 0.3 to 1.4 % low, and two standard errors hold the
+    truth in 87 to 93 %. Cost: 20 to 400 passes over the samples. Invariant: layer-wise, neuron-wise, norm-layer.
     """
     network = shared_samples(ctx, folded)
     return stopped_mean(rises(network, rho, c, logits, noise(ctx, network.weights, DRAWS[1])), DRAWS[0])

@@ -41,7 +41,8 @@ def weight_layers(model: nn.Module) -> dict[str, nn.Module]:
         plain = isinstance(module, nn.Conv2d) and module.groups == 1 and module.padding_mode == "zeros"
         if last != "weight" or not (isinstance(module, nn.Linear) or (plain and not isinstance(module.padding, str))):
             kind = type(module).__name__
-            raise ValueError(f"{name}: of type {kind}: allowed: Linear, Conv2d of one group padded with zeros")
+            allowed = "Linear, Conv2d of one group padded with zeros, by a number of pixels"
+            raise ValueError(f"{name}: of type {kind}: allowed: {allowed}")
         found[path] = module
     return found
 

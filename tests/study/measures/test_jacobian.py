@@ -77,6 +77,12 @@ def tied() -> nn.Module:
     return model
 
 
+def same() -> nn.Module:
+    """Padded by a word."""
+    conv = nn.Conv2d(1, 2, 3, padding="same")
+    return nn.Sequential(nn.Unflatten(1, (1, 2, 3)), conv, nn.Flatten(), nn.Linear(12, 3))
+
+
 READERS = [label for label, m in MEASURES.items() if m.check is check_layers]
 
 
@@ -94,6 +100,7 @@ def context_of(model: nn.Module) -> MeasureContext:
         (lambda: Twice("functional"), "b: is not run as a module"),
         (lambda: Twice("read elsewhere"), "a: its gradient is not that of a layer of its type run once"),
         (lambda: nn.Sequential(Doubled(6, 4), nn.ReLU(), nn.Linear(4, 3)), "0: its gradient is not that"),
+        (same, r"1.weight: of type Conv2d: .* padded with zeros, by a number of pixels"),
         (tied, r"2.weight: is 0.weight, too: allowed: a weight of one layer"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Relative flatness of the last layer for each sample by itself, in closed form: what its mean over the data is of."""
+"""Relative flatness of the last layer for each sample by itself, in closed form: what its sum over the data is of."""
 
 from __future__ import annotations
 

@@ -45,7 +45,8 @@ class LayerCurvature:
     standard_error: Mapping[str, float] | None  # of the floats above, if columns are random
     n_samples: int
     # with per_sample=True, of the layer that gives the outputs: (n,) float64, <W W^T, T_i> of each sample's own loss,
-    # in the order in which the data came; `relative_flatness` is their mean
+    # times its weight, in the order in which the data came; `relative_flatness` is their sum over that of the weights,
+    # which is their mean where no sample has a weight or is ignored
     per_sample: Tensor | None = field(default=None, repr=False)
 
     @property

@@ -43,6 +43,25 @@ def test_it_is_autograds_sample_by_sample(loss: str) -> None:
     assert plain["2"].per_sample is None and plain["0"].relative_flatness == found["0"].relative_flatness
 
 
+@pytest.mark.parametrize(
+    ("loss", "weights"),
+    [(Loss("cross_entropy", weight=(1.0, 2.0, 0.0, 5.0)), (1, 2, 0, 5)),
+     (nn.CrossEntropyLoss(ignore_index=1), (1, 0, 1, 1))],
+)  # fmt: skip
+def test_of_weighted_and_ignored_samples_the_sum_counts_over_that_of_the_weights(
+    loss: Loss | nn.Module, weights: tuple[int, ...]
+) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 4)).double()
+    x, y = torch.randn(8, 3).double(), torch.tensor([0, 1, 2, 3, 1, 3, 0, 3])
+    found, of_each = layer_curvature(model, (x, y), loss, per_sample=True)["2"], torch.tensor(weights).double()[y]
+    by_hand = torch.stack([twin(model, a, "cross_entropy", b) for a, b in zip(x, y, strict=True)])
+    assert found.per_sample is not None
+    torch.testing.assert_close(found.per_sample, of_each * by_hand, rtol=1e-12, atol=0)
+    assert found.relative_flatness == pytest.approx(float(found.per_sample.sum() / of_each.sum()), rel=1e-12)
+    assert found.relative_flatness != pytest.approx(float(found.per_sample.mean()), rel=0.01)
+
+
 def test_it_keeps_its_order_in_small_chunks_and_float32() -> None:
     torch.manual_seed(1)
     model = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 4))

@@ -105,7 +105,7 @@ def look(verification: Verification, inputs: Inputs, budget: int, needs_gradient
     is_cpu = outputs.device.type == "cpu"
     return Plan(
         budget=budget,
-        itemsize=outputs.element_size(),
+        itemsize=max(4, outputs.element_size()),  # what is of 16 bits is contracted in float32
         saved=saved,
         n_outputs=outputs.shape[1],
         outputs=tuple(sum(use.n_numbers for use in uses.of(at)) // len(outputs) for at in range(n_layers)),

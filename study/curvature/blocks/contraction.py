@@ -7,6 +7,8 @@ Multiplications for one sample and k columns, where the normalized sum doubles a
     rows      P = 1:       n_out^2 k                        G G^T = ||phi||^2 delta delta^T
     gradient               n_out P d k + n_out^2 d k        G = delta phi^T, then G G^T
     patch     g = 1:       P^2 d + (n_out P^2 + n_out^2 P) k    delta (phi^T phi) delta^T
+
+Products are in the dtype of phi and delta, in float32 where these are of 16 bits: float16 ends at 65,504.
 """
 
 from __future__ import annotations
@@ -92,6 +94,7 @@ class Sums:
 
 def contract(phi: Tensor, delta: Tensor, scale: Tensor | None, weight: Tensor | None = None) -> Sums:
     """The sums for some samples; `scale` (g, d) asks for the normalized, `weight` (n_out, d) for the neurons'."""
+    phi, delta, weight = wide(phi), wide(delta), None if weight is None else wide(weight)
     _, k, n_groups, n_rows, n_positions = delta.shape
     shape = Shape(n_groups, n_groups * n_rows, phi.shape[2], n_positions)
     inverse = None if scale is None else inverse_of(scale, phi.dtype)
@@ -133,7 +136,7 @@ def contract_last(
 
     phi (n, d); lambda_ = a and b (n, C) of Lambda_i = diag(a_i) - b_i b_i^T.
     """
-    a, b = lambda_
+    phi, (a, b) = wide(phi), map(wide, lambda_)
 
     def weighted(by_sample: Tensor) -> Tensor:
         by_sample = by_sample.to(a.dtype)
@@ -147,6 +150,11 @@ def contract_last(
         along = a @ weight.square() - (b @ weight).square()
         sums.neurons = (phi.square() * along).sum(0, dtype=torch.float64)[None]
     return sums
+
+
+def wide(values: Tensor) -> Tensor:
+    """The same, in float32 where it is of 16 bits."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
 def inverse_of(scale: Tensor, dtype: torch.dtype) -> Tensor:

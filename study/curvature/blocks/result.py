@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..losses.loss_factor import certificate
 from ..networks.layers import Layer
-from .contraction import Sums, contract, contract_gradient, contract_last, inverse_of
+from .contraction import Sums, contract, contract_gradient, contract_last, inverse_of, wide
 from .live import Live, gradient_at, reordered, restored
 from .per_sample import relative_flatness_per_sample
 
@@ -90,7 +90,8 @@ class Tally:
 
     def add_live(self, module: nn.Conv2d, x: Tensor, delta: Live, at_once: int, sign: int = 1) -> None:
         """Take in columns that act on a convolution of inputs x at a few places alone; `at_once` as `gradient_at`."""
-        sums = contract_gradient(gradient_at(module, x, delta, at_once), *self._reordered)
+        gradient = gradient_at(module, wide(x), delta.of(wide(delta.values)), at_once)
+        sums = contract_gradient(gradient, *self._reordered)
         if sums.neurons is not None:
             sums.neurons = restored(sums.neurons, self.kernel)
         self.sums = _added(self.sums, sums if sign == 1 else sums.times(sign))
@@ -98,7 +99,7 @@ class Tally:
     @cached_property
     def _reordered(self) -> tuple[Tensor | None, Tensor | None]:
         """1 / scale and the weight in the order of `gradient_at`."""
-        inverse = None if self.scale is None else inverse_of(self.scale, self.weight.dtype)
+        inverse = None if self.scale is None else inverse_of(self.scale, wide(self.weight).dtype)
         weight = reordered(self.weight, self.kernel) if self.neuron_wise else None
         return None if inverse is None else reordered(inverse, self.kernel), weight
 

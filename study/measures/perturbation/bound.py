@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from study.measures.context import MeasureContext
-from study.measures.layer_weights import displacements, weights_of
+from study.measures.perturbation.perturbation import check_precision
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -18,11 +18,12 @@ def weights(model: nn.Module) -> Tensor:
     """All weights of layers, no biases, as one float64 vector (omega,)."""
     import torch
 
-    return torch.cat([w.double().flatten() for w in weights_of(model)])
+    return torch.cat([p.detach().double().flatten() for p in model.parameters() if p.ndim >= 2])
 
 
 def weights_at(ctx: MeasureContext, folded: str) -> Tensor:
     """Those of the network with batch-norm folded in ("true"), or as trained ("false")."""
+    check_precision(ctx.model)
     return weights(ctx.folded if folded == "true" else ctx.model)
 
 
@@ -30,8 +31,9 @@ def displacement(ctx: MeasureContext, folded: str) -> Tensor:
     """The same, minus their initial values."""
     import torch
 
+    check_precision(ctx.model)
     if folded == "true":
-        return torch.cat([w.double().flatten() for w in displacements(ctx)])
+        return weights(ctx.folded) - weights(ctx.folded_initial)
     start = [ctx.initial[name].double().flatten() for name, p in ctx.model.named_parameters() if p.ndim >= 2]
     return weights(ctx.model) - torch.cat(start)
 

@@ -26,7 +26,8 @@ class Perturbed:
     """A network on some samples, all of its parameters, biases too, as one vector `weights` (n,).
 
     `running` is what passes go through: `model`, or for images a copy whose batch-norms are folded anew into whatever
-    weights it is given. That is the same function, and an ascent of NiN takes .83 of the time.
+    weights it is given. That is the same function, and an ascent of NiN takes .83 of the time. Raises ValueError for
+    parameters of 16 bits.
     """
 
     def __init__(self, model: nn.Module, x: Tensor, labels: Tensor, loss: str) -> None:
@@ -34,6 +35,7 @@ class Perturbed:
 
         from study.models.pooling import HalvingPool
 
+        check_precision(model)
         self.x, self.labels, self.loss = x, labels, loss
         self._folding = _folding(model, x)
         self.running = self._folding.model if self._folding else model
@@ -109,6 +111,15 @@ class Perturbed:
                 pool.first_order = was
 
 
+def check_precision(model: nn.Module) -> None:
+    """Raises ValueError for parameters of 16 bits: what they are moved by is rounded away."""
+    import torch
+
+    for name, parameter in model.named_parameters():
+        if parameter.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"{name}: {parameter.dtype} rounds small perturbations to 0: allowed: float32, float64")
+
+
 def tied(model: nn.Module) -> dict[str, str]:
     """Names of parameters that another module has, too, and their first names.
 
@@ -154,6 +165,7 @@ def _folding(model: nn.Module, x: Tensor) -> Folding | None:
 
 def first_samples(ctx: MeasureContext, folded: str = "false", n: int = SAMPLES) -> Perturbed:
     """The network on the first n samples: as trained, or with batch-norm folded in ("true"), in the same dtype."""
+    check_precision(ctx.model)
     model = ctx.model
     if folded == "true":
         model = copy.deepcopy(ctx.folded).to(next(ctx.model.parameters()).dtype)

@@ -75,7 +75,10 @@ class MeasureContext:
         return (self.noise,) if self.noise else ()
 
     def layers(self) -> list[str]:
-        """Paths of the layers to measure, in network order: those with a weight of two or more dimensions."""
+        """Paths of the layers to measure, in network order: those with a parameter of two or more dimensions.
+
+        That is `weight`, or of another name, which then is the path: position embeddings are layers, too.
+        """
         weights = [n.removesuffix(".weight") for n, p in self.model.named_parameters() if p.ndim >= 2]
         return [n for n in weights if n in self.changed] if self.before else weights
 

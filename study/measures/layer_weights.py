@@ -12,8 +12,29 @@ if TYPE_CHECKING:
 
 
 def weights_of(model: nn.Module) -> list[Tensor]:
-    """Each layer's weights as a matrix (n_out, n_in), n_in = everything behind the first axis, in network order."""
-    return [p.detach().flatten(1) for p in model.parameters() if p.ndim >= 2]
+    """Each layer's weights as a matrix (n_out, n_in), n_in = everything behind the first axis, in network order.
+
+    A layer is whatever has two or more dimensions: position embeddings and class tokens are layers, too.
+    """
+    from torch.nn.modules.conv import _ConvTransposeNd
+
+    turned = {id(m.weight): m.groups for m in model.modules() if isinstance(m, _ConvTransposeNd)}
+
+    def matrix(p: Tensor) -> Tensor:
+        if id(p) in turned:  # (n_in, n_out / groups, ...)
+            p = p.unflatten(0, (turned[id(p)], -1)).transpose(1, 2).flatten(0, 1)
+        return p.detach().flatten(1)
+
+    return [matrix(p) for p in model.parameters() if p.ndim >= 2]
+
+
+def positive(ctx: MeasureContext, squares: list[float]) -> list[float]:
+    """A squared norm of each layer's weights; ValueError, naming the parameter, for one that is 0."""
+    names = [name for name, p in ctx.model.named_parameters() if p.ndim >= 2]
+    for name, square in zip(names, squares, strict=True):
+        if square == 0:
+            raise ValueError(f"{name}: is all 0: allowed: weights whose norm has a logarithm and may be divided by")
+    return squares
 
 
 def displacements(ctx: MeasureContext) -> list[Tensor]:

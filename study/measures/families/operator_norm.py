@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 from study.measures.context import MeasureContext
 from study.measures.families.spectral import squared_spectral
-from study.measures.layer_weights import displacements, inverse_margin_of, log_sum, squared_frobenius, weights_of
+from study.measures.layer_weights import (
+    displacements,
+    inverse_margin_of,
+    log_sum,
+    positive,
+    squared_frobenius,
+    weights_of,
+)
 from study.measures.registry import measure
 
 if TYPE_CHECKING:
@@ -28,10 +35,11 @@ def log_prod_of_spec_fft(ctx: MeasureContext) -> float:
     strided one is one of stride 1 of the image's stride x stride pieces as channels. Method: Sedghi et al. 2019
     (1805.10408). Source: Jiang et al. 2020 (1912.02178), number 32 as read in the public code of Dziugaite et al. 2020
     (`LOG_PROD_OF_SPEC_FFT`), there of stride 1 and on the size of the images for all layers. Parameters: weights of
-    layers, batch-norm folded in, no biases. Data: one sample, for the size of each layer's inputs. Fails (recorded as
-    missing) for groups, dilation, a stride that does not divide that size, a layer that is run at two sizes, and
-    convolutions other than Conv2d. Deterministic. Cost: a singular value decomposition a frequency, half of them left
-    out by symmetry, one of a kernel of one pixel. Invariant: layer-wise, permutation, norm-layer.
+    layers as `parameter_count` has them, batch-norm folded in, no biases. Data: one sample, for the size of each
+    layer's inputs. Fails (recorded as missing) for groups, dilation, a stride that does not divide that size, a layer
+    that is run at two sizes, and convolutions other than Conv2d. Deterministic. Cost: a singular value decomposition a
+    frequency, half of them left out by symmetry, one of a kernel of one pixel. Invariant: layer-wise, permutation,
+    norm-layer.
     """
     return sum(math.log(v) for v in ctx.shared(_of_weights))
 
@@ -42,9 +50,9 @@ def log_prod_of_spec_over_margin_fft(ctx: MeasureContext) -> float:
 
     log_prod_of_spec_fft - 2 log gamma. Source: Jiang et al. 2020 (1912.02178), number 31 as read in the public code of
     Dziugaite et al. 2020 (`LOG_PROD_OF_SPEC_OVER_MARGIN_FFT`), there as `log_prod_of_spec_fft` says. Parameters:
-    weights of layers, batch-norm folded in, no biases. Data: training set, for the margin gamma of `inverse_margin`.
-    Fails (recorded as missing) where that or `log_prod_of_spec_fft` does. Deterministic. Cost: as
-    `log_prod_of_spec_fft`. Invariant: layer-wise, permutation, norm-layer.
+    weights of layers as `parameter_count` has them, batch-norm folded in, no biases. Data: training set, for the margin
+    gamma of `inverse_margin`. Fails (recorded as missing) where that or `log_prod_of_spec_fft` does. Deterministic.
+    Cost: as `log_prod_of_spec_fft`. Invariant: layer-wise, permutation, norm-layer.
     """
     return log_prod_of_spec_fft(ctx) + math.log(inverse_margin_of(ctx))
 
@@ -55,9 +63,9 @@ def log_sum_of_spec_fft(ctx: MeasureContext) -> float:
 
     log d + log_prod_of_spec_fft / d, d the number of layers. Source: Jiang et al. 2020 (1912.02178), number 35 as read
     in the public code of Dziugaite et al. 2020 (`LOG_SUM_OF_SPEC_FFT`), there as `log_prod_of_spec_fft` says.
-    Parameters: weights of layers, batch-norm folded in, no biases. Data: one sample, for the size of each layer's
-    inputs. Fails (recorded as missing) where `log_prod_of_spec_fft` does. Deterministic. Cost: as
-    `log_prod_of_spec_fft`. Invariant: layer-wise, permutation, norm-layer.
+    Parameters: weights of layers as `parameter_count` has them, batch-norm folded in, no biases. Data: one sample, for
+    the size of each layer's inputs. Fails (recorded as missing) where `log_prod_of_spec_fft` does. Deterministic. Cost:
+    as `log_prod_of_spec_fft`. Invariant: layer-wise, permutation, norm-layer.
     """
     return log_sum(ctx, log_prod_of_spec_fft(ctx))
 
@@ -68,9 +76,10 @@ def log_sum_of_spec_over_margin_fft(ctx: MeasureContext) -> float:
 
     log d + log_prod_of_spec_over_margin_fft / d, d the number of layers. Source: Jiang et al. 2020 (1912.02178), number
     34 as read in the public code of Dziugaite et al. 2020 (`LOG_SUM_OF_SPEC_OVER_MARGIN_FFT`), there as
-    `log_prod_of_spec_fft` says. Parameters: weights of layers, batch-norm folded in, no biases. Data: training set, for
-    the margin gamma of `inverse_margin`. Fails (recorded as missing) where that or `log_prod_of_spec_fft` does.
-    Deterministic. Cost: as `log_prod_of_spec_fft`. Invariant: layer-wise, permutation, norm-layer.
+    `log_prod_of_spec_fft` says. Parameters: weights of layers as `parameter_count` has them, batch-norm folded in, no
+    biases. Data: training set, for the margin gamma of `inverse_margin`. Fails (recorded as missing) where that or
+    `log_prod_of_spec_fft` does. Deterministic. Cost: as `log_prod_of_spec_fft`. Invariant: layer-wise, permutation,
+    norm-layer.
     """
     return log_sum(ctx, log_prod_of_spec_over_margin_fft(ctx))
 
@@ -81,9 +90,10 @@ def fro_over_spec_fft(ctx: MeasureContext) -> float:
 
     sum_l ||W_l||_F^2 / sigma_l^2, the norm of the kernel, sigma_l of the operator. Source: Jiang et al. 2020
     (1912.02178), number 33 as read in the public code of Dziugaite et al. 2020 (`FRO_OVER_SPEC_FFT`), there as
-    `log_prod_of_spec_fft` says. Parameters: weights of layers, batch-norm folded in, no biases. Data: one sample, for
-    the size of each layer's inputs. Fails (recorded as missing) where `log_prod_of_spec_fft` does. Deterministic. Cost:
-    as `log_prod_of_spec_fft`. Invariant: layer-wise, permutation, norm-layer.
+    `log_prod_of_spec_fft` says. Parameters: weights of layers as `parameter_count` has them, batch-norm folded in, no
+    biases. Data: one sample, for the size of each layer's inputs. Fails (recorded as missing) where
+    `log_prod_of_spec_fft` does. Deterministic. Cost: as `log_prod_of_spec_fft`. Invariant: layer-wise, permutation,
+    norm-layer.
     """
     return _ratios(ctx, weights_of(ctx.folded))
 
@@ -94,9 +104,9 @@ def log_spec_orig_fft(ctx: MeasureContext) -> float:
 
     log_prod_of_spec_over_margin_fft + log fro_over_spec_fft. Source: Jiang et al. 2020 (1912.02178), number 30 as read
     in the public code of Dziugaite et al. 2020 (`LOG_SPEC_ORIG_MAIN_FFT`), there as `log_prod_of_spec_fft` says.
-    Parameters: weights of layers, batch-norm folded in, no biases. Data: training set, for the margin gamma of
-    `inverse_margin`. Fails (recorded as missing) where that or `log_prod_of_spec_fft` does. Deterministic. Cost: as
-    `log_prod_of_spec_fft`. Invariant: layer-wise, permutation, norm-layer.
+    Parameters: weights of layers as `parameter_count` has them, batch-norm folded in, no biases. Data: training set,
+    for the margin gamma of `inverse_margin`. Fails (recorded as missing) where that or `log_prod_of_spec_fft` does.
+    Deterministic. Cost: as `log_prod_of_spec_fft`. Invariant: layer-wise, permutation, norm-layer.
     """
     return log_prod_of_spec_over_margin_fft(ctx) + math.log(fro_over_spec_fft(ctx))
 
@@ -107,9 +117,9 @@ def log_spec_init_fft(ctx: MeasureContext) -> float:
 
     log_prod_of_spec_over_margin_fft + log sum_l ||W_l - W0_l||_F^2 / sigma_l^2. Source: Jiang et al. 2020 (1912.02178),
     number 29 as read in the public code of Dziugaite et al. 2020 (`LOG_SPEC_INIT_MAIN_FFT`), there as
-    `log_prod_of_spec_fft` says. Parameters: weights of layers, batch-norm folded in, no biases. Data: training set, for
-    the margin gamma of `inverse_margin`. Fails (recorded as missing) where that or `log_prod_of_spec_fft` does.
-    Deterministic. Cost: as `log_prod_of_spec_fft`. Invariant: norm-layer.
+    `log_prod_of_spec_fft` says. Parameters: weights of layers as `parameter_count` has them, batch-norm folded in, no
+    biases. Data: training set, for the margin gamma of `inverse_margin`. Fails (recorded as missing) where that or
+    `log_prod_of_spec_fft` does. Deterministic. Cost: as `log_prod_of_spec_fft`. Invariant: norm-layer.
     """
     return log_prod_of_spec_over_margin_fft(ctx) + math.log(_ratios(ctx, displacements(ctx)))
 
@@ -119,15 +129,16 @@ def dist_spec_init_fft(ctx: MeasureContext) -> float:
     """As `dist_spec_init`, convolutions as operators.
 
     sum_l sigma_max(W_l - W0_l)^2. Source: Jiang et al. 2020 (1912.02178), number 41 as read in the public code of
-    Dziugaite et al. 2020 (`DIST_SPEC_INIT_FFT`), there as `log_prod_of_spec_fft` says. Parameters: weights of layers,
-    batch-norm folded in, no biases. Data: one sample, for the size of each layer's inputs. Fails (recorded as missing)
-    where `log_prod_of_spec_fft` does. Deterministic. Cost: as `log_prod_of_spec_fft`. Invariant: norm-layer.
+    Dziugaite et al. 2020 (`DIST_SPEC_INIT_FFT`), there as `log_prod_of_spec_fft` says. Parameters: weights of layers as
+    `parameter_count` has them, batch-norm folded in, no biases. Data: one sample, for the size of each layer's inputs.
+    Fails (recorded as missing) where `log_prod_of_spec_fft` does. Deterministic. Cost: as `log_prod_of_spec_fft`.
+    Invariant: norm-layer.
     """
     return sum(_squared_operator(ctx, displacements(ctx)))
 
 
 def _of_weights(ctx: MeasureContext) -> list[float]:
-    return _squared_operator(ctx, weights_of(ctx.folded))
+    return positive(ctx, _squared_operator(ctx, weights_of(ctx.folded)))
 
 
 def _ratios(ctx: MeasureContext, weights: list[Tensor]) -> float:

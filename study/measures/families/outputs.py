@@ -69,12 +69,12 @@ def fisher_rao_norm(ctx: MeasureContext) -> float:
     """Fisher-Rao norm: the length of the weights in the metric of the empirical loss, read off the outputs.
 
     (L + 1) sqrt(mean_i <dloss/df(x_i), f(x_i)>^2), L + 1 the number of weight matrices and kernels, those of shortcuts
-    too; for cross-entropy the inner product is <p_i, f_i> - f_i[y_i]. It is the norm of Liang et al. of a plain chain
-    of layers without biases; with shortcuts their L + 1, the layers on a path, is less. Source: Liang et al. 2019
-    (1711.01530), numbering not checked; read in the published code of Petzka et al. 2021 (2001.00939), which takes 6
-    for L + 1 of LeNet5 where it is 5 here: a constant factor. Parameters: none but through the outputs and the depth.
-    Data: training set, mean. Deterministic. Cost: one forward pass, shared. Invariant: layer-wise, neuron-wise,
-    permutation, norm-layer.
+    and position embeddings too; for cross-entropy the inner product is <p_i, f_i> - f_i[y_i]. It is the norm of Liang
+    et al. of a plain chain of layers without biases; with shortcuts their L + 1, the layers on a path, is less. Source:
+    Liang et al. 2019 (1711.01530), numbering not checked; read in the published code of Petzka et al. 2021
+    (2001.00939), which takes 6 for L + 1 of LeNet5 where it is 5 here: a constant factor. Parameters: none but through
+    the outputs and the depth. Data: training set, mean. Deterministic. Cost: one forward pass, shared. Invariant:
+    layer-wise, neuron-wise, permutation, norm-layer.
     """
     import torch
 

@@ -52,8 +52,8 @@ def half_have(there: NDArray[np.bool_], among: NDArray[np.bool_]) -> bool:
 
 
 def hyperparameters(frame: pd.DataFrame) -> list[str]:
-    """Return the hp.* columns but the seed, in column order; not the widths that depth and width stand for."""
-    left_out = {SEED, "hp.hidden"} if {"hp.depth", "hp.width"} <= set(frame.columns) else {SEED}
+    """Return the hp.* columns but the seed, in column order; not `hp.hidden` where depth and width say what it is."""
+    left_out = {SEED, "hp.hidden"} if _stand_for_hidden(frame) else {SEED}
     return [c for c in frame.columns.tolist() if c.startswith("hp.") and c not in left_out]
 
 
@@ -186,6 +186,14 @@ def check_frame(frame: pd.DataFrame, target: str) -> None:
         raise ValueError(
             f"stop: {', '.join(frame['stop'].unique())}: rows of one stop are allowed; see columns.at_stop"
         )
+
+
+def _stand_for_hidden(frame: pd.DataFrame) -> bool:
+    """Whether no two rows of one depth and width differ in their hidden widths."""
+    if not {"hp.depth", "hp.width", "hp.hidden"} <= set(frame.columns):
+        return False
+    of_shape = codes(frame, ["hp.depth", "hp.width"])
+    return pairs_of(of_shape, codes(frame, ["hp.hidden"])) == int(of_shape.max(initial=-1)) + 1
 
 
 @functools.cache

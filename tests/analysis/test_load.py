@@ -255,3 +255,11 @@ def test_depth_and_width_are_two_axes_in_place_of_the_widths_that_they_stand_for
     assert sorted(axes(sized)) == ["hp.batch_size", "hp.depth", "hp.width"]
     assert len(set(configurations(sized))) == len(set(configurations(records)))
     assert "hp.hidden" in axes(sized.drop(columns="hp.depth"))
+
+
+def test_hidden_widths_that_depth_and_width_do_not_determine_are_a_hyperparameter(records):
+    """Else rows that differ in them would be seeds of one configuration."""
+    named = {"hp.hidden": records["hp.lr"], "hp.depth": records["hp.init_gain"], "hp.width": 1}
+    sized = records.drop(columns=["hp.lr", "hp.init_gain"]).assign(**named)
+    assert sorted(axes(sized)) == ["hp.batch_size", "hp.depth", "hp.hidden"]
+    assert np.bincount(configurations(sized)).tolist() == [3] * 27

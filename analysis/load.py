@@ -95,6 +95,7 @@ def _records(file: CsvFile) -> pd.DataFrame:
         )
     _need(file, "measure.", "measure.<label>", "records need")
     _need(file, "hp.", "hp.<hyperparameter>", "records need")
+    _check_hyperparameters(file)
     _check_labels(file, {c: c for c in file.header})
     for column in ("key", "stop"):
         if "" in (cells := file.column(column)):
@@ -119,6 +120,7 @@ def _ledger(file: CsvFile) -> pd.DataFrame:
         raise InputError(f"{file.path}: columns: gen.gap missing: {shape}")
     _need(file, "complexity.", "complexity.<measure>", "a ledger needs")
     _need(file, "hp.", "hp.<hyperparameter>", "a ledger needs")
+    _check_hyperparameters(file)
     if taken := [c for c in file.header if c in ("key", "stop")]:
         raise InputError(f"{file.path}: columns: {', '.join(taken)}: records have it; {shape}")
     names = {c: "measure." + _DOT.sub("_", c.removeprefix("complexity.")) if _is_measure(c) else c
@@ -183,6 +185,13 @@ def _is_measure(column: str) -> bool:
 def _need(file: CsvFile, prefix: str, column: str, who: str) -> None:
     if not any(c.startswith(prefix) for c in file.header):
         raise InputError(f"{file.path}: columns: no {column}: {who} at least one")
+
+
+def _check_hyperparameters(file: CsvFile) -> None:
+    """Refuse a plus in a name: it joins hyperparameters that were changed together, as in hp.batch_size+hp.lr."""
+    for column in file.header:
+        if column.startswith("hp.") and "+" in column:
+            raise InputError(f"{file.path}: columns: {column}: allowed is a hyperparameter's name without a +")
 
 
 def _check_labels(file: CsvFile, names: Mapping[str, str]) -> None:

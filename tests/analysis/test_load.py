@@ -105,6 +105,8 @@ LEDGER = "hp.lr,seed,is.converged,gen.gap,complexity.sharp.l2\n0.1,0,True,0.5,2.
         (LEDGER, ("sharp.l2", "sharp(l2"), r"complexity.sharp\(l2: label: 'sharp\(l2'"),
         (LEDGER, ("hp.lr,seed", "hp.lr,stop"), "columns: stop: records have it; a ledger has hp"),
         (LEDGER, ("hp.lr,seed", "complexity.sharp_l2,hp.lr"), "both would be measure.sharp_l2; one column of a name"),
+        (LEDGER, ("hp.lr", "hp.lr+decay"), r"columns: hp.lr\+decay: allowed is a hyperparameter's name without a \+"),
+        (RECORDS, ("hp.lr", "hp.lr+decay"), r"columns: hp.lr\+decay: allowed is a hyperparameter's name without a"),
         (LEDGER, ("hp.lr", "train.converged"), "columns: no hp.<hyperparameter>"),
     ],
 )

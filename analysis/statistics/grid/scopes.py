@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.columns import axes, check_frame, measures, values
+from analysis.columns import axes, check_frame, codes, measures, values
 from analysis.statistics.association.coefficients import RESAMPLES, coefficients_of_many
 from analysis.statistics.grid.matched_pairs import neighbours, signs
 from analysis.statistics.resampling.design import design
@@ -58,10 +58,13 @@ def by_scope(
 
 
 def scopes(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield ("all", frame), then each data set's and each model's rows where there are several."""
+    """Yield ("all", frame), then each data set's and each model's rows where there are several; an empty cell is
+    `none`."""
     yield "all", frame
     for column in SCOPES:
         if column in frame.columns and len(frame[column].unique()) > 1:
-            for value in sorted(frame[column].astype("str").unique()):
-                name = f"{column.removeprefix('hp.')}={value}"
-                yield name, frame[frame[column].astype("str") == value].reset_index(drop=True)
+            level = codes(frame, [column])
+            for at in range(int(level.max()) + 1):
+                part = frame[level == at].reset_index(drop=True)
+                value = part[column].iloc[0]
+                yield f"{column.removeprefix('hp.')}={'none' if pd.isna(value) else value}", part

@@ -59,16 +59,24 @@ class CsvFile:
         value = self.rows[row][self.header.index(column)]
         raise InputError(f"{self.path}: line {self.lines[row]}: {column}: {value or 'empty'}: {allowed}")
 
-    def once(self, columns: list[str], row_is: str) -> None:
-        """Refuse two rows that are alike in these columns, naming both."""
-        seen: dict[tuple[str, ...], int] = {}
-        places = [self.header.index(c) for c in columns]
-        for line, row in zip(self.lines, self.rows, strict=True):
-            first = seen.setdefault(tuple(row[at] for at in places), line)
-            if first != line:
-                given = ", ".join(f"{self.header[at]} {row[at] or 'empty'}" for at in places[:6])
-                more = ", ..." if len(places) > 6 else ""
-                raise InputError(f"{self.path}: lines {first} and {line}: {given}{more}: given twice; {row_is}")
+    def once(self, frame: pd.DataFrame, columns: list[str], row_is: str) -> None:
+        """Refuse two rows of `frame`, the table of this file, that are alike in these columns, naming both: 0.1 and
+        1e-1 are alike in a column of numbers."""
+        again = frame.duplicated(columns).to_numpy()
+        if not again.any():
+            return
+        number = frame.groupby(columns, dropna=False, sort=False).ngroup().to_numpy()
+        second = int(again.argmax())
+        first = int((number == number[second]).argmax())
+        given = ", ".join(f"{name} {self._both(name, first, second)}" for name in columns[:6])
+        more = ", ..." if len(columns) > 6 else ""
+        where = f"{self.path}: lines {self.lines[first]} and {self.lines[second]}"
+        raise InputError(f"{where}: {given}{more}: given twice; {row_is}")
+
+    def _both(self, column: str, first: int, second: int) -> str:
+        """What two rows have in a column, once where it is written alike."""
+        at = self.header.index(column)
+        return " and ".join(dict.fromkeys(self.rows[row][at] or "empty" for row in (first, second)))
 
     def _numbers(self, column: str) -> pd.Series:
         cells = pd.Series(self.column(column))

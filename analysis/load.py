@@ -100,8 +100,8 @@ def _records(file: CsvFile) -> pd.DataFrame:
     for column in ("key", "stop"):
         if "" in (cells := file.column(column)):
             file.refuse(cells.index(""), column, f"a {column} is needed")
-    file.once(["key", "stop"], "one row a run and stop is allowed")
     frame = file.frame(_is_number, _TEXT, ("train.converged",))
+    file.once(frame, ["key", "stop"], "one row a run and stop is allowed")
     if not measures(frame):
         raise InputError(f"{file.path}: columns: no measure.<label>: records need at least one")
     return _tied(frame).sort_values(["key", "stop"], kind="stable", ignore_index=True)
@@ -130,11 +130,12 @@ def _ledger(file: CsvFile) -> pd.DataFrame:
     _check_labels(file, names)
     seed = next((c for c in (SEED, "seed") if c in file.header), None)
     given = [c for c in file.header if c.startswith("hp.") and c != SEED]
+    frame = file.frame(_is_number, _TEXT, ("is.converged", "train.converged"))
     if seed:
-        file.once([*given, seed], "one row a setting and seed is allowed")
+        file.once(frame, [*given, seed], "one row a setting and seed is allowed")
     else:
-        file.once(file.header, "without a column seed, a row that differs in something is allowed")
-    frame = file.frame(_is_number, _TEXT, ("is.converged", "train.converged")).rename(columns=names)
+        file.once(frame, file.header, "without a column seed, a row that differs in something is allowed")
+    frame = frame.rename(columns=names)
     frame.insert(0, "key", [f"row{i:06d}" for i in range(len(frame))])
     frame.insert(1, "stop", LEDGER)
     return _tied(frame)

@@ -102,6 +102,8 @@ LEDGER = "hp.lr,seed,is.converged,gen.gap,complexity.sharp.l2\n0.1,0,True,0.5,2.
         (LEDGER, ("0.6", "high"), "line 3: gen.gap: high: a number"),
         (LEDGER, ("0.2,0,True", "0.2,0,maybe"), "line 3: is.converged: maybe: allowed are True and False"),
         (LEDGER, ("0.2,0", "0.1,0"), "lines 2 and 3: hp.lr 0.1, seed 0: given twice; one row a setting and seed"),
+        (LEDGER, ("0.2,0", "1e-1,0.0"), "lines 2 and 3: hp.lr 0.1 and 1e-1, seed 0 and 0.0: given twice; one row"),
+        (LEDGER, ("0.2,0", "0.10,00"), "lines 2 and 3: hp.lr 0.1 and 0.10, seed 0 and 00: given twice; one row"),
         (LEDGER, ("sharp.l2", "sharp(l2"), r"complexity.sharp\(l2: label: 'sharp\(l2'"),
         (LEDGER, ("hp.lr,seed", "hp.lr,stop"), "columns: stop: records have it; a ledger has hp"),
         (LEDGER, ("hp.lr,seed", "complexity.sharp_l2,hp.lr"), "both would be measure.sharp_l2; one column of a name"),

@@ -6,6 +6,7 @@ A *records frame* has one row a run and stop and the columns `key`, `stop`, `hp.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.columns import AGAIN, LEDGER, SEED, measures
+from analysis.columns import AGAIN, LEDGER, SEED, measures, values
 from analysis.csv_file import CsvFile, InputError, one_name, read_csv_file
 from study.names import label_of
 from study.storage.paths import CONFIGS, published_file, records_file
@@ -108,9 +109,19 @@ def _records(file: CsvFile) -> pd.DataFrame:
 
 
 def _tied(frame: pd.DataFrame) -> pd.DataFrame:
-    """Errors are counts over a number: differences of the same counts are to tie, which their last digits do not."""
+    """Errors are counts over a number: differences of the same counts are to tie, which their last digits do not.
+
+    A gap of errors is a share, and rounded to as many decimals; a ledger's gap may have any size, and is rounded to as
+    many digits of its column's largest.
+    """
     errors = [c for c in frame.columns if c.startswith("gap.") and c.endswith(".error")]
-    rounded = {c: frame[c].round(_DIGITS) for c in [*errors, *[c for c in ("gen.gap",) if c in frame.columns]]}
+    rounded = {c: frame[c].round(_DIGITS) for c in errors}
+    if "gen.gap" in frame.columns:
+        gap = values(frame, "gen.gap")
+        largest = np.abs(gap[np.isfinite(gap)]).max(initial=0.0)
+        if largest > 0:
+            decimals = _DIGITS - 1 - math.floor(math.log10(largest))
+            rounded["gen.gap"] = pd.Series([round(x, decimals) for x in gap.tolist()], index=frame.index)
     return frame.assign(**rounded)
 
 

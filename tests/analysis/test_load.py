@@ -198,6 +198,16 @@ def test_gaps_of_the_same_errors_tie(records, make_ledger, tmp_path):
     assert found.records["gen.gap"].nunique() == 1 and found.name == "toy"
 
 
+@pytest.mark.parametrize("size", [5e-324, 1e-310, 1e-20, 1.0, 1e20, 1.5e308])
+def test_a_ledgers_gaps_of_any_size_stay_apart_and_tie_by_their_digits(make_ledger, tmp_path, size):
+    """Twelve decimals made tiny gaps one value, and huge ones infinite."""
+    ledger = make_ledger(n_rows=10, n_measures=1)
+    ledger["gen.gap"] = [size, size * (1 - 1e-15), *[0.0] * 7, np.inf]
+    ledger.to_csv(tmp_path / "ledger.csv", index=False)
+    found = read_ledger(tmp_path / "ledger.csv")["gen.gap"].tolist()
+    assert found[0] == found[1] == pytest.approx(size, rel=1e-11) and found[2:] == [*[0.0] * 7, np.inf]
+
+
 def test_title_comes_from_the_yaml(records, tmp_path):
     (tmp_path / "toy.yaml").write_text("title: A toy\nname: toy\n")
     (tmp_path / "toy").mkdir()

@@ -69,7 +69,15 @@ def _about(two: Beside) -> str:
     rest = ", ".join(axis for axis in paper.axes if axis not in two.shared)
     pieces = [
         f"[{paper.tag}] of {paper.title}: {paper.meaning}. {paper.source}. {paper.note}",
-        f"Ours: about the {target_words(two.target)}" + (", of means over seeds" if two.of_means else ""),
+        f"Ours: about the {target_words(two.target)}{_of_what(two)}",
         f"axes {varied or 'none'}" + (f"; not varied alone: {rest}" if rest else ""),
     ]
     return f"{pieces[0].strip()} {'; '.join(pieces[1:])}. Remarks: {'; '.join(notes) or 'none'}."
+
+
+def _of_what(two: Beside) -> str:
+    """What our sign errors compare, and over how many environments."""
+    if not two.environments:
+        return ""
+    one_pair = ", of means over seeds" if two.has_seeds else ", of single networks, an environment being one pair"
+    return f"{one_pair if two.of_means else ''}, {two.environments:,} environments"

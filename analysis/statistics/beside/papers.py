@@ -4,10 +4,10 @@ A paper's table has, of each measure, psi along the paper's axes, tau-a and Psi;
 error over environments of its axes. Ours is the same statistic of single networks at one stop. An axis of theirs is
 laid beside ours where a study varies the same, alone or with what the paper changes with it. Psi is given where a study
 has all axes; where it has some, two or more, psi_shared is the mean over those, of both. Where no environment has
-enough seeds, our sign error is that of configurations' means (see means). Baselines: see selection; an oracle's
-statistic is the mean over DRAWS draws. Dziugaite et al. adjust a measure v for m training images, to sqrt(v / m) or, of
-a logarithm, (v - log m) / 2: no pair of networks of one m changes places by that, and every published study but
-`invariance` has one m.
+enough seeds, our sign error is that of configurations' means (see means); of one seed, that of single networks, an
+environment being one pair. Baselines: see selection; an oracle's statistic is the mean over DRAWS draws. Dziugaite et
+al. adjust a measure v for m training images, to sqrt(v / m) or, of a logarithm, (v - log m) / 2: no pair of networks of
+one m changes places by that, and every published study but `invariance` has one m.
 
 Order: Kendall's tau-b between their numbers and ours over the measures that both have. Left out are baselines, and what
 is 0 in both by construction, which is no agreement: a measure that no two networks of ours differ in (the number of
@@ -27,6 +27,7 @@ from analysis.columns import axes, half_have, targets, values
 from analysis.statistics.association.coefficients import tau
 from analysis.statistics.beside.order import LEAST, order
 from analysis.statistics.grid.granulated import granulated
+from analysis.statistics.grid.means import has_seeds
 from analysis.statistics.grid.sign_error import sign_error
 from analysis.statistics.selection import baselines
 
@@ -87,7 +88,8 @@ class Beside:
     """A paper's numbers and ours, frames of one shape: a row a row of the paper, a column a statistic, NaN without one.
 
     `shared`: the paper's axes that the study has -> ours; `target`: what ours are about, empty where there is nothing;
-    `of_means`: whether our sign errors are of configurations' means; `constant`: labels of ours that have one value.
+    `of_means`: whether our sign errors are of configurations' means; `constant`: labels of ours that have one value;
+    `environments`: how many ours are over, those of the measure that has most; `has_seeds`: see means.
     """
 
     paper: Paper
@@ -97,6 +99,8 @@ class Beside:
     target: str
     of_means: bool = False
     constant: frozenset[str] = frozenset()
+    environments: int = 0
+    has_seeds: bool = True
 
 
 def beside(frame: pd.DataFrame, paper: Paper) -> Beside:
@@ -112,16 +116,17 @@ def beside(frame: pd.DataFrame, paper: Paper) -> Beside:
     if paper.statistic == "granulated" and 1 < len(shared) < len(paper.axes):
         published[_SHARED] = published[list(shared)].mean(axis=1)
     scored, names = _scored(frame, paper, target) if target else (frame, {})
-    every, of_means = [name for each in names.values() for name in each], False
+    every, of_means, environments = [name for each in names.values() for name in each], False, 0
     found: Found = {}
     if every and paper.statistic == "granulated":
         found = _granulated(scored, paper, target, every, shared)
     elif every and shared:
-        found, of_means = _sign_errors(scored, target, every, list(shared.values()))
+        found, of_means, environments = _sign_errors(scored, target, every, list(shared.values()))
     each = [[_mean(found.get(column), names.get(row.ours, ())) for column in map(str, published)] for row in paper.rows]
     ours = pd.DataFrame(each, columns=published.columns)
     constant = frozenset(row.label for row in paper.rows if row.label in names and _is_constant(frame, row.label))
-    return Beside(paper, published, ours, shared, "" if ours.isna().all(axis=None) else target, of_means, constant)
+    target = "" if ours.isna().all(axis=None) else target
+    return Beside(paper, published, ours, shared, target, of_means, constant, environments, has_seeds(frame))
 
 
 def shared_axes(frame: pd.DataFrame, paper: Paper) -> dict[str, str]:
@@ -190,14 +195,14 @@ def _granulated(
     return found
 
 
-def _sign_errors(frame: pd.DataFrame, target: str, names: Sequence[str], own: Sequence[str]) -> tuple[Found, bool]:
-    """Statistic -> ours of each measure over environments of these axes; and whether it is of means."""
+def _sign_errors(frame: pd.DataFrame, target: str, names: Sequence[str], own: Sequence[str]) -> tuple[Found, bool, int]:
+    """Statistic -> ours of each measure over environments of these axes; whether it is of means; over how many."""
     table = sign_error(frame, target, names, axes=own)
     of_means = not table["used"].any()
     if of_means:
         table = sign_error(frame, target, names, axes=own, of="means")
     total = table[table["axis"] == "all"].set_index("measure")
-    return {f"sign_error_{end}": total[end] for end in ("mean", "p90")}, of_means
+    return {f"sign_error_{end}": total[end] for end in ("mean", "p90")}, of_means, int(total["used"].max())
 
 
 def _is_constant(frame: pd.DataFrame, label: str) -> bool:

@@ -18,6 +18,7 @@ from analysis.figures import papers as figure
 from analysis.load import InputError
 from analysis.statistics.beside.order import LEAST
 from analysis.statistics.beside.papers import DRAWS, Paper, Row, beside, order_beside, shared_axes
+from analysis.statistics.grid.sign_error import sign_error
 from analysis.statistics.selection import baselines, canonical
 from analysis.studies.paper import read_papers
 from analysis.tables import papers, papers_granulated, papers_sign_error
@@ -211,11 +212,25 @@ def test_tables_print_theirs_under_its_tag_and_ours_below_and_say_what_has_none(
     assert row.startswith("| [R] | r6 |"), "and none of ours below it"
     assert table["name"].tolist()[:2] == ["r0", "param_norm"]
     signs = papers_sign_error.build(frame, both)
-    assert signs["mean_ours"].notna().sum() == 6 and "of means over seeds" in signs.attrs["note"]
+    assert signs["mean_ours"].notna().sum() == 6
     summary = papers.build(frame, both)
     assert summary["paper"].unique().tolist() == ["Toy 2020 [R]"] and len(summary) == 5 + 2
     assert summary["statistic"].tolist()[2:4] == ["ψ, batch", "ψ, lr"]
     assert summary["ours"].tolist()[2:4] == ["batch size", "learning rate"]
+
+
+@pytest.mark.parametrize(
+    ("n_seeds", "said"),
+    [(1, ", of single networks, an environment being one pair"), (2, ", of means over seeds"), (4, "")],
+)
+def test_the_note_says_what_sign_errors_compare_and_over_how_many_environments(n_seeds, said):
+    signs, own = paper("sign_error", {"batch": ("hp.batch_size",), "lr": ("hp.lr",)}), ["hp.batch_size", "hp.lr"]
+    of = "means" if n_seeds < 4 else "runs"
+    table = sign_error(grid(n_seeds), "gap.error", OWN, axes=own, of=of)
+    used = table.loc[table["axis"] == "all", "used"].max()
+    assert 18 < used <= 36, "18 pairs of 12 configurations, each in both orders"
+    note = papers_sign_error.build(grid(n_seeds), (signs,)).attrs["note"]
+    assert f"Ours: about the error gap{said}, {used} environments; axes" in note
 
 
 def test_the_figure_has_a_panel_a_statistic_a_point_a_measure_and_grey_baselines():

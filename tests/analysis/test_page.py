@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from analysis.drawing import render
 from analysis.load import Source
 from analysis.make import Made
 from analysis.page.report import write_report
-from analysis.statistics.association.coefficients import tau
+from analysis.statistics.association.coefficients import coefficients, tau
 from analysis.tables import exclusions, headline
 from tests.support import chromium
 
@@ -91,6 +92,18 @@ def test_every_measure_and_gap_gives_the_same_tau_as_the_tables(page, frame):
                 exact, n, points = shown(page)
                 assert exact == pytest.approx(tau(x, y), abs=1e-12) and n == there.sum()
                 assert points == np.isfinite(x[there]).sum()
+
+
+def test_pearson_of_values_of_any_size_is_that_of_the_tables(page):
+    r = np.random.default_rng(0)
+    x = r.normal(size=40)
+    y = x + r.normal(size=40)
+    for size, shift in itertools.product((5e-324, 1e-300, 1e-20, 1.0, 1e200, 1.7e308), (0.0, 1.0, 1e15)):
+        far = (x + shift) / np.abs(x + shift).max() * size
+        for first, second in ((far, y), (y, far), (far, far)):
+            exact = coefficients(first, second, resamples=0).point["pearson"]
+            found = page.run("return String(pearson(arguments[0], arguments[1]))", first.tolist(), second.tolist())
+            assert float(found) == pytest.approx(exact, abs=1e-6 if shift > 1 else 1e-12, nan_ok=True), (size, shift)
 
 
 def test_a_filter_changes_the_picture_and_the_number(page, frame):

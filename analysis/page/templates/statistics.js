@@ -50,13 +50,19 @@ function kendall(x, y) {
   return { n, a: agree / all, b: untied > 0 ? agree / Math.sqrt(untied) : NaN };
 }
 
+// Centred, and scaled by the largest, as in analysis/statistics/association/weighted.py: no square is lost or infinite.
+function standard(x) {
+  const scale = x.reduce((most, v) => Math.max(most, Math.abs(v)), 0) || 1;
+  const mean = x.reduce((sum, v) => sum + v / scale, 0) / x.length;
+  const centred = x.map((v) => v / scale - mean);
+  const spread = Math.sqrt(centred.reduce((sum, v) => sum + v * v, 0) / x.length);
+  return spread > 1e-14 ? centred.map((v) => v / spread) : null; // else they differ by rounding alone
+}
+
 function pearson(x, y) {
   const pairs = completePairs(x, y), n = pairs.length;
   if (n < 2 || !pairs.every((p) => Number.isFinite(p[0]) && Number.isFinite(p[1]))) return NaN;
-  const mean = (k) => pairs.reduce((s, p) => s + p[k], 0) / n;
-  const mx = mean(0), my = mean(1);
-  let xx = 0, yy = 0, xy = 0;
-  for (const [a, b] of pairs) { xx += (a - mx) ** 2; yy += (b - my) ** 2; xy += (a - mx) * (b - my); }
-  const least = (m) => n * (1e-14 * (1 + Math.abs(m))) ** 2;
-  return xx > least(mx) && yy > least(my) ? xy / Math.sqrt(xx * yy) : NaN;
+  const first = standard(pairs.map((p) => p[0])), second = standard(pairs.map((p) => p[1]));
+  if (!first || !second) return NaN;
+  return Math.min(1, Math.max(-1, first.reduce((sum, v, i) => sum + v * second[i], 0) / n));
 }

@@ -105,19 +105,20 @@ def test_what_has_no_value_is_not_picked_and_says_so(records):
     assert row["note"] == NONE and np.isnan(row["regret.low"]) and np.isfinite(row["regret"])
 
 
-@pytest.mark.parametrize(("name", "held"), [("3 × 3 × 3 levels, 4 seeds", 0.7), ("4 levels, 20 seeds", 0.5)])
+@pytest.mark.parametrize(("name", "held"), [("3 × 3 × 3 levels, 4 seeds", 0.85), ("4 levels, 20 seeds", 0.65)])
 def test_intervals_for_new_levels_hold_what_is_expected_of_such_studies(name, held):
-    """The regret's roughly, as the module says; those of a normalized regret and of hits nearly always."""
+    """Share of 150 simulated studies whose 95% interval holds the mean over all: of the regret as little as `held`, as
+    the module says; of the normalized regret .85 at least, of hits .95."""
     columns = ["measure.first", "gap.loss"]
     frames = [study(name, 0.7, number).frame for number in range(150)]
     each = [outcome(f[columns[0]].to_numpy()[None], f[columns[1]].to_numpy(), np.ones((len(f), 1))) for f in frames]
     truth = np.mean(each, axis=0)[:, 0]
     inside = []
-    for number, frame in enumerate(frames[:40]):
+    for number, frame in enumerate(frames):
         row = selection(frame, "gap.loss", ["first"], noise=(), resamples=100, seed=number).iloc[0]
         inside.append([row[f"{s}.low"] <= t <= row[f"{s}.high"] for s, t in zip(SAID, truth, strict=True)])
     share = np.mean(inside, axis=0)
-    assert share[0] >= held and share[1] >= 0.75 and share[2] >= 0.9
+    assert share[0] >= held and share[1] >= 0.85 and share[2] >= 0.95
 
 
 def test_the_table_has_every_target_and_unit_and_the_figure_a_row_a_measure(records):

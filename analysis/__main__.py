@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
         one.add_argument("--stop", help="only rows of this stop, e.g. loss_0.01 (default: what the item says)")
     figure.add_argument("--out", type=Path, help="a .pdf or .png file (default: both, in <results>/<study>/figures)")
     table.add_argument(
-        "--out", type=Path, help="a file; its suffix .md, .tex, .csv decides the format (default: print)"
+        "--out", type=Path, help="a file; its suffix .txt, .md, .tex, .csv decides the format (default: print)"
     )
     table.add_argument("--format", choices=("text", "md", "tex", "csv"), help="default: text; csv has every digit")
     command("items", "every figure and table, a line each", "list_items")

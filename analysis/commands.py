@@ -53,8 +53,7 @@ def figure(options: argparse.Namespace) -> None:
     name = "-".join(filter(None, (options.name, options.stop, options.target)))
     folder = _folder(options.study, options, write=options.out is None) / "figures"
     paths = [options.out] if options.out else [folder / (name + end) for end in figure_file.FIGURE_FILES]
-    if paths[0].suffix not in figure_file.FIGURE_FILES:
-        raise InputError(f"--out: {paths[0]}: allowed is a name that ends in {' or '.join(figure_file.FIGURE_FILES)}")
+    _check_out(paths[0], figure_file.FIGURE_FILES)
     built = _one("figure", options.name, source, options)
     assert isinstance(built, Figure)
     for path in paths:
@@ -67,7 +66,9 @@ def figure(options: argparse.Namespace) -> None:
 def table(options: argparse.Namespace) -> None:
     """One table of a study, to the terminal or a file."""
     ends = {end: kind for kind, end in FORMATS.items()}
-    kind = options.format or (ends.get(options.out.suffix, "text") if options.out else "text")
+    if options.out and not options.format:
+        _check_out(options.out, tuple(ends))
+    kind = options.format or (ends[options.out.suffix] if options.out else "text")
     source = _source(options.study, options)
     built = _one("table", options.name, source, options)
     assert isinstance(built, pd.DataFrame)
@@ -131,9 +132,19 @@ def reference(options: argparse.Namespace) -> None:
 
 def _source(study: str, options: argparse.Namespace) -> Source:
     """A study by its name or yaml, or a ledger by its CSV file."""
-    if study.endswith(".csv"):
+    if _is_ledger(study):
         return load_ledger(Path(study))
     return load_study(study, _folder(study, options, write=False).parent, options.committed)
+
+
+def _is_ledger(study: str) -> bool:
+    return study.lower().endswith(".csv")
+
+
+def _check_out(path: Path, ends: tuple[str, ...]) -> None:
+    """Refuse a file whose suffix names no format."""
+    if path.suffix not in ends:
+        raise InputError(f"--out: {path}: allowed is a name that ends in {' or '.join(ends)}")
 
 
 def _say(source: Source) -> None:
@@ -146,10 +157,10 @@ def _folder(study: str, options: argparse.Namespace, *, write: bool = True) -> P
 
     Raises InputError where it cannot be a folder, or not be written: before anything is made.
     """
-    local = study.endswith(".csv") or options.committed
+    local = _is_ledger(study) or options.committed
     try:
         root = results_root(options.results) if local else find_folders(Path(study).stem, None, options.results).results
-        name = ledger_name(Path(study)) if study.endswith(".csv") else Path(study).stem
+        name = ledger_name(Path(study)) if _is_ledger(study) else Path(study).stem
         return usable("--results", root, write=write) / name
     except ValueError as error:
         raise InputError(str(error)) from None

@@ -65,8 +65,18 @@ def test_a_table_has_the_format_of_its_files_suffix_or_the_one_that_is_asked(res
     assert status == 0 and text.startswith(begins)
 
 
-def test_a_table_of_a_ledger(make_ledger, tmp_path, capsys):
-    path = tmp_path / "mine.csv"
+def test_a_table_of_an_unknown_suffix_is_refused(results, capsys):
+    out = results / "table.docx"
+    status, _, error = run(capsys, "table", "toy", "exclusions", "--results", results, "--out", out)
+    assert status == 2 and error == f"error: --out: {out}: allowed is a name that ends in .txt or .md or .tex or .csv\n"
+    assert not out.exists()
+    asked = ("--out", out, "--format", "csv")
+    assert run(capsys, "table", "toy", "exclusions", "--results", results, *asked)[0] == 0 and out.exists()
+
+
+@pytest.mark.parametrize("name", ["mine.csv", "PLAIN.CSV"])
+def test_a_table_of_a_ledger(name, make_ledger, tmp_path, capsys):
+    path = tmp_path / name
     make_ledger(n_rows=40, n_measures=2).to_csv(path, index=False)
     status, out, _ = run(capsys, "table", path, "correlation", "--format", "csv")
     assert status == 0 and out.startswith("stop,target,measure,")

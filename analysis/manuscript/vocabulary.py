@@ -48,7 +48,7 @@ from analysis.manuscript.layer_table import decided, layers_at_stop, layers_by_s
 from analysis.manuscript.networks import Networks, allowed
 from analysis.manuscript.number import Number, Numbers, Words, grid
 from analysis.manuscript.wording import in_words, side_of_zero
-from analysis.statistics.beside.published import Claim, verdict
+from analysis.statistics.beside.published import Claim, rounded_from, verdict
 from analysis.studies.reader import read_shown, studies_with_files
 
 
@@ -84,13 +84,18 @@ def order(x: Number) -> Words:
 
 def agreement(x: Number, published: Number | float) -> Words:
     """What `verify` says of a published number beside ours: agrees, ours is lower, ours is higher, uninformative."""
-    claim = Claim("", "", "pearson", float(published))
+    claim = Claim("", "", "pearson", _as_printed(published))
     return Words(verdict(claim, float(x), x.low, x.high).split(":")[0])
 
 
 def holds(x: Number, number: Number | float) -> bool:
-    """Whether a number lies in our interval, be it ever so wide."""
-    return x.low <= float(number) <= x.high
+    """Whether a number, with all that round to it, lies in our interval, be it ever so wide."""
+    least, most = rounded_from(_as_printed(number))
+    return x.low <= least and most <= x.high
+
+
+def _as_printed(number: Number | float) -> str:
+    return f"{float(number):.{number.decimals}f}" if isinstance(number, Number) else str(number)
 
 
 def which(xs: Numbers, what: str) -> Words:
@@ -122,7 +127,9 @@ def main_stop(of: str | Networks) -> Words:
 def published(study: str, measure: str) -> Number | Words:
     """What is published about a measure, as the study's file in analysis/studies has it: a number, or words."""
     found = of_study.rows(study, "published", {"measure": measure, "stop": "every"})["published"].iloc[0]
-    return Number(float(found)) if found.replace(".", "", 1).isdigit() else Words(found)
+    if not found.replace(".", "", 1).isdigit():
+        return Words(found)
+    return Number(float(found), decimals=len(found.partition(".")[2]))
 
 
 def published_claims() -> Number:

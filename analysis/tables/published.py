@@ -16,11 +16,11 @@ from analysis.stopwise import lacking
 TITLE = "Published beside ours"
 USE = "headline"
 METHOD = (
-    f"Ours with {WORDS}. Agrees: the published number lies in our interval, which holds no zero and is at most "
-    f"{WIDEST} wide; if it is not so, uninformative; outside, ours is lower, or higher. A phrase agrees where the "
-    "whole interval is as small as it says, differs where none of it is. That one measure is above others agrees where "
-    "the intervals of all differences lie above zero, differs where one lies below (Benjamini-Hochberg's q below .05). "
-    "Rules: which runs were left out, ours (default) and the source's."
+    f"Ours with {WORDS}. Agrees: the published number, with all that round to it, lies in our interval, which holds "
+    f"no zero and is at most {WIDEST} wide; if it is not so, uninformative; where all of them lie outside, ours is "
+    "lower, or higher. A phrase agrees where the whole interval is as small as it says, differs where none of it is. "
+    "That one measure is above others agrees where the intervals of all differences lie above zero, differs where one "
+    "lies below (Benjamini-Hochberg's q below .05). Rules: which runs were left out, ours (default) and the source's."
 )
 NEEDS = "published numbers (analysis/studies/<study>.yaml: published) about this target"
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from analysis.__main__ import main
 from analysis.exclude import STANDARD
 from analysis.statistics.association.correlation import correlate
-from analysis.statistics.beside.published import Claim, Published, verdict
+from analysis.statistics.beside.published import Claim, Published, rounded_from, verdict
 from analysis.studies.reader import read_shown
 from analysis.tables import published
 from analysis.verify import summary, verify
@@ -31,7 +33,7 @@ def test_a_number_in_the_interval_agrees_and_one_outside_does_not(records):
 
 
 def test_an_interval_that_holds_zero_or_is_wide_is_uninformative_unless_the_number_lies_outside():
-    claim = Claim("x", "m", "pearson", 0.5)
+    claim = Claim("x", "m", "pearson", "0.50")
     judged = {
         (0.4, 0.2, 0.7): "agrees",
         (0.4, 0.0, 0.7): "uninformative: holds zero",
@@ -42,6 +44,24 @@ def test_an_interval_that_holds_zero_or_is_wide_is_uninformative_unless_the_numb
     }
     assert {at: verdict(claim, *at) for at in judged} == judged
     assert verdict(claim, 0.5, np.nan, np.nan) == "no interval"
+
+
+def test_a_number_stands_for_all_that_round_to_it():
+    """.72 for .715 to .725: it lies in an interval, or outside, where all of these do."""
+    claim, edge = Claim("x", "m", "pearson", 0.72), "uninformative: rounded, it may lie outside"
+    judged = {
+        (0.6, 0.4, 0.726): "agrees",
+        (0.6, 0.4, 0.722): edge,
+        (0.6, 0.4, 0.718): edge,
+        (0.6, 0.4, 0.714): "ours is lower",
+        (0.8, 0.714, 0.9): "agrees",
+        (0.8, 0.722, 0.9): edge,
+        (0.8, 0.726, 0.9): "ours is higher",
+    }
+    assert {at: verdict(claim, *at) for at in judged} == judged
+    printed = {0.72: (0.715, 0.725), "0.70": (0.695, 0.705), 0.7: (0.65, 0.75), -0.3: (-0.35, -0.25), 1: (0.5, 1.5)}
+    assert {number: rounded_from(number) for number in printed} == printed
+    assert verdict(replace(claim, published="0.70"), 0.6, 0.4, 0.71) == "agrees"
 
 
 def test_a_phrase_is_judged_by_the_whole_interval():

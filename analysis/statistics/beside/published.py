@@ -1,9 +1,10 @@
 """Published beside ours: whether a number lies in our interval, a phrase fits it, a measure is above others.
 
-One rule, of the 95% interval for new levels. A number outside it: ours is lower, or higher. A number inside: it agrees,
-unless the interval holds zero or is wider than WIDEST, when it would agree with nearly any: uninformative. A phrase
-(at most so large in size) agrees where the whole interval lies in its range, differs where none of it does. That one
-measure is above others agrees where every difference's interval lies above zero, differs where one lies below
+One rule, of the 95% interval for new levels. A printed number stands for all that round to it: .72 for .715 to .725.
+All of them outside the interval: ours is lower, or higher. All inside: it agrees, unless the interval holds zero or is
+wider than WIDEST, when it would agree with nearly any: uninformative, as it is where some lie inside and some outside.
+A phrase (at most so large in size) agrees where the whole interval lies in its range, differs where none of it does.
+That one measure is above others agrees where every difference's interval lies above zero, differs where one lies below
 (Benjamini-Hochberg's q over the rivals below .05, too). What else there is, is uninformative.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import numpy as np
@@ -28,7 +30,10 @@ UNINFORMATIVE = "uninformative"
 
 @dataclass(frozen=True)
 class Claim:
-    """One published statement: a number, a largest absolute value that a phrase is read as, or being above others."""
+    """One published statement: a number, a largest absolute value that a phrase is read as, or being above others.
+
+    A number has the digits that it is printed with; as text where the last is a zero, "0.70".
+    """
 
     item: str
     measure: str
@@ -41,7 +46,7 @@ class Claim:
         if self.coefficient not in WITH_INTERVAL:
             raise ValueError(f"coefficient: {self.coefficient}: allowed are {', '.join(sorted(WITH_INTERVAL))}")
         phrase = self.at_most is not None or bool(self.above)
-        if isinstance(self.published, str) and not phrase:
+        if not phrase and not _is_number(self.published):
             raise ValueError(f"published: {self.published}: a number is allowed, or words with at_most or above")
 
 
@@ -86,12 +91,28 @@ def verdict(claim: Claim, ours: float, low: float, high: float) -> str:
         inside = -claim.at_most <= low and high <= claim.at_most
         unknown = f"{UNINFORMATIVE}: lies on both sides of {claim.at_most}"
         return "agrees" if inside else f"differs: above {claim.at_most} in size" if outside else unknown
-    published = float(claim.published)
-    if not low <= published <= high:
-        return "ours is lower" if ours < published else "ours is higher"
+    least, most = rounded_from(claim.published)
+    if high < least or most < low:
+        return "ours is lower" if high < least else "ours is higher"
+    if not (low <= least and most <= high):
+        return f"{UNINFORMATIVE}: rounded, it may lie outside"
     if low <= 0 <= high:
         return f"{UNINFORMATIVE}: holds zero"
     return "agrees" if high - low <= WIDEST else f"{UNINFORMATIVE}: wider than {WIDEST}"
+
+
+def rounded_from(published: float | str) -> tuple[float, float]:
+    """The least and the most that a printed number may have been rounded from: half a unit of its last digit off."""
+    number = Decimal(str(published))
+    half = Decimal(5).scaleb(int(number.as_tuple().exponent) - 1)
+    return float(number - half), float(number + half)
+
+
+def _is_number(published: float | str) -> bool:
+    try:
+        return Decimal(str(published)).is_finite()
+    except InvalidOperation:
+        return False
 
 
 def _judged(claim: Claim, every: dict[str, Coefficients], committed: bool) -> dict[str, Any]:

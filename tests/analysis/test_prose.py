@@ -22,7 +22,7 @@ from analysis.manuscript.coefficient import (
 )
 from analysis.manuscript.facts import without
 from analysis.manuscript.number import Number, Numbers, grid, printed
-from analysis.manuscript.vocabulary import WORDS, agreement, order, side, which
+from analysis.manuscript.vocabulary import WORDS, agreement, holds, order, published, side, which
 from analysis.manuscript.wording import in_words
 
 KAPPA = "kappa_2019.fc3"
@@ -86,6 +86,14 @@ def test_verdicts_are_the_intervals() -> None:
     assert [agreement(above, x) for x in (0.4, 0.6, 0.05)] == ["agrees", "ours is lower", "ours is higher"]
     assert side(Number(0.1, 0.0, 0.2)) == "holds zero", "one that touches zero holds it"
     assert which(Numbers({"a": above, "b": holds, "c": above}), "above zero") == "a and c"
+
+
+def test_a_published_number_keeps_the_digits_that_it_is_printed_with() -> None:
+    """.70, whose zero a float has not: .695 to .705."""
+    told = published("mnist_mlp_layers", "kappa_2019.fc2")
+    assert isinstance(told, Number) and (float(told), told.decimals) == (0.7, 2)
+    assert holds(Number(0.6, 0.4, 0.706), told) and not holds(Number(0.6, 0.4, 0.704), told)
+    assert agreement(Number(0.6, 0.4, 0.704), told) == "uninformative"
 
 
 def test_lists_of_stops_are_sentences() -> None:

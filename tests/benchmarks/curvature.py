@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from study.device import check_device
 from study.storage.paths import results_root
-from tests.benchmarks import networks, peers
+from tests.benchmarks import networks, peers, stacked
 from tests.benchmarks.case import Case
 
 _TARGETS = {
@@ -106,6 +106,7 @@ def build(device: str) -> dict[str, Callable[[], Case]]:
             on((torch.randn(10000, 784), torch.randint(10, (10000,)))),
             True,
         ),
+        "population": lambda: stacked.case(device),
         "last": lambda: last_layer(device),
         "classes": lambda: many_classes(device),
         "vgg": lambda: network_case("vgg without norm", networks.vgg().to(device), on(networks.images(100)), False),

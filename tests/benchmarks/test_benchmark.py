@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.benchmarks import curvature, measuring, networks, peers, statistics_scale
+from tests.benchmarks import curvature, measuring, networks, peers, stacked, statistics_scale
 
 
 def test_statistics_benchmark_equals_its_peer(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:  # type: ignore[no-untyped-def]
@@ -52,6 +52,15 @@ def test_peers_that_are_not_installed_are_left_out(monkeypatch: pytest.MonkeyPat
     model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3))
     case = curvature.network_case("tiny", model, (torch.randn(20, 4), torch.randint(3, (20,))), is_small=True)
     assert [name.split(",")[0] for name in case.calls] == ["ours", "forward + backward", "ours"]
+
+
+def test_stacked_networks_have_the_traces_of_each() -> None:
+    torch.manual_seed(0)
+    models = [networks.mlp(6, 5, 5, 3) for _ in range(3)]
+    x, y = torch.randn(7, 6), torch.randint(3, (7,))
+    expected = {f"{k}.{n}": v for k, model in enumerate(models) for n, v in peers.ours(model, x, y)().items()}
+    for count, samples in ((1, 7), (2, 3), (3, 7)):
+        assert stacked.by_hand(models, x, count, samples) == pytest.approx(expected, rel=1e-5)
 
 
 def test_networks_have_the_shapes_of_their_data() -> None:

@@ -32,7 +32,9 @@ def supported_layers(model: nn.Module) -> tuple[list[Layer], dict[str, str]]:
     refused: dict[str, str] = {}
     for name, module in model.named_modules():
         own = dict(module.named_parameters(recurse=False))
-        if own and _is_supported(module, own):
+        if own and _is_supported(module, own) and not own["weight"].numel():
+            refused[name] = f"of type {type(module).__name__} has a weight of shape {tuple(own['weight'].shape)}"
+        elif own and _is_supported(module, own):
             holders.setdefault(id(own["weight"]), []).append((name, module))
         elif own:
             kind = type(module).__name__

@@ -25,6 +25,18 @@ class Scaled(nn.Linear):
         return 2 * super().forward(x)
 
 
+class Empty(nn.Module):
+    """A layer without a neuron, beside what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 1, bias=False)
+        self.layer.weight = nn.Parameter(torch.empty(0, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, self.layer(x)], 1)
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
@@ -35,6 +47,7 @@ class Scaled(nn.Linear):
         (nn.Sequential(nn.PReLU(), nn.Linear(4, 3)), "layer '0' of type PReLU"),
         (nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 3))), "of type ParametrizedLinear"),
         (nn.Sequential(nn.ReLU()), "has no layer with a weight"),
+        (nn.Sequential(nn.Linear(4, 3), Empty()), r"layer '1.layer' of type Linear has a weight of shape \(0, 3\)"),
         (nn.DataParallel(nn.Linear(4, 3)), "give the network inside, model.module"),
         ("a path", "model is a str, not a torch.nn.Module"),
         (Functional(), "layer 'layer' of type Linear cannot be treated exactly"),

@@ -61,7 +61,9 @@ class CsvFile:
 
     def once(self, frame: pd.DataFrame, columns: list[str], row_is: str) -> None:
         """Refuse two rows of `frame`, the table of this file, that are alike in these columns, naming both: 0.1 and
-        1e-1 are alike in a column of numbers."""
+        1e-1 are alike in a column of numbers, unless it has whole ones that a float cannot tell apart."""
+        large = [name for name in columns if frame[name].dtype == "float64" and (frame[name].abs() >= 2**53).any()]
+        frame = frame.assign(**{name: self.column(name) for name in large})
         again = frame.duplicated(columns).to_numpy()
         if not again.any():
             return

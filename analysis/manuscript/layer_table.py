@@ -77,8 +77,8 @@ def decided(
     """Where a table of every layer and the total says `what` (ahead, behind) of the measures against `than`.
 
     In words, "fc2 (epoch_10 and epoch_20), sum over layers (every stop)", or "nowhere". A difference is decided where
-    Benjamini-Hochberg's q over all of the table's is below CLEAR, two Monte Carlo errors of each p included: not by
-    its own interval alone.
+    Benjamini-Hochberg's q over all of the table's is below CLEAR: not by its own interval alone. The table is that of
+    all `measures`, layers and stops that are named; of more of them fewer may be.
     """
     allowed(what, tuple(_VERDICT.values()), "what")
     names, stops = ((measures,) if isinstance(measures, str) else tuple(measures)), _stops(of, at)

@@ -168,7 +168,7 @@ def _sums(weights: NDArray[np.floating], order: NDArray[np.int64], level: NDArra
 
 def _row(score: Floats, goal: Floats, grid: Design, resamples: int, seed: int) -> dict[str, object]:
     point, drawn = outcome(score, goal, np.ones((len(goal), 1)))[:, 0], grid.resampling
-    chunks = drawn.chunks(resamples, seed) if drawn.names else ()
+    chunks = drawn.chunks(resamples, seed) if resamples and drawn.names else ()
     parts = [outcome(score, goal, counts[drawn.unit]) for counts in chunks]
     replicates = np.concatenate(parts, axis=1) if parts else np.full((len(SAID), 1), np.nan)
     row: dict[str, object] = {}

@@ -23,8 +23,8 @@ METHOD = (
     f"Pearson's r and τ_b of the measure less those of the Hessian trace of the same layer, paired, with {WORDS}; all: "
     "the sum over layers. After: the same once every network is reparameterized (first draw; the layers that it "
     "rescales). q: Benjamini-Hochberg's, of no difference of r, over all rows of one stop and target, as trained and "
-    "after, measures and layers alike. The findings' stars are of all stops read together, with the Monte Carlo error "
-    "of each p, and are fewer."
+    "after, measures and layers alike. The findings' stars are of all stops of one measure read together: another "
+    "family, and other stars."
 )
 
 

@@ -97,7 +97,8 @@ def _pairs(model: nn.Module) -> Iterator[tuple[str, _BatchNorm, str, Layer]]:
                 raise ValueError(f"{path}: {what}: batch-norm cannot be folded")
             for name in (path, layer[0]):
                 if name in again:
-                    raise ValueError(f"{name}: is {again[name]}, too: batch-norm cannot be folded, allowed: one place")
+                    why = f"is registered as {again[name]}, too, so that it may be run twice"
+                    raise ValueError(f"{name}: {why}: batch-norm cannot be folded, allowed: one name")
             yield path, module, *layer
 
 

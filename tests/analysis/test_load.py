@@ -198,6 +198,15 @@ def test_gaps_of_the_same_errors_tie(records, make_ledger, tmp_path):
     assert found.records["gen.gap"].nunique() == 1 and found.name == "toy"
 
 
+def test_seeds_that_no_float_tells_apart_are_two_beside_an_empty_one(make_ledger, tmp_path):
+    ledger = make_ledger(n_rows=10, n_measures=1).astype({"seed": object})
+    ledger["seed"] = [1152921504606846977 + row for row in range(9)] + [""]
+    for name in [column for column in ledger if column.startswith("hp.")]:
+        ledger[name] = ledger[name].iloc[0]
+    ledger.to_csv(tmp_path / "ledger.csv", index=False)
+    assert len(read_ledger(tmp_path / "ledger.csv")) == 10
+
+
 @pytest.mark.parametrize("size", [5e-324, 1e-310, 1e-20, 1.0, 1e20, 1.5e308])
 def test_a_ledgers_gaps_of_any_size_stay_apart_and_tie_by_their_digits(make_ledger, tmp_path, size):
     """Twelve decimals made tiny gaps one value, and huge ones infinite."""

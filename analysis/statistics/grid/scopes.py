@@ -59,7 +59,7 @@ def by_scope(
 
 def scopes(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield ("all", frame), then each data set's and each model's rows where there are several; an empty cell is
-    `none`."""
+    `(empty)`."""
     yield "all", frame
     for column in SCOPES:
         if column in frame.columns and len(frame[column].unique()) > 1:
@@ -67,4 +67,4 @@ def scopes(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
             for at in range(int(level.max()) + 1):
                 part = frame[level == at].reset_index(drop=True)
                 value = part[column].iloc[0]
-                yield f"{column.removeprefix('hp.')}={'none' if pd.isna(value) else value}", part
+                yield f"{column.removeprefix('hp.')}={'(empty)' if pd.isna(value) else value}", part

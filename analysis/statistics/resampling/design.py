@@ -103,8 +103,8 @@ class Resampling:
 
     @cached_property
     def probability(self) -> Probabilities | None:
-        """The probability of each of `chunks`, (B,), where all ways to draw are taken; None where some are."""
-        every = None if self.is_single else every_draw(self._strata, MOST)
+        """The probability of each of `chunks`, (B,), where all ways to draw are taken; None where some are, or none."""
+        every = None if self.is_single or not self.axes else every_draw(self._strata, MOST)
         return every[1] if every else None
 
     def chunks(self, resamples: int, seed: int) -> Iterator[Floats]:

@@ -157,6 +157,7 @@ def test_where_no_axis_has_three_levels_there_is_no_interval_and_it_says_so(reco
     (row,) = intervals(part, labels=["hessian_trace"], resamples=50).to_dict("records")
     assert row["drawn"] == "" and np.isnan(row["tau_b_levels.low"]) and np.isfinite(row["tau_b.low"])
     assert row["tau_b_holds_0"].endswith("n/a") and "no axis has three levels in one setting" in row["note"]
+    assert design(part).resampling.probability is None
     a, b = paired(part, "gap.loss", "hessian_trace", "kappa_2019", resamples=50)
     assert difference(a, b, "tau_b").reason == "no axis has three levels in one setting"
 

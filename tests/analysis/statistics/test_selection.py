@@ -16,6 +16,13 @@ from tests.reference.statistics import picked
 from tests.support.crossed import study
 
 
+def test_no_interval_is_computed_where_no_resamples_are_asked(records, monkeypatch):
+    """Of very many networks all ways to draw would take minutes."""
+    monkeypatch.setattr("analysis.statistics.resampling.design.every_draw", lambda *_: pytest.fail("drawn"))
+    rows = selection(records, "gap.loss", ["hessian_trace"], resamples=0)
+    assert rows[["regret.low", "hits.high"]].isna().all(axis=None) and rows["regret"].notna().all()
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_a_pick_equals_loops_over_all_orders_of_ties_however_often_a_network_is_drawn(seed):
     r = np.random.default_rng(seed)

@@ -212,10 +212,10 @@ def test_scopes_are_the_rows_of_each_data_set():
     one = frame[frame["hp.dataset"] == "one"]
     assert table.loc["dataset=one", "tau_b"] == pytest.approx(stats.kendalltau(one["measure.good"], one["gen.gap"])[0])
     assert table.loc["all", "tau_b"] > table.loc["dataset=one", "tau_b"]
-    table.index = table.index.str.replace("two", "none")
+    table.index = table.index.str.replace("two", "(empty)")
     empty = frame.assign(**{"hp.dataset": frame["hp.dataset"].replace("two", np.nan)})
     found = by_scope(empty, "gen.gap", ["good"], resamples=0).set_index("scope")
-    pd.testing.assert_frame_equal(found, table.loc[["all", "dataset=none", "dataset=one"]])
+    pd.testing.assert_frame_equal(found, table.loc[["all", "dataset=(empty)", "dataset=one"]])
 
 
 def test_swapping_two_gaps_moves_every_statistic_of_the_gap_and_no_other_target(records):

@@ -94,9 +94,18 @@ def test_a_batch_norm_or_its_layer_at_two_places_is_named() -> None:
     norm, conv, tied = nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
     tied.weight = conv.weight
     for parts, said in (
-        ([conv, norm, nn.Conv2d(3, 3, 1), norm], "1: is 3, too: batch-norm cannot be folded"),
-        ([conv, nn.BatchNorm2d(3), conv, nn.BatchNorm2d(3)], "0: is 2, too: batch-norm cannot be folded"),
-        ([conv, nn.BatchNorm2d(3), tied, nn.BatchNorm2d(3)], "0: is 2, too: batch-norm cannot be folded"),
+        (
+            [conv, norm, nn.Conv2d(3, 3, 1), norm],
+            "1: is registered as 3, too, so that it may be run twice: batch-norm cannot be folded",
+        ),
+        (
+            [conv, nn.BatchNorm2d(3), conv, nn.BatchNorm2d(3)],
+            "0: is registered as 2, too, so that it may be run twice: batch-norm cannot be folded",
+        ),
+        (
+            [conv, nn.BatchNorm2d(3), tied, nn.BatchNorm2d(3)],
+            "0: is registered as 2, too, so that it may be run twice: batch-norm cannot be folded",
+        ),
     ):
         network = trained(nn.Sequential(*parts, nn.Flatten(), nn.Linear(192, 3)))
         with pytest.raises(ValueError, match=said):

@@ -74,11 +74,11 @@ def decided(
     of: str | Networks, what: str, measures: str | Sequence[str], than: str, column: str = "pearson",
     target: str = "gap.loss", after: str = "", at: str | Sequence[str] = "every",
 ) -> Words:  # fmt: skip
-    """Where a table of every layer and the total says `what` (ahead, behind) of the measures against `than`.
+    """In which layers, and at which stops, the `measures` are clearly `what` (ahead, behind) of `than`.
 
-    In words, "fc2 (epoch_10 and epoch_20), sum over layers (every stop)", or "nowhere". A difference is decided where
-    Benjamini-Hochberg's q over all of the table's is below CLEAR: not by its own interval alone. The table is that of
-    all `measures`, layers and stops that are named; of more of them fewer may be.
+    In words, "fc2 (epoch_10 and epoch_20), sum over layers (every stop)", or "nowhere". A difference is clear where
+    Benjamini-Hochberg's q is below CLEAR, over all differences of these measures, layers and stops: the more of them
+    are asked about at once, the fewer may be clear.
     """
     allowed(what, tuple(_VERDICT.values()), "what")
     names, stops = ((measures,) if isinstance(measures, str) else tuple(measures)), _stops(of, at)

@@ -80,8 +80,8 @@ def stop_of(some: Networks) -> str:
 def built(some: Networks, name: str) -> pd.DataFrame:
     """A table of analysis/tables by its file's name, about these networks.
 
-    Of all networks of a study with 2,000 resamples, as everywhere; of some of them without: how much a coefficient
-    moves from part to part is what is asked there.
+    Of all networks of a study with intervals, as everywhere; of some of them without: how much a coefficient moves from
+    part to part is what is asked there.
     """
     allowed(name, names("table"), "table")
     networks = replace(source(some.study), records=records(some))

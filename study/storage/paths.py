@@ -117,18 +117,18 @@ PAPERS = SHOWN / "papers"  # tables of papers that every study is laid beside
 
 
 def runs_folder() -> Path:
-    """Where runs are kept: $STUDY_RUNS, else runs/."""
-    return Path(os.environ.get("STUDY_RUNS", "runs"))
+    """Where runs are kept: $STUDY_RUNS, else runs/; an empty variable is none, here and below."""
+    return Path(os.environ.get("STUDY_RUNS") or "runs")
 
 
 def results_root(root: str | Path | None = None) -> Path:
     """Where results of all studies go: `root`, else $STUDY_RESULTS, else results/."""
-    return Path(root or os.environ.get("STUDY_RESULTS", "results"))
+    return Path(root or os.environ.get("STUDY_RESULTS") or "results")
 
 
 def data_folder() -> Path:
     """A torchvision root: $STUDY_DATA, else .data/."""
-    return Path(os.environ.get("STUDY_DATA", ".data"))
+    return Path(os.environ.get("STUDY_DATA") or ".data")
 
 
 def published_folder() -> Path:
@@ -136,7 +136,7 @@ def published_folder() -> Path:
 
     Unlike runs and results it belongs to the code, so the working directory does not matter.
     """
-    return Path(os.environ.get("STUDY_RECORDS", CHECKOUT / "analysis/records"))
+    return Path(os.environ.get("STUDY_RECORDS") or CHECKOUT / "analysis/records")
 
 
 def results_folder(study: str, root: str | Path | None = None) -> Path:

@@ -28,7 +28,7 @@ from study.training.forward import StackedForward
 from study.training.graph import record
 from study.training.saved import Group
 from study.training.stack import State, joined, member, select, stack_states
-from study.training.start import build_model, training_labels
+from study.training.start import build_model, training_labels, with_own_labels
 from study.training.step import Stepper
 from study.training.steps import Epoch, Recording, Steps
 
@@ -238,7 +238,7 @@ class Population:
 
     def _test(self) -> None:
         """Put the test loss and error beside those of the epoch that has ended."""
-        labels = self.data.test_y.expand(len(self.runs), -1)
+        labels = torch.stack([with_own_labels(run.config, self.data).test_y for run in self.runs])
         for run, (loss, error) in zip(
             self.runs, self._on(self.data.test_x, labels, range(len(self.runs))), strict=True
         ):

@@ -56,3 +56,16 @@ def test_every_bit_is_the_same_with_and_without_it(model: str, tmp_path: Path) -
             test = json.loads(paths.stop(stop).evaluation.read_text())["test"]
             assert row["test_loss"] == pytest.approx(test["loss"], rel=1e-5)
             assert row["test_error"] == pytest.approx(test["error"], abs=1.5 / test["n"])
+
+
+def test_labels_are_those_that_the_stops_are_evaluated_by(tmp_path: Path) -> None:
+    """Each network's own draw, where the labels of test images are noisy too."""
+    noise = {"uniform": {"fraction": 1.0, "test": "yes"}}
+    base = {"hidden": [8], "n_train": 60, "batch_size": 20, "max_epochs": 3, "stops": STOPS, "labels": noise}
+    runs = [config_from_dict({**base, "seed": seed}) for seed in range(2)]
+    for key in run_shard(runs, [], runs_root=tmp_path, test_curve=True).trained:
+        paths = RunPaths(tmp_path, key)
+        rows = read_epochs(paths) or []
+        for row, stop in ((rows[0], STOPS[0]), (rows[2], STOPS[1])):
+            test = json.loads(paths.stop(stop).evaluation.read_text())["test"]
+            assert row["test_loss"] == pytest.approx(test["loss"], rel=1e-5)

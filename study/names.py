@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 COLUMN = "measure."
+SHIFTED = "gap.shift."
 _SHIFT = "shift"
 STANDARD_ERROR = "se"  # `measure.<label>.se` stands where a layer's name would; no layer may be called so
 STOP_ALLOWED = (
@@ -105,7 +106,7 @@ def shift_of(label: str) -> str:
 
 def shift_column(shift: str, severity: object, what: str) -> str:
     """The records' column of a gap, "loss" or "error", on the test set under a shift at one severity."""
-    return f"gap.shift.{shift}_{severity}.{what}"
+    return f"{SHIFTED}{shift}_{severity}.{what}"
 
 
 @functools.cache

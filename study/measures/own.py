@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from study.choice import ConfigError
 from study.measures.own_file import read_function
@@ -38,6 +38,8 @@ class Own(str):
     again. `options` are those that differ from the function's defaults.
     """
 
+    PROVENANCE: ClassVar = "prov.code."
+
     path: Path
     source: str
     code: str
@@ -59,7 +61,7 @@ class Own(str):
     @property
     def provenance(self) -> str:
         """The records' column of `code`."""
-        return f"prov.code.{Label.parse(self).measure}"
+        return f"{self.PROVENANCE}{Label.parse(self).measure}"
 
     def at(self, transform: str) -> Own:
         """The same measure of networks that are reparameterized."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from study.config import run_key
 from study.grid import Study
 from study.measures import Own
-from study.names import Label, few, images_of, label_of
+from study.names import SHIFTED, Label, few, images_of, label_of
 from study.records import column_of, timed_as, write_table
 from study.storage.paths import (
     audit_file,
@@ -34,7 +34,8 @@ def publish(study: Study, results_root: str | Path | None = None) -> tuple[Path,
 
     The rows of audit.csv beside it likewise, by key, stop, measure, transformation, place and factor. Rows that agree
     stay, with cells that only one side has filled in; a number that differs is refused with RecordsConflict, naming row
-    and column, and nothing is written. Provenance stays that of the row first published. Of searches.csv and
+    and column, and nothing is written. Provenance stays that of the row first published, but for the code of one's own
+    measure whose value came later; `prov.measured` has the commits of both. Of searches.csv and
     repeats.csv the fresh rows take the place of those of the same key, stop and measure.
     """
     fresh, target = fresh_records(study, results_root), published_file(study.name)
@@ -118,12 +119,15 @@ def _publish_beside(study: str, results_root: str | Path | None) -> None:
 def _merged(old: Row, new: Row, where: str) -> Row:
     merged = dict(new)
     for name, value in old.items():
-        if name.startswith("prov.") or not new.get(name):
+        if (name.startswith("prov.") and value) or not new.get(name):
             merged[name] = value
         elif value and value != new[name]:
             said = f"{where}: {name}: published {value}, now {new[name]}; allowed: the published value"
             raise RecordsConflict(f"{said}, or the whole study made anew (--replace; --dry-run shows what changes)")
-    if old and any(new.get(n) and not old.get(n) for n in new if label_of(n)):
+    added = [n for n in new if old and new[n] and not old.get(n)]
+    measures = {label.measure for n in added if (label := label_of(n))}
+    merged |= {n: new[n] for n in new if n.removeprefix(Own.PROVENANCE) in measures and n.startswith(Own.PROVENANCE)}
+    if measures or any(n.startswith(SHIFTED) for n in added):
         merged["prov.measured"] = "+".join(
             sorted({*old["prov.measured"].split("+"), *new["prov.measured"].split("+")} - {""})
         )

@@ -21,6 +21,7 @@ from study.config import run_key
 from study.data.dataset import load
 from study.data.shift import SEVERITIES
 from study.grid import load_study
+from study.measures import Own
 from study.names import shift_column, shift_label
 from study.publishing.publish import RecordsConflict, publish, published_keys
 from study.records import collect
@@ -335,3 +336,40 @@ def test_a_broken_file_is_named(tiny: Path, tmp_path: Path, capsys: pytest.Captu
     path.write_text(json.dumps(json.loads(path.read_text()))[:20])
     assert main(["records", str(tiny), "--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]) == 2
     assert str(path) in capsys.readouterr().err
+
+
+def test_what_is_published_later_names_its_code_and_its_commit(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One's own measure of half of the networks first, so that the other rows have an empty cell; then a shift."""
+    monkeypatch.setenv("STUDY_RECORDS", str(tmp_path / "analysis/records"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STUDY_COMMIT", "a" * 12)
+    one = TINY.replace("fixed: {", "fixed: {dataset: digits_images, n_train: 60, ")
+    one = one.replace("hessian_trace", "param_norm")
+    own = one.replace("measures: [", "measures: [own.py:mine, ")
+    (tmp_path / "own.py").write_text("def mine(ctx):\n    raise ValueError('none')\n")
+    for text, n in ((one, 4), (own, 2)):
+        tiny.write_text(text)
+        study = load_study(tiny)
+        run_shard(study.runs[:n], study.measures, runs_root="runs")
+        collect(study, "runs", "results")
+        path, _ = publish(study, "results")
+    assert sorted({row["prov.code.mine"] == "" for row in read_table(path)}) == [False, True]
+    (tmp_path / "own.py").write_text("def mine(ctx):\n    return 1.5\n")
+    monkeypatch.setenv("STUDY_COMMIT", "b" * 12)
+    study = load_study(tiny)
+    run_shard(study.runs, study.measures, runs_root="runs")
+    collect(study, "runs", "results")
+    publish(study, "results")
+    codes = {label.provenance: label.code for label in study.measures if isinstance(label, Own)}
+    assert all(row["prov.code.mine"] == codes["prov.code.mine"] for row in read_table(path))
+    assert {row["prov.measured"] for row in read_table(path)} == {f"{'a' * 12}+{'b' * 12}"}
+    assert published_keys(study) == {run_key(c) for c in study.runs}
+    monkeypatch.setenv("STUDY_COMMIT", "c" * 12)
+    tiny.write_text(own + "shifts: [contrast]\n")
+    study = load_study(tiny)
+    run_shard(study.runs, study.measures, runs_root="runs")
+    collect(study, "runs", "results")
+    publish(study, "results")
+    assert all("c" * 12 in row["prov.measured"] for row in read_table(path))

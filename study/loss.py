@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from study.choice import Registry
@@ -133,14 +134,22 @@ def mean_loss_and_error(
     return losses / len(x), errors / len(x)
 
 
-def evaluate(model: torch.nn.Module, data: Any, train_labels: Tensor, loss: str) -> dict[str, dict[str, float | int]]:
+def evaluate(
+    model: torch.nn.Module, data: Any, train_labels: Tensor, loss: str
+) -> dict[str, dict[str, float | int | None]]:
     """Losses and errors of one network on the data it was trained on (with its own labels), on the test set, and on
-    what is held out for validation if anything is."""
+    what is held out for validation if anything is. None for a loss that is not finite, as JSON has it."""
     parts = {"train": (data.train_x, train_labels), "test": (data.test_x, data.test_y)}
     if data.validation_x is not None:
         parts["validation"] = (data.validation_x, data.validation_y)
-    result: dict[str, dict[str, float | int]] = {}
+    result: dict[str, dict[str, float | int | None]] = {}
     for name, (x, y) in parts.items():
-        mean, error = mean_loss_and_error(model, x, y, loss)
-        result[name] = {"loss": mean.item(), "error": error.item(), "n": len(x)}
+        mean, error = (part.item() for part in mean_loss_and_error(model, x, y, loss))
+        result[name] = {"loss": mean if math.isfinite(mean) else None, "error": error, "n": len(x)}
     return result
+
+
+def gap(train: Mapping[str, Any], test: Mapping[str, Any], what: str) -> float | None:
+    """Test less training "loss" or "error", of parts of `evaluate`; None where one of them is not there."""
+    known, other = train.get(what), test.get(what)
+    return None if known is None or other is None else float(other - known)

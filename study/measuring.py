@@ -117,7 +117,7 @@ class Measuring:
     def _shifted(self, shift: str, label: str, config: RunConfig, context: MeasureContext, files: StopPaths) -> None:
         """Gaps to the test images under a shift at each severity, into a file as a measure has one."""
         from study.data.shift import SEVERITIES, shifted
-        from study.loss import mean_loss_and_error
+        from study.loss import gap, mean_loss_and_error
         from study.training.start import with_own_labels
 
         begin = time.perf_counter()
@@ -126,8 +126,8 @@ class Measuring:
         for severity in SEVERITIES:
             x = shifted(data.test_x, shift, severity)
             loss, error = (part.item() for part in mean_loss_and_error(context.model, x, data.test_y, config.loss))
-            gap = {"loss": loss - train["loss"], "error": error - train["error"]}
-            gaps[str(severity)] = {what: value if math.isfinite(value) else None for what, value in gap.items()}
+            test = {"loss": loss if math.isfinite(loss) else None, "error": error}
+            gaps[str(severity)] = {what: gap(train, test, what) for what in test}
         self.guard()
         stored = {"label": label, "gaps": gaps, "commit": commit(), "seconds": time.perf_counter() - begin}
         write_json(files.measure(label), stored)

@@ -12,6 +12,7 @@ from study.config import RunConfig, run_key
 from study.data.shift import SEVERITIES
 from study.grid import Study
 from study.hyperparameter import changed_seams, hyperparameters, shape_of
+from study.loss import gap
 from study.measures import Own
 from study.names import Label, Stop, images_of, pass_label, shift_column, shift_of
 from study.state import run_state
@@ -110,7 +111,7 @@ def _row(
     for part, values in parts.items():
         cells |= {f"{part}.loss": values.get("loss"), f"{part}.error": values.get("error")}
     for name in ("loss", "error"):
-        cells[f"gap.{name}"] = test[name] - train[name] if evaluation else None
+        cells[f"gap.{name}"] = gap(train, test, name)
     cells |= {f"n.{part}": values.get("n") for part, values in parts.items()}
     if images := max(map(images_of, measures), default=0):
         cells["n.measured"] = images

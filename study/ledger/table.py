@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from study.ledger.networks import Network
 from study.ledger.taking import LedgerPlan
+from study.loss import gap
 from study.names import Label
 from study.storage.atomic import read_json
 from study.storage.paths import StopPaths, ledger_file
@@ -37,7 +37,7 @@ def _row(plan: LedgerPlan, network: Network) -> Row:
     if "seed" in network.values:
         cells["seed"] = network.values["seed"]
     other = "loss" if file.gap == "error" else "error"
-    cells |= {"gen.gap": _gap(train, test, file.gap), f"gap.{other}": _gap(train, test, other)}
+    cells |= {"gen.gap": gap(train, test, file.gap), f"gap.{other}": gap(train, test, other)}
     trained = train["loss"] is not None and train["loss"] <= (file.converged or math.inf)
     cells["is.converged"] = trained
     for part, values in (("train", train), ("test", test)):
@@ -47,11 +47,6 @@ def _row(plan: LedgerPlan, network: Network) -> Row:
         cells |= _measure(files, label)
     cells |= {"prov.checkpoint": network.name, "prov.key": files.folder.name}
     return {name: _text(value) for name, value in cells.items()}
-
-
-def _gap(train: Mapping[str, Any], test: Mapping[str, Any], what: str) -> float | None:
-    both = (test[what], train[what])
-    return None if None in both else both[0] - both[1]
 
 
 def _measure(files: StopPaths, label: str) -> dict[str, Any]:

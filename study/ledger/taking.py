@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -196,7 +195,5 @@ def _evaluate(files: StopPaths, context: MeasureContext, data: Tensors) -> None:
         return
     begin = time.perf_counter()
     found: dict[str, Any] = evaluate(context.model, data, context.labels, context.loss)
-    for part in found.values():
-        part["loss"] = part["loss"] if math.isfinite(part["loss"]) else None
     n_parameters = sum(p.numel() for p in context.model.parameters())
     write_json(files.evaluation, {**found, "n_parameters": n_parameters, "seconds": time.perf_counter() - begin})

@@ -26,7 +26,7 @@ from study.names import shift_column, shift_label
 from study.publishing.publish import RecordsConflict, publish, published_keys
 from study.records import collect
 from study.run import run_shard
-from study.storage.atomic import read_tensors
+from study.storage.atomic import read_tensors, write_tensors
 from study.storage.paths import RunPaths, published_file
 from study.storage.rows import read_table, write_rows
 from study.training.start import build_model
@@ -373,3 +373,19 @@ def test_what_is_published_later_names_its_code_and_its_commit(
     collect(study, "runs", "results")
     publish(study, "results")
     assert all("c" * 12 in row["prov.measured"] for row in read_table(path))
+
+
+def test_a_loss_that_is_not_finite_is_an_empty_cell(tiny: Path, tmp_path: Path) -> None:
+    """Of weights so large that outputs overflow; the other networks of the shard have theirs."""
+    tiny.write_text(TINY.replace("hidden: [8]", "hidden: [8], dataset: digits_images") + "shifts: [contrast]\n")
+    study = load_study(tiny)
+    run_shard(study.runs, [], runs_root=tmp_path / "runs")
+    stop = RunPaths(tmp_path / "runs", run_key(study.runs[0])).stop("epoch_3")
+    write_tensors(stop.weights, {name: 1e30 * w for name, w in read_tensors(stop.weights).items()})
+    stop.evaluation.unlink()
+    run(tiny, tmp_path)
+    for row in read_table(tmp_path / "results/tiny/records.csv"):
+        broken = (row["key"], row["stop"]) == (run_key(study.runs[0]), "epoch_3")
+        cells = [row["train.loss"], row["test.loss"], row["gap.loss"], row["gap.shift.contrast_1.loss"]]
+        assert [cell == "" for cell in cells] == [broken] * 4
+        assert row["test.error"] and row["gap.error"] and row["gap.shift.contrast_1.error"]

@@ -86,8 +86,9 @@ def run_shard(
 
             ended = population.train(should_stop=should_stop, on_epoch=on_epoch, save_every_seconds=SAVE_EVERY_SECONDS)
             del population, on_epoch  # the stack and what a recorded step keeps: measures need the memory
-            report.trained += [p.key for _, p in chunk if p.outcome.exists()]
-            progress({"kind": "trained", "n": n_chunk})
+            trained = [p.key for _, p in chunk if p.outcome.exists()]  # not all where it was asked to leave
+            report.trained += trained
+            progress({"kind": "trained", "n": len(trained)})
             report.interrupted = not (ended and measuring.run(chunk, should_stop, progress))
             if report.interrupted:
                 break

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -389,3 +390,17 @@ def test_a_loss_that_is_not_finite_is_an_empty_cell(tiny: Path, tmp_path: Path) 
         cells = [row["train.loss"], row["test.loss"], row["gap.loss"], row["gap.shift.contrast_1.loss"]]
         assert [cell == "" for cell in cells] == [broken] * 4
         assert row["test.error"] and row["gap.error"] and row["gap.shift.contrast_1.error"]
+
+
+def test_a_shard_that_is_left_early_says_how_many_are_trained(tiny: Path, tmp_path: Path) -> None:
+    told: list[int] = []
+
+    def progress(event: dict[str, Any]) -> None:
+        if event["kind"] == "trained":
+            told.append(event["n"])
+
+    study = load_study(tiny)
+    folder = tmp_path / "runs"
+    assert run_shard(study.runs, [], runs_root=folder, should_stop=lambda: True, progress=progress).interrupted
+    run_shard(study.runs, [], runs_root=folder, progress=progress)
+    assert told == [0, 4]

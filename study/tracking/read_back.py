@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from study.config import FIELDS
-from study.hyperparameter import is_whole
+from study.hyperparameter import SIZES, is_whole
 from study.names import column_name
 from study.records import TRAINING
 from study.storage.rows import Row
@@ -38,7 +38,7 @@ def rows_on_server(study: str, entity: str | None, project: str) -> list[Row]:
 def _rows(config: Mapping[str, Any], summary: Mapping[str, Any]) -> list[Row]:
     """The records of one wandb run, one row a stop: what `study.tracking.wandb_run` made of them, undone."""
     columns = {column_name(name): value for name, value in config.items()}
-    fields = [field for field in FIELDS if field != "stops"]
+    fields = [field for field in (*FIELDS, *SIZES) if field != "stops"]
     shared = {f"hp.{n}": columns[n] for field in fields for n in columns if n.partition(".")[0] == field}
     shared |= {column_name(name): value for name, value in config.items() if name.startswith("prov__")}
     results = {column_name(name): value for name, value in summary.items() if not name.startswith("_")}

@@ -16,10 +16,9 @@ from study.names import Stop, wandb_name
 from study.storage.atomic import read_json
 from study.storage.paths import RunPaths
 
-# Text in wandb's config whatever it looks like: `hidden` is 64 of one run and 64-64 of another.
-_TEXT = {name for name, field in FIELDS.items() if "tuple" in str(field.type)} | {
-    f"prov.{name}" for name in ("commit", "torch", "device", "mode", "measured")
-}
+# Text in wandb's config whatever it looks like, as provenance is: `hidden` is 64 of one run and 64-64 of another, and a
+# hash of code may be 12345678e901.
+_TEXT = {name for name, field in FIELDS.items() if "tuple" in str(field.type)}
 Row = Mapping[str, str]  # of the records: one run and stop, cells as text
 
 
@@ -83,7 +82,7 @@ def wandb_run(
     return WandbRun(
         id=f"{study}-{last['key']}",
         name=" ".join(f"{n}={last[f'hp.{n}']}" for n in varies if last.get(f"hp.{n}")) or last["key"],
-        config=identity | {wandb_name(n): text if n in _TEXT else _value(text) for n, text in fields.items()},
+        config=identity | {wandb_name(n): text if _is_text(n) else _value(text) for n, text in fields.items()},
         rows=None if epochs is None else _curve(epochs, stops),
         summary={wandb_name(name): _value(text) for name, text in results.items()},
         origin=origin,
@@ -144,6 +143,10 @@ def finished_runs(
         except (OSError, ValueError, KeyError) as error:
             problems.append(f"wandb: run {run_key(config)} not mirrored: {type(error).__name__}: {error}")
     return finished, problems
+
+
+def _is_text(name: str) -> bool:
+    return name in _TEXT or name.startswith("prov.")
 
 
 def _value(text: str) -> float | bool | str:

@@ -23,6 +23,7 @@ from study.tracking.delivery import deliver
 from study.tracking.mirror import mirror
 from study.tracking.offline import Mirrored
 from study.tracking.outbox import Outbox
+from study.tracking.read_back import _rows
 from study.tracking.server import check
 from study.tracking.wandb_run import TrackingError, wandb_run
 from tests.support.finished_runs import MEASURES, add_measures, assert_complete, make_runs
@@ -297,3 +298,12 @@ def test_a_name_that_the_web_app_could_not_sort_by_is_refused() -> None:
 
 def test_uploading_nothing_needs_no_server(home: Path, tmp_path: Path) -> None:
     assert deliver([], tmp_path, rate=50).sent == []
+
+
+def test_depth_width_and_code_come_back_as_they_went() -> None:
+    sizes = {"hp.hidden": "16-16", "hp.depth": "2", "hp.width": "16"}
+    code = {"prov.commit": "123456789012", "prov.code.mine": "12345678e901"}  # no numbers
+    names = {"hp.dataset": "digits", "hp.model": "mlp"}
+    row = {"key": "0" * 12, "stop": "loss_0.1", **names, **sizes, **code, "train.loss": "0.1"}
+    shown = wandb_run("toy", [row], [])
+    assert _rows(shown.config, shown.summary) == [row]

@@ -234,7 +234,8 @@ class _Log:
 def recover(outbox: Outbox) -> None:
     """Note what uploads that were killed on this machine had sent, from the logs they left."""
     for folder in (outbox.folder / "uploads").glob(f"{platform.node()}-*"):
-        if not _is_running(int(folder.name.split("-")[-2])):
+        node, process, _ = folder.name.rsplit("-", 2)
+        if node == platform.node() and not _is_running(int(process)):  # another's name may begin as this one's
             log = _Log()
             with contextlib.suppress(FileNotFoundError):  # another upload notes the same at this moment
                 log.new_lines(folder)

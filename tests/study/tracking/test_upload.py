@@ -243,3 +243,15 @@ def test_the_pace_keeps_the_rate_and_learns_from_refusals() -> None:
     for wrong in (0.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match="rate: "):
             Pace(wrong)
+
+
+def test_an_upload_of_another_machine_is_left_alone(tmp_path: Path) -> None:
+    """One whose name begins as this one's: its processes are not seen here."""
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    outbox = Outbox(tmp_path)
+    theirs, ours = (outbox.folder / f"uploads/{platform.node()}{more}-{ended.pid}-0123abcd" for more in ("-2", ""))
+    for folder in (theirs, ours):
+        folder.mkdir(parents=True)
+    recover(outbox)
+    assert theirs.exists() and not ours.exists()

@@ -86,7 +86,7 @@ def _of_table(entries: Iterable[dict[str, Any]], path: Path, by: str) -> list[di
         row = cells.get(name) or cells.get(Path(name).name) or {}
         if not row:
             raise ConfigError("hyperparameters", name, f"has no row in {by}, allowed: a row a checkpoint")
-        found.append({k: v for k, v in row.items() if k != "initial" or v} | entry)
+        found.append({k: v for k, v in row.items() if v.strip()} | entry)
     return found
 
 

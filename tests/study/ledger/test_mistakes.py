@@ -127,6 +127,7 @@ def test_a_mistake_is_one_line_before_anything_is_measured(
 TABLES = [
     ("by: checkpoint,w\nw0.pt,1\n", "'w1.pt': has no row in table.csv"),
     ("checkpoint,w\nw0.pt,1\nw1.pt\n", "has a row of another length"),
+    ("checkpoint,w,v\nw0.pt,1,1\nw1.pt,,2\n", "'w1.pt': has no w, allowed: w, v, for every network"),
     ("file,w\nw0.pt,1\n", "has no column checkpoint"),
     ("checkpoint,w\nw0.pt,1\nw0.pt,2\n", "'w0.pt': has two rows in table.csv"),
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.add_argument("--every", type=float, default=5.0, metavar="SECONDS", help="default: %(default)s")
     options = parser.parse_args(arguments)
     try:
+        _check_numbers(options)
         return _COMMANDS[options.command](options)
     except KeyboardInterrupt:
         return 130
@@ -68,6 +70,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, RuntimeError) as error:
         print("error: " + " ".join(str(error).split()), file=sys.stderr)
         return 2
+
+
+def _check_numbers(options: argparse.Namespace) -> None:
+    if vars(options).get("lines", 1) < 1:
+        raise ValueError(f"--lines: {options.lines}: allowed: an integer > 0")
+    if not 0 < vars(options).get("every", 1) <= threading.TIMEOUT_MAX:  # so, and not the other way round, for NaN
+        raise ValueError(f"--every: {options.every}: allowed: a number of seconds > 0")
 
 
 def _submit(options: argparse.Namespace) -> int:

@@ -35,6 +35,8 @@ class Filter:
             raise ConfigError("--where", " ".join(self.where), f"fits no run, allowed: {_values(study.runs, rule)}")
         wanted, found = set(fits), set()
         unused = set(self.keys)
+        if "" in unused:  # as of an empty shell variable: everything begins so
+            raise ConfigError("--key", "", "allowed: how a run's or a shard's key begins, one digit at least")
         for shard in shards(study):
             for name in (shard.id, *(run_key(run) for run in shard.runs if run in wanted)):
                 hit = {key for key in self.keys if name.startswith(key)}
@@ -55,6 +57,8 @@ def _rule(where: Sequence[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals:
             raise ConfigError("--where", text, "allowed: field=value, e.g. lr=0.1")
+        if name in given:
+            raise ConfigError("--where", text, f"{name} is given twice, allowed: once")
         try:
             given[name] = yaml.safe_load(value)
         except yaml.YAMLError:

@@ -172,6 +172,11 @@ def test_cluster(name: str, tiny: Path, fake_slurm: Path, tmp_path: Path, capsys
         (["submit", "{tiny}", "--cluster", "inline", "--results", "/proc/none"], ["/proc/none"]),
         (["submit", "{tiny}", "--cluster", "local", "--results", "/dev/null/x"], ["/dev/null"]),
         (["submit", "{folder}", "--cluster", "inline"], ["cannot be read"]),
+        (["cancel", "{tiny}", "--where", "lr=0.1", "lr=0.03"], ["--where: 'lr=0.03': lr is given twice"]),
+        (["cancel", "{tiny}", "--key", ""], ["--key: ''", "one digit at least"]),
+        (["logs", "{tiny}", "--lines", "0"], ["--lines: 0: allowed: an integer > 0"]),
+        (["watch", "{tiny}", "--every", "-1"], ["--every: -1.0: allowed: a number of seconds > 0"]),
+        (["watch", "{tiny}", "--every", "nan"], ["--every: nan"]),
     ],
 )
 def test_arguments(

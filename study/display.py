@@ -32,7 +32,7 @@ def duration(seconds: float) -> str:
 
 
 def to_the_end(main: Callable[[], int]) -> int:
-    """The exit status of a command line; 141 without a word where the reader of its output has left (`| head`).
+    """The exit status of a command line; without a word 130 at Ctrl-C, 141 where its reader has left (`| head`).
 
     Signs that the terminal's encoding has not got are spelled out (τ as tau), or become a question mark.
     """
@@ -46,6 +46,8 @@ def to_the_end(main: Callable[[], int]) -> int:
         finally:  # what is still buffered fails here, not when Python has ended
             for stream in filter(None, (sys.stdout, sys.stderr)):  # None: closed by the shell
                 stream.flush()
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     except BrokenPipeError:
         status = 128 + signal.SIGPIPE
     except OSError as error:  # nothing but the output itself: commands take care of their own files

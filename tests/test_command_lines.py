@@ -241,3 +241,10 @@ def test_the_launcher_works_from_any_folder(tmp_path: Path) -> None:
     done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 1 and "digits_mlp: 0 of 108 runs trained" in done.stdout, done.stderr
     assert f"results {tmp_path}/digits_mlp, runs {tmp_path}/runs" in done.stdout
+
+
+def test_a_command_that_is_interrupted_ends_without_a_word(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    assert to_the_end(interrupted) == 130 and capsys.readouterr().err == ""

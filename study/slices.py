@@ -15,10 +15,11 @@ from torch.func import functional_call
 
 from study.config import RunConfig, run_key
 from study.data.dataset import Tensors
+from study.device import reproducible
 from study.loss import mean_loss_and_error
 from study.seeds import generator_for
 from study.storage.paths import RunPaths, slices_file
-from study.storage.rows import write_rows
+from study.storage.rows import Row, write_rows
 from study.training.start import trained_model, training_data, training_labels
 from study.transforms.rescaling import reparameterized
 
@@ -62,16 +63,21 @@ def loss_along(model: nn.Module, direction: dict[str, Tensor], data: Tensors, la
 
 def write_slices(study: str, config: RunConfig, runs_root: Path, results_root: Path | None = None) -> Path:
     """Write slices.csv (key, transform, normalization, alpha, loss) for the last stop of one finished run."""
+    path = slices_file(study, results_root)
+    with reproducible("cpu"):
+        write_rows(path, _slices(config, runs_root))
+    return path
+
+
+def _slices(config: RunConfig, runs_root: Path) -> list[Row]:
     paths = RunPaths(runs_root, run_key(config))
     model = trained_model(config, paths.stop(config.stops[-1]).weights)
     data = training_data(config)
     labels = training_labels(config, data.train_y)
-    rows = []
+    rows: list[Row] = []
     for transform, normalization in itertools.product(("none", "layerwise_1"), ("raw", "per layer")):
         other = model if transform == "none" else reparameterized(model, transform, run_key(config))
         values = loss_along(other, directions(other, normalization, config.seed), data, labels, config.loss)
         place = {"key": paths.key, "transform": transform, "normalization": normalization}
         rows += [{**place, "alpha": repr(a), "loss": repr(v)} for a, v in zip(ALPHAS, values, strict=True)]
-    path = slices_file(study, results_root)
-    write_rows(path, rows)
-    return path
+    return rows

@@ -3,9 +3,12 @@
 import csv
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from study import slices
 from study.__main__ import main
 from study.storage.rows import read_table
 
@@ -42,3 +45,26 @@ def test_slices(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert same[0] == pytest.approx(same[1], rel=1e-3)
     apart = curves["none", "raw"], curves["layerwise_1", "raw"]
     assert max(abs(apart[0][a] - apart[1][a]) / apart[0][a] for a in apart[0]) > 0.1
+
+
+def test_one_thread_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bits depend on how many do."""
+    config = tmp_path / "s.yaml"
+    config.write_text(YAML)
+    folders = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
+    assert main(["run", str(config), *folders, "--wandb", "off"]) == 0
+    threads, plain = set(), slices.loss_along
+
+    def counted(*given: Any) -> list[float]:
+        threads.add(torch.get_num_threads())
+        return plain(*given)
+
+    monkeypatch.setattr(slices, "loss_along", counted)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert main(["slice", str(config), *folders]) == 0
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert threads == {1}

@@ -66,7 +66,9 @@ def ledger(options: argparse.Namespace) -> int:
 
 def _archive(study: Study, options: argparse.Namespace) -> int:
     from study.archive import pack
+    from study.storage.folders import usable
 
+    usable("target", options.target.parent, write=True)
     done = pack(study, options.runs, options.target)
     print(f"{options.target}: {done.n_runs} runs, {done.n_files} files, {done.n_bytes / 1e6:.1f} MB of {options.runs}")
     print(f"sha256 {done.sha256}")

@@ -185,3 +185,12 @@ def test_what_is_not_trained_is_counted(made: Path, tmp_path: Path, capsys: pyte
     assert "2 of 4 runs are not trained" in capsys.readouterr().out
     assert main([*command[:2], str(tmp_path / "t.tar"), "--runs", str(tmp_path / "none")]) == 2
     assert "holds no trained run of s" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_read(
+    made: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.storage.archive.sha256", lambda path: pytest.fail("has begun to read"))
+    runs = ["--runs", str(made / "runs")]
+    assert main(["archive", str(made / "s.yaml"), str(made / "s.yaml/x.tar"), *runs]) == 2
+    assert f"error: target: {made}/s.yaml: " in capsys.readouterr().err

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from slurm import scheduler
 from slurm.filter import EVERYTHING, Filter
+from slurm.here import alone
 from slurm.launch import Place, digest
 from slurm.log import read_log
 from slurm.view.overview import exit_status, look
@@ -53,7 +54,15 @@ def logs(place: Place, chosen: Filter, n_lines: int) -> int:
 
 
 def cancel(place: Place, chosen: Filter = EVERYTHING) -> int:
-    """End the jobs of these shards that are queued or running; what they have saved stays."""
+    """End the jobs of these shards that are queued or running; what they have saved stays.
+
+    A submitter ends first, whose jobs nobody can name before the scheduler has answered.
+    """
+    with alone(place) if place.journal.folder.is_dir() else contextlib.nullcontext():
+        return _cancel(place, chosen)
+
+
+def _cancel(place: Place, chosen: Filter) -> int:
     found = _in_the_way(place, chosen)
     place.journal.cancel([s.shard for s in found])  # first: a submitter on this machine would start the next ones
     scheduler.cancel(list(dict.fromkeys(s.job for s in found if s.kind == "slurm" and s.job)))

@@ -26,7 +26,7 @@ def run_here(place: Place, options: Options, to_send: Sequence[Shard]) -> int:
     commit = code.commit if code else snapshot.provenance.commit()
     jobs = assign(place, options, to_send)
     record = Submission(id, place.cluster.name, "local", commit, tuple(s.id for s in to_send))
-    with lease.acquire(place.journal.folder, [id], me()) as held:
+    with lease.acquire(place.journal.folder, [id], _me()) as held:
         place.journal.reopen(record.shards)
         place.journal.write(replace(record, holder=held.id))
         remember_place(place)
@@ -77,6 +77,15 @@ def detach(place: Place) -> int:
     return 0
 
 
-def me() -> str:
+def alone(place: Place) -> lease.Lease:
+    """Hold the study's jobs folder, after whoever sends or cancels its jobs at this moment; a context manager."""
+    return lease.acquire(place.journal.folder, ["submit"], _me(), on_wait=_say_waiting)
+
+
+def _say_waiting(owner: str) -> None:
+    print(f"waiting for another submitter of this study ({owner})", file=sys.stderr, flush=True)
+
+
+def _me() -> str:
     """This process, as its leases say."""
     return f"{socket.gethostname()}/{os.getpid()}"

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from slurm import scheduler, snapshot
 from slurm.cluster import Cluster, ClusterError, device_of, find_cluster, known_clusters
-from slurm.here import detach, me, run_here
+from slurm.here import alone, detach, run_here
 from slurm.job.several import bundled
 from slurm.journal import Submission
 from slurm.launch import INLINE, Place, find_place, remember_place
@@ -21,7 +21,6 @@ from slurm.visible import check_visible
 from study.config import RunConfig, n_images
 from study.grid import Shard
 from study.planning import plan
-from study.storage import lease
 from study.storage.folders import usable
 from study.storage.sent import recall
 from study.tracking.server import check
@@ -49,7 +48,7 @@ def submit(options: Options) -> int:
         preview.show_script(place, to_send)
         return 0
     # Two submitters at once: the second waits here until the first has sent its jobs, and then finds them.
-    with lease.acquire(place.journal.folder, ["submit"], me(), on_wait=_say_waiting):
+    with alone(place):
         wanted = plan.make(study, runs, skip_published=options.skip_published, device=device)
         to_send, kept, arrays = _choose(place, options, wanted)
         preview.show(place, wanted, to_send, kept)
@@ -72,10 +71,6 @@ def _place(options: Options) -> Place:
     if place.cluster is not INLINE:
         check_visible(place.cluster, find_cluster(place.cluster_name))
     return place
-
-
-def _say_waiting(owner: str) -> None:
-    print(f"waiting for another submitter of this study ({owner})", file=sys.stderr, flush=True)
 
 
 def _choose(place: Place, options: Options, wanted: plan.Plan) -> tuple[list[Shard], list[ShardStatus], dict[str, int]]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from slurm.__main__ import main
-from slurm.journal import Journal, Marker
+from slurm.journal import Journal, Marker, Submission
 from slurm.launch import digest
 from study.grid import load_study, shards
+from study.storage import lease
 from study.storage.paths import published_file, records_file
 
 SEND = ["--cluster", "testbed", "--allow-dirty", "--wandb", "off"]
@@ -290,3 +292,24 @@ def test_cancel_names_the_jobs(tiny: Path, fake_slurm: Path, capsys: pytest.Capt
     assert main(["cancel", str(tiny)]) == 0
     assert (fake_slurm / "scancel.calls").read_text().split() == ["7_0", "7_1"]
     assert "2 jobs cancelled" in capsys.readouterr().out
+
+
+def test_cancel_waits_for_the_answer_to_what_is_being_sent(
+    tiny: Path, fake_slurm: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then a job has no name by which it could be cancelled."""
+    journal = Journal("tiny")
+    record = Submission("0001-a", "testbed", "slurm", "c0ffee", tuple(s.id for s in shards(load_study(tiny))))
+    submitter = lease.acquire(journal.folder, ["submit"], "login/7")
+    journal.write(record)
+
+    def answered(owner: str) -> None:
+        journal.write(replace(record, job="7"))
+        queued(fake_slurm, "PENDING", range(6))
+        submitter.release()
+
+    monkeypatch.setattr("slurm.here._say_waiting", answered)
+    assert main(["cancel", str(tiny), "--cluster", "testbed"]) == 0
+    assert "6 jobs cancelled" in capsys.readouterr().out
+    (after,) = journal.submissions()
+    assert (after.job, set(after.cancelled)) == ("7", set(record.shards))

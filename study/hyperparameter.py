@@ -98,11 +98,22 @@ def _matches(name: str, config: RunConfig, wanted: Any) -> bool:
 
 def is_whole(column: str) -> bool:
     """Whether a column of `hyperparameters` holds integers: of an option that several entries have, in all of them."""
-    name, _, option = column.partition(".")
+    name = column.partition(".")[0]
     if name in SEAMS:
-        known = [e.options[option] for e in SEAMS[name].entries().values() if option in e.options]
-        return bool(known) and all(isinstance(o.default, int) for o in known)
+        return _all_are(int, column)
     return name in SIZES or (name in FIELDS and FIELDS[name].type == "int")
+
+
+def is_text(column: str) -> bool:
+    """Whether a column of `hyperparameters` holds text whatever it looks like: one width, the epoch of one drop."""
+    name = column.partition(".")[0]
+    return _all_are(str, column) if name in SEAMS else name in FIELDS and "tuple" in str(FIELDS[name].type)
+
+
+def _all_are(kind: type, column: str) -> bool:
+    name, _, option = column.partition(".")
+    known = [e.options[option] for e in SEAMS[name].entries().values() if option in e.options]
+    return bool(known) and all(isinstance(o.default, kind) for o in known)
 
 
 def differing(configs: Sequence[RunConfig]) -> list[str]:

@@ -11,14 +11,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from study.config import FIELDS, RunConfig, run_key
+from study.config import RunConfig, run_key
+from study.hyperparameter import is_text
 from study.names import Stop, wandb_name
 from study.storage.atomic import read_json
 from study.storage.paths import RunPaths
 
-# Text in wandb's config whatever it looks like, as provenance is: `hidden` is 64 of one run and 64-64 of another, and a
-# hash of code may be 12345678e901.
-_TEXT = {name for name, field in FIELDS.items() if "tuple" in str(field.type)}
 Row = Mapping[str, str]  # of the records: one run and stop, cells as text
 
 
@@ -146,7 +144,8 @@ def finished_runs(
 
 
 def _is_text(name: str) -> bool:
-    return name in _TEXT or name.startswith("prov.")
+    """Provenance is: a hash of code may be 12345678e901."""
+    return is_text(name) or name.startswith("prov.")
 
 
 def _value(text: str) -> float | bool | str:

@@ -303,7 +303,7 @@ def test_uploading_nothing_needs_no_server(home: Path, tmp_path: Path) -> None:
 def test_depth_width_and_code_come_back_as_they_went() -> None:
     sizes = {"hp.hidden": "16-16", "hp.depth": "2", "hp.width": "16"}
     code = {"prov.commit": "123456789012", "prov.code.mine": "12345678e901"}  # no numbers
-    names = {"hp.dataset": "digits", "hp.model": "mlp"}
+    names = {"hp.dataset": "digits", "hp.model": "mlp", "hp.schedule": "drops", "hp.schedule.at": "60"}
     row = {"key": "0" * 12, "stop": "loss_0.1", **names, **sizes, **code, "train.loss": "0.1"}
     shown = wandb_run("toy", [row], [])
     assert _rows(shown.config, shown.summary) == [row]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +14,6 @@ from study.config import RunConfig
 from study.data.dataset import Tensors
 from study.data.pixels import decoded
 from study.device import is_out_of_memory
-from study.loss import mean_loss_and_error
 from study.provenance import provenance
 from study.seams.precision import PRECISIONS
 from study.storage.atomic import write_tensors
@@ -24,13 +22,14 @@ from study.training import checkpoint, saved
 from study.training.background import Background
 from study.training.capacity import Fit
 from study.training.checkpoint import Run
+from study.training.epochs import Epochs
 from study.training.forward import StackedForward
 from study.training.graph import record
 from study.training.saved import Group
-from study.training.stack import State, joined, member, select, stack_states
-from study.training.start import build_model, training_labels, with_own_labels
+from study.training.stack import State, joined, stack_states
+from study.training.start import build_model, training_labels
 from study.training.step import Stepper
-from study.training.steps import Epoch, Recording, Steps
+from study.training.steps import Recording, Steps
 
 
 def depends_on_stack(device: str) -> bool:
@@ -54,7 +53,6 @@ class Population:
         self.test_curve = test_curve
         self.data, self.device, self.mode, self.guard, self.tell = data, device, mode, guard, tell
         self.shape, self.members = configs[0], list(zip(configs, paths, strict=True))
-        self.n_steps = math.ceil(len(data.train_y) / self.shape.batch_size)
         self.file, self.background = saved.PopulationFile(paths), Background()
         self.recording = Recording(record if device != "cpu" and mode == "stacked" else None, tell)
         self.most = len(configs)  # networks at a time
@@ -120,7 +118,8 @@ class Population:
         """Go on with the stack of `runs`."""
         self.state, self.labels = state, labels
         stepper = Stepper(self.forward, [run.config for run in self.runs], self.runs[0].hidden, self.device)
-        self.steps = Steps(stepper, state, self.data.train_x, labels, self.recording)
+        steps = Steps(stepper, state, self.data.train_x, labels, self.recording)
+        self.epochs = Epochs(self.forward, steps, self.runs, state, labels, self.data, self.guard)
 
     def _tried(self, work: Callable[[], bool]) -> bool | None:
         """What `work` returns; None where there was no memory for it: half as many networks are trained at a time then.
@@ -145,7 +144,7 @@ class Population:
 
     def _let_go(self) -> None:
         """Free the stack, and what a recorded step keeps."""
-        for name in ("steps", "state", "labels", "forward"):
+        for name in ("epochs", "state", "labels", "forward"):
             self.__dict__.pop(name, None)
 
     def train(
@@ -171,7 +170,7 @@ class Population:
             for run in self.runs:
                 run.seconds += (time.perf_counter() - begin) / len(self.runs)
             if self.test_curve:
-                self._test()
+                self.epochs.test()
             leaving = should_stop()
             self._retire()
             due = time.monotonic() - saved_at >= save_every_seconds and not self.background.busy
@@ -189,64 +188,7 @@ class Population:
         return True
 
     def _epoch(self) -> None:
-        runs, n_steps, k = self.runs, self.n_steps, self.shape.checks_per_epoch
-        epoch = Epoch(runs, len(self.data.train_y), self.device)
-        checks = {n_steps * i // k for i in range(1, k)} - {0, n_steps}
-        for step in range(1, n_steps + 1):
-            self.steps(epoch.given(step), epoch.size)
-            for run in runs:
-                run.step += 1
-            if step in checks:
-                self._check([i for i, run in enumerate(runs) if run.near()])
-        for run in runs:
-            run.epoch += 1
-        for run, (loss, error) in zip(runs, self._check(range(len(runs))), strict=True):
-            finite = math.isfinite(loss)
-            row = {"epoch": run.epoch, "step": run.step, "train_loss": loss if finite else None, "train_error": error}
-            run.rows.append(row)
-
-    def _check(self, which: Sequence[int]) -> list[tuple[float, float]]:
-        """Full training loss and error of some networks; a stop that is met now gets its snapshot."""
-        if not which:
-            return []
-        n, n_own = len(self.data.train_y), self.data.n_own
-        results = own = self._evaluated(which, n)
-        at_epoch_end = self.runs[0].step % self.n_steps == 0
-        if n_own not in (None, n) and at_epoch_end and any(self.runs[i].open_stops("error") for i in which):
-            own = self._evaluated(which, n_own)
-        for i, (loss, _), (_, error) in zip(which, results, own, strict=True):
-            run = self.runs[i]
-            run.last_loss = loss
-            for stop in run.meets(loss, error, at_epoch_end):
-                run.reached[stop] = {"epoch": run.epoch, "step": run.step, "train_loss": loss}
-                self._snapshot(i, stop)
-        return results
-
-    def _evaluated(self, which: Sequence[int], n: int | None) -> list[tuple[float, float]]:
-        """Loss and error of some networks on the first n training inputs."""
-        return self._on(self.data.train_x[:n], self.labels[:, :n], which)
-
-    def _on(self, x: Tensor, labels: Tensor, which: Sequence[int]) -> list[tuple[float, float]]:
-        """Loss and error of some networks on inputs x, with labels (networks, n) of them all."""
-        parameters, buffers = self.state.parameters, self.state.buffers
-        if len(which) < len(self.runs):
-            parameters, buffers, labels = select(parameters, which), select(buffers, which), labels[list(which)]
-        loss, error = mean_loss_and_error(
-            lambda some: self.forward.evaluate(parameters, buffers, decoded(some)), x, labels, self.shape.loss
-        )
-        return list(zip(loss.tolist(), error.tolist(), strict=True))
-
-    def _test(self) -> None:
-        """Put the test loss and error beside those of the epoch that has ended."""
-        labels = torch.stack([with_own_labels(run.config, self.data).test_y for run in self.runs])
-        for run, (loss, error) in zip(
-            self.runs, self._on(self.data.test_x, labels, range(len(self.runs))), strict=True
-        ):
-            run.rows[-1] |= {"test_loss": loss if math.isfinite(loss) else None, "test_error": error}
-
-    def _snapshot(self, i: int, stop: str) -> None:
-        self.guard()
-        write_tensors(self.runs[i].paths.stop(stop).weights, member(self.state.network, i))
+        self.epochs.train()
 
     def _retire(self) -> None:
         """End the runs that are done, let those that grow leave, and fill their places."""

@@ -18,7 +18,7 @@ from study.storage.paths import RunPaths
 from study.training import graph
 from study.training.graph import Given, Record, Work
 from study.training.population import Population
-from study.training.steps import WORTH, Epoch, Steps
+from study.training.steps import WORTH, Epoch
 from tests.support.blobs import known_blobs
 
 COMMON = {"dataset": "blobs_8", "hidden": [7], "batch_size": 10, "n_train": 174, "max_epochs": 3, "momentum": 0.9,
@@ -208,7 +208,7 @@ def test_no_step_waits_for_the_gpu(kind: str, recorded: bool, tmp_path: Path) ->
         data, paths = load(runs[0].dataset, 174).to("cuda"), [RunPaths(tmp_path, run_key(run)) for run in runs]
         population = Population(runs, paths, data, "cuda", "stacked", lambda: None)
         population.recording.record = graph.record if recorded else None
-        steps: Steps = population.steps
+        steps = population.epochs.steps
         epoch, n_first = (
             Epoch(population.runs, 174, "cuda"),
             WORTH + 2,

@@ -317,7 +317,7 @@ def test_growth_keeps_the_function_and_ends_at_the_widths_of_the_config(tmp_path
     population.train(should_stop=lambda: next(calls), on_epoch=lambda runs: None, save_every_seconds=1e9)
     again = Population([config], [paths], tensors(config), "cpu", "stacked", lambda: None)
     assert again.state.parameters["fc1.weight"].shape == (1, 8, 64)
-    ((loss, _),) = again._check([0])
+    ((loss, _),) = again.epochs.check([0])
     assert loss == pytest.approx(load([paths], print)[paths.key].progress["last_loss"], rel=1e-12)
     again.train(should_stop=lambda: False, on_epoch=lambda runs: None, save_every_seconds=1e9)
     build_model(config).load_state_dict(read_tensors(paths.stop("epoch_4").weights))

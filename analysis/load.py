@@ -18,7 +18,7 @@ import pandas as pd
 from analysis.columns import AGAIN, LEDGER, SEED, measures, values
 from analysis.csv_file import CsvFile, InputError, one_name, read_csv_file
 from study.names import label_of
-from study.storage.paths import CONFIGS, published_file, records_file
+from study.storage.paths import CONFIGS, published_file, published_studies, records_file
 from study.study_file import StudyFileError, read_study_file
 
 EXTRA = ("timings", "curves", "slices", "audit")  # files that may stand beside the records
@@ -164,7 +164,8 @@ def load_study(study: str, results: Path | None = None, committed: bool = False)
     path = kept if use_committed else fresh
     if not path.exists():
         places = str(kept) if committed else f"{fresh} or {kept}"
-        raise InputError(f"{name}: records: none found: allowed is a study with {places}; run it first")
+        known = ", ".join(published_studies())
+        raise InputError(f"{name}: records: none found: allowed is a study with {places}, run it first; or {known}")
     records = _with_repeats(read_records(path), path, use_committed)
     extra = {kind: _optional(path, kind, use_committed) for kind in EXTRA}
     return Source(name, title, records, path, use_committed, plan, **extra)

@@ -74,6 +74,10 @@ def contents(archive: Path) -> Iterator[tuple[str, bytes]]:
                 if len(content) != wanted["bytes"] or hashlib.sha256(content).hexdigest() != wanted["sha256"]:
                     raise ArchiveError(f"{archive}: {member.name}: is damaged: its SHA-256 is not the manifest's")
                 yield member.name, content
+    except FileNotFoundError:
+        raise ArchiveError(f"{archive}: is not there, allowed: a file that `study archive` wrote") from None
+    except IsADirectoryError:
+        raise ArchiveError(f"{archive}: is a folder, allowed: a file that `study archive` wrote") from None
     except (tarfile.TarError, EOFError) as error:
         raise ArchiveError(f"{archive}: is cut short, damaged or no archive of `study archive`: {error}") from error
     if files:

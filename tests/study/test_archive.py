@@ -163,6 +163,8 @@ DAMAGES: dict[str, tuple[Callable[[Path, Path], Path], str]] = {
     "no config": (no_config, "config.json: is no run's config"),
     "links": (lambda a, to: repacked(a, to, lambda m: None, tarfile.SYMTYPE), "allowed: archives of"),
     "no manifest": (lambda a, to: repacked(a, to, lambda m: m.pop("manifest.json") and None), "has no manifest.json"),
+    "not there": (lambda a, to: to, "damaged.tar: is not there, allowed: a file that `study archive` wrote"),
+    "a folder": (lambda a, to: (to.mkdir(), to)[1], "damaged.tar: is a folder, allowed: a file that `study archive`"),
     "no tar": (lambda a, to: (to.write_text("hello" * 999), to)[1], "no archive"),
 }
 

@@ -30,6 +30,14 @@ class ConfigError(ValueError):
         super().__init__(f"{field}: {value!r}: {allowed}")
 
 
+def kind_of(value: object) -> str:
+    """ "a list", "an int", "nothing" for None: what a refusal says of a value of another type."""
+    if value is None:
+        return "nothing"
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
 @dataclass(frozen=True)
 class Choice:
     """A name and the options that differ from their defaults, sorted: equal choices are equal and hash alike.

@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from study.config import run_key
+from study.config import ConfigError, run_key
 from study.device import check_device
 from study.grid import Study, shards
 from study.planning import plan as planning
+from study.study_file import StudyFileError
 
 if TYPE_CHECKING:
     from study.display import Display
@@ -47,7 +48,11 @@ def ledger(options: argparse.Namespace) -> int:
     from study.storage.paths import results_folder
 
     check_device(options.device)
-    plan = make_plan(read_ledger_file(options.models), options.results)
+    file = read_ledger_file(options.models)
+    try:
+        plan = make_plan(file, options.results)
+    except ConfigError as error:
+        raise StudyFileError(file.path, error) from None
     show_plan(plan, results_folder(plan.file.name, options.results))
     if options.dry_run:
         return 0

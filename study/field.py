@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from study.choice import ConfigError
+from study.choice import ConfigError, kind_of
 from study.loss import LOSSES
 from study.models.init import INITS
 from study.names import STOP_ALLOWED, Stop
@@ -65,10 +65,10 @@ def _convert(name: str, kind: str, value: Any) -> Any:
     if kind.startswith("tuple") and isinstance(value, list | tuple):
         for v in value:
             if not isinstance(v, int) or isinstance(v, bool):
-                raise ConfigError(name, v, f"is a {type(v).__name__}, {RULES[name][1]}")
+                raise ConfigError(name, v, f"is {kind_of(v)}, {RULES[name][1]}")
         return tuple(value)
     wanted = {"str": "a name", "int": "an integer", "float": "a number"}.get(kind, "a list")
-    raise ConfigError(name, value, f"is a {type(value).__name__}, allowed: {wanted}")
+    raise ConfigError(name, value, f"is {kind_of(value)}, allowed: {wanted}")
 
 
 def _stop(value: Any) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from study.choice import kind_of
 from study.config import ConfigError
 from study.storage.paths import CONFIGS
 from study.storage.strict_yaml import YamlError, read_mapping
@@ -116,7 +117,7 @@ def _check(name: Any, value: Any, removes: bool) -> None:
         isinstance(value, SECTIONS[name].types) and not isinstance(value, bool)
     ):
         return
-    raise ConfigError(name, value, f"is a {type(value).__name__}, allowed: {SECTIONS[name].form}")
+    raise ConfigError(name, value, f"is {kind_of(value)}, allowed: {SECTIONS[name].form}")
 
 
 def _base(path: Path, name: str, extending: tuple[Path, ...]) -> Path:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study.choice import ConfigError
+from study.choice import ConfigError, kind_of
 from study.data.dataset import DATASETS
 from study.grid import read_measures
 from study.ledger.networks import Network, read_networks
@@ -24,7 +24,7 @@ SECTIONS = {
         (str,), "a CSV or a regular expression", "", "by a column `checkpoint`, or by named groups in each file's name"
     ),
     "initial": Section(
-        (str,), "a path with {name}", "", "weights before training, {name} the checkpoint's without end"
+        (str,), "a path with {name}", "", "weights before training, {name} is the checkpoint's without its suffix"
     ),
     "measures": Section((list,), "[labels]", None, "what is measured; one's own is file.py:function"),
     "loss": Section((str,), "a loss", "cross_entropy", "that the networks were trained with"),
@@ -95,7 +95,7 @@ def _check(name: Any, value: Any) -> None:
     if name not in SECTIONS:
         raise ConfigError(str(name), value, "unknown section, allowed: " + ", ".join(SECTIONS))
     if not isinstance(value, SECTIONS[name].types) or isinstance(value, bool):
-        raise ConfigError(name, value, f"is a {type(value).__name__}, allowed: {SECTIONS[name].form}")
+        raise ConfigError(name, value, f"is {kind_of(value)}, allowed: {SECTIONS[name].form}")
 
 
 def _rules() -> list[tuple[str, Callable[[Any], bool], str]]:

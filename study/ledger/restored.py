@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from study.choice import ConfigError
+from study.choice import ConfigError, kind_of
 from study.ledger.code import OwnFunction, own_function
 from study.ledger.file import LedgerFile
 from study.ledger.networks import Network
@@ -80,7 +80,7 @@ class Restorer:
 
         model = self.build(dict(network.values))
         if not isinstance(model, nn.Module):
-            raise ConfigError("build", self.build.text, f"gives a {type(model).__name__}, allowed: a torch.nn.Module")
+            raise ConfigError("build", self.build.text, f"gives {kind_of(model)}, allowed: a torch.nn.Module")
         weights = _weights(network.checkpoint, "networks", network.name)
         _check_fit(model.state_dict(), weights, "networks", network.name)
         model.load_state_dict(weights)
@@ -149,7 +149,7 @@ def _data(file: LedgerFile) -> Tensors:
 
     given = own_function("data", file.data, file.path.parent)()
     if not isinstance(given, tuple | list) or len(given) != 4:
-        raise ConfigError("data", file.data, f"gives a {type(given).__name__}, {_FORM}")
+        raise ConfigError("data", file.data, f"gives {kind_of(given)}, {_FORM}")
     try:
         parts = [torch.as_tensor(part).detach() for part in given]
     except (TypeError, ValueError, RuntimeError):

@@ -196,7 +196,7 @@ def _moved(changes: list[float] | None) -> str:
 
 
 def _default(value: object) -> str:
-    if value is None:
+    if value is None or value == "":
         return ""
     return f"`{list(value) if isinstance(value, tuple) else value}`".replace("'", "")
 

@@ -66,5 +66,6 @@ def read_mapping(path: Path, allowed: str) -> dict[Any, Any]:
             raise
         raise YamlError(f"yaml: {str(error)!r}: broken YAML, allowed: {allowed}") from None
     if not isinstance(content, dict):
-        raise YamlError(f"yaml: {type(content).__name__!r}: allowed: {allowed}")
+        said = "is empty" if content is None else f"is no mapping but a {type(content).__name__}"
+        raise YamlError(f"file: {path.name!r}: {said}, allowed: {allowed}")
     return content

@@ -133,7 +133,7 @@ MISTAKES = {
     ),
     "a path": ({"a": OK, "s": "extends: ../a\n"}, "s.yaml: extends: '../a': is no yaml of this folder, allowed: a"),
     "a list": ({"a": OK, "s": "extends: [a]\n"}, "s.yaml: extends: ['a']: is a list, allowed: a name"),
-    "nothing": ({"a": OK, "s": "extends:\n"}, "s.yaml: extends: None: is a NoneType, allowed: a name"),
+    "nothing": ({"a": OK, "s": "extends:\n"}, "s.yaml: extends: None: is nothing, allowed: a name"),
     "broken base": ({"a": "grid: [1\n", "s": "extends: a\n"}, "a.yaml: yaml: 'line 2, column 1': broken YAML"),
     "unknown section in base": ({"a": "gird: 1\n", "s": "extends: a\n"}, "a.yaml: gird: 1: unknown section"),
     "a type": ({"s": OK + "seeds: [0]\ngrid: [1]\n"}, "s.yaml: grid: [1]: is a list, allowed: field: [values]"),
@@ -141,7 +141,7 @@ MISTAKES = {
     "seed": ({"s": OK + "fixed: {seed: 7}\n"}, "s.yaml: fixed.seed: 7: use `seeds`"),
     "seeds": ({"s": OK + f"seeds: {10**22}\n"}, f"s.yaml: seeds: {10**22}: allowed: how many, 1 to 1000000"),
     "shift": ({"s": OK + "shifts: [[blur]]\n"}, "s.yaml: shifts: ['blur']: allowed, each once: "),
-    "null alone": ({"s": OK + "grid:\n"}, "s.yaml: grid: None: is a NoneType, allowed: field: [values]"),
+    "null alone": ({"s": OK + "grid:\n"}, "s.yaml: grid: None: is nothing, allowed: field: [values]"),
     "idle null": (
         {"a": OK, "s": "extends: a\ngrid: null\n"},
         "s.yaml: grid: None: removes nothing, allowed: a section that a.yaml has",
@@ -150,6 +150,9 @@ MISTAKES = {
         {"a": OK + "fixed: {lr: 1}\n", "s": "extends: a\nfixed: {momentum: null}\n"},
         "s.yaml: fixed.momentum: None: removes nothing, allowed: an entry that a.yaml has",
     ),
+    "one width": ({"s": OK + "fixed: {hidden: 4}\n"}, "s.yaml: hidden: 4: is an int, allowed: a list"),
+    "empty file": ({"s": ""}, "s.yaml: file: 's.yaml': is empty, allowed: a mapping with name, title"),
+    "list file": ({"s": "- a\n"}, "s.yaml: file: 's.yaml': is no mapping but a list, allowed: a mapping with"),
     "inherited value": ({"a": OK + "fixed: {lr: fast}\n", "s": "extends: a\n"}, "s.yaml: lr: 'fast': is a str"),
 }  # fmt: skip
 

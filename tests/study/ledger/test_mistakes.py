@@ -86,7 +86,8 @@ MISTAKES: list[tuple[Callable[[Path], object], str]] = [
     (edit("own.py:build", "own.py:make"), "has no such function, allowed: build, data"),
     (code("def build(hp):\n    return hp['depth']\n"), "build: 'own.py:build': line 3: KeyError: 'depth'; allowed"),
     (code("def build(hp)\n    pass\n"), "build: 'own.py:build': line 2: SyntaxError"),
-    (code("def build(hp):\n    return 3\n"), "gives a int, allowed: a torch.nn.Module"),
+    (code("def build(hp):\n    return 3\n"), "gives an int, allowed: a torch.nn.Module"),
+    (code("def build(hp):\n    pass\n"), "gives nothing, allowed: a torch.nn.Module"),
     (code("class Own(torch.nn.Linear):\n    def forward(self, x):\n        return super().forward(x)[0]\n"
           "def build(hp):\n    return Own(3, 2)\n"), r"w0.pt gives \(2,\) of 2 inputs, allowed: \(2, 2 or more\)"),
     (edit(", lr: 0.1", ""), "hyperparameters: 'w1.pt': has no lr, allowed: lr, for every network"),
@@ -121,6 +122,7 @@ def test_a_mistake_is_one_line_before_anything_is_measured(
     assert main(["ledger", str(tmp_path / "models.yaml"), "--results", str(tmp_path / "results")]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and re.search(said, lines[0]), lines
+    assert lines[0].startswith(f"error: {tmp_path}/models.yaml: "), lines
     assert not (tmp_path / "results").exists()
 
 

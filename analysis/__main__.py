@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     verify = command("verify", "published numbers beside ours, from the committed records alone")
     verify.add_argument("--all", action="store_true", help="a row a stop, with intervals (default: a row a statement)")
     command("prose", "the numbers of README, findings and paper, from the committed records")
-    paper = command("paper", "paper/: tables, figures and text from the committed records, and the PDF")
+    paper = command("paper", "tables, figures and text of paper/ from the committed records, and the PDF")
     paper.add_argument(
         "--no-pdf", dest="pdf", action="store_false", help="only what main.tex includes; no LaTeX needed"
     )

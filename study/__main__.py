@@ -120,7 +120,8 @@ def _of_publish(publish: argparse.ArgumentParser) -> None:
     publish.add_argument(
         "--replace", action="store_true",
         help="the study was made anew, by other code or on another processor: show what changes, and replace "
-        "the published records, timings, slices and audit, all of them; refused unless every run is there",
+        "the published records and all beside them (timings, slices, audit, searches, repeats); refused unless every "
+        "run is there",
     )  # fmt: skip
     publish.add_argument("--dry-run", action="store_true", help="with --replace: show it, write nothing")
 
@@ -128,7 +129,7 @@ def _of_publish(publish: argparse.ArgumentParser) -> None:
 def _of_ledger(ledger: argparse.ArgumentParser) -> None:
     ledger.add_argument("models", type=Path, help="the yaml; its sections: study/ledger/README.md")
     ledger.add_argument("--results", type=Path, default=results_root(), help="folder of results (default: %(default)s)")
-    ledger.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    ledger.add_argument("--device", default="cpu", help="cpu, cuda or cuda:<n> (default: %(default)s)")
     ledger.add_argument("--dry-run", action="store_true", help="check everything, print the plan, measure nothing")
 
 

@@ -180,10 +180,12 @@ COLUMNS: dict[str, tuple[str, str]] = {
 def measure_words(label: str) -> str:
     """A measure with its options, transform and layer: "Hessian trace @layerwise_1, fc1"."""
     parsed = Label.parse(label)
-    words = MEASURES[parsed.measure][0] if parsed.measure in MEASURES else parsed.measure.replace("_", " ")
+    name = parsed.measure.removesuffix("_last_layer")  # a ledger's column of the last layer alone
+    last = ", last layer" if name != parsed.measure else ""
+    words = MEASURES[name][0] if name in MEASURES else name.replace("_", " ")
     options = f" ({parsed.options})" if parsed.options else ""
     transform = f" @{parsed.transform}" if parsed.transform else ""
-    return words + options + transform + (f", {parsed.layer}" if parsed.layer else "")
+    return words + options + transform + (f", {parsed.layer}" if parsed.layer else "") + last
 
 
 def family(label: str) -> str:

@@ -29,6 +29,7 @@ def test_known_measures_stand_first_and_unknown_ones_are_shown_as_they_are():
     assert measure_words("hessian_trace.fc1") == "Hessian trace, fc1"
     assert measure_words("hessian_trace@layerwise_1") == "Hessian trace @layerwise_1"
     assert measure_words("new_measure") == "new measure"
+    assert measure_words("hessian_trace_last_layer") == "Hessian trace, last layer"
     assert (
         measure_words("sharpness_max(rho=0.05)@layerwise_1.fc3")
         == "adaptive sharpness, worst case (rho=0.05) @layerwise_1, fc3"

@@ -11,6 +11,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from study.arguments import Parser
 from study.display import to_the_end
 
 # Measures are spread over cores by ourselves; threads inside each matrix product would only get in each other's way.
@@ -31,7 +32,7 @@ _STUDY = "a study's name, or its yaml configs/<study>.yaml"
 
 def parser() -> argparse.ArgumentParser:
     """The command line's arguments."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="python -m analysis", description="From records to tables, figures and the paper.", epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
     )  # fmt: skip

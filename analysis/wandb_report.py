@@ -25,6 +25,7 @@ from analysis.manuscript.appendix import ROWS, excerpt
 from analysis.selection import trained
 from analysis.studies.reader import read_shown
 from analysis.vocabulary import hyperparameter_words, measure_words, target_axis
+from study.arguments import Parser
 from study.display import to_the_end
 from study.names import wandb_name
 from study.storage.atomic import read_json, write_json
@@ -182,7 +183,7 @@ def _without_ids(value: Any) -> Any:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build the report, save it where asked; 0, or 2 for a user's error (one line)."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m analysis.wandb_report", description="W&B's report of a study: as JSON, or saved on the server.",
         epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
     )  # fmt: skip

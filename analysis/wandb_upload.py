@@ -24,6 +24,7 @@ import pandas as pd
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from analysis.load import InputError, Source, load_study, read_records
+from study.arguments import Parser
 from study.display import to_the_end
 from study.records import write_table
 from study.storage.folders import find_folders, usable
@@ -68,7 +69,7 @@ def read_back(study: str, file: Path, entity: str | None = None, project: str = 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Export and upload, or read back; 0 when all is there, 1 where runs are missing, 2 for a user's error."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m analysis.wandb_upload",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from study.arguments import Parser
 from study.display import to_the_end
 
 EPILOG = """examples:
@@ -19,7 +20,7 @@ EPILOG = """examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. 0: all is well; 1: something failed or is missing; 2: a user's mistake, in one line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m slurm", description="Launch a study and see what has become of it.", epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
     )  # fmt: skip

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from study.arguments import Parser
 from study.commands import COMMANDS, ledger, reference, restore
 from study.display import to_the_end
 from study.grid import load_study
@@ -39,7 +40,7 @@ EPILOG = """examples:
 
 def parser() -> argparse.ArgumentParser:
     """The command line's arguments."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="python -m study", description="Train and measure the networks of a study.", epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
     )  # fmt: skip

@@ -16,7 +16,7 @@ ONLY = {
 }
 # Inside a package: a module may import what stands before it, and what is of its own room.
 STUDY = (
-    ("device", "names"), ("choice", "curvature", "display", "provenance", "seeds", "storage"),
+    ("device", "names"), ("arguments", "choice", "curvature", "display", "provenance", "seeds", "storage"),
     ("data", "loss", "models"), ("transforms",), ("field", "measures", "seams"), ("config",),
     ("hyperparameter", "state", "study_file", "training"), ("grid", "measuring", "slices"), ("ledger",),
     ("again", "archive", "audit", "records", "reference", "run"), ("publishing", "tracking"), ("planning",),

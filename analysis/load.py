@@ -147,9 +147,18 @@ def _ledger(file: CsvFile) -> pd.DataFrame:
     else:
         file.once(frame, file.header, "without a column seed, a row that differs in something is allowed")
     frame = frame.rename(columns=names)
-    frame.insert(0, "key", [f"row{i:06d}" for i in range(len(frame))])
+    frame.insert(0, "key", _row_names(frame))
     frame.insert(1, "stop", LEDGER)
     return _tied(frame)
+
+
+def _row_names(frame: pd.DataFrame) -> list[str]:
+    """The checkpoint of each row, where it says which and no two have the same; else its number."""
+    if "prov.checkpoint" in frame.columns:
+        found = [str(name) for name in frame["prov.checkpoint"]]
+        if frame["prov.checkpoint"].notna().all() and all(found) and len(set(found)) == len(found):
+            return found
+    return [f"row{i:06d}" for i in range(len(frame))]
 
 
 def load_study(study: str, results: Path | None = None, committed: bool = False) -> Source:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,10 +17,11 @@ _DASH = 3.0  # points
 _APART, _WIDEST = 4.5, 20.0  # points from marker to marker; from the first to the last of many
 
 
-def draw(axes: Axes, lines: Mapping[str, Line], looks: Looks) -> list[Line2D]:
+def draw(axes: Axes, lines: Mapping[str, Line], looks: Looks, without: Collection[float] = ()) -> list[Line2D]:
     """Draw label -> (x, y), all positive, on logarithmic axes; the handles of a legend, whose texts are the caller's.
 
-    Which lines coincide is judged stretch by stretch. A marker that others lie on is moved sideways, never up or down.
+    Which lines coincide is judged stretch by stretch. A marker that others lie on is moved sideways, never up or down;
+    where x is in `without` there are none.
     """
     axes.set(xscale="log", yscale="log")
     met = _met(lines)
@@ -33,6 +34,8 @@ def draw(axes: Axes, lines: Mapping[str, Line], looks: Looks) -> list[Line2D]:
             dashes = "-" if n == 1 else ((n - turn) * _DASH, (_DASH, (n - 1) * _DASH))
             axes.plot([start, end], [place[start], place[end]], color=colour, linestyle=dashes)
         for at, height in place.items():
+            if at in without:
+                continue
             turn, n = met[at][name].index(name), len(met[at][name])
             aside = (turn - (n - 1) / 2) * min(_APART, _WIDEST / max(n - 1, 1))
             moved = axes.transData + ScaledTranslation(aside / 72, 0, axes.figure.dpi_scale_trans)

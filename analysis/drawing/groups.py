@@ -91,7 +91,7 @@ def by_main_axis(kept: pd.DataFrame, target: str, shown: pd.DataFrame | None = N
     words = hyperparameter_words(axis)
     among = "axis" if axis == next(iter(shares)) else f"axis of at most {_NAMES} names"
     caption = (
-        f"a colour is a level of {words}, the {among} whose levels explain most of the variance of the "
+        f"a colour is a level of {words}, the {among} whose levels explain the largest part of the variance of the "
         f"{target_words(target)}'s ranks ({max(shares[axis], 0):.0%}, R² adjusted for how many levels there are)"
     )
     level = codes(frame, axis_columns([axis])).tolist()

@@ -19,7 +19,7 @@ from study.transforms.rescaling import given_factor
 
 TITLE = (
     "Each measure after rescaling by a factor, over its value before (median over networks); where lines coincide, "
-    "their dashes take turns and their markers stand side by side"
+    "their dashes take turns and their markers stand side by side; a factor of 1 is the network itself"
 )
 
 
@@ -32,7 +32,7 @@ def build(frame: pd.DataFrame) -> Figure:
     with style.paper_style():
         figure = Figure(figsize=(style.COLUMN, 1.8))
         axes = figure.subplots()
-        handles = coinciding.draw(axes, lines, looks(frame))
+        handles = coinciding.draw(axes, lines, looks(frame), without=[1.0])  # the network itself: nothing measured
         axes.set(xlabel="factor", ylabel="after / before")
         style.legend(figure, handles, [measure_words(name) for name in lines])
     return figure

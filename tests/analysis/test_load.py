@@ -130,6 +130,16 @@ def test_levels_stay_apart_and_missing_numbers_are_missing(tmp_path):
     assert frame["gen.gap"].isna().all() and frame["measure.m"].isna().all()
 
 
+def test_rows_of_a_ledger_go_by_their_checkpoints(make_ledger, tmp_path):
+    path, ledger = tmp_path / "ledger.csv", make_ledger(n_rows=40, n_measures=1)[:4].copy()
+    ledger["prov.checkpoint"] = ["1.pt", "2.pt", "a.pt", "b.pt"]
+    ledger.to_csv(path, index=False)
+    assert read_ledger(path)["key"].tolist() == ["1.pt", "2.pt", "a.pt", "b.pt"]
+    ledger["prov.checkpoint"] = ["a.pt", "a.pt", "b.pt", None]
+    ledger.to_csv(path, index=False)
+    assert read_ledger(path)["key"].tolist() == [f"row00000{i}" for i in range(4)]
+
+
 def test_rows_of_a_ledger_without_seeds_may_share_a_setting_but_not_everything(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text("hp.lr,gen.gap,complexity.m\n0.1,0.5,1\n0.1,0.6,1\n")

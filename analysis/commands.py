@@ -96,7 +96,7 @@ def verify(options: argparse.Namespace) -> None:
     from analysis.verify import summary
     from analysis.verify import verify as compare
 
-    found = compare()
+    found = compare(on_read=lambda file: print(f"read      {file}", file=sys.stderr, flush=True))
     shown = found.drop(columns=["source", "measure"]) if options.all else summary(found)
     shown.attrs |= {k: v for k, v in found.attrs.items() if k == "note" or options.all}
     print(terminal.to_text(shown, _width(), sys.stdout.isatty()), end="")

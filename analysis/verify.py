@@ -5,6 +5,7 @@ A study whose records are not committed says so: nothing is compared with a numb
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -27,15 +28,22 @@ _VERDICTS = {
 }
 
 
-def verify(folder: Path = SHOWN, records: Path | None = None, resamples: int = RESAMPLES) -> pd.DataFrame:
+def verify(
+    folder: Path = SHOWN, records: Path | None = None, resamples: int = RESAMPLES,
+    on_read: Callable[[Path], None] = lambda file: None,
+) -> pd.DataFrame:  # fmt: skip
     """Compare everything published with `records` (default: the committed ones); one row a claim, stop and rules.
 
+    `on_read` is told of each file before what it holds is compared, which takes seconds.
     Columns: study, item, measure, stop, rules, published, ours with .low and .high, n, configurations, verdict, source.
     """
     rows: list[dict[str, object]] = []
     for shown in [read_shown(study, folder) for study in studies_with_files(folder)]:
         file = records / f"{shown.study}.csv" if records else published_file(shown.study)
-        frame = read_records(file) if shown.published and file.is_file() else None
+        frame = None
+        if shown.published and file.is_file():
+            on_read(file)
+            frame = read_records(file)
         for source in shown.published:
             found = compared(frame, source, shown.rules, resamples)
             rows += [{"study": shown.study, **row, "source": source.source} for row in found]

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 COLUMN = "measure."
 SHIFTED = "gap.shift."
+MEAN_SHIFT = f"{SHIFTED}mean."  # over all shifts and severities
 _SHIFT = "shift"
 STANDARD_ERROR = "se"  # `measure.<label>.se` stands where a layer's name would; no layer may be called so
 STOP_ALLOWED = (

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from study.config import RunConfig, run_key
-from study.data.shift import SEVERITIES
+from study.data.shift import SEVERITIES, SHIFTS
 from study.grid import Study
 from study.hyperparameter import changed_seams, hyperparameters, shape_of
 from study.loss import gap
 from study.measures import Own
-from study.names import Label, Stop, images_of, pass_label, shift_column, shift_of
+from study.names import MEAN_SHIFT, Label, Stop, images_of, pass_label, shift_column, shift_of
 from study.state import run_state
 from study.storage.atomic import read_json
 from study.storage.paths import RunPaths, StopPaths, curves_file, records_file, timings_file
@@ -168,12 +168,24 @@ def _shifted(gaps: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> di
         for severity, gap in severities.items()
         for what in ("loss", "error")
     }
+    return _means(cells) | cells
+
+
+def _means(cells: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Over all shifts and severities in the order of SHIFTS, so that no digit depends on that of the yaml."""
     means: dict[str, float | None] = {}
-    for what in ("loss", "error") if gaps else ():
-        found = [value for name, value in cells.items() if name.endswith(f".{what}")]
+    for what in ("loss", "error") if cells else ():
+        names = [shift_column(shift, severity, what) for shift in SHIFTS for severity in SEVERITIES]
+        found = [cells[name] for name in names if name in cells]
         known = [value for value in found if value is not None]
-        means[f"gap.shift.mean.{what}"] = sum(known) / len(known) if len(known) == len(found) else None
-    return means | cells
+        means[f"{MEAN_SHIFT}{what}"] = sum(known) / len(known) if len(known) == len(found) else None
+    return means
+
+
+def shift_means(row: Row, shifts: Collection[str]) -> Row:
+    """The cells of the means over the gaps that a row has of these shifts; `gap.shift.<shift>_<severity>` names one."""
+    cells = {name: float(value) if value else None for name, value in row.items() if name.rpartition(".")[0] in shifts}
+    return {name: _text(value) for name, value in _means(cells).items()}
 
 
 def _curve(paths: RunPaths) -> list[Row]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from study.config import run_key
 from study.grid import Study
 from study.measures import Own
-from study.names import SHIFTED, Label, few, images_of, label_of
-from study.records import column_of, timed_as, write_table
+from study.names import MEAN_SHIFT, SHIFTED, Label, few, images_of, label_of
+from study.records import column_of, shift_means, timed_as, write_table
 from study.storage.paths import (
     audit_file,
     published_file,
@@ -34,9 +34,10 @@ def publish(study: Study, results_root: str | Path | None = None) -> tuple[Path,
 
     The rows of audit.csv beside it likewise, by key, stop, measure, transformation, place and factor. Rows that agree
     stay, with cells that only one side has filled in; a number that differs is refused with RecordsConflict, naming row
-    and column, and nothing is written. Provenance stays that of the row first published, but for the code of one's own
-    measure whose value came later; `prov.measured` has the commits of both. Of searches.csv and
-    repeats.csv the fresh rows take the place of those of the same key, stop and measure.
+    and column, and nothing is written. Where shifts are added the means over shifts are taken anew, of all that the row
+    has then. Provenance stays that of the row first published, but for the code of one's own measure whose value came
+    later; `prov.measured` has the commits of both. Of searches.csv and repeats.csv the fresh rows take the place of
+    those of the same key, stop and measure.
     """
     fresh, target = fresh_records(study, results_root), published_file(study.name)
     published = {(r["key"], r["stop"]): r for r in read_table(target)}
@@ -118,12 +119,16 @@ def _publish_beside(study: str, results_root: str | Path | None) -> None:
 
 def _merged(old: Row, new: Row, where: str) -> Row:
     merged = dict(new)
+    before, now = _shifts(old), _shifts(new)
+    of_others = bool(before and now) and before != now  # so the means are of other shifts, and differ
     for name, value in old.items():
-        if (name.startswith("prov.") and value) or not new.get(name):
+        if (name.startswith("prov.") and value) or not new.get(name) or (of_others and name.startswith(MEAN_SHIFT)):
             merged[name] = value
         elif value and value != new[name]:
             said = f"{where}: {name}: published {value}, now {new[name]}; allowed: the published value"
             raise RecordsConflict(f"{said}, or the whole study made anew (--replace; --dry-run shows what changes)")
+    if of_others and now - before:
+        merged |= shift_means(merged, before | now)
     added = [n for n in new if old and new[n] and not old.get(n)]
     measures = {label.measure for n in added if (label := label_of(n))}
     merged |= {n: new[n] for n in new if n.removeprefix(Own.PROVENANCE) in measures and n.startswith(Own.PROVENANCE)}
@@ -132,6 +137,12 @@ def _merged(old: Row, new: Row, where: str) -> Row:
             sorted({*old["prov.measured"].split("+"), *new["prov.measured"].split("+")} - {""})
         )
     return merged
+
+
+def _shifts(row: Row) -> set[str]:
+    """`gap.shift.<shift>_<severity>` of the shifts that a row has gaps of."""
+    named = (name for name, value in row.items() if value and name.startswith(SHIFTED))
+    return {name.rpartition(".")[0] for name in named if not name.startswith(MEAN_SHIFT)}
 
 
 def published_keys(study: Study) -> set[str]:

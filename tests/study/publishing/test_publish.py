@@ -1,0 +1,67 @@
+"""What is added to published rows: shifts, and measures, on as many images as those that are there."""
+
+from pathlib import Path
+
+import pytest
+
+from study.grid import load_study
+from study.publishing.publish import RecordsConflict, publish
+from study.records import collect
+from study.run import run_shard
+from study.storage.paths import records_file
+from study.storage.rows import Row, read_table, write_rows
+
+TEXT = """
+fixed: {dataset: digits_images, n_train: 60, hidden: [8], batch_size: 20, max_epochs: 1, stops: [epoch_1]}
+grid: {lr: [0.03, 0.1]}
+measures: [param_norm]
+"""
+MEANS = ("gap.shift.mean.loss", "gap.shift.mean.error")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STUDY_RECORDS", str(tmp_path / "analysis/records"))
+    monkeypatch.setenv("STUDY_COMMIT", "0123456789ab")
+    monkeypatch.chdir(tmp_path)
+
+
+def recorded(more: str, text: str = TEXT) -> list[Row]:
+    Path("small.yaml").write_text(text + more)
+    study = load_study("small.yaml")
+    run_shard(study.runs, study.measures, runs_root="runs")
+    return read_table(collect(study, "runs", "results")[0])
+
+
+def published(more: str, text: str = TEXT) -> list[Row]:
+    recorded(more, text)
+    return read_table(publish(load_study("small.yaml"), "results")[0])
+
+
+def test_a_shift_that_is_added_moves_the_mean_over_shifts() -> None:
+    """To that of a study which had both from the start; one that is not in the yaml any more stays in it."""
+    published("shifts: [blur]\n")
+    both = published("shifts: [blur, contrast]\n")
+    assert both == recorded("shifts: [blur, contrast]\n")
+    for listed in ("blur", "contrast", "contrast, blur"):
+        assert published(f"shifts: [{listed}]\n") == both
+    three = published("shifts: [rotation]\n")
+    fresh = recorded("shifts: [rotation, contrast, blur]\n")
+    assert [[row[mean] for mean in MEANS] for row in three] == [[row[mean] for mean in MEANS] for row in fresh]
+    assert publish(load_study("small.yaml"), "results")[1] == 0
+
+
+@pytest.mark.parametrize("mean", MEANS)
+def test_a_mean_over_the_same_shifts_that_differs_is_refused(mean: str) -> None:
+    rows = published("shifts: [blur, contrast]\n")
+    write_rows(records_file("small", "results"), [{**row, mean: "0.5"} for row in rows])
+    with pytest.raises(RecordsConflict, match=rf"{mean}: published \S+, now 0.5; allowed: the published value"):
+        publish(load_study("small.yaml"), "results")
+
+
+def test_an_added_shift_whose_gaps_differ_is_refused() -> None:
+    published("shifts: [blur]\n")
+    rows = recorded("shifts: [blur, contrast]\n")
+    write_rows(records_file("small", "results"), [{**row, "gap.shift.blur_2.loss": "0.5"} for row in rows])
+    with pytest.raises(RecordsConflict, match=r"gap\.shift\.blur_2\.loss: published \S+, now 0.5"):
+        publish(load_study("small.yaml"), "results")

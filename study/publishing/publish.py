@@ -22,6 +22,7 @@ from study.storage.paths import (
 from study.storage.rows import Row, read_table, write_rows
 
 BESIDE = {"searches": searches_file, "repeats": repeats_file}  # a row a key, stop and measure
+IMAGES = "n.measured"  # of a row: on how many training images it is measured; empty for all
 AUDITED = ("key", "stop", "measure", "transform", "place", "factor")  # what a row of the audit is of
 
 
@@ -34,10 +35,10 @@ def publish(study: Study, results_root: str | Path | None = None) -> tuple[Path,
 
     The rows of audit.csv beside it likewise, by key, stop, measure, transformation, place and factor. Rows that agree
     stay, with cells that only one side has filled in; a number that differs is refused with RecordsConflict, naming row
-    and column, and nothing is written. Where shifts are added the means over shifts are taken anew, of all that the row
-    has then. Provenance stays that of the row first published, but for the code of one's own measure whose value came
-    later; `prov.measured` has the commits of both. Of searches.csv and repeats.csv the fresh rows take the place of
-    those of the same key, stop and measure.
+    and column, and nothing is written. So are measures of another number of images than the row has others of. Where
+    shifts are added the means over shifts are taken anew, of all that the row has then. Provenance stays that of the
+    row first published, but for the code of one's own measure whose value came later; `prov.measured` has the commits
+    of both. Of searches.csv and repeats.csv the fresh rows take the place of those of the same key, stop and measure.
     """
     fresh, target = fresh_records(study, results_root), published_file(study.name)
     published = {(r["key"], r["stop"]): r for r in read_table(target)}
@@ -118,6 +119,8 @@ def _publish_beside(study: str, results_root: str | Path | None) -> None:
 
 
 def _merged(old: Row, new: Row, where: str) -> Row:
+    if old and (images := old.get(IMAGES, "")) != new.get(IMAGES, ""):  # a row has measures of one number of images
+        raise _conflict(where, IMAGES, images or "all", new.get(IMAGES) or "all")
     merged = dict(new)
     before, now = _shifts(old), _shifts(new)
     of_others = bool(before and now) and before != now  # so the means are of other shifts, and differ
@@ -125,8 +128,7 @@ def _merged(old: Row, new: Row, where: str) -> Row:
         if (name.startswith("prov.") and value) or not new.get(name) or (of_others and name.startswith(MEAN_SHIFT)):
             merged[name] = value
         elif value and value != new[name]:
-            said = f"{where}: {name}: published {value}, now {new[name]}; allowed: the published value"
-            raise RecordsConflict(f"{said}, or the whole study made anew (--replace; --dry-run shows what changes)")
+            raise _conflict(where, name, value, new[name])
     if of_others and now - before:
         merged |= shift_means(merged, before | now)
     added = [n for n in new if old and new[n] and not old.get(n)]
@@ -137,6 +139,11 @@ def _merged(old: Row, new: Row, where: str) -> Row:
             sorted({*old["prov.measured"].split("+"), *new["prov.measured"].split("+")} - {""})
         )
     return merged
+
+
+def _conflict(where: str, name: str, before: str, now: str) -> RecordsConflict:
+    said = f"{where}: {name}: published {before}, now {now}; allowed: the published value"
+    return RecordsConflict(f"{said}, or the whole study made anew (--replace; --dry-run shows what changes)")
 
 
 def _shifts(row: Row) -> set[str]:
@@ -159,7 +166,7 @@ def published_keys(study: Study) -> set[str]:
         row = rows.get((key, stop))
         return (
             row is not None
-            and (row.get("n.measured") or "0") == images
+            and (row.get(IMAGES) or "0") == images
             and all(_has(row, label, taken) for label in study.measures)
         )
 

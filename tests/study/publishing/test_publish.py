@@ -8,7 +8,7 @@ from study.grid import load_study
 from study.publishing.publish import RecordsConflict, publish
 from study.records import collect
 from study.run import run_shard
-from study.storage.paths import records_file
+from study.storage.paths import published_file, records_file
 from study.storage.rows import Row, read_table, write_rows
 
 TEXT = """
@@ -65,3 +65,17 @@ def test_an_added_shift_whose_gaps_differ_is_refused() -> None:
     write_rows(records_file("small", "results"), [{**row, "gap.shift.blur_2.loss": "0.5"} for row in rows])
     with pytest.raises(RecordsConflict, match=r"gap\.shift\.blur_2\.loss: published \S+, now 0.5"):
         publish(load_study("small.yaml"), "results")
+
+
+@pytest.mark.parametrize(
+    ("before", "more", "said"),
+    [("", "measured_images: 20\n", "published all, now 20"), ("measured_images: 20\n", "", "published 20, now all")],
+)
+def test_measures_of_other_images_do_not_join_a_row(before: str, more: str, said: str) -> None:
+    """`n.measured` is one cell: of another measure, so that no value of the row is in the way."""
+    rows = published(before)
+    recorded(more, TEXT.replace("param_norm", "train_loss"))
+    with pytest.raises(RecordsConflict, match=rf"epoch_1: n\.measured: {said}; allowed: the published value, or the"):
+        publish(load_study("small.yaml"), "results")
+    assert read_table(published_file("small")) == rows
+    published(before, TEXT.replace("param_norm", "train_loss"))

@@ -19,6 +19,7 @@ from study.state import finished
 from study.storage.atomic import read_json
 from study.storage.paths import RunPaths, StopPaths
 from study.storage.rows import Row, read_table, write_rows
+from study.storage.turns import alone
 from study.training.start import training_data
 
 Twice = Callable[[RunPaths, str, MeasureContext, tuple[str, ...]], Iterator[Row]]
@@ -64,25 +65,37 @@ def write(plan: Plan, runs_root: Path, path: Path, progress: Callable[[int], Non
     """Take them into `path`, written anew after each network; `progress` is given how many networks are done.
 
     What is there of other networks and stops stays; of these what is of this commit and the values that are recorded
-    now, so that a call that was cut off goes on. What the study does not measure any more goes.
+    now, so that a call that was cut off goes on. What the study does not measure any more goes. A second call at the
+    same time waits until this one has ended, and goes on from its file.
     """
-    own = codes(plan.labels)
+    with alone(path) as held:
+        there = _there(path, plan)
+        for done, config in enumerate(plan.networks, 1):
+            paths = RunPaths(runs_root, run_key(config))
+            for stop in plan.stops:
+                if not _is_whole(there.get((paths.key, stop), {}), paths.stop(stop), plan.labels):
+                    there[paths.key, stop] = _taken(plan, config, paths, stop)
+            held.check()
+            write_rows(path, [row for taken in there.values() for row in taken.values()])
+            progress(done)
+
+
+def _there(path: Path, plan: Plan) -> dict[tuple[str, str], dict[str, Row]]:
+    """The rows that there are of measures of the study: by run and stop, then by measure."""
     there: dict[tuple[str, str], dict[str, Row]] = {}
     for row in read_table(path):
         if row["measure"] in plan.study.measures:
             there.setdefault((row["key"], row["stop"]), {})[row["measure"]] = row
-    for done, config in enumerate(plan.networks, 1):
-        paths = RunPaths(runs_root, run_key(config))
-        for stop in plan.stops:
-            if not _is_whole(there.get((paths.key, stop), {}), paths.stop(stop), plan.labels):
-                with reproducible("cpu"):
-                    whole = context_at(config, paths, stop, training_data(config).decoded())
-                    found = plan.twice(paths, stop, whole, plan.labels)
-                    there[paths.key, stop] = {
-                        row["measure"]: row | own.get(row["measure"], {}) | {"prov.commit": commit()} for row in found
-                    }
-        write_rows(path, [row for taken in there.values() for row in taken.values()])
-        progress(done)
+    return there
+
+
+def _taken(plan: Plan, config: RunConfig, paths: RunPaths, stop: str) -> dict[str, Row]:
+    """The rows of a network at a stop by measure."""
+    own = codes(plan.labels)
+    with reproducible("cpu"):
+        whole = context_at(config, paths, stop, training_data(config).decoded())
+        found = plan.twice(paths, stop, whole, plan.labels)
+        return {row["measure"]: row | own.get(row["measure"], {}) | {"prov.commit": commit()} for row in found}
 
 
 def _is_whole(rows: Mapping[str, Row], files: StopPaths, labels: Sequence[str]) -> bool:

@@ -19,6 +19,7 @@ from study.provenance import commit
 from study.state import finished
 from study.storage.paths import RunPaths, audit_file
 from study.storage.rows import Row, read_table, write_rows
+from study.storage.turns import alone
 from study.training.start import build_model
 
 
@@ -67,18 +68,21 @@ def make(
 def write(plan: Plan, runs_root: Path, results_root: Path) -> tuple[Path, list[str]]:
     """Take what audit.csv lacks and write it, after each network; the file, and a line for each change refused.
 
-    Rows that committed code, the same as now, took of these weights stay, those of other networks of the study too.
-    Prints the estimate of each network.
+    Rows that committed code, the same as now, took of these weights stay, those of other networks of the study too. A
+    second call at the same time waits until this one has ended, and goes on from its file. Prints the estimate of each
+    network.
     """
     path, refused = audit_file(plan.study.name, results_root), list[str]()
-    found = _there(path, plan, runs_root)
-    for number, config in enumerate(plan.networks, 1):
-        if not _is_whole(found.get(run_key(config), []), config, plan):
-            with reproducible("cpu"):
-                words = f"network {number} of {len(plan.networks)}"
-                found[run_key(config)] = _taken(plan, config, runs_root, refused, words)
-            order = [run_key(c) for c in plan.study.runs]
-            write_rows(path, [row for key in sorted(found, key=order.index) for row in found[key]])
+    with alone(path) as held:
+        found = _there(path, plan, runs_root)
+        for number, config in enumerate(plan.networks, 1):
+            if not _is_whole(found.get(run_key(config), []), config, plan):
+                with reproducible("cpu"):
+                    words = f"network {number} of {len(plan.networks)}"
+                    found[run_key(config)] = _taken(plan, config, runs_root, refused, words)
+                order = [run_key(c) for c in plan.study.runs]
+                held.check()
+                write_rows(path, [row for key in sorted(found, key=order.index) for row in found[key]])
     return path, refused
 
 

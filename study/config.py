@@ -193,7 +193,11 @@ def _check_together(config: RunConfig) -> None:
         registry.check(getattr(config, field), run)
     if config.growth != _NONE and config.mask != _DENSE:
         raise ConfigError("growth", config.growth.name, f"allowed with mask {config.mask.name}: none")
-    if len(spec.shape) < MODELS[config.model.name].min_dimensions:
+    chosen, widths = MODELS[config.model.name], RunConfig.hidden  # the default
+    if config.hidden != widths and not chosen.reads_hidden:
+        text = f"is not read by model {config.model.name}, allowed with it: the default, {list(widths)}"
+        raise ConfigError("hidden", list(config.hidden), text)
+    if len(spec.shape) < chosen.min_dimensions:
         text = f"needs images with channels; {config.dataset} has shape {spec.shape}"
         raise ConfigError("model", config.model.name, text)
     for stop in map(Stop.read, config.stops):

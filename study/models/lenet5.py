@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-@model("lenet5", min_dimensions=3)
+@model("lenet5", min_dimensions=3, reads_hidden=False)
 def lenet5(shape: tuple[int, ...], n_classes: int, hidden: tuple[int, ...]) -> nn.Module:
     """LeNet5 with ReLU and max-pooling, as in the source papers' code: conv 6 and 16 of 5x5, then 120, 84, classes.
 

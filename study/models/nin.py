@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 @model(
     "nin",
     min_dimensions=3,
+    reads_hidden=False,
     depth=integer(2, least=1),
     width=integer(200, least=1),
     dropout=number(0.0, least=0, below=1),

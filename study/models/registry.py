@@ -18,23 +18,29 @@ Constructor = Callable[..., "nn.Module"]
 
 @dataclass(frozen=True)
 class Model:
-    """A constructor (shape of one input, classes, hidden, **options) -> module; the fewest dimensions of an input."""
+    """A constructor (shape of one input, classes, hidden, **options) -> module; the fewest dimensions of an input.
+
+    One that does not read `hidden` says so: runs that differ in it alone would be the same networks twice.
+    """
 
     build: Constructor
     min_dimensions: int = 1
+    reads_hidden: bool = True
 
 
 MODELS: Registry[Model] = Registry("model")
 
 
-def model(name: str, *, min_dimensions: int = 1, **options: Option) -> Callable[[Constructor], Constructor]:
+def model(
+    name: str, *, min_dimensions: int = 1, reads_hidden: bool = True, **options: Option
+) -> Callable[[Constructor], Constructor]:
     """Register an architecture by its constructor, which imports torch itself: names are checked without it.
 
     Norm layers and dropout (nn.BatchNorm*d, nn.Dropout*) are trained as alone; see study/training/stack.py.
     """
 
     def register(build: Constructor) -> Constructor:
-        MODELS.add(name, Model(build, min_dimensions), options, described_by=build)
+        MODELS.add(name, Model(build, min_dimensions, reads_hidden), options, described_by=build)
         return build
 
     return register

@@ -17,6 +17,7 @@ DEPTHS = (8, 14, 20, 32, 44, 56, 110)  # 6 n + 2 layers
 @model(
     "resnet",
     min_dimensions=3,
+    reads_hidden=False,
     depth=Option(20, f"allowed: {', '.join(map(str, DEPTHS))}", lambda v: v in DEPTHS, stacked=False),
     width=integer(16, least=1),
     norm_momentum=MOMENTUM,
@@ -34,7 +35,7 @@ def resnet(
     return ResNet(shape[0], n_classes, widths, (depth - 2) // 6, projects=False, norm_momentum=norm_momentum)
 
 
-@model("resnet18", min_dimensions=3, width=integer(64, least=1), norm_momentum=MOMENTUM)
+@model("resnet18", min_dimensions=3, reads_hidden=False, width=integer(64, least=1), norm_momentum=MOMENTUM)
 def resnet18(
     shape: tuple[int, ...], n_classes: int, hidden: tuple[int, ...], *, width: int, norm_momentum: float
 ) -> nn.Module:

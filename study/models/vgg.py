@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 @model(
     "vgg",
     min_dimensions=3,
+    reads_hidden=False,
     depth=integer(4, least=1),
     width=integer(64, least=1),
     norm=word("batch", "none"),

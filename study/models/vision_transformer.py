@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 @model(
     "vit",
     min_dimensions=3,
+    reads_hidden=False,
     patch=integer(4, least=1),
     depth=integer(4, least=1),
     heads=integer(4, least=1),

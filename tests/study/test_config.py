@@ -78,6 +78,10 @@ def test_round_trip() -> None:
         ({"model": "alexnet"}, ("model", "'alexnet'", "lenet5")),
         ({"model": "lenet5"}, ("model", "'lenet5'", "channels")),
         ({"hidden": 64}, ("hidden", "64", "a list")),
+        (
+            {"dataset": "mnist", "model": "lenet5", "hidden": [32]},
+            ("hidden: [32]: is not read by model lenet5, allowed with it: the default, [64, 64]",),
+        ),
         ({"lr": 10**400}, ("lr", "allowed: a number")),
         ({"batch_size": 10**400}, ("batch_size", "an integer > 0")),
         ({"hidden": [64, 0]}, ("hidden", "[64, 0]", "positive")),

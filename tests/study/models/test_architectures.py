@@ -1,5 +1,6 @@
 """Each architecture is what its docstring says, written out again; its initial weights, sizes, curvature, refusals."""
 
+import contextlib
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from study.__main__ import main
-from study.config import config_from_dict
+from study.config import ConfigError, config_from_dict
 from study.curvature import layer_curvature
 from study.models.activation import ACTIVATIONS
 from study.models.init import INITS
@@ -35,8 +36,9 @@ NORMS = (nn.BatchNorm2d, nn.LayerNorm)
 def network(name: str, dataset: str = "digits_images", init: str = "default", **options: Any) -> nn.Module:
     """A small one, of 28 x 28 pixels where it needs them."""
     dataset = "mnist" if name == "lenet5" and dataset == "digits_images" else dataset
-    config = {"dataset": dataset, "model": {name: {**SMALL[name], **options}}, "hidden": [6, 5], "init": init}
-    return build_model(config_from_dict({**config, "init_gain": 2.0})).double()
+    config = {"dataset": dataset, "model": {name: {**SMALL[name], **options}}, "init": init}
+    widths = {"hidden": [6, 5]} if MODELS[name].reads_hidden else {}
+    return build_model(config_from_dict({**config, **widths, "init_gain": 2.0})).double()
 
 
 def images(n: int = 8, side: int = 8, channels: int = 1) -> Tensor:
@@ -203,6 +205,18 @@ def test_initial_weights_are_of_the_scheme_and_norm_layers_start_at_1_and_0(name
             assert init == "default" or not torch.equal(module.weight, plain.get_submodule(path).weight)
             assert init == "default" or module.bias is None or (module.bias == 0).all()
             assert init != "uniform_0.1" or 0.05 < module.weight.abs().max() <= 0.2, "U(-0.1, 0.1) times a gain of 2"
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_hidden_is_refused_where_it_changes_nothing(name: str) -> None:
+    entry, config = MODELS[name], {"dataset": "mnist", "model": {name: SMALL[name]}, "hidden": [6, 5]}
+    options = MODELS.options(MODELS.choose({name: SMALL[name]}))
+    wide, narrow = (entry.build((1, 28, 28), 10, hidden, **options) for hidden in ((64, 64), (6, 5)))
+    same = [p.shape for p in wide.parameters()] == [p.shape for p in narrow.parameters()]
+    assert same != entry.reads_hidden
+    with pytest.raises(ConfigError, match=r"^hidden: ") if same else contextlib.nullcontext():
+        config_from_dict(config)
+    config_from_dict({**config, "hidden": [64, 64]})
 
 
 def test_every_model_is_tried_here() -> None:

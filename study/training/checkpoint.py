@@ -73,11 +73,14 @@ class Run:
 
     @property
     def ended(self) -> str:
-        """How training ends now: diverged, finished or not_converged; "" where it goes on."""
-        if not math.isfinite(self.last_loss):
-            return "diverged"
+        """How training ends now: finished, diverged or not_converged; "" where it goes on.
+
+        One that has met every stop is finished whatever came after the last in the same epoch: its weights are kept.
+        """
         if len(self.reached) == len(self.config.stops):
             return "finished"
+        if not math.isfinite(self.last_loss):
+            return "diverged"
         return "not_converged" if self.epoch >= self.config.max_epochs else ""
 
     def progress(self) -> dict[str, Any]:

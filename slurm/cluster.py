@@ -198,7 +198,7 @@ def slurm_parameters(cluster: Cluster, job_name: str, environment: Mapping[str, 
         "nodes": 1,
         "ntasks_per_node": 1,
         "cpus_per_task": cluster.cpus,
-        "mem": f"{round(cluster.memory_gb * 1024)}MB",
+        "mem": f"{max(1, round(cluster.memory_gb * 1024))}MB",  # 0 would be all that a node has
         "gres": gres if cluster.gpus else None,
         "array_parallelism": cluster.array_parallelism,
         "signal_delay_s": cluster.signal_seconds,

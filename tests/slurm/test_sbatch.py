@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from slurm import scheduler, submit
-from slurm.cluster import CLUSTERS
+from slurm.cluster import CLUSTERS, Cluster, slurm_parameters
 from slurm.journal import Journal, Marker
 from slurm.request import Options
 
@@ -187,3 +187,9 @@ def test_a_submission_that_may_have_been_heard_is_kept(
     with pytest.raises(scheduler.SchedulerError, match="timed out"):
         submit.submit(Options(tiny, "testbed", allow_dirty=True))
     assert len(Journal("tiny").submissions()) == 1
+
+
+@pytest.mark.parametrize(("memory_gb", "asked"), [(1e-4, "1MB"), (0.0006, "1MB"), (0.9, "922MB"), (16.0, "16384MB")])
+def test_little_memory_is_not_the_whole_node(memory_gb: float, asked: str) -> None:
+    """`--mem=0` would be."""
+    assert slurm_parameters(Cluster("tiny", "slurm", memory_gb=memory_gb), "job", {})["mem"] == asked

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -56,7 +57,7 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
 
 
 def _part(path: Path) -> Path:
-    return path.with_name(f"{path.name}.{os.getpid()}.part")
+    return path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.part")  # hosts share folders, and pids
 
 
 def _all_of(content: bytes) -> Callable[[BinaryIO], object]:

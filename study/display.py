@@ -67,6 +67,12 @@ def _spelled(error: UnicodeError) -> tuple[str, int]:
     return _SPELLED.get(error.object[error.start], "?"), error.start + 1
 
 
+def at_once(line: str, descriptor: int) -> None:
+    """Write past Python's buffers, which a signal's handler may not enter twice; a full disk loses the line."""
+    with contextlib.suppress(OSError):
+        os.write(descriptor, f"{line}\n".encode())
+
+
 class StoppedWaiting(ValueError):
     """Asked to stop, or out of time, while another process held the runs."""
 
@@ -128,7 +134,8 @@ class Display:
         if self._stop:
             raise KeyboardInterrupt
         self._stop = True
-        print("stopping at the next epoch end (again: at once)", file=sys.stderr)
+        if sys.stderr is not None:  # closed by the shell: then 2 is another file
+            at_once("stopping at the next epoch end (again: at once)", 2)
 
     def stop_requested(self) -> bool:
         """Whether a signal asked to stop, or the time is over."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ from slurm.job.assignment import Assignment
 from slurm.journal import Marker
 from study import provenance
 from study.config import run_key
+from study.display import at_once
 from study.hyperparameter import described, differing, hyperparameters
 from study.storage.paths import RunPaths
 
@@ -70,8 +70,7 @@ class Progress:
 def say(text: str) -> None:
     """A line of the job's own log; inline there is none, and the terminal is the submitter's.
 
-    Written past python's buffer, which a signal's handler may not enter twice; a full disk loses the line, not the job.
+    A signal's handler may say it too; a full disk loses the line, not the job.
     """
     if "SUBMITIT_EXECUTOR" in os.environ:
-        with contextlib.suppress(OSError):
-            os.write(1, f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n".encode())
+        at_once(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}", 1)

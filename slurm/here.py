@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -22,13 +23,15 @@ def run_here(place: Place, options: Options, to_send: Sequence[Shard]) -> int:
     """Do these shards now. The exit status: 0, 1 if a shard failed, 130 at Ctrl-C."""
     code = snapshot.take(place.results, allow_dirty=True) if place.cluster is not INLINE else None
     keep_plan(place)
-    id = place.journal.new_id()
     commit = code.commit if code else snapshot.provenance.commit()
     jobs = assign(place, options, to_send)
-    record = Submission(id, place.cluster.name, "local", commit, tuple(s.id for s in to_send))
-    with lease.acquire(place.journal.folder, [id], _me()) as held:
-        place.journal.reopen(record.shards)
-        place.journal.write(replace(record, holder=held.id))
+    with contextlib.ExitStack() as until_done:
+        with alone(place):  # or two at once would have one number
+            id = place.journal.new_id()
+            record = Submission(id, place.cluster.name, "local", commit, tuple(s.id for s in to_send))
+            held = until_done.enter_context(lease.acquire(place.journal.folder, [id], _me()))
+            place.journal.reopen(record.shards)
+            place.journal.write(replace(record, holder=held.id))
         remember_place(place)
         try:
             if code is None:

@@ -99,7 +99,7 @@ class Journal:
         self.folder = results_folder(study, results_root).resolve() / "jobs"
 
     def new_id(self) -> str:
-        """A name for a submission; the last part keeps two submitters apart."""
+        """A name for a submission, for who holds the submit lease; the last part keeps two previews apart."""
         return f"{len(self.submissions()) + 1:04d}-{uuid.uuid4().hex[:6]}"
 
     def logs(self, submission: str) -> Path:
@@ -116,7 +116,7 @@ class Journal:
     def submissions(self) -> list[Submission]:
         """All that was ever submitted, oldest first."""
         found = []
-        for file in sorted((self.folder / "submissions").glob("*.json")):
+        for file in sorted((self.folder / "submissions").glob("*.json"), key=_number):
             with contextlib.suppress(OSError, ValueError, TypeError):  # TypeError: fields of a later version
                 found.append(_submission(json.loads(file.read_text())))
         return found
@@ -205,6 +205,11 @@ class Journal:
             if content["digest"] == digest:
                 return Kept(dict(content["shards"]), frozenset(content["complete"]))
         return None
+
+
+def _number(file: Path) -> tuple[int, str]:
+    """What sorts names by their number: 10000 comes after 9999."""
+    return len(file.stem.partition("-")[0]), file.name
 
 
 def _submission(content: dict[str, Any]) -> Submission:

@@ -272,7 +272,7 @@ def test_a_scatter_is_coloured_by_the_axis_that_explains_most_of_the_gaps_ranks_
     drawn = np.concatenate([c.get_offsets() for c in figure.axes[0].collections])
     assert len(drawn) == len(frame) and len({told.look[k] for k in frame["key"]}) == 4
     assert len(set(zip([told.look[k] for k in frame["key"]], level, strict=True))) == 4
-    assert "learning rate, the axis whose levels explain the largest part of the variance of the gap's ranks" in figure.get_label()
+    assert "axis whose levels explain the largest part of the variance of the gap's ranks" in figure.get_label()
     title = figure_file.caption(figure, scatter.TITLE)
     assert title.startswith(scatter.TITLE) and "R² adjusted" in title
 

@@ -14,12 +14,14 @@ class Interrupted(io.RawIOBase):
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
+        self.quiet = False
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: bytes) -> int:  # type: ignore[override]  # of any buffer
-        if not self.lines:
+        if not self.quiet:
+            self.quiet = True
             signal.raise_signal(signal.SIGTERM)
         self.lines.append(bytes(data))
         return len(data)
@@ -27,7 +29,7 @@ class Interrupted(io.RawIOBase):
 
 def test_a_signal_while_a_line_is_written(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     terminal = Interrupted()
-    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BufferedWriter(terminal)))
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BufferedWriter(terminal), line_buffering=True))
     with Display(1) as display:
         assert not display.stop_requested()
         display({"kind": "note", "text": "a line"})

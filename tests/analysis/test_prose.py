@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from analysis.load import InputError
-from analysis.manuscript import prose
+from analysis.manuscript import layer_table, prose
 from analysis.manuscript.coefficient import (
     across,
     at_stops,
@@ -20,9 +20,9 @@ from analysis.manuscript.coefficient import (
     q_of_zero,
     value,
 )
-from analysis.manuscript.facts import without
+from analysis.manuscript.facts import count, extreme, less, minutes, only, recorded, settings, span, without
 from analysis.manuscript.number import Number, Numbers, grid, printed
-from analysis.manuscript.vocabulary import WORDS, agreement, holds, order, published, side, which
+from analysis.manuscript.vocabulary import WORDS, agreement, claim, holds, order, published, side, which
 from analysis.manuscript.wording import in_words
 
 KAPPA = "kappa_2019.fc3"
@@ -88,6 +88,67 @@ def test_verdicts_are_the_intervals() -> None:
     assert which(Numbers({"a": above, "b": holds, "c": above}), "above zero") == "a and c"
 
 
+def test_a_layer_is_decided_by_q_over_all_that_is_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    """p of .001, .02, .04 and .9 are q of .004, .04, .053 and .9: the third interval alone would have told."""
+    p = {"fc1": 0.001, "fc2": 0.02, "fc3": 0.04, "": 0.9}
+    x = {"fc1": Number(0.4, 0.2, 0.6), "fc2": Number(-0.4, -0.6, -0.2), "fc3": Number(0.3, 0.01, 0.5),
+         "": Number(0.1, -0.2, 0.3)}  # fmt: skip
+    layer = {f"kappa_2019{'.' * bool(name)}{name}": name for name in p}
+    monkeypatch.setattr(layer_table, "paired_difference", lambda of, a, b, **asked: x[layer[a]])
+    monkeypatch.setattr(layer_table, "p_of_difference", lambda of, a, b, *asked: p[layer[a]])
+    asked = "digits_mlp", "kappa_2019", "hessian_trace"
+    layer_table._verdicts.cache_clear()
+    said = [layer_table.decided("digits_mlp", what, *asked[1:], at=["loss_0.01"]) for what in ("ahead", "behind")]
+    cells = layer_table.layers_by_stop(*asked, at=["loss_0.01"]).iloc[:, 1].tolist()
+    layer_table._verdicts.cache_clear()
+    assert said == ["fc1", "fc2"]
+    assert cells == ["0.40 [0.20, 0.60] *", "−0.40 [−0.60, −0.20] *", "0.30 [0.01, 0.50]", "0.10 [−0.20, 0.30]"]
+
+
+def test_a_claim_is_held_by_all_that_it_rests_on() -> None:
+    assert claim("more", True, True) == "more"
+    for held in ((True, False), (False, True), ()):
+        with pytest.raises(InputError, match="claim: more: the records no longer say so"):
+            claim("more", *held)
+
+
+def test_numbers_together_say_which_is_lowest_highest_furthest_and_how_they_differ() -> None:
+    ours, other = Numbers({"a": Number(-3.0), "b": Number(1.0)}), Numbers({"a": Number(-2.0), "b": Number(1.0)})
+    assert [float(x) for x in (ours.lowest, ours.highest, ours.furthest)] == [-3, 1, 3]
+    assert printed(ours.range) == "−3.00 to 1.00" and printed(ours.digits(1).range) == "−3.0 to 1.0"
+    assert not ours.below(other), "one of them is no smaller"
+    assert ours.below(Numbers({"a": Number(-2.0), "b": Number(1.5)}))
+    assert not ours.below(Numbers({"a": Number(9.0), "c": Number(9.0)})), "of other places"
+    assert [float(x) for x in ours.differences(other).values()] == [-1, 0]
+    two, half = Number(2.0), Number(0.5)
+    assert [float(x) for x in (two - half, two + half, two / half, two - 1, abs(Number(0.5) - Number(2.5)))] == [
+        1.5, 2.5, 4.0, 1.0, 2.0]  # fmt: skip
+
+
+def test_facts_are_the_records(rows: pd.DataFrame) -> None:
+    study, stop = "lenet5_cifar10", "epoch_20"
+    there = rows[rows["stop"] == stop]
+    for many, chosen in ((3, there.nlargest(3, "train.loss")), (-2, there.nsmallest(2, "train.loss"))):
+        some = extreme(study, "train.loss", stop, many)
+        assert float(count(some, stop=stop)) == len(chosen)
+        ends = span(some, "train.loss", stop)
+        assert (float(ends["low"]), float(ends["high"])) == (chosen["train.loss"].min(), chosen["train.loss"].max())
+        rest = there[~there["key"].isin(chosen["key"])]
+        left = span(less(study, some), "train.loss", stop)
+        assert (float(left["low"]), float(left["high"])) == (rest["train.loss"].min(), rest["train.loss"].max())
+    ratio = there[[f"measure.kappa_2019.fc{k}" for k in (1, 2, 3)]].div(there["gap.loss"], axis=0)
+    ends = span(study, "measure.kappa_2019.fc?", stop, over="gap.loss")
+    assert (float(ends["low"]), float(ends["high"])) == (ratio.min().min(), ratio.max().max())
+    rates = sorted(rows["hp.batch_size"].unique())
+    assert [float(x) for x in settings(study, "hp.batch_size")] == rates  # type: ignore[arg-type]
+    assert float(count(only(study, "hp.batch_size", rates[0]), "key")) == rows.loc[
+        rows["hp.batch_size"] == rates[0], "key"].nunique()  # fmt: skip
+    timings = pd.read_csv(f"analysis/records/{study}.timings.csv")
+    assert float(minutes(study)) == pytest.approx(timings["seconds"].sum() / 60)
+    every = pd.read_csv(f"analysis/records/{study}.csv", low_memory=False)
+    assert float(recorded(study, "gap.loss")) == every.loc[every["gap.loss"].notna(), "key"].nunique()
+
+
 def test_a_published_number_keeps_the_digits_that_it_is_printed_with() -> None:
     """.70, whose zero a float has not: .695 to .705."""
     told = published("mnist_mlp_layers", "kappa_2019.fc2")
@@ -107,7 +168,9 @@ def test_how_numbers_are_printed() -> None:
     x = Number(-0.123, -0.5, 0.2)
     assert [printed(v) for v in (x, x.full, x.interval, x.digits(3), 10000, 0.000123, float("nan"))] == [
         "−0.12", "−0.12 [−0.50, 0.20]", "[−0.50, 0.20]", "−0.123", "10,000", "0.00012", "n/a"]  # fmt: skip
+    assert [printed(v) for v in (-20.0, 19.9)] == ["−20", "19.90"]
     assert printed(x.full, latex=True) == "$-0.12$ [$-0.50$, $0.20$]" and printed(10000, latex=True) == "$10{,}000$"
+    assert [printed(v, latex=True) for v in (-2.5e-7, 3.2e7)] == ["$-2.5 \\cdot 10^{-7}$", "$3.2 \\cdot 10^{7}$"]
     assert Number(0.1).full.shown == "full" and printed(Number(0.1).full) == "0.10 [no interval]"
 
 

@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import kendalltau
+from scipy.stats import false_discovery_control, kendalltau
 
 from analysis import differences, kendall
 from analysis.statistics.association.coefficients import coefficients
-from analysis.statistics.association.differences import between_targets, networks_needed
+from analysis.statistics.association.differences import between_targets, networks_needed, p_of_no_difference, paired
 from analysis.statistics.resampling.design import design
 
 
@@ -31,6 +31,42 @@ def test_difference_is_that_of_the_two_taus_and_excludes_zero_for_a_clear_one(re
     assert paired < math.hypot(*apart)
     with pytest.raises(ValueError, match="than: nothing: allowed are relative_flatness"):
         differences(records, than="nothing", resamples=0)
+
+
+def test_q_is_over_all_rows_and_the_networks_needed_are_of_networks(records):
+    labels = ["relative_flatness", "kappa_2019", "hessian_trace", "distance_from_init"]
+    records.loc[3, "measure.kappa_2019"] = np.nan
+    table = differences(records, labels=labels, resamples=50).set_index("than")
+    p = [p_of_no_difference(*paired(records, "gap.loss", labels[0], m, 50), "tau_b") for m in labels[1:]]
+    assert table.loc[labels[1:], "q_bh"].tolist() == pytest.approx(false_discovery_control(p))
+    assert table["n"].tolist() == [80, 81, 81]
+    assert table["networks_needed"].tolist() == [networks_needed(r["se"], r["n"]) for _, r in table.iterrows()]
+    turned = records.assign(**{"gap.error": -records["gap.error"]})
+    of_two = between_targets(turned, "gap.loss", "gap.error", labels, 50)["q_bh"]
+    exchanged = turned.rename(columns={"gap.loss": "measure.loss", "gap.error": "measure.error"})
+    p = [
+        p_of_no_difference(
+            *paired(exchanged.assign(**{"gap.loss": turned[f"measure.{m}"]}), "gap.loss", "loss", "error", 50), "tau_b"
+        )
+        for m in labels
+    ]
+    assert of_two.tolist() == pytest.approx(false_discovery_control(p)) and len(set(p)) > 1
+
+
+def test_of_few_configurations_the_standard_error_is_the_jackknifes(records):
+    few = records[(records["hp.batch_size"] == 8) & (records["hp.init_gain"] == 1)].copy()
+    few = pd.concat([few.assign(**{"hp.lr": few["hp.lr"] * k}) for k in (1, 2)], ignore_index=True)
+    random = np.random.default_rng(0)
+    for name in ("gap.loss", "measure.first", "measure.second"):
+        few[name] = random.normal(size=len(few))
+    (row,) = differences(few, labels=["first", "second"], resamples=50).to_dict("records")
+    each = []
+    for left_out in few["hp.lr"].unique():
+        rest = few[few["hp.lr"] != left_out]
+        first, second = (kendalltau(rest[f"measure.{m}"], rest["gap.loss"])[0] for m in ("first", "second"))
+        each.append(first - second)
+    assert row["configurations"] == len(each) == 6
+    assert row["se"] == pytest.approx(math.sqrt(5 / 6 * np.square(np.array(each) - np.mean(each)).sum()))
 
 
 def test_networks_needed_grow_with_the_square_of_the_precision():

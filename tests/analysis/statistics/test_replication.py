@@ -59,6 +59,10 @@ def test_both_columns_and_their_order_are_those_of_scipy(here, there):
     assert found["measures"] == 5 and found["same_sign"] == signs.sum()
     first = both["tau_b"].idxmax()
     assert found["rank_there"] == 1 + (both["there_tau_b"] > both["there_tau_b"][first]).sum()
+    assert found["first_there"] == both["there_tau_b"][first] != both["tau_b"][first]
+    told = both.assign(**{"tau_b.low": [0.1, 0.2, 0.0, -0.1, 0.1], "there_tau_b.low": [0.1, -0.1, -0.2, 0.0, -0.3]})
+    counts = ("above_zero", "there_above_zero", "both_above_zero")
+    assert [order_in_both(told)[name] for name in counts] == [3, 1, 1]
     assert found["both_above_zero"] == sum((both["tau_b.low"] > 0) & (both["there_tau_b.low"] > 0))
 
 

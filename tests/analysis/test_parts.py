@@ -16,6 +16,7 @@ from scipy import stats
 
 from analysis import items
 from analysis.__main__ import main
+from analysis.columns import configurations
 from analysis.exclude import exclude
 from analysis.figures import Lacking, sweep
 from analysis.figures import audit as audit_figure
@@ -23,12 +24,15 @@ from analysis.figures import slices as slices_figure
 from analysis.load import InputError, Source, load_study
 from analysis.make import make, write
 from analysis.statistics.association.coefficients import tau
+from analysis.statistics.association.differences import difference, p_of_no_difference, paired
 from analysis.statistics.invariance import invariance
-from analysis.statistics.stability import stability
+from analysis.statistics.reparameterization import before_and_after, median_ratio
+from analysis.statistics.stability import _quantile, stability
 from analysis.studies.reader import read_shown
 from analysis.tables import audit as audit_table
 from analysis.tables import (
     cost,
+    layer_differences,
     reparameterization,
     repeats,
     settings,
@@ -155,6 +159,17 @@ def test_reparameterization_leaves_the_invariant_measure_and_moves_the_trace(mak
     assert table.loc[("hessian_trace", "layerwise_1"), "largest_change"] > 1 and abs(after) < abs(before)
 
 
+def test_the_largest_change_is_over_the_value_before_and_the_median_ratio_of_what_has_one():
+    before = [2.0, -4.0, 1.0, 8.0, np.nan, 1.0]
+    frame = pd.DataFrame({"stop": "loss_0.1", "hp.a": range(6), "gap.loss": range(6), "measure.m": before})
+    frame["measure.m@factor_2"] = [1.0, 8.0, 3.0, 12.0, 5.0, 0.0]
+    table = before_and_after(frame, "gap.loss", {"m": ["factor_2"]}, resamples=0)
+    assert table["largest_change"].tolist() == [0, 3] and table["n"].tolist() == [5, 6]
+    assert median_ratio(frame, "measure.m", "measure.m@factor_2") == 1.5, "of .5, 3 and 1.5: neither -2, 0 nor NaN"
+    frame.loc[1, "measure.m@factor_2"] = -8.0
+    assert median_ratio(frame, "measure.m", "measure.m@factor_2") == 1.75, "of .5, 1.5, 2 and 3"
+
+
 def test_the_note_of_reparameterization_says_how_far_outputs_moved_and_of_how_many_networks(make_records):
     frame = make_records(transforms=("layerwise_1",))
     assert "Outputs" not in reparameterization.build(frame, resamples=0).attrs["note"]
@@ -213,6 +228,50 @@ def test_stability_ends_at_the_coefficient_of_all_networks(records):
     assert last["low"] == last["high"] == pytest.approx(tau(records["measure.relative_flatness"], records["gap.loss"]))
     with pytest.raises(ValueError, match="configurations: 3: at least 8"):
         stability(records[records["hp.lr"].eq(0.1) & records["hp.batch_size"].eq(8)])
+
+
+def test_differences_of_layers_have_q_over_all_rows_as_trained_and_after(make_records):
+    frame = make_records(transforms=("layerwise_1",))
+    kept, columns = exclude(frame)[0], ("r_less_trace", "r_less_trace_after")
+    table = layer_differences.build(frame, resamples=5, measures=("relative_flatness", "kappa_2019"))
+    rows = table[table["target"] == "gap.loss"].to_dict("records")
+    assert [row["layer"] for row in rows] == ["fc1", "fc2", "fc3", "all"] * 2
+    p, found = [], []
+    for transform, column in zip(("", "@layerwise_1"), columns, strict=True):
+        for row in rows:
+            end = transform + ("" if row["layer"] == "all" else f".{row['layer']}")
+            two = paired(kept, "gap.loss", f"{row['measure']}{end}", f"hessian_trace{end}", 5)
+            assert row[column] == pytest.approx(two[0].point["pearson"] - two[1].point["pearson"])
+            assert row[f"{column}.low"] == difference(*two, "pearson").low
+            p.append(p_of_no_difference(*two, "pearson"))
+            found.append(row["q_bh_after" if transform else "q_bh"])
+    assert found == pytest.approx(stats.false_discovery_control(p)) and len(set(p)) > 2
+
+
+def test_stability_is_of_nested_sets_of_whole_configurations(records):
+    """Of each draw the configurations that come first in it; 10th, 50th and 90th percentile over the draws."""
+    gap, group = records["gap.loss"].to_numpy(), configurations(records)
+    records.loc[group == 5, "measure.hessian_trace"] = np.nan
+    x = records["measure.hessian_trace"].to_numpy()
+    table = stability(records, labels=["hessian_trace"])
+    assert table["networks"].tolist() == [12, 27, 39, 54, 66, 81]
+    for row in (table.iloc[0], table.iloc[2]):
+        each = []
+        for draw in range(40):
+            place = np.random.default_rng([0, draw]).permutation(27)[group]
+            chosen = (place < row["networks"] / 3) & ~np.isnan(x)
+            each.append(stats.kendalltau(x[chosen], gap[chosen]).statistic)
+        assert row[["low", "median", "high"]].tolist() == pytest.approx(np.quantile(each, [0.1, 0.5, 0.9]).tolist())
+
+
+def test_what_a_quantile_is_of_draws_some_of_which_have_no_value():
+    found = np.random.default_rng(0).normal(size=(3, 7, 2))
+    found[0, :3, 1] = found[1, 1:, 0] = found[2, :, 1] = np.nan
+    for q in (0.1, 0.5, 0.9):
+        asked = _quantile(found, q)
+        assert np.isnan(asked[2, 1])
+        rest = np.where(np.isnan(found).all(axis=1, keepdims=True), 0.0, found)
+        assert np.allclose(np.where(np.isnan(asked), 0.0, asked), np.nanquantile(rest, q, axis=1))
 
 
 def test_a_new_table_is_found_by_its_file_name():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,9 +14,10 @@ from torch import nn
 
 from analysis.load import load_study as read_records
 from study.__main__ import main
-from study.again import taking
+from study.again import repeats, taking
 from study.again.repeats import other
 from study.config import config_from_dict
+from study.grid import load_study
 from study.measures import MeasureContext, compute
 from study.records import _in_order
 from study.storage.rows import read_table, write_rows
@@ -92,6 +95,29 @@ def test_the_command(
         monkeypatch.setattr(taking, "commit", lambda code=other_code: code)
         with pytest.raises(AssertionError, match="was taken already"):
             main(["repeats", *told])
+
+
+def test_the_estimate_is_of_every_network_stop_and_measure(told: list[str], tmp_path: Path) -> None:
+    assert main(["run", *told, "--wandb", "off"]) == 0
+    study, runs = load_study(tmp_path / "s.yaml"), tmp_path / "runs"
+    taken = [
+        path for path in runs.rglob("*.json") if path.stem in ("train_loss", "sharpness_mean", "temperature", "l2")
+    ]
+    for path in taken:
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"seconds": 3.0}))
+    assert repeats.plan(study, runs, None).seconds == 2 * 2 * 4 * 3.0
+    assert repeats.plan(study, runs, 1, ["epoch_2"]).seconds == 4 * 3.0
+
+
+def test_a_change_is_over_the_size_of_the_first_value() -> None:
+    assert taking.relative_change(-2.0, -1.0) == 0.5 and taking.relative_change(4.0, 1.0) == -0.75
+    assert math.isnan(taking.relative_change(0.0, 1.0)) and math.isnan(taking.relative_change(1.0, math.nan))
+
+
+def test_some_networks_are_from_all_over_the_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(taking, "finished", lambda *_: list("abcdefg"))
+    for many, chosen in ((1, "a"), (2, "ag"), (3, "adg"), (7, "abcdefg"), (9, "abcdefg"), (None, "abcdefg")):
+        assert taking.spread(SimpleNamespace(runs=(), name="s"), Path(), many) == (tuple(chosen), 7)
 
 
 def test_what_is_taken_stays_with_its_commit_and_goes_with_its_measure(

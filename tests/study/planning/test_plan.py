@@ -171,6 +171,11 @@ def test_published_timings_tell_where_no_run_here_does(study, tmp_path, capsys):
         "relative_flatness": 4, "inverse_margin": 2, "inverse_margin@layerwise_1": 3,
     }, "kappa_2019 was not measured then, rescaled neither"  # fmt: skip
     assert said(config, tmp_path, capsys)["estimate"] == "10.9 minutes on 1 core, by 2 published runs on their machine"
+    shared = study(
+        "inverse_margin", "relative_flatness", more="reparameterize: {layerwise_1: [inverse_margin, relative_flatness]}"
+    )
+    found = of_published(load_study(shared)).measures
+    assert {found[f"{label}@layerwise_1"] for label in ("inverse_margin", "relative_flatness")} == {1.5}, "equal parts"
     config = study("relative_flatness", "inverse_margin")
     trained(config, tmp_path, ["relative_flatness"])
     assert said(config, tmp_path, capsys)["estimate"] == "24.0 seconds on 1 core, by 2 published runs on their machine"

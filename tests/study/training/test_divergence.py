@@ -14,7 +14,7 @@ from study.run import run_shard
 from study.storage.atomic import read_json, read_tensors
 from study.storage.paths import RunPaths
 from study.storage.rows import read_table
-from study.training.population import Population
+from study.training.epochs import Epochs
 
 YAML = """
 fixed: {n_train: 60, hidden: [6], batch_size: 10, checks_per_epoch: 3, max_epochs: 4, stops: [STOPS]}
@@ -26,15 +26,15 @@ BROKEN_AT = 12  # the last step of the second epoch
 @pytest.fixture
 def breaks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights overflow with the last step of an epoch, after the checks within it."""
-    check = Population._check
+    check = Epochs.check
 
-    def broken(self: Population, which: Sequence[int]) -> list[tuple[float, float]]:
+    def broken(self: Epochs, which: Sequence[int], at_epoch_end: bool = False) -> list[tuple[float, float]]:
         if self.runs[0].step == BROKEN_AT:
             for p in self.state.parameters.values():
                 p.mul_(float("inf"))
-        return check(self, which)
+        return check(self, which, at_epoch_end)
 
-    monkeypatch.setattr(Population, "_check", broken)
+    monkeypatch.setattr(Epochs, "check", broken)
 
 
 def files(root: Path) -> dict[str, bytes]:

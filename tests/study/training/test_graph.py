@@ -21,6 +21,7 @@ from study.training.population import Population
 from study.training.steps import WORTH, Epoch
 from tests.support.blobs import known_blobs
 
+FREE = {"hidden": [64, 64]}  # the default: these models do not read it
 COMMON = {"dataset": "blobs_8", "hidden": [7], "batch_size": 10, "n_train": 174, "max_epochs": 3, "momentum": 0.9,
           "lr": 0.05, "stops": ["epoch_3"]}  # fmt: skip
 # What a step reads beside its batch: the time, noise of the batch, of dropout and of the update, buffers, counters.
@@ -30,10 +31,10 @@ SHAPES: dict[str, dict[str, Any]] = {
     "noise": {"batch": {"augment": {"crop": 1, "cutout": 2}},
               "model": {"mlp": {"dropout": 0.3}}, "update": {"entropy_sgd": {"steps": 3, "noise": 0.01}}},
     "adam": {"optimizer": "adam", "momentum": 0.0, "update": {"sam": {"rho": 0.05}}, "objective": "label_smoothing"},
-    "convolutions": {"model": "lenet5", "dataset": "blobs_28"},
-    "norms": {"model": {"nin": {"depth": 1, "width": 4, "dropout": 0.1}}, "dataset": "blobs_28"},
-    "bf16": {"precision": "bf16", "model": "lenet5", "dataset": "blobs_28"},
-    "tf32": {"precision": "tf32", "model": "lenet5", "dataset": "blobs_28"},
+    "convolutions": {**FREE, "model": "lenet5", "dataset": "blobs_28"},
+    "norms": {**FREE, "model": {"nin": {"depth": 1, "width": 4, "dropout": 0.1}}, "dataset": "blobs_28"},
+    "bf16": {**FREE, "precision": "bf16", "model": "lenet5", "dataset": "blobs_28"},
+    "tf32": {**FREE, "precision": "tf32", "model": "lenet5", "dataset": "blobs_28"},
 }  # fmt: skip
 ON_CPU = [kind for kind in SHAPES if kind != "tf32"]
 WHERE = [("cpu", kind) for kind in ON_CPU] + [pytest.param("cuda", kind, marks=pytest.mark.gpu) for kind in SHAPES]

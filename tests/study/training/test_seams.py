@@ -3,7 +3,7 @@
 The loops, as a user of torch would write them, are in tests/reference/training.py.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from study.data.subset import SUBSETS
 from study.data.target import groups, relabelled
 from study.loss import LOSSES
 from study.models.init import INITS
+from study.models.registry import MODELS
 from study.seeds import generator_for
 from study.storage.atomic import read_tensors
 from study.storage.paths import RunPaths
@@ -33,6 +34,13 @@ REGISTRIES: dict[str, Registry[Any]] = {
     **SEAMS, "dataset": DATASETS, "init": INITS, "loss": LOSSES,
 }  # fmt: skip
 BASE = {"hidden": (8, 8), "lr": 0.05, "momentum": 0.5, "batch_size": 7, "max_epochs": 3, "stops": ("epoch_3",)}
+
+
+def _base(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """BASE, without the widths where these changes name a model that does not read them."""
+    model = changes.get("model", "mlp")
+    chosen = MODELS[model if isinstance(model, str) else next(iter(model))]
+    return {name: value for name, value in BASE.items() if name != "hidden" or chosen.reads_hidden}
 
 
 @dataclass
@@ -211,7 +219,7 @@ def networks(seam: str, case: Case, factors: Sequence[float] = (1.0, 0.5, 1.5)) 
     n = case.changes.get("max_epochs", 10 if seam in LONG else 3)
     changes = [{k: moved(v, f) if k in SEAMS else v for k, v in case.changes.items()} for f in factors]
     return [
-        config_from_dict({**BASE, **c, "max_epochs": n, "stops": [f"epoch_{n}"], "seed": seed,
+        config_from_dict({**_base(c), **c, "max_epochs": n, "stops": [f"epoch_{n}"], "seed": seed,
                           "lr": c.get("lr", BASE["lr"]) * f})
         for seed, (f, c) in enumerate(zip(factors, changes, strict=True), start=3)
     ]  # fmt: skip
@@ -257,9 +265,9 @@ def test_a_cut_training_ends_at_the_same_bits(seam: str, name: str, tmp_path: Pa
 def test_an_entry_of_ours_changes_what_is_trained(seam: str, name: str, tmp_path: Path) -> None:
     """Without this the test above would pass for an entry that the loop never calls."""
     case = CASES[seam][name]
-    with_entry = config_from_dict({**BASE, **case.changes})
+    with_entry = config_from_dict({**_base(case.changes), **case.changes})
     default = "mlp" if seam == "model" else next(iter(REGISTRIES[seam]))
-    without = config_from_dict({**BASE, **case.changes, seam: default})
+    without = config_from_dict({**_base(case.changes), **case.changes, seam: default})
     (a,), (b,) = (trained([c], "stacked", tmp_path / str(i)) for i, c in enumerate((with_entry, without)))
     assert a.keys() != b.keys() or any(not torch.allclose(a[n], b[n]) for n in a)
 

@@ -223,8 +223,13 @@ def timed_as(label: str) -> str:
 
 
 def write_table(path: Path, rows: list[Row]) -> None:
-    """A CSV of rows sorted by key, stop and item; see `write_rows`."""
-    write_rows(path, sorted(rows, key=lambda row: (row["key"], _stop_order(row["stop"]), row.get("item", ""))))
+    """A CSV of rows in their order (see `in_order`, `write_rows`)."""
+    write_rows(path, in_order(rows))
+
+
+def in_order(rows: list[Row]) -> list[Row]:
+    """Rows by key, stop and item."""
+    return sorted(rows, key=lambda row: (row["key"], _stop_order(row["stop"]), row.get("item", "")))
 
 
 def _stop_order(text: str) -> tuple[str, float]:

@@ -9,7 +9,8 @@ from study.config import run_key
 from study.grid import Study
 from study.measures import Own
 from study.names import MEAN_SHIFT, SHIFTED, Label, few, images_of, label_of
-from study.records import column_of, shift_means, timed_as, write_table
+from study.records import column_of, in_order, shift_means, timed_as
+from study.storage.atomic import write_together
 from study.storage.paths import (
     audit_file,
     published_file,
@@ -19,7 +20,7 @@ from study.storage.paths import (
     slices_file,
     timings_file,
 )
-from study.storage.rows import Row, read_table, write_rows
+from study.storage.rows import Row, read_table, rows_bytes
 
 BESIDE = {"searches": searches_file, "repeats": repeats_file}  # a row a key, stop and measure
 IMAGES = "n.measured"  # of a row: on how many training images it is measured; empty for all
@@ -39,6 +40,7 @@ def publish(study: Study, results_root: str | Path | None = None) -> tuple[Path,
     shifts are added the means over shifts are taken anew, of all that the row has then. Provenance stays that of the
     row first published, but for the code of one's own measure whose value came later; `prov.measured` has the commits
     of both. Of searches.csv and repeats.csv the fresh rows take the place of those of the same key, stop and measure.
+    All published files are written, or none (see `write_together`).
     """
     fresh, target = fresh_records(study, results_root), published_file(study.name)
     published = {(r["key"], r["stop"]): r for r in read_table(target)}
@@ -50,13 +52,12 @@ def publish(study: Study, results_root: str | Path | None = None) -> tuple[Path,
     for row in fresh:
         place = (row["key"], row["stop"])
         published[place] = _merged(published.get(place, {}), row, f"{target}: row {place[0]} {place[1]}")
-    audits = _audits(study.name, set(published), results_root)
     beside = {kind: _beside(kind, study.name, set(published), results_root) for kind in BESIDE}
-    write_table(target, list(published.values()))
-    for kind, rows in {"audit": audits, **beside}.items():
-        if rows:
-            write_rows(published_file(study.name, kind), rows)
-    _publish_beside(study.name, results_root)
+    beside["audit"] = _audits(study.name, set(published), results_root)
+    beside["timings"], beside["slices"] = _timings(study.name, results_root), _slices(study.name, results_root)
+    files = {published_file(study.name, kind): rows for kind, rows in beside.items() if rows}
+    files[target] = in_order(list(published.values()))
+    write_together({path: rows_bytes(rows) for path, rows in files.items()})
     return target, len(published) - n_before
 
 
@@ -107,15 +108,15 @@ def _audits(study: str, places: Container[tuple[str, str]], results_root: str | 
     return sorted(merged.values(), key=lambda row: (row["key"], row["stop"]))
 
 
-def _publish_beside(study: str, results_root: str | Path | None) -> None:
-    """What stands beside the records and is no result: seconds that are not published yet, and the first slice."""
-    fresh = read_table(timings_file(study, results_root))
-    places = {(r["key"], r["stop"], r["item"]): r for r in fresh + read_table(published_file(study, "timings"))}
-    if places:
-        write_table(published_file(study, "timings"), list(places.values()))
-    slices = read_table(published_file(study, "slices")) or read_table(slices_file(study, results_root))
-    if slices:
-        write_rows(published_file(study, "slices"), slices)
+def _timings(study: str, results_root: str | Path | None) -> list[Row]:
+    """The published seconds, and those of runs, stops and items that are not published yet."""
+    rows = read_table(timings_file(study, results_root)) + read_table(published_file(study, "timings"))
+    return in_order(list({(row["key"], row["stop"], row["item"]): row for row in rows}.values()))
+
+
+def _slices(study: str, results_root: str | Path | None) -> list[Row]:
+    """The slices that were published first."""
+    return read_table(published_file(study, "slices")) or read_table(slices_file(study, results_root))
 
 
 def _merged(old: Row, new: Row, where: str) -> Row:

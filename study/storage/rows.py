@@ -13,14 +13,19 @@ Row = dict[str, str]
 
 
 def write_rows(path: Path, rows: list[Row]) -> None:
-    """A CSV of rows as they come; columns in the order that the rows have them in, prov.* last. Atomic."""
+    """A CSV of rows as they come, see `rows_bytes`. Atomic."""
+    write_bytes(path, rows_bytes(rows))
+
+
+def rows_bytes(rows: list[Row]) -> bytes:
+    """What `write_rows` writes: columns in the order that the rows have them in, prov.* last."""
     names = merged(rows)
     names.sort(key=lambda name: name.startswith("prov."))
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, names, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_bytes(path, buffer.getvalue().encode())
+    return buffer.getvalue().encode()
 
 
 def merged(orders: Iterable[Iterable[str]]) -> list[str]:

@@ -67,6 +67,30 @@ def test_an_added_shift_whose_gaps_differ_is_refused() -> None:
         publish(load_study("small.yaml"), "results")
 
 
+def test_a_publication_that_fails_between_two_files_leaves_both_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records and seconds would say of two networks what they have of one."""
+    published("", TEXT.replace("[0.03, 0.1]", "[0.03]"))
+    files = [published_file("small"), published_file("small", "timings")]
+    before = [path.read_bytes() for path in files]
+    recorded("")
+    replace, n_renamed = Path.replace, 0
+
+    def fails_second(part: Path, path: Path) -> Path:
+        nonlocal n_renamed
+        n_renamed += path in files
+        if n_renamed == 2:
+            raise OSError("no space left")
+        return replace(part, path)
+
+    with monkeypatch.context() as full:
+        full.setattr(Path, "replace", fails_second)
+        with pytest.raises(OSError, match="no space left"):
+            publish(load_study("small.yaml"), "results")
+    assert [path.read_bytes() for path in files] == before
+    assert publish(load_study("small.yaml"), "results")[1] == 1
+    assert {row["key"] for row in read_table(files[0])} == {row["key"] for row in read_table(files[1])}
+
+
 @pytest.mark.parametrize(
     ("before", "more", "said"),
     [("", "measured_images: 20\n", "published all, now 20"), ("measured_images: 20\n", "", "published 20, now all")],

@@ -248,6 +248,16 @@ def test_each_row_is_counted_under_one_rule(make_records):
     assert exclusions.table()["runs"].sum() == 81
 
 
+def test_the_smallest_gaps_are_the_loss_gaps_where_there_are_any_then_the_ledgers_then_the_error_gaps(make_records):
+    frame = make_records()
+    order = ("gap.loss", "gen.gap", "gap.error")
+    for n, column in enumerate(order):
+        frame[column] = np.random.default_rng(n).permutation(len(frame))
+    for n, column in enumerate(order):
+        left, _ = exclude(frame.drop(columns=list(order[:n])), [read_rule({"smallest_gaps": {"n": 3}})])
+        assert left[column].min() == 3, column
+
+
 def test_rules_with_options_leave_out_what_they_name(make_records):
     frame = make_records()
     kept, exclusions = exclude(frame, [*DEFAULT, read_rule({"smallest_gaps": {"n": 3}})])

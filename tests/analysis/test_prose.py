@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from analysis.load import InputError
 from analysis.manuscript import layer_table, prose
@@ -19,11 +20,24 @@ from analysis.manuscript.coefficient import (
     difference,
     q_of_zero,
     value,
+    within_setting,
 )
 from analysis.manuscript.facts import count, extreme, less, minutes, only, recorded, settings, span, without
 from analysis.manuscript.number import Number, Numbers, grid, printed
-from analysis.manuscript.vocabulary import WORDS, agreement, claim, holds, order, published, side, which
+from analysis.manuscript.vocabulary import (
+    WORDS,
+    agreement,
+    claim,
+    holds,
+    order,
+    published,
+    published_claims,
+    side,
+    stops_where,
+    which,
+)
 from analysis.manuscript.wording import in_words
+from analysis.statistics.beside.published import WIDEST
 
 KAPPA = "kappa_2019.fc3"
 
@@ -58,6 +72,39 @@ def test_some_of_the_networks(rows: pd.DataFrame) -> None:
     some = without("lenet5_cifar10", "hp.batch_size", 512)
     found = across(some, "permutation", "pearson", KAPPA, within="init", at="epoch")
     assert [x.point for x in found.values()] == pytest.approx(expected)
+
+
+def test_r_within_a_setting_is_of_what_is_left_of_its_mean(rows: pd.DataFrame) -> None:
+    at = rows[rows["stop"] == "loss_0.1"]
+    both = at[[f"measure.{KAPPA}", "gap.error"]]
+    for within, columns in (("init", ["hp.init"]), ("configuration", ["hp.init", "hp.batch_size", "hp.lr"])):
+        left = both - both.groupby([at[column] for column in columns]).transform("mean")
+        found = within_setting("lenet5_cifar10", KAPPA, within=within, stop="loss_0.1", target="gap.error")
+        assert found.point == pytest.approx(np.corrcoef(left.T)[0, 1])
+        assert found.low < found.point < found.high
+
+
+def test_stops_at_which_a_verdict_begins_so() -> None:
+    """The published r of .91 against each stop's own interval, one stop after the other."""
+    stops = ("loss_0.1", "loss_0.01", "epoch_10", "epoch_20", "epoch_40", "epoch_60")
+    ours = {stop: value("lenet5_cifar10", "last_layer", "pearson", KAPPA, stop=stop) for stop in stops}
+    lower = [stop for stop, r in ours.items() if r.high < 0.91]
+    inside = [stop for stop, r in ours.items() if r.low < 0.91 < r.high]
+    assert lower and inside and len(lower) + len(inside) == len(stops)
+
+    def those(what: str) -> str:
+        return stops_where("lenet5_cifar10", "published", "verdict", what, KAPPA)
+
+    assert those("ours is lower") == in_words(lower, stops)
+    wide = [stop for stop in inside if ours[stop].high - ours[stop].low > WIDEST]
+    assert those("agrees") == in_words([stop for stop in inside if stop not in wide], stops)
+    assert those("ours is higher") == "no stop"
+
+
+def test_every_published_claim_is_counted() -> None:
+    files = [yaml.safe_load(path.read_text()) for path in Path("analysis/studies").glob("*.yaml")]
+    counted = sum(len(source["claims"]) for file in files for source in file.get("published", ()))
+    assert counted > 5 and published_claims().point == counted
 
 
 def test_a_difference_has_the_interval_of_the_pairs() -> None:

@@ -8,8 +8,10 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from analysis.columns import configurations
+from analysis.exclude import exclude
 from analysis.statistics.association import coefficients as module
 from analysis.statistics.association.coefficients import Coefficients, coefficients
 from analysis.statistics.association.differences import difference, differences, paired
@@ -270,3 +272,20 @@ def test_the_table_has_both_intervals_of_each_stop_and_says_which_hold_zero(make
 def test_a_ledger_of_very_many_networks_has_no_such_table(records):
     many = pd.concat([records] * 30, ignore_index=True)
     assert "at most 2,000" in table.build(many).attrs["lacks"]
+
+
+def test_q_is_scipys_over_the_measures_of_one_stop_and_target(make_records):
+    frame = make_records(stops=("loss_0.1", "loss_0.01"))
+    frame["measure.gap"] = frame["gap.loss"]
+    got = table.build(frame, resamples=50)
+    for stop, target in (("loss_0.1", "gap.loss"), ("loss_0.01", "gap.error")):
+        of, _ = exclude(frame[frame["stop"] == stop])
+        rows = got[(got["stop"] == stop) & (got["target"] == target)]
+        assert len(rows) > 4
+        grid, gap = design(of), of[target].to_numpy()
+        each = [coefficients(of[f"measure.{label}"].to_numpy(), gap, grid, 50) for label in rows["measure"]]
+        for name in ("tau_b", "pearson"):
+            p = np.array([one.p_of_zero(name) for one in each])
+            known = ~np.isnan(p)
+            assert known.sum() > 4
+            assert rows[f"{name}_q"].to_numpy()[known] == pytest.approx(stats.false_discovery_control(p[known]))

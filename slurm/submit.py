@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from slurm import scheduler, snapshot
 from slurm.cluster import Cluster, ClusterError, device_of, find_cluster, known_clusters
@@ -19,6 +20,7 @@ from slurm.view import preview
 from slurm.view.status import IN_FLIGHT, ShardStatus, shard_states
 from slurm.visible import check_visible
 from study.config import RunConfig, n_images
+from study.display import every_few_seconds
 from study.grid import Shard
 from study.planning import plan
 from study.storage.folders import usable
@@ -34,7 +36,9 @@ def submit(options: Options) -> int:
     device = options.device or device_of(cluster)
     if cluster.kind == "slurm" and device != "cpu":
         device = ""  # a GPU elsewhere, of which the one here says nothing
-    wanted = plan.make(study, runs, skip_published=options.skip_published, device=device)
+    progress = every_few_seconds(after=2)
+    planned = partial(plan.make, study, runs, skip_published=options.skip_published, device=device, progress=progress)
+    wanted = planned()
     if not wanted.to_do:
         preview.show(place, wanted, [], [])
         if not options.dry_run:
@@ -49,7 +53,7 @@ def submit(options: Options) -> int:
         return 0
     # Two submitters at once: the second waits here until the first has sent its jobs, and then finds them.
     with alone(place):
-        wanted = plan.make(study, runs, skip_published=options.skip_published, device=device)
+        wanted = planned()
         to_send, kept, arrays = _choose(place, options, wanted)
         preview.show(place, wanted, to_send, kept)
         fetch_data(place, to_send)

@@ -56,8 +56,10 @@ def ledger(options: argparse.Namespace) -> int:
     show_plan(plan, results_folder(plan.file.name, options.results))
     if options.dry_run:
         return 0
+    progress = every_few_seconds()
     try:
-        failed = take(plan, options.device, every_few_seconds())
+        failed = take(plan, options.device, progress)
+        progress("")
     except KeyboardInterrupt:
         failed = []
         print("\nstopped; what is measured is kept, the same command goes on from here", file=sys.stderr)
@@ -88,9 +90,15 @@ def _plan(study: Study, options: argparse.Namespace) -> int:
 
 
 def _made(study: Study, options: argparse.Namespace) -> Plan:
+    from study.display import every_few_seconds
+
     check_device(options.device)
     return planning.make(
-        study.on(options.device), options.runs, skip_published=options.skip_published, device=options.device
+        study.on(options.device),
+        options.runs,
+        skip_published=options.skip_published,
+        device=options.device,
+        progress=every_few_seconds(after=2),
     )
 
 

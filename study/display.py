@@ -77,15 +77,20 @@ class StoppedWaiting(ValueError):
     """Asked to stop, or out of time, while another process held the runs."""
 
 
-def every_few_seconds(seconds: float = 5.0) -> Callable[[str], None]:
-    """Shows lines of progress on stderr, none sooner than `seconds` after another, on a terminal each in its place."""
-    last = -math.inf
+def every_few_seconds(seconds: float = 5.0, after: float = 0.0) -> Callable[[str], None]:
+    """Shows lines of progress on stderr, none before `after` seconds or sooner than `seconds` after another.
+
+    On a terminal each takes the place of the one before, and an empty one clears it.
+    """
+    last, start = -math.inf, time.monotonic()
 
     def said(line: str) -> None:
         nonlocal last
+        if sys.stderr is None or time.monotonic() - start < after:
+            return
         if sys.stderr.isatty():
-            print(f"\r{line[:100]:<100}", end="", file=sys.stderr, flush=True)
-        elif time.monotonic() - last > seconds:
+            print(f"\r{line[:100]:<100}", end="\r", file=sys.stderr, flush=True)
+        elif line and time.monotonic() - last > seconds:
             last = time.monotonic()
             print(line, file=sys.stderr, flush=True)
 

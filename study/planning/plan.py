@@ -56,8 +56,17 @@ class Plan:
         return None if None in costs else sum(cost for cost in costs if cost is not None)
 
 
-def make(study: Study, runs_root: str | Path, *, skip_published: bool = False, device: str = "") -> Plan:
+def make(
+    study: Study,
+    runs_root: str | Path,
+    *,
+    skip_published: bool = False,
+    device: str = "",
+    progress: Callable[[str], None] | None = None,
+) -> Plan:
     """Look at the files of every run of a study once. `skip_published` counts published runs as done.
+
+    `progress` is told which of several networks is checked: a large one takes seconds.
 
     Raises ValueError for a precision that `device` has not, and, if torch is installed, for a network that is to be
     trained and cannot be, or a person's own measure whose code does not run: its import is 2 s, the check below one.
@@ -94,7 +103,7 @@ def make(study: Study, runs_root: str | Path, *, skip_published: bool = False, d
     new = [c for shard in to_do for c in shard.runs if lacking[run_key(c)] is None]
     for precision in {config.precision for config in new} if device else ():
         check_precision(precision, device)
-    _check_networks(new)
+    _check_networks(new, progress or (lambda line: None))
     _check_defined(new, map(Label.parse, study.measures))
     unmeasured = {label for stops in lacking.values() for labels in stops or () for label in labels}
     if to_do and importlib.util.find_spec("torch") is not None:
@@ -104,7 +113,7 @@ def make(study: Study, runs_root: str | Path, *, skip_published: bool = False, d
     return Plan(study, len(pieces), counts, labels, again, tuple(to_do), costs, said)
 
 
-def _check_networks(configs: Iterable[RunConfig]) -> None:
+def _check_networks(configs: Iterable[RunConfig], progress: Callable[[str], None]) -> None:
     """Refuse a network that cannot be trained: each size of each model once, on random inputs; no data is loaded."""
     seen = {}
     for c in configs:
@@ -116,8 +125,11 @@ def _check_networks(configs: Iterable[RunConfig]) -> None:
         return
     from study.training.trainable import check_trainable
 
-    for config, n_train in seen.values():
+    for i, (config, n_train) in enumerate(seen.values(), 1):
+        if len(seen) > 1:
+            progress(f"checking that networks can be trained: {i} of {len(seen)}, {config.model}")
         check_trainable(config, n_train)
+    progress("")
 
 
 def _check_defined(configs: Iterable[RunConfig], labels: Iterable[Label]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 
@@ -16,12 +18,13 @@ from study.training.stack import State, stack_states
 from study.training.start import build_model
 
 
+@cache
 def check_trainable(config: RunConfig, n_train: int | None) -> None:
     """Take the gradients of two networks as one stack. Raises ConfigError, one line, where that fails.
 
     `n_train` is the number of training inputs; a last batch of one of them is tried too, which norm layers refuse. None
     where it is not known yet. What vmap cannot do is refused on every device, so that a study runs on each. Costs 0.4 s
-    at most for the networks of the published studies.
+    at most for the networks of the published studies, once a process.
     """
     try:
         model = build_model(config)

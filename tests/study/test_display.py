@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from study.display import Display
+from study import display
+from study.display import Display, every_few_seconds
 
 
 class Interrupted(io.RawIOBase):
@@ -46,3 +47,27 @@ def test_nothing_is_said_where_stderr_is_closed(
         signal.raise_signal(signal.SIGTERM)
         assert display.stop_requested()
     assert capfd.readouterr().err == ""
+
+
+def test_progress_is_said_now_and_then_and_not_of_what_is_quick(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(display.time, "monotonic", lambda: now)
+    said = every_few_seconds(5, after=2)
+    for at in (100, 101, 102, 104, 106.9, 107.1, 120):
+        now = at
+        said(f"at {at}")
+    said("")
+    assert capsys.readouterr().err == "at 102\nat 107.1\nat 120\n"
+
+
+def test_on_a_terminal_progress_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr(sys, "stderr", terminal)
+    said = every_few_seconds()
+    for line in ("a long line", "short", ""):
+        said(line)
+    shown = [part.rstrip() for part in terminal.getvalue().split("\r") if part]
+    assert shown == ["a long line", "short", ""] and terminal.getvalue().endswith(" " * 100 + "\r")

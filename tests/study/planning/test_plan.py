@@ -54,6 +54,14 @@ def said(config: Path, runs: Path, capsys: pytest.CaptureFixture[str]) -> dict[s
     return {line.split()[0]: line[12:] for line in lines if line.startswith("  ")}
 
 
+def test_it_is_said_which_network_is_checked_each_size_once(tmp_path: Path) -> None:
+    config = tmp_path / "a.yaml"
+    config.write_text("fixed: {max_epochs: 1}\ngrid: {hidden: [[4], [5, 3]], lr: [0.1, 0.2]}\nmeasures: [train_loss]\n")
+    said: list[str] = []
+    plan.make(load_study(config), tmp_path, progress=said.append)
+    assert [line.rpartition(", ")[0][-6:] for line in said[:-1]] == ["1 of 2", "2 of 2"] and said[-1] == ""
+
+
 def test_a_measure_that_was_never_taken_is_said_and_how_its_time_becomes_known(study, tmp_path, capsys):
     trained(study("relative_flatness"), tmp_path, ["relative_flatness"])
     shown = said(study("relative_flatness", "inverse_margin"), tmp_path, capsys)
@@ -139,7 +147,7 @@ def test_an_operator_that_no_network_has_is_one_line_before_training(tmp_path, m
     config.write_text("fixed: {hidden: [4]}\nmeasures: [train_loss, log_spec_init_fft]\n")
     grouped = nn.Sequential(nn.Conv2d(4, 4, 3, groups=2), nn.Flatten(), nn.Linear(4, 2))
     monkeypatch.setattr("study.training.start.build_model", lambda config: grouped)
-    monkeypatch.setattr(plan, "_check_networks", lambda configs: None)
+    monkeypatch.setattr(plan, "_check_networks", lambda *_: None)
     said = (
         r"measures: 'log_spec_init_fft': no network has it: 0: groups 2, dilation \(1, 1\), stride \(1, 1\): allowed: 1"
     )

@@ -16,7 +16,8 @@ from analysis.vocabulary import measure_words, ordered
 
 TITLE = (
     "Largest relative change of each measure over all changes of the weights that keep the network's function: white "
-    "the same to rounding or standard errors, an arrow where it grows with the factor without end, grey no value"
+    "the same to rounding or standard errors, an arrow where it grows with the factor without end, grey no value; of "
+    "many columns a dot stands for a change below .01"
 )
 FRAME = "audit"
 _LOW, _HIGH = -2.0, 6.0  # decades of a relative change from the lightest colour to the darkest
@@ -90,8 +91,10 @@ def _cell(kind: str, change: float) -> tuple[NDArray[np.float64], str, str]:
 
 
 def _short(words: str) -> str:
-    """An arrow alone, since how far is the factor's choice, and of another number a digit, or two above a tenth."""
-    if not words or words.startswith("↑") or "e" in words:
-        return words.partition("↑")[1] or words
+    """An arrow alone, since how far is the factor's choice; a dot below .01; a digit, or two above a tenth."""
+    if not words or words.startswith("↑"):
+        return words.partition("↑")[1]
     change = float(words)
+    if change < 0.01 or change >= 1000:
+        return "·" if change < 0.01 else words
     return f"{change:.1g}"[1:] if change < 0.1 else f"{change:.2g}".removeprefix("0")

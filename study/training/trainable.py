@@ -11,11 +11,13 @@ from study.config import ConfigError, RunConfig
 from study.data.dataset import known
 from study.device import is_of_the_machine
 from study.seams.noise import Noise
+from study.seams.optimizer import Stack
 from study.seams.precision import PRECISIONS
-from study.training.checkpoint import fresh_state
 from study.training.forward import StackedForward
-from study.training.stack import State, stack_states
+from study.training.stack import stack_tensors
 from study.training.start import build_model
+
+LARGE = 3_000_000  # numbers of a network of which the shapes are followed first, which costs a second at once; ours
 
 
 @cache
@@ -23,16 +25,16 @@ def check_trainable(config: RunConfig, n_train: int | None) -> None:
     """Take the gradients of two networks as one stack. Raises ConfigError, one line, where that fails.
 
     `n_train` is the number of training inputs; a last batch of one of them is tried too, which norm layers refuse. None
-    where it is not known yet. What vmap cannot do is refused on every device, so that a study runs on each. Costs 0.4 s
-    at most for the networks of the published studies, once a process.
+    where it is not known yet. What vmap cannot do is refused on every device, so that a study runs on each. Of a
+    large network the operations are followed on tensors without content, and what these refuse is tried on its numbers.
+    Costs 0.4 s at most for the networks of the published studies, once a process.
     """
     try:
         model = build_model(config)
         shape = known(config.dataset).shape
         example = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-        stack = [fresh_state(config, model, {})] * 2
         forward = StackedForward(model, config.loss, "stacked", example, PRECISIONS[config.precision.name])
-        _gradients(forward, stack, example, 2)
+        _gradients(forward, example, 2)
     except ConfigError:
         raise
     except Exception as error:
@@ -48,19 +50,44 @@ def check_trainable(config: RunConfig, n_train: int | None) -> None:
     if n_train is None or n_train % config.batch_size != (1 if config.batch_size > 1 else 0):
         return
     try:
-        _gradients(forward, stack, example, 1)
+        _gradients(forward, example, 1)
     except Exception as error:
         text = f"{n_train} training images leave a batch of 1, allowed with model {config.model}: 2 or more"
         raise ConfigError("batch_size", config.batch_size, f"{text} ({_line(error)})") from error
 
 
-def _gradients(forward: StackedForward, stack: list[State], example: Tensor, n: int) -> None:
-    state = stack_states(stack, "cpu")  # a copy: running statistics move
-    x = torch.stack([example] * n * len(stack)).view(len(stack), n, *example.shape)
-    labels = torch.zeros(len(stack), n, dtype=torch.int64)
-    rates = {path: torch.full((len(stack),), 0.5) for path in forward.dropouts}
+def _gradients(forward: StackedForward, example: Tensor, n: int) -> None:
+    size = sum(tensor.numel() for tensor in forward.own.values())
+    if size <= LARGE or not _shapes_fit(forward, example, n):
+        _take(forward, example, n, "cpu")
+
+
+def _shapes_fit(forward: StackedForward, example: Tensor, n: int) -> bool:
+    """Whether the gradients can be taken of tensors without content; False also where only those with content can."""
+    given = {*forward.own_buffers, *(f"{path}.kept" for path in forward.dropouts)}
+    if forward.precision.bf16 or {name for name, _ in forward.template.named_buffers()} - given:
+        return False  # autocast, and buffers that no file holds, know none but those with content
+    try:
+        _take(forward, example, n, "meta")
+    except Exception:
+        return False
+    return True
+
+
+def _take(forward: StackedForward, example: Tensor, n: int, device: str) -> None:
+    """Gradients of two networks alike, each on n inputs alike."""
+
+    def twice(tensors: Stack) -> Stack:
+        if device == "meta":  # to stack there would import torch's compiler
+            return {name: tensor.new_empty((2, *tensor.shape), device=device) for name, tensor in tensors.items()}
+        return stack_tensors([tensors] * 2, device)  # copies: running statistics move
+
+    parameters, buffers = twice(dict(forward.own)), twice(forward.own_buffers)
+    x = torch.stack([example] * n * 2).view(2, n, *example.shape).to(device)
+    labels = torch.zeros(2, n, dtype=torch.int64, device=device)
+    rates = {path: torch.full((2,), 0.5) for path in forward.dropouts}
     masks = forward.masks(rates, Noise([0, 1], [0, 0], "cpu"), n)
-    forward.gradients(state.parameters, state.buffers, masks, x, labels, None)
+    forward.gradients(parameters, buffers, {name: mask.to(device) for name, mask in masks.items()}, x, labels, None)
 
 
 def _line(error: Exception) -> str:

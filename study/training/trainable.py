@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import torch
 from torch import Tensor, nn
 
@@ -20,14 +18,13 @@ from study.training.start import build_model
 LARGE = 3_000_000  # numbers of a network of which the shapes are followed first, which costs a second at once; ours
 
 
-@cache
 def check_trainable(config: RunConfig, n_train: int | None) -> None:
     """Take the gradients of two networks as one stack. Raises ConfigError, one line, where that fails.
 
     `n_train` is the number of training inputs; a last batch of one of them is tried too, which norm layers refuse. None
     where it is not known yet. What vmap cannot do is refused on every device, so that a study runs on each. Of a
     large network the operations are followed on tensors without content, and what these refuse is tried on its numbers.
-    Costs 0.4 s at most for the networks of the published studies, once a process.
+    Costs 0.4 s at most for the networks of the published studies.
     """
     try:
         model = build_model(config)

@@ -79,7 +79,7 @@ def _take(forward: StackedForward, example: Tensor, n: int, device: str) -> None
             return {name: tensor.new_empty((2, *tensor.shape), device=device) for name, tensor in tensors.items()}
         return stack_tensors([tensors] * 2, device)  # copies: running statistics move
 
-    parameters, buffers = twice(dict(forward.own)), twice(forward.own_buffers)
+    parameters, buffers = twice({name: p.detach() for name, p in forward.own.items()}), twice(forward.own_buffers)
     x = torch.stack([example] * n * 2).view(2, n, *example.shape).to(device)
     labels = torch.zeros(2, n, dtype=torch.int64, device=device)
     rates = {path: torch.full((2,), 0.5) for path in forward.dropouts}

@@ -172,6 +172,10 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "change": ("change, median", "change, median"),
     "repeat_tau_b": ("τ_b of both", r"$\tau_b$ of both"),
     "again_tau_b": ("τ_b, again", r"$\tau_b$, again"),
+    "between_seeds": ("τ_b, seed with seed", r"$\tau_b$, seed with seed"),
+    "with_gap": ("τ_b with the gap", r"$\tau_b$ with the gap"),
+    "gap_between_seeds": ("the gap's, seed with seed", "the gap's, seed with seed"),
+    "gap_by_others": ("the gap's, by other seeds", "the gap's, by other seeds"),
     "tau_b_than": ("τ_b, plain gap", r"$\tau_b$, plain gap"),
     "delta_tau_b": ("Δτ_b", r"$\Delta\tau_b$"),
 }

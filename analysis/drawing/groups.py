@@ -99,6 +99,26 @@ def by_main_axis(kept: pd.DataFrame, target: str, shown: pd.DataFrame | None = N
     return Groups(looks, {words: [_point(names[k], *of_level[k]) for k in listed]}, caption)
 
 
+def shades(frame: pd.DataFrame) -> dict[str, dict[object, str]]:
+    """Of each hyperparameter that varies, the colour of each of its values: what the figures of the frame give them.
+
+    Not of one with more names than there are colours, which figures tell apart by markers.
+    """
+    grid = axes(frame)
+    of_two = groups(frame) is not None
+    found: dict[str, dict[object, str]] = {}
+    for axis in grid:
+        columns = axis_columns([axis])
+        level = codes(frame, columns)
+        every = _levels(int(level.max()) + 1, not of_two and _is_number(frame, axis))
+        if len({look.colour for look in every}) < len(every):
+            continue
+        for column in columns:
+            values = frame[column].astype(object).where(frame[column].notna(), None)
+            found[column] = {value: every[k].colour for value, k in zip(values.tolist(), level.tolist(), strict=True)}
+    return found
+
+
 def _is_number(frame: pd.DataFrame, axis: str) -> bool:
     """Of hyperparameters that were changed together, the first decides."""
     return pd.api.types.is_numeric_dtype(frame[axis_columns([axis])[0]])

@@ -22,6 +22,7 @@ from analysis.columns import (
     varying,
 )
 from analysis.drawing import style
+from analysis.drawing.groups import shades
 from analysis.exclude import exclude
 from analysis.load import Source
 from analysis.statistics.grid.explained import explained
@@ -55,7 +56,8 @@ def _study(source: Source) -> dict[str, Any]:
         "targets": [(t, target_words(t)) for t in targets(frame)],
         "axes": [(a, hyperparameter_words(a)) for a in across],
         "colour": _main_axis(frame, across),
-        "cycle": ["var(--ink)" if shade == style.BLACK else shade for shade in style.CYCLE],
+        "cycle": [_on_paper(colour) for colour in style.CYCLE],
+        "shades": _shades(frame),
         "kept": _kept(frame),
         "configurations": configurations(frame).tolist(),
         "columns": {c: _plain(frame[c]) for c in columns if c in frame.columns},
@@ -67,6 +69,20 @@ def _main_axis(frame: pd.DataFrame, across: list[str]) -> str:
     kept, _ = exclude(at_stop(frame))
     shares = explained(kept, targets(kept)[0]) if targets(kept) else {}
     return axis_columns(shares)[0] if shares else next(iter(across), "")
+
+
+def _shades(frame: pd.DataFrame) -> dict[str, list[tuple[Any, str]]]:
+    """Of hyperparameters that vary: values as in their columns, and the colours that the figures give them."""
+    found = shades(frame)
+    return {
+        column: list(zip(_plain(pd.Series(list(of))), map(_on_paper, of.values()), strict=True))
+        for column, of in found.items()
+    }
+
+
+def _on_paper(colour: str) -> str:
+    """Black is the ink's colour, which is light on dark paper."""
+    return "var(--ink)" if colour == style.BLACK else colour
 
 
 def _kept(frame: pd.DataFrame) -> list[bool]:

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 
 from analysis.columns import at_stop, layers, measures, values
 from analysis.drawing import render
+from analysis.drawing.groups import by_main_axis, groups
 from analysis.load import Source
 from analysis.make import Made
 from analysis.page.report import write_report
@@ -59,6 +61,12 @@ def choose(page: chromium.Browser, name: str, value: str) -> None:
         "const s = document.getElementById(arguments[0]); s.value = arguments[1]; s.dispatchEvent(new Event('change'));"
     )
     page.run(script + "if (s.value !== arguments[1]) throw new Error('no option ' + arguments[1]);", name, value)
+
+
+def narrow(page: chromium.Browser, axis: str, value: str) -> None:
+    """Only networks of one level."""
+    script = "const s = document.querySelector(`[data-axis='${arguments[0]}']`); s.value = arguments[1];"
+    page.run(script + "s.dispatchEvent(new Event('change'));", axis, value)
 
 
 def shown(page: chromium.Browser) -> tuple[float, int, int]:
@@ -108,10 +116,7 @@ def test_pearson_of_values_of_any_size_is_that_of_the_tables(page):
 
 def test_a_filter_changes_the_picture_and_the_number(page, frame):
     before = shown(page)
-    page.run(
-        "const s = [...document.querySelectorAll('#filters select')].find((e) => e.dataset.axis === 'hp.lr');"
-        "s.value = '0.03'; s.dispatchEvent(new Event('change'));"
-    )
+    narrow(page, "hp.lr", "0.03")
     rows = kept(frame)
     rows = rows[rows["hp.lr"] == 0.03]
     exact, n, points = shown(page)
@@ -136,6 +141,46 @@ def test_colour_follows_the_hyperparameter_and_has_a_legend(page):
         "32",
         "128",
     ]
+
+
+def legend(page: chromium.Browser) -> dict[str, str]:
+    """Level -> colour of its points, which the swatch beside it has, too."""
+    script = "return state.points.map((p) => [text(cell(p.row, arguments[0])), getComputedStyle(p.circle).fill]);"
+    drawn = dict(page.run(script, page.run("return document.getElementById('colour').value")))
+    swatches = (
+        "return [...document.querySelectorAll('#legend li')].map((l) => "
+        "[l.textContent, getComputedStyle(l.firstChild).backgroundColor]);"
+    )
+    assert dict(page.run(swatches)) == drawn
+    return {level: to_hex([int(v) / 255 for v in re.findall(r"\d+", rgb)[:3]]) for level, rgb in drawn.items()}
+
+
+def test_a_level_has_one_colour_that_of_the_figures_whatever_is_filtered_out(page, frame):
+    figure = by_main_axis(kept(frame), "gap.loss", frame)
+    assert list(figure.legend) == ["init gain"]
+    gains = {f"{gain:g}": figure.look[key].colour for gain, key in frame[["hp.init_gain", "key"]].to_numpy()}
+    choose(page, "colour", "hp.init_gain")
+    assert legend(page) == gains and len(set(gains.values())) == 3
+    narrow(page, "hp.init_gain", "2")
+    assert legend(page) == {"2": gains["2"]}
+
+
+def test_names_more_than_colours_and_a_grid_of_two_axes(frame, browser, tmp_path):
+    """Of two axes the figures' colours are the cycle's, numbers or not; of many names each has its own all the same."""
+    two = frame[frame["hp.init_gain"] == 1.0].assign(**{"hp.init": frame["hp.lr"].map("rate {}".format)})
+    write(tmp_path / "two.html", Source("toy", "A toy", two, Path("toy.csv")))
+    browser.open(tmp_path / "two.html")
+    choose(browser, "colour", "hp.batch_size")
+    look = groups(two).look
+    assert legend(browser) == {str(b): look[k].colour.lower() for b, k in two[["hp.batch_size", "key"]].to_numpy()}
+    names = frame.assign(**{"hp.init": [f"init {k % 9}" for k in range(len(frame))]})
+    write(tmp_path / "names.html", Source("toy", "A toy", names, Path("toy.csv")))
+    browser.open(tmp_path / "names.html")
+    choose(browser, "colour", "hp.init")
+    before = legend(browser)
+    assert len(set(before.values())) == 9
+    narrow(browser, "hp.init", "init 3")
+    assert legend(browser) == {"init 3": before["init 3"]} and browser.complaints() == []
 
 
 def test_points_are_coloured_by_the_axis_that_matters_and_numbers_have_minus_signs(frame, browser, tmp_path):
@@ -248,6 +293,20 @@ def test_nothing_is_wider_than_the_window(page):
         assert page.run("return document.documentElement.scrollWidth") <= width
         box = page.run("const b = document.querySelector('a.file').getBoundingClientRect(); return [b.left, b.right]")
         assert 0 < box[0] < box[1] <= width
+
+
+def test_without_javascript_the_explorer_is_a_sentence_and_no_empty_controls(page, tmp_path):
+    seen = "return [...document.querySelectorAll('#explorer > *')].filter((e) => e.getClientRects().length).map({})"
+    tag = seen.format("(e) => e.localName")
+    assert {"svg", "div", "ul"} <= set(page.run(tag))
+    page.scripts(False)
+    try:
+        page.open(tmp_path / "report.html")
+        assert page.run(tag) == ["h2", "noscript"]
+        assert "needs JavaScript" in page.run("return document.querySelector('#explorer').innerText")
+        assert page.run("return document.querySelectorAll('main table td').length") > 50
+    finally:
+        page.scripts(True)
 
 
 def test_a_measure_in_a_table_leads_to_its_definition(page):

@@ -91,6 +91,11 @@ class Browser:
         command = {"cmd": "Emulation.setDeviceMetricsOverride", "params": size}
         self._call("POST", f"{self._session}/goog/cdp/execute", command)
 
+    def scripts(self, run: bool) -> None:
+        """Let pages that are opened from here on run JavaScript, or not."""
+        command = {"cmd": "Emulation.setScriptExecutionDisabled", "params": {"value": not run}}
+        self._call("POST", f"{self._session}/goog/cdp/execute", command)
+
     def complaints(self) -> list[str]:
         """Messages of the console since the last call that are errors or warnings."""
         log = self._call("POST", f"{self._session}/se/log", {"type": "browser"})

@@ -108,10 +108,13 @@ function colours() {
   const name = by("colour").value;
   if (!name) return { of: () => "var(--accent)", legend: [] };
   const value = (r) => (name === "study" ? r.study.title : cell(r, name));
-  const values = [...new Set(state.rows.map(value))].sort(compare);
-  const shade = (k) => (values.length <= data[0].cycle.length ? data[0].cycle[k]
-    : `hsl(${230 - 190 * k / (values.length - 1)} 70% 50%)`);
-  const index = new Map(values.map((v, k) => [v, shade(k)]));
+  const chosen = studies(), values = [...new Set(state.rows.map(value))].sort(compare);
+  // The figures' colours, of one study; else by a level's place among all, whatever is filtered out.
+  const every = name === "study" ? chosen.map((s) => s.title) : chosen.flatMap((s) => s.columns[name] ?? [null]);
+  const levels = [...new Set(every)].sort(compare), { cycle } = data[0];
+  const shade = (k) => (levels.length <= cycle.length ? cycle[k] : `hsl(${230 - 190 * k / (levels.length - 1)} 70% 50%)`);
+  const given = chosen.length === 1 ? chosen[0].shades[name] : undefined;
+  const index = new Map(given ?? levels.map((v, k) => [v, shade(k)]));
   return { of: (r) => index.get(value(r)), legend: values.map((v) => [text(v), index.get(v)]) };
 }
 

@@ -26,7 +26,11 @@ FORMATS = {"text": ".txt", "md": ".md", "tex": ".tex", "csv": ".csv"}
 
 def report(options: argparse.Namespace) -> None:
     """Tables, figures and the page of studies."""
-    _report([(_source(name, options), _folder(name, options)) for name in options.study], options)
+    folders = [_folder(name, options) for name in options.study]
+    names = [folder.name for folder in folders]
+    if twice := [name for name in names if names.count(name) > 1]:  # its networks would count twice on the page
+        raise InputError(f"study: {twice[0]}: given twice, allowed: once")
+    _report([(_source(name, options), folder) for name, folder in zip(options.study, folders, strict=True)], options)
 
 
 def ledger(options: argparse.Namespace) -> None:

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.columns import values
+from analysis.csv_file import InputError
 
 Mask = Callable[..., "pd.Series[bool]"]
 
@@ -109,11 +111,19 @@ def _smallest_gaps(frame: pd.DataFrame, n: int) -> pd.Series[bool]:
 
 
 def _equal(frame: pd.DataFrame, column: str, value: float) -> pd.Series[bool]:
-    return pd.Series(np.isclose(values(frame, column), value), index=frame.index)
+    return pd.Series(np.isclose(_there(frame, column), value), index=frame.index)
 
 
 def _above(frame: pd.DataFrame, column: str, value: float) -> pd.Series[bool]:
-    return pd.Series(values(frame, column) > value, index=frame.index)
+    return pd.Series(_there(frame, column) > value, index=frame.index)
+
+
+def _there(frame: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    """A column's numbers. Raises InputError without it: a rule that names another would leave nothing out."""
+    if column not in frame.columns or not pd.api.types.is_numeric_dtype(frame[column]):
+        numbers = ", ".join(c for c in frame.select_dtypes("number").columns if not c.startswith("measure."))
+        raise InputError(f"rules: {column}: allowed is a column of numbers, a measure's or {numbers}")
+    return values(frame, column)
 
 
 RULES: dict[str, Kind] = {
@@ -135,13 +145,13 @@ STANDARD: Variants = {"default": DEFAULT, "all": ()}  # the variants of a study 
 def exclude(frame: pd.DataFrame, rules: Sequence[Rule] = DEFAULT) -> tuple[pd.DataFrame, Exclusions]:
     """Apply rules in order; return the rows left (index reset, attrs kept) and the count that each rule left out.
 
-    A row is counted under the first rule that means it.
+    A row is counted under the first rule that means it. Raises InputError for a rule about a column that is not there.
     """
     counts: dict[str, int] = {}
     left = frame
     for rule in rules:
         out = rule.mask(left).to_numpy(dtype=bool)
-        counts[str(rule)] = int(out.sum())
+        counts[str(rule)] = counts.get(str(rule), 0) + int(out.sum())
         left = left[~out]
     return left.reset_index(drop=True), Exclusions(len(frame), counts, {str(rule): rule.reason for rule in rules})
 

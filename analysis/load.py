@@ -187,7 +187,9 @@ def load_ledger(path: Path) -> Source:
     """
     name = ledger_name(path)
     file = read_csv_file(path)
+    is_ledger = any(map(_is_measure, file.header)) or "gen.gap" in file.header
     is_records = {"key", "stop"} <= set(file.header) and not any(map(_is_measure, file.header))
+    is_records = is_records or (not is_ledger and any(c.startswith("measure.") for c in file.header))
     return Source(name, name.replace("_", " "), _records(file) if is_records else _ledger(file), path)
 
 

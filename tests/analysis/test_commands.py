@@ -36,6 +36,12 @@ def test_a_figure_is_written_where_it_is_asked_for(results, capsys):
     assert status == 2 and error == "error: --out: mine.svg: allowed is a name that ends in .pdf or .png\n"
 
 
+def test_a_study_given_twice_to_a_report_is_refused(results, capsys):
+    """On the page its networks would count twice."""
+    status, _, error = run(capsys, "report", "toy", "toy", "--results", results)
+    assert (status, error) == (2, "error: study: toy: given twice, allowed: once\n")
+
+
 def test_a_stop_chooses_its_rows(results, capsys, make_records):
     status, out, _ = run(
         capsys, "table", "toy", "headline", "--results", results, "--stop", "loss_0.1", "--format", "md"

@@ -270,6 +270,39 @@ def test_rules_with_options_leave_out_what_they_name(make_records):
     assert set(left["hp.lr"]) == {0.01} and "hp.lr above 0.03" in counted.note
 
 
+<<<<<<< HEAD
+=======
+def test_the_smallest_gaps_are_of_the_loss_else_of_a_ledger_else_of_the_error():
+    """Whatever the order of the columns; a missing gap is not a small one, and of equal ones the first goes."""
+    gaps = {"gap.error": [3.0, 2, 1, 0, 4], "gen.gap": [1.0, 0, 2, 3, 4], "gap.loss": [2.0, np.nan, 0, 1, 0]}
+    rule = read_rule({"smallest_gaps": {"n": 1}})
+    for left, out in (("gap.loss gap.error gen.gap", 2), ("gap.error gen.gap", 1), ("gap.error", 3)):
+        frame = pd.DataFrame({"key": range(5)} | {name: gaps[name] for name in sorted(left.split())})
+        assert set(range(5)) - set(exclude(frame, [rule])[0]["key"]) == {out}
+    assert exclude(pd.DataFrame({"key": range(5)}), [rule])[1].kept == 5
+
+
+@pytest.mark.parametrize("kind", ["equal", "above"])
+@pytest.mark.parametrize("column", ["hp.weight_decey", "hp.hidden"])
+def test_a_rule_about_no_column_of_numbers_is_named_and_not_passed_over(make_records, kind, column):
+    rule = read_rule({kind: {"column": column, "value": 0.0}})
+    with pytest.raises(InputError, match=f"rules: {column}: allowed is a column of numbers, .*hp.weight_decay"):
+        exclude(make_records(), [rule])
+
+
+def test_a_rule_given_twice_counts_what_it_left_out_both_times(make_records):
+    kept, exclusions = exclude(make_records(), [read_rule({"smallest_gaps": {"n": 3}})] * 2)
+    assert len(kept) == exclusions.kept == 81 - 6
+
+
+@pytest.mark.parametrize("lacking", ["key", "stop"])
+def test_records_without_a_key_or_stop_are_told_so_and_not_taken_for_a_ledger(records, tmp_path, lacking):
+    records.drop(columns=lacking).to_csv(tmp_path / "toy.csv", index=False)
+    with pytest.raises(InputError, match=f"columns: {lacking} missing: records need"):
+        load_ledger(tmp_path / "toy.csv")
+
+
+>>>>>>> ea9fc1e (A rule about a column that is not there, and a study given twice to report, are refused; records without key or stop are told so)
 @pytest.mark.parametrize(
     ("choice", "message"),
     [

@@ -18,7 +18,9 @@ from analysis.columns import LEDGER
 from analysis.vocabulary import column_words, measure_words, target_words
 
 TABLE_FILES = (".csv", ".md", ".tex")
-_DECIMALS = {"networks_needed": 0, "se": 3, "p_permutation": 3, "p_least": 3, "q_bh": 3, "q_bh_after": 3}
+_DECIMALS = {"networks_needed": 0, "se": 3} | dict.fromkeys(
+    ("p_permutation", "p_least", "q_bh", "q_bh_after", "tau_b_q", "pearson_q"), 3
+)
 _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
           "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
           "<": r"\textless{}", ">": r"\textgreater{}",

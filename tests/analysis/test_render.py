@@ -94,6 +94,11 @@ def test_numbers_are_short_and_signed(value, text):
     assert render.number(value) == text
 
 
+@pytest.mark.parametrize("column", ["q_bh", "q_bh_after", "tau_b_q", "pearson_q", "p_permutation"])
+def test_a_q_beside_the_one_below_which_it_is_clear_is_on_its_side(column):
+    assert [row[0] for row in render.cells(pd.DataFrame({column: [0.0462, 0.0538]}))[1]] == ["0.046", "0.054"]
+
+
 def test_a_bound_beside_zero_shows_its_sign_in_every_format():
     table = pd.DataFrame({"tau_b": [0.31, 0.31], "tau_b.low": [0.0012, -0.0012], "tau_b.high": [0.58, 0.58]})
     for text in (render.to_markdown(table), terminal.to_text(table), table_html(table)):

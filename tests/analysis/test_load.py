@@ -248,16 +248,6 @@ def test_each_row_is_counted_under_one_rule(make_records):
     assert exclusions.table()["runs"].sum() == 81
 
 
-def test_the_smallest_gaps_are_the_loss_gaps_where_there_are_any_then_the_ledgers_then_the_error_gaps(make_records):
-    frame = make_records()
-    order = ("gap.loss", "gen.gap", "gap.error")
-    for n, column in enumerate(order):
-        frame[column] = np.random.default_rng(n).permutation(len(frame))
-    for n, column in enumerate(order):
-        left, _ = exclude(frame.drop(columns=list(order[:n])), [read_rule({"smallest_gaps": {"n": 3}})])
-        assert left[column].min() == 3, column
-
-
 def test_rules_with_options_leave_out_what_they_name(make_records):
     frame = make_records()
     kept, exclusions = exclude(frame, [*DEFAULT, read_rule({"smallest_gaps": {"n": 3}})])
@@ -270,8 +260,6 @@ def test_rules_with_options_leave_out_what_they_name(make_records):
     assert set(left["hp.lr"]) == {0.01} and "hp.lr above 0.03" in counted.note
 
 
-<<<<<<< HEAD
-=======
 def test_the_smallest_gaps_are_of_the_loss_else_of_a_ledger_else_of_the_error():
     """Whatever the order of the columns; a missing gap is not a small one, and of equal ones the first goes."""
     gaps = {"gap.error": [3.0, 2, 1, 0, 4], "gen.gap": [1.0, 0, 2, 3, 4], "gap.loss": [2.0, np.nan, 0, 1, 0]}
@@ -302,7 +290,6 @@ def test_records_without_a_key_or_stop_are_told_so_and_not_taken_for_a_ledger(re
         load_ledger(tmp_path / "toy.csv")
 
 
->>>>>>> ea9fc1e (A rule about a column that is not there, and a study given twice to report, are refused; records without key or stop are told so)
 @pytest.mark.parametrize(
     ("choice", "message"),
     [

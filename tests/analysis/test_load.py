@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis.columns import at_stop, axes, configurations, layers, main_stop, measures, stops, varying

@@ -24,8 +24,8 @@ LEAST = 3  # pairs of configurations, that is three of them, from which two seed
 def between_seeds(frame: pd.DataFrame, target: str = "gap.loss", labels: Sequence[str] | None = None) -> pd.DataFrame:
     """tau-b between seeds, over the configurations that both have; a records frame of one stop, one row a measure.
 
-    Columns: measure, seeds, configurations (with two seeds or more), then means of tau-b over pairs of seeds, or over
-    seeds, weighted by the pairs of configurations that each is of: `between` (the measure of one seed and of another),
+    Columns: measure, seeds, configurations (those with one seed tell nothing here), then means of tau-b over pairs of
+    seeds, or over seeds, weighted by the pairs of configurations that each is of: `between` (the measure of one seed and of another),
     `within` (measure and target of one seed), `target_between` (the target of one seed and of another) and
     `target_others` (the target of one seed and the mean over the others of the same configuration). All are of the
     networks that have the measure and the target. Empty below three configurations with two seeds, and where a seed
@@ -58,7 +58,7 @@ def _rows(
         tau, weight = tau_b_of_rows(np.concatenate([own, gap, _others(gap)]))
         first, second, third = (slice(k * n_seeds, (k + 1) * n_seeds) for k in range(3))
         pairs, same = np.triu_indices(n_seeds, 1), np.diag_indices(n_seeds)
-        found = {"measure": label, "seeds": n_seeds, "configurations": n}
+        found = {"measure": label, "seeds": n_seeds, "configurations": len(np.unique(place[0][there]))}
         for name, block, of in (
             ("between", (first, first), pairs),
             ("within", (first, second), same),

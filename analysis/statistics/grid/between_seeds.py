@@ -25,11 +25,11 @@ def between_seeds(frame: pd.DataFrame, target: str = "gap.loss", labels: Sequenc
     """tau-b between seeds, over the configurations that both have; a records frame of one stop, one row a measure.
 
     Columns: measure, seeds, configurations (those with one seed tell nothing here), then means of tau-b over pairs of
-    seeds, or over seeds, weighted by the pairs of configurations that each is of: `between` (the measure of one seed and of
-    another), `within` (measure and target of one seed), `target_between` (the target of one seed and of another) and
-    `target_others` (the target of one seed and the mean over the others of the same configuration). All are of the
-    networks that have the measure and the target. Empty below three configurations with two seeds, and where a seed
-    appears twice in a configuration. Cost and memory O(seeds n_configurations^2) a measure.
+    seeds, or over seeds, weighted by the pairs of configurations that each is of: `between` (the measure of one seed
+    and of another), `within` (measure and target of one seed), `target_between` (the target of one seed and of
+    another) and `target_others` (the target of one seed and the mean over the others of the same configuration). All
+    are of the networks that have the measure and the target. Empty below three configurations with two seeds, and where
+    a seed appears twice in a configuration. Cost and memory O(seeds n_configurations^2) a measure.
     """
     check_frame(frame, target)
     if SEED not in frame.columns:

@@ -95,6 +95,6 @@ def _short(words: str) -> str:
     if not words or words.startswith("↑"):
         return words.partition("↑")[1]
     change = float(words)
-    if change < 0.01 or change >= 1000:
-        return "·" if change < 0.01 else words
-    return f"{change:.1g}"[1:] if change < 0.1 else f"{change:.2g}".removeprefix("0")
+    if change < 0.01:
+        return "·"
+    return f"{change:.1g}"[1:] if change < 0.1 else words.removeprefix("0")

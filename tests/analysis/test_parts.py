@@ -212,9 +212,10 @@ def test_the_audit_of_several_networks_names_them_where_they_differ():
     many = pd.concat([one.assign(model=f"m{i}") for i in range(5)])
     cells = [text.get_text() for text in audit_figure.build(many).axes[0].texts]
     assert "\u2191" in cells and ".5" in cells and cells.count(".25") == 10
-    few = many.assign(relative_change=many["relative_change"].where(many["relative_change"] != 0.25, 0.004))
-    cells = [text.get_text() for text in audit_figure.build(few).axes[0].texts]
-    assert set(cells) == {"layer-wise", "permutation", "", "\u2191", ".5", "·"}, "a change below .01 is a dot"
+    for change, words in ((0.004, "·"), (0.04, ".04"), (123.4, "123"), (4321.0, "1e4")):
+        moved = many.assign(relative_change=many["relative_change"].where(many["relative_change"] != 0.25, change))
+        cells = [text.get_text() for text in audit_figure.build(moved).axes[0].texts]
+        assert set(cells) == {"layer-wise", "permutation", "", "\u2191", ".5", words}
 
 
 def test_slices_draw_a_line_a_transform_in_a_panel_a_normalization():

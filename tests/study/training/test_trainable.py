@@ -4,16 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from study.__main__ import main
-from study.choice import Choice
 from study.config import ConfigError, RunConfig, config_from_dict
 from study.models.registry import MODELS, Model
 from study.run import run_shard
-from study.training import trainable
 from study.training.trainable import check_trainable
 from tests.support.entries import registered
 
@@ -81,59 +78,3 @@ def test_a_norm_layer_needs_two_images(n_train: int, tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(f"fixed: {{model: odd, n_train: {n_train}}}\nmeasures: [train_loss]\n")
     with registered(MODELS, "odd", Model(lambda shape, n_classes, hidden: normed())):
         assert main(["plan", str(tmp_path / "s.yaml"), "--runs", str(tmp_path / "runs")]) == 0
-
-
-class Told(nn.Module):
-    """A network that says where its inputs are, and may need their numbers."""
-
-    def __init__(self, content: bool) -> None:
-        super().__init__()
-        self.layer, self.norm, self.content = nn.Linear(64, 10), nn.BatchNorm1d(10), content
-        self.one = torch.ones(())  # no buffer: it stays where it is
-        self.devices: list[str] = []
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.devices.append(x.device.type)
-        return self.norm(self.layer(x)) + (self.one * torch.ones(10) if self.content else 0)
-
-
-@pytest.mark.parametrize(
-    ("large", "content", "devices"),
-    [(0, False, ["cpu", "meta"]), (10**9, False, ["cpu", "cpu"]), (0, True, ["cpu", "meta", "cpu"])],
-)
-def test_of_a_large_network_the_shapes_are_followed(
-    large: int, content: bool, devices: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(trainable, "LARGE", large)
-    network = Told(content)
-    with registered(MODELS, "odd", Model(lambda shape, n_classes, hidden: network)):
-        check_trainable(RunConfig(model=Choice("odd")), None)
-    assert network.devices == devices  # first of two inputs alone, which tells what dropout sees
-
-
-@pytest.mark.parametrize(
-    ("network", "words"),
-    [
-        (lambda: normed(None), r"networks that torch.func.vmap can train.*\.item\(\)"),
-        (lambda: Noisy(64, 10), "draws random numbers in training"),
-        (lambda: nn.Linear(63, 10), "shapes cannot be multiplied"),
-    ],
-)
-def test_a_large_network_is_refused_for_what_a_small_one_is(
-    network: Callable[[], nn.Module], words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(trainable, "LARGE", 0)
-    with (
-        registered(MODELS, "odd", Model(lambda shape, n_classes, hidden: network())),
-        pytest.raises(ConfigError, match=words),
-    ):
-        check_trainable(RunConfig(model=Choice("odd")), None)
-
-
-def test_a_last_batch_of_one_is_refused_of_a_large_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainable, "LARGE", 0)
-    with (
-        registered(MODELS, "odd", Model(lambda shape, n_classes, hidden: normed())),
-        pytest.raises(ConfigError, match="65 training images leave a batch of 1"),
-    ):
-        check_trainable(RunConfig(model=Choice("odd")), 65)

@@ -55,7 +55,21 @@ def read_checked(path: Path) -> Any:
             raise BrokenFile(f"{path}: is cut short or damaged (its SHA-256 is not the one that it names)")
         file.seek(_DIGITS)
         file.readline()
-        return torch.load(file, map_location="cpu", weights_only=True)
+        return torch.load(_Rest(file), map_location="cpu", weights_only=True)  # type: ignore[arg-type]  # reads and seeks
+
+
+class _Rest:
+    """What is left of a file, as a file of its own: torch 2.4 looks for its archive from a file's first byte."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.start = file, file.tell()
+        self.read, self.readinto, self.readline = file.read, file.readinto, file.readline  # type: ignore[attr-defined]
+
+    def tell(self) -> int:
+        return self.file.tell() - self.start
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self.file.seek(offset + self.start if whence == 0 else offset, whence) - self.start
 
 
 class _Hashed:

@@ -75,7 +75,9 @@ class Network:
             enter(cudnn.flags(enabled=cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=False))
         # The fused kernels of attention have no second derivative and no batched backward pass.
         enter(sdpa_kernel(SDPBackend.MATH))
-        if "torch._dynamo" in sys.modules:  # else nothing is compiled; hooks and batched passes need the plain code
+        # Hooks and batched passes need the plain code of what is compiled; without dynamo nothing is. torch 2.4 and 2.5,
+        # with which a study runs, too, know no stance.
+        if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
             enter(torch.compiler.set_stance("force_eager"))
         if self._default_device.type != "cpu":  # what is drawn and summed here is on the CPU first
             enter(torch.device("cpu"))

@@ -1,6 +1,8 @@
 """What layer_curvature promises besides its numbers: any data, any loss, and a model left as it was."""
 
 import copy
+import sys
+import types
 from collections.abc import Iterator
 
 import pytest
@@ -176,6 +178,15 @@ def test_a_compiled_network_is_measured_as_the_plain_one() -> None:
     measured = values(layer_curvature(torch.compile(model), (x, y)))
     assert list(measured.values()) == list(expected.values())
     model.compile()
+    assert values(layer_curvature(model, (x, y))) == expected
+
+
+def test_a_torch_without_stances_measures_what_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As 2.4 and 2.5 are, where something else has imported torch's compiler."""
+    model, x, y = small()
+    expected = values(layer_curvature(model, (x, y)))
+    monkeypatch.delattr(torch.compiler, "set_stance")
+    monkeypatch.setitem(sys.modules, "torch._dynamo", types.ModuleType("torch._dynamo"))
     assert values(layer_curvature(model, (x, y))) == expected
 
 

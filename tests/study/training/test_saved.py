@@ -1,6 +1,7 @@
 """The state of a population: one file, two generations of it, written beside training, found again by any grouping."""
 
 import errno
+import io
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -100,6 +101,24 @@ def test_of_a_damaged_file_the_one_before_is_used(cut: bool, whole: Path, tmp_pa
     assert load([first], lambda line: None)[first.key].progress["epoch"] == 2
     (note,) = train(RUNS, tmp_path)
     assert note.startswith(f"{last}: is cut short or damaged") and note.endswith("goes on from the file before it")
+    assert ends_like(whole, tmp_path)
+
+
+def test_a_torch_that_reads_from_a_files_first_byte_finds_its_archive(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torch 2.4's: behind our checksum and words it found none, and no training was resumed."""
+    load = torch.load
+
+    def from_the_start(file: Any, **options: Any) -> Any:
+        if isinstance(file, Path):
+            return load(file, **options)
+        file.seek(0)
+        return load(io.BytesIO(file.read()), **options)
+
+    monkeypatch.setattr(torch, "load", from_the_start)
+    train(RUNS, tmp_path, n_epochs=2)
+    assert train(RUNS, tmp_path) == []
     assert ends_like(whole, tmp_path)
 
 

@@ -75,8 +75,8 @@ class Network:
             enter(cudnn.flags(enabled=cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=False))
         # The fused kernels of attention have no second derivative and no batched backward pass.
         enter(sdpa_kernel(SDPBackend.MATH))
-        # Hooks and batched passes need the plain code of what is compiled; without dynamo nothing is. torch 2.4 and 2.5,
-        # with which a study runs, too, know no stance.
+        # Hooks and batched passes need the plain code of what is compiled; without dynamo nothing is. A study also runs
+        # with torch 2.4 and 2.5, which know no stance.
         if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
             enter(torch.compiler.set_stance("force_eager"))
         if self._default_device.type != "cpu":  # what is drawn and summed here is on the CPU first

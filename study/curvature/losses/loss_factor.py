@@ -19,6 +19,21 @@ def softmax(logits: Tensor) -> Tensor:
     return logits.T.contiguous().double().softmax(0).T
 
 
+def running_sum(x: Tensor) -> Tensor:
+    """cumsum along the last axis, of which older versions of torch have none on a GPU that they call deterministic.
+
+    Where deterministic algorithms are asked for, as a study does, theirs is an error there. Here each number adds the
+    one 1, 2, 4, ... places before it.
+    """
+    if x.device.type == "cpu":
+        return x.cumsum(-1)
+    places = 1
+    while places < x.shape[-1]:
+        x = torch.cat([x[..., :places], x[..., places:] + x[..., :-places]], -1)
+        places *= 2
+    return x
+
+
 @dataclass(frozen=True)
 class SoftmaxFactor:
     """The Cholesky factor of diag(p) - p p^T with the classes taken by falling p, in closed form.
@@ -45,7 +60,7 @@ class SoftmaxFactor:
 
     def _pivots(self) -> tuple[Tensor, Tensor]:
         """a_k and a_k / q_k of the C - 1 columns."""
-        mass = self.p.flip(1).cumsum(1).flip(1)  # q_{k-1}, summed from the small end: no cancellation
+        mass = running_sum(self.p.flip(1)).flip(1)  # q_{k-1}, summed from the small end: no cancellation
         before, after = mass[:, :-1], mass[:, 1:]
         pivot = (self.scale * self.p[:, :-1] * after / before.clamp_min(torch.finfo(mass.dtype).tiny)).sqrt()
         return pivot, torch.where(after > 0, pivot / after, 0.0)
@@ -53,7 +68,7 @@ class SoftmaxFactor:
     def sizes(self) -> Tensor:
         """The squared norm of each column, (n, C - 1); they add up to the trace of Lambda."""
         pivot, ratio = self._pivots()
-        squares = self.p.square().flip(1).cumsum(1).flip(1)
+        squares = running_sum(self.p.square().flip(1)).flip(1)
         return pivot.square() + (ratio * squares[:, 1:].sqrt()).square()  # ratio^2 alone may be infinite
 
     def columns(self, start: int, stop: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -73,7 +88,7 @@ class SoftmaxFactor:
         signs = signs.clone()
         signs[:, :, :start] = 0
         zero = signs.new_zeros(*signs.shape[:2], 1)
-        passed = torch.cat([zero, (signs * ratio).cumsum(2)], 2)
+        passed = torch.cat([zero, running_sum(signs * ratio)], 2)
         rows = torch.cat([signs * pivot, zero], 2) - self.p * passed
         return torch.zeros_like(rows).scatter(2, self.order.expand_as(rows), rows)
 

@@ -11,7 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from study.curvature import Curvature, Loss, hessian_trace_matrix, layer_curvature
+from study.curvature.losses import loss_factor
+from study.curvature.losses.loss_factor import SoftmaxFactor, running_sum
 from tests.reference.curvature import gauss_newton_block, hessian_block, trace_matrix
+from tests.support.elsewhere import Elsewhere
 
 N, C = 12, 3
 CLASSES = torch.tensor([0, 2, 1, 1, 0, 2, 2, 2, 0, 1, 1, 2])
@@ -239,3 +242,16 @@ def test_in_float32_it_is_that_of_float64() -> None:
         truth = layer_curvature(model, (x, y), loss)["0"].trace
         loss = copy.deepcopy(loss).float() if isinstance(loss, nn.Module) else loss
         assert layer_curvature(model.float(), (x.float(), y), loss)["0"].trace == pytest.approx(truth, rel=1e-4)
+
+
+@pytest.mark.parametrize("n_classes", [1, 2, 3, 10, 33])
+def test_off_the_cpu_sums_are_taken_without_cumsum(n_classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's own is an error there where deterministic algorithms are asked for: every curvature would be missing."""
+    logits, signs = 9 * torch.randn(4, n_classes), torch.randn(3, 4, max(n_classes - 1, 0), dtype=torch.float64)
+    here = SoftmaxFactor.of(logits)
+    expected = here.sizes(), here.columns(0, n_classes - 1), here.mixed(n_classes // 3, signs)
+    monkeypatch.setattr(torch.Tensor, "cumsum", lambda *given: pytest.fail("cumsum"))
+    monkeypatch.setattr(loss_factor, "running_sum", lambda x: running_sum(x.as_subclass(Elsewhere)).as_subclass(Tensor))
+    found = here.sizes(), here.columns(0, n_classes - 1), here.mixed(n_classes // 3, signs)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-13, atol=1e-15)
